@@ -1,0 +1,57 @@
+"""Every error that this package raises on purpose.
+
+* OvnDockerError
+  * RequestError          the caller sent something that cannot be right
+    * NotFoundError       it names a network or endpoint that does not exist
+    * ConflictError       it collides with something that exists and is not its own
+  * DatabaseError         an OVSDB server answered with a refusal
+    * ConstraintError     ... because a unique index or a row id is taken
+    * SchemaError         ... because its schema lacks what we use
+  * UnreachableError      a database or a daemon does not answer
+  * HostError             the kernel or Open vSwitch on this host refused
+  * ConfigError           a flag or a setting cannot be used
+
+An error's text is one line: what failed, on which object, and what to do. Errors of third parties are
+translated where they enter (ovsdb/client.py, host/veth.py, libnetwork/server.py); only the HTTP front, the
+command line and the daemon's main function catch them.
+"""
+
+
+class OvnDockerError(Exception):
+    """The base of all; its text is one line that can be shown to a person as it is."""
+
+
+class RequestError(OvnDockerError):
+    """The caller sent something that cannot be right, whatever the state of the system."""
+
+
+class NotFoundError(RequestError):
+    """The request names a network or an endpoint that does not exist."""
+
+
+class ConflictError(RequestError):
+    """The request collides with something that exists and is not its own."""
+
+
+class DatabaseError(OvnDockerError):
+    """An OVSDB server refused a transaction (RFC 7047 section 4.1.3)."""
+
+
+class ConstraintError(DatabaseError):
+    """A unique index or a row id is taken already."""
+
+
+class SchemaError(DatabaseError):
+    """The database lacks a table or a column that we use."""
+
+
+class UnreachableError(OvnDockerError):
+    """A database or a daemon does not answer."""
+
+
+class HostError(OvnDockerError):
+    """The kernel or Open vSwitch on this host refused."""
+
+
+class ConfigError(OvnDockerError):
+    """A flag or a setting cannot be used."""
