@@ -1,0 +1,187 @@
+"""Requests and responses of Docker's remote network driver API, spelled as Docker spells them.
+
+Owns the wire: the only module that knows a JSON key such as ``NetworkID``. Knows nothing of OVN and decides
+nothing beyond whether a message has the right shape.
+
+Source: moby daemon/libnetwork/docs/remote.md and daemon/libnetwork/drivers/remote/api/api.go. Go encodes an
+absent slice or map as ``null``, so every list and mapping may be None on the wire. Unknown members are
+ignored, for a newer Docker sends more.
+"""
+
+from typing import Any
+
+import msgspec
+
+ENABLE_IPV6 = "com.docker.network.enable_ipv6"
+INTERNAL = "com.docker.network.internal"
+GENERIC = "com.docker.network.generic"
+MTU = "com.docker.network.driver.mtu"
+DOCKER_OPTIONS = "com.docker.network."
+
+Options = dict[str, Any]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What all messages have in common: they are values."""
+
+
+class IPAMData(Message, rename="pascal"):
+    """One pool of a network.
+
+    Attributes:
+        address_space: the IPAM driver's name for where the pool comes from.
+        pool: the pool in CIDR form, ``192.168.1.0/24``.
+        gateway: the gateway with the pool's prefix length, ``192.168.1.1/24``, or "".
+        aux_addresses: name to address with prefix length, which IPAM keeps from containers.
+    """
+
+    address_space: str = ""
+    pool: str = ""
+    gateway: str = ""
+    aux_addresses: dict[str, str] | None = None
+
+
+class EndpointInterface(Message):
+    """A container's interface.
+
+    Attributes:
+        address: IPv4 with prefix length, ``192.168.1.2/24``, or "".
+        address_ipv6: IPv6 with prefix length, or "".
+        mac_address: ``02:42:c0:a8:01:02``, or "" for the driver to choose.
+    """
+
+    address: str = msgspec.field(default="", name="Address")
+    address_ipv6: str = msgspec.field(default="", name="AddressIPv6")
+    mac_address: str = msgspec.field(default="", name="MacAddress")
+
+
+class NetworkRequest(Message):
+    """DeleteNetwork and FreeNetwork: a request that names a network and no more."""
+
+    network_id: str = msgspec.field(name="NetworkID")
+
+
+class AllocateNetworkRequest(NetworkRequest):
+    """A swarm manager asks once per network; the options it gets back go to every node."""
+
+    options: dict[str, str] | None = msgspec.field(default=None, name="Options")
+    ipv4_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv4Data")
+    ipv6_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv6Data")
+
+
+class AllocateNetworkResponse(Message):
+    """The options that the workers' CreateNetwork will carry as generic options."""
+
+    options: dict[str, str] = msgspec.field(name="Options")
+
+
+class GwAllocCheckRequest(Message):
+    """Docker 28 and newer ask, before CreateNetwork, whether a gateway address is needed at all."""
+
+    options: Options | None = msgspec.field(default=None, name="Options")
+
+
+class GwAllocCheckResponse(Message):
+    """True where IPAM need not reserve a gateway address."""
+
+    skip_ipv4: bool = msgspec.field(name="SkipIPv4")
+    skip_ipv6: bool = msgspec.field(name="SkipIPv6")
+
+
+class CreateNetworkRequest(NetworkRequest):
+    """``docker network create``; ``-o`` options stand under `GENERIC`."""
+
+    options: Options | None = msgspec.field(default=None, name="Options")
+    ipv4_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv4Data")
+    ipv6_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv6Data")
+
+
+class EndpointRequest(NetworkRequest):
+    """DeleteEndpoint, Leave, EndpointOperInfo, RevokeExternalConnectivity: an endpoint and no more."""
+
+    endpoint_id: str = msgspec.field(name="EndpointID")
+
+
+class CreateEndpointRequest(EndpointRequest):
+    """One interface of one container is about to exist."""
+
+    interface: EndpointInterface | None = msgspec.field(default=None, name="Interface")
+    options: Options | None = msgspec.field(default=None, name="Options")
+
+
+class CreateEndpointResponse(Message, omit_defaults=True):
+    """Only what came empty may be answered.
+
+    remote.md, Create endpoint: a non-empty value for what Docker gave already is an error.
+    """
+
+    interface: EndpointInterface | None = msgspec.field(default=None, name="Interface")
+
+
+class EndpointInfoResponse(Message):
+    """EndpointOperInfo: a mapping that ``docker network inspect -v`` shows."""
+
+    value: dict[str, str] = msgspec.field(name="Value")
+
+
+class JoinRequest(EndpointRequest):
+    """The endpoint is about to be moved into the sandbox.
+
+    Attributes:
+        sandbox_key: path of the network namespace; its last part is the sandbox's random id.
+    """
+
+    sandbox_key: str = msgspec.field(default="", name="SandboxKey")
+    options: Options | None = msgspec.field(default=None, name="Options")
+
+
+class InterfaceName(Message, rename="pascal"):
+    """The link that Docker moves into the sandbox, and the prefix of its new name there."""
+
+    src_name: str
+    dst_prefix: str
+
+
+class StaticRoute(Message, rename="pascal"):
+    """A route in the sandbox: type 0 goes through next_hop, type 1 is connected."""
+
+    destination: str
+    route_type: int
+    next_hop: str = ""
+
+
+class JoinResponse(Message):
+    """How the sandbox is wired.
+
+    Attributes:
+        gateway: an IPv4 address without prefix length, or "" for none.
+        gateway_ipv6: likewise for IPv6.
+        disable_gateway_service: True keeps Docker from adding its own gateway bridge.
+    """
+
+    interface_name: InterfaceName = msgspec.field(name="InterfaceName")
+    gateway: str = msgspec.field(default="", name="Gateway")
+    gateway_ipv6: str = msgspec.field(default="", name="GatewayIPv6")
+    static_routes: list[StaticRoute] = msgspec.field(default_factory=list, name="StaticRoutes")
+    disable_gateway_service: bool = msgspec.field(default=False, name="DisableGatewayService")
+
+
+class ProgramExternalConnectivityRequest(EndpointRequest):
+    """The endpoint becomes its container's way out; the options name exposed and published ports."""
+
+    options: Options | None = msgspec.field(default=None, name="Options")
+
+
+class DiscoverRequest(Message):
+    """A swarm node came (DiscoverNew) or went (DiscoverDelete); discovery type 1 is a node."""
+
+    discovery_type: int = msgspec.field(default=0, name="DiscoveryType")
+    discovery_data: Any = msgspec.field(default=None, name="DiscoveryData")
+
+
+class CapabilitiesResponse(Message):
+    """Where the driver allocates and how far it connects, each ``local`` or ``global``."""
+
+    scope: str = msgspec.field(name="Scope")
+    connectivity_scope: str = msgspec.field(name="ConnectivityScope")
+    gw_alloc_checker: bool = msgspec.field(name="GwAllocChecker")
