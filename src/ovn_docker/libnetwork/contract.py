@@ -40,7 +40,9 @@ class NetworkDriver(Protocol):
     async def delete_network(self, request: messages.NetworkRequest) -> None:
         """Remove the network from this host."""
 
-    async def create_endpoint(self, request: messages.CreateEndpointRequest) -> messages.CreateEndpointResponse:
+    async def create_endpoint(
+        self, request: messages.CreateEndpointRequest
+    ) -> messages.CreateEndpointResponse:
         """Make a port for one interface of a container."""
 
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
@@ -61,7 +63,9 @@ class NetworkDriver(Protocol):
     async def discover_delete(self, request: messages.DiscoverRequest) -> None:
         """A swarm node left."""
 
-    async def program_external_connectivity(self, request: messages.ProgramExternalConnectivityRequest) -> None:
+    async def program_external_connectivity(
+        self, request: messages.ProgramExternalConnectivityRequest
+    ) -> None:
         """The endpoint is its container's way out from now on."""
 
     async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
