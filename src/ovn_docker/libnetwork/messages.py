@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What all messages have in common: they are values."""
 
 
-class IPAMData(Message, rename="pascal"):
+class IPAMData(Message, rename="pascal", frozen=True):
     """One pool of a network.
 
     Attributes:
@@ -41,7 +41,7 @@ class IPAMData(Message, rename="pascal"):
     aux_addresses: dict[str, str] | None = None
 
 
-class EndpointInterface(Message):
+class EndpointInterface(Message, frozen=True):
     """A container's interface.
 
     Attributes:
@@ -55,13 +55,13 @@ class EndpointInterface(Message):
     mac_address: str = msgspec.field(default="", name="MacAddress")
 
 
-class NetworkRequest(Message):
+class NetworkRequest(Message, frozen=True):
     """DeleteNetwork and FreeNetwork: a request that names a network and no more."""
 
     network_id: str = msgspec.field(name="NetworkID")
 
 
-class AllocateNetworkRequest(NetworkRequest):
+class AllocateNetworkRequest(NetworkRequest, frozen=True):
     """A swarm manager asks once per network; the options it gets back go to every node."""
 
     options: dict[str, str] | None = msgspec.field(default=None, name="Options")
@@ -69,26 +69,26 @@ class AllocateNetworkRequest(NetworkRequest):
     ipv6_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv6Data")
 
 
-class AllocateNetworkResponse(Message):
+class AllocateNetworkResponse(Message, frozen=True):
     """The options that the workers' CreateNetwork will carry as generic options."""
 
     options: dict[str, str] = msgspec.field(name="Options")
 
 
-class GwAllocCheckRequest(Message):
+class GwAllocCheckRequest(Message, frozen=True):
     """Docker 28 and newer ask, before CreateNetwork, whether a gateway address is needed at all."""
 
     options: Options | None = msgspec.field(default=None, name="Options")
 
 
-class GwAllocCheckResponse(Message):
+class GwAllocCheckResponse(Message, frozen=True):
     """True where IPAM need not reserve a gateway address."""
 
     skip_ipv4: bool = msgspec.field(name="SkipIPv4")
     skip_ipv6: bool = msgspec.field(name="SkipIPv6")
 
 
-class CreateNetworkRequest(NetworkRequest):
+class CreateNetworkRequest(NetworkRequest, frozen=True):
     """``docker network create``; ``-o`` options stand under `GENERIC`."""
 
     options: Options | None = msgspec.field(default=None, name="Options")
@@ -96,20 +96,20 @@ class CreateNetworkRequest(NetworkRequest):
     ipv6_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv6Data")
 
 
-class EndpointRequest(NetworkRequest):
+class EndpointRequest(NetworkRequest, frozen=True):
     """DeleteEndpoint, Leave, EndpointOperInfo, RevokeExternalConnectivity: an endpoint and no more."""
 
     endpoint_id: str = msgspec.field(name="EndpointID")
 
 
-class CreateEndpointRequest(EndpointRequest):
+class CreateEndpointRequest(EndpointRequest, frozen=True):
     """One interface of one container is about to exist."""
 
     interface: EndpointInterface | None = msgspec.field(default=None, name="Interface")
     options: Options | None = msgspec.field(default=None, name="Options")
 
 
-class CreateEndpointResponse(Message, omit_defaults=True):
+class CreateEndpointResponse(Message, omit_defaults=True, frozen=True):
     """Only what came empty may be answered.
 
     remote.md, Create endpoint: a non-empty value for what Docker gave already is an error.
@@ -118,13 +118,13 @@ class CreateEndpointResponse(Message, omit_defaults=True):
     interface: EndpointInterface | None = msgspec.field(default=None, name="Interface")
 
 
-class EndpointInfoResponse(Message):
+class EndpointInfoResponse(Message, frozen=True):
     """EndpointOperInfo: a mapping that ``docker network inspect -v`` shows."""
 
     value: dict[str, str] = msgspec.field(name="Value")
 
 
-class JoinRequest(EndpointRequest):
+class JoinRequest(EndpointRequest, frozen=True):
     """The endpoint is about to be moved into the sandbox.
 
     Attributes:
@@ -135,14 +135,14 @@ class JoinRequest(EndpointRequest):
     options: Options | None = msgspec.field(default=None, name="Options")
 
 
-class InterfaceName(Message, rename="pascal"):
+class InterfaceName(Message, rename="pascal", frozen=True):
     """The link that Docker moves into the sandbox, and the prefix of its new name there."""
 
     src_name: str
     dst_prefix: str
 
 
-class StaticRoute(Message, rename="pascal"):
+class StaticRoute(Message, rename="pascal", frozen=True):
     """A route in the sandbox: type 0 goes through next_hop, type 1 is connected."""
 
     destination: str
@@ -150,7 +150,7 @@ class StaticRoute(Message, rename="pascal"):
     next_hop: str = ""
 
 
-class JoinResponse(Message):
+class JoinResponse(Message, frozen=True):
     """How the sandbox is wired.
 
     Attributes:
@@ -166,20 +166,20 @@ class JoinResponse(Message):
     disable_gateway_service: bool = msgspec.field(default=False, name="DisableGatewayService")
 
 
-class ProgramExternalConnectivityRequest(EndpointRequest):
+class ProgramExternalConnectivityRequest(EndpointRequest, frozen=True):
     """The endpoint becomes its container's way out; the options name exposed and published ports."""
 
     options: Options | None = msgspec.field(default=None, name="Options")
 
 
-class DiscoverRequest(Message):
+class DiscoverRequest(Message, frozen=True):
     """A swarm node came (DiscoverNew) or went (DiscoverDelete); discovery type 1 is a node."""
 
     discovery_type: int = msgspec.field(default=0, name="DiscoveryType")
     discovery_data: Any = msgspec.field(default=None, name="DiscoveryData")
 
 
-class CapabilitiesResponse(Message):
+class CapabilitiesResponse(Message, frozen=True):
     """Where the driver allocates and how far it connects, each ``local`` or ``global``."""
 
     scope: str = msgspec.field(name="Scope")
