@@ -1,0 +1,240 @@
+"""A client of one database: it stays connected, follows the leader, and repeats what a lost reply left open.
+
+A transaction given here may be carried out twice when the connection breaks at the wrong moment (ovsdb(7),
+"Understanding Cluster Consistency": at least once). So every one of ours is safe to repeat: its rows have
+ids that follow from what they stand for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ovn_docker.errors import DatabaseError, OvnDockerError
+from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
+from ovn_docker.ovsdb.operations import Operation, check
+from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.ovsdb.replica import Replica, Watch
+from ovn_docker.ovsdb.values import optional
+
+LOG = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+"""Seconds between two attempts; doubled from the first to the longest while none succeeds."""
+
+SETTLE_PAUSE = 0.01
+"""Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
+
+CLUSTER_ERROR = "cluster error"
+"""What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
+
+
+class Client:
+    """One database, wherever it is served just now."""
+
+    def __init__(self, title: str, database: str, watches: Mapping[str, Watch]) -> None:
+        """Name what is to be reached; `redirect` says where and `run` goes there.
+
+        Args:
+            title: for people, as "OVN Northbound".
+            database: its name in OVSDB, as "OVN_Northbound".
+            watches: what `replica` holds, by table.
+        """
+        self.title = title
+        self.database = database
+        self.replica = Replica(watches)
+        self.remotes: tuple[Remote, ...] = ()
+        self._tls: TlsFiles | None = None
+        self._why = "not tried yet"
+        self._connection: Connection | None = None
+        self._session: Connection | None = None
+        self._moved = asyncio.Event()
+        self._ready = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether transactions are being served."""
+        return self._connection is not None
+
+    def outage(self) -> str:
+        """Why the database cannot be reached, as one line, or "" when it is."""
+        if self.connected:
+            return ""
+        if not self.remotes:
+            return f"{self.title}: {self._why}"
+        return f"{self.title} cannot be reached at {', '.join(map(str, self.remotes))}: {self._why}"
+
+    def redirect(self, remotes: tuple[Remote, ...], tls: TlsFiles | None = None, why: str = "") -> None:
+        """Say where the database is; a change takes effect at once.
+
+        Args:
+            remotes: the servers of a cluster in any order, or none.
+            tls: files for ``ssl:``.
+            why: with no remotes, the reason, for `outage`.
+        """
+        if (remotes, tls) == (self.remotes, self._tls) and not why:
+            return
+        self.remotes, self._tls = remotes, tls
+        self._why = why or "not tried yet"
+        self._moved.set()
+        if self._session is not None:
+            self._session.close("its address changed")
+
+    async def transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+        """Carry out one transaction and return a result for each operation.
+
+        Waits without limit for a server, so the caller sets one.
+
+        Raises:
+            DatabaseError: the database refused; nothing was changed.
+        """
+        while True:
+            await self._ready.wait()
+            connection = self._connection
+            if connection is None:
+                continue
+            try:
+                results = await connection.call("transact", [self.database, *operations])
+            except ConnectionLostError:
+                await asyncio.sleep(SETTLE_PAUSE)
+                continue
+            if any(isinstance(result, dict) and result.get("error") == CLUSTER_ERROR for result in results):
+                connection.close("the server is not the leader any more")
+                await asyncio.sleep(FIRST_PAUSE)
+                continue
+            return check(results, operations)
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            self._moved.clear()
+            for remote in self.remotes:
+                if await self._stay(remote):
+                    pause = FIRST_PAUSE
+                if self._moved.is_set():
+                    break
+            await self._pause(pause if self.remotes else None)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _pause(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+        except TimeoutError:
+            pass
+
+    async def _stay(self, remote: Remote) -> bool:
+        """Connect and serve until it ends; True when it was of use."""
+        served = False
+        try:
+            connection = await connect(remote, self._tls)
+            try:
+                served = await self._serve(remote, connection)
+            finally:
+                self._leave(connection)
+        except TimeoutError:
+            self._why = "the server does not answer"
+        except (OSError, OvnDockerError, ConnectionLostError) as error:
+            self._why = _reason(error)
+        if served:
+            LOG.warning("%s at %s is lost: %s", self.title, remote, self._why)
+        return served
+
+    async def _serve(self, remote: Remote, connection: Connection) -> bool:
+        session = _Session(self.database, self.replica, connection)
+        self._session = connection
+        reading = asyncio.ensure_future(connection.serve(session.notify))
+        opening = asyncio.ensure_future(session.open())
+        try:
+            await asyncio.wait({reading, opening}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                reading.result()
+            opening.result()
+            self._connection = connection
+            self._ready.set()
+            LOG.info("%s is served by %s", self.title, remote)
+            self._why = await _ended(reading)
+            return True
+        finally:
+            connection.close("the session ended")
+            opening.cancel()
+            reading.cancel()
+            await asyncio.wait({reading, opening})
+
+    def _leave(self, connection: Connection) -> None:
+        self._ready.clear()
+        self._connection = self._session = None
+        connection.close(self._why)
+        self.replica.wake()
+
+
+class _Session:
+    """What is asked of a server before it is used, and where its notifications go."""
+
+    def __init__(self, database: str, replica: Replica, connection: Connection) -> None:
+        self._database = database
+        self._replica = replica
+        self._connection = connection
+        self._server = Replica(
+            {"Database": Watch(("model", "connected", "leader"), (("name", "==", database),))}
+        )
+
+    async def open(self) -> None:
+        """Find out whether the server may be used, then watch the database.
+
+        Raises:
+            DatabaseError: it lacks the database, or is not its leader.
+        """
+        async with asyncio.timeout(4):
+            self._server.reset(
+                await self._connection.call("monitor_cond", ["_Server", "_Server", self._server.request()])
+            )
+            if why := self._unusable():
+                raise DatabaseError(why)
+            if self._replica.watches:
+                request = self._replica.request()
+                self._replica.reset(
+                    await self._connection.call("monitor_cond", [self._database, self._database, request])
+                )
+
+    def notify(self, method: str, params: list[Any]) -> None:
+        """Take a notification: an update of what is watched, or that the server is of no more use."""
+        if method != "update2":
+            return
+        watched, updates = params
+        if watched == self._database:
+            self._replica.update(updates)
+            return
+        self._server.update(updates)
+        if why := self._unusable():
+            self._connection.close(why)
+
+    def _unusable(self) -> str:
+        """Why the server cannot take transactions, or "".
+
+        ovsdb-server(5), table Database of _Server: "leader" says that a clustered database is written here.
+        """
+        rows = list(self._server.rows("Database").values())
+        if not rows:
+            return f"the server has no database {self._database}"
+        row = rows[0]
+        if row.get("model") != "standalone" and not optional(row.get("connected", False)):
+            return "the server has lost its cluster"
+        if row.get("model") == "clustered" and not row.get("leader"):
+            return "the server is not the leader of its cluster; name all members"
+        return ""
+
+
+async def _ended(reading: "asyncio.Future[None]") -> str:
+    try:
+        await reading
+    except (OSError, DatabaseError) as error:
+        return _reason(error)
+    return "the connection was closed"
+
+
+def _reason(error: BaseException) -> str:
+    """The short text of an error: for OSError what the system says, without numbers."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

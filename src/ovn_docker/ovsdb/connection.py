@@ -1,0 +1,176 @@
+"""One connection to one OVSDB server: sockets, TLS, calls and their replies, and the inactivity probe.
+
+Knows nothing of databases, leaders or retries; that is client.py's.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ovn_docker.errors import ConfigError, DatabaseError
+from ovn_docker.ovsdb.operations import refusal
+from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.ovsdb.session import Decoder, Message, encode
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds for a server to accept; a dead host costs no more before the next remote is tried."""
+
+PROBE_INTERVAL = 5.0
+"""Seconds of silence after which an echo is sent; as long again without an answer and the peer is gone."""
+
+READ_SIZE = 256 * 1024
+
+
+class ConnectionLostError(Exception):
+    """The connection ended before the reply came; what was asked may or may not have been done."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files, as in the SSL table of Open_vSwitch."""
+
+    private_key: str
+    certificate: str
+    ca_cert: str
+
+    def context(self) -> ssl.SSLContext:
+        """A context for a client of OVSDB.
+
+        The server must hold a certificate of the CA; its name is not compared, for ovs-pki writes names that
+        are no host names. Python 3.13 asks more of a CA certificate than ovs-pki writes: that check is off.
+
+        Raises:
+            ConfigError: a file cannot be used.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        try:
+            context.load_cert_chain(self.certificate, self.private_key)
+            context.load_verify_locations(self.ca_cert)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"the TLS files cannot be used (private key '{self.private_key}', certificate"
+                f" '{self.certificate}', CA '{self.ca_cert}'): {error}"
+            ) from error
+        return context
+
+
+async def connect(remote: Remote, tls: TlsFiles | None) -> "Connection":
+    """Open a connection.
+
+    Raises:
+        OSError: the server does not accept.
+        ConfigError: ``ssl:`` without usable TLS files.
+    """
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        if remote.method == "unix":
+            reader, writer = await asyncio.open_unix_connection(remote.address)
+        elif remote.method == "tcp":
+            reader, writer = await asyncio.open_connection(remote.address, remote.port)
+        else:
+            if tls is None:
+                raise ConfigError(f"{remote} needs TLS files: set them with 'ovs-vsctl set-ssl'")
+            reader, writer = await asyncio.open_connection(
+                remote.address, remote.port, ssl=tls.context(), server_hostname=remote.address
+            )
+    return Connection(reader, writer)
+
+
+class Connection:
+    """Calls and notifications over one stream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take over an open stream; nothing is read before `serve`."""
+        self._reader = reader
+        self._writer = writer
+        self._decoder = Decoder()
+        self._replies: dict[int, asyncio.Future[Any]] = {}
+        self._number = 0
+        self._reason = "closed"
+
+    async def call(self, method: str, params: list[Any]) -> Any:  # noqa: ANN401  (a JSON value)
+        """Send a request and wait for its reply; several may be under way at once.
+
+        Raises:
+            ConnectionLostError: the connection ended first.
+            DatabaseError: the server answered with an error.
+        """
+        if self._writer.is_closing():
+            raise ConnectionLostError(self._reason)
+        self._number += 1
+        number = self._number
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        self._send({"method": method, "params": params, "id": number})
+        try:
+            return await reply
+        finally:
+            self._replies.pop(number, None)
+
+    async def serve(self, notify: Callable[[str, list[Any]], None]) -> None:
+        """Read until the connection ends.
+
+        Args:
+            notify: called with the method and parameters of each notification, in order. An update comes
+                before the reply of the transaction that made it (RFC 7047 section 4.1.6).
+
+        Raises:
+            OSError, DatabaseError: why it ended, if not by `close`.
+        """
+        probed = False
+        while not self._writer.is_closing():
+            try:
+                async with asyncio.timeout(PROBE_INTERVAL):
+                    data = await self._reader.read(READ_SIZE)
+            except TimeoutError:
+                if probed:
+                    raise OSError("the server does not answer its probe") from None
+                probed = True
+                self._send({"method": "echo", "params": [], "id": "echo"})
+                continue
+            if not data:
+                raise OSError("the server closed the connection")
+            probed = False
+            for message in self._decoder.feed(data):
+                self._take(message, notify)
+
+    def close(self, reason: str) -> None:
+        """End the connection; every call under way fails with `reason`."""
+        self._reason = reason
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(ConnectionLostError(reason))
+
+    def _send(self, message: Message) -> None:
+        self._writer.write(encode(message))
+
+    def _take(self, message: Message, notify: Callable[[str, list[Any]], None]) -> None:
+        method = message.get("method")
+        if method == "echo":
+            self._send({"result": message.get("params", []), "error": None, "id": message.get("id")})
+        elif method is not None:
+            notify(method, message.get("params", []))
+        else:
+            self._settle(message)
+
+    def _settle(self, message: Message) -> None:
+        reply = self._replies.get(message.get("id", 0))
+        if reply is None or reply.done():
+            return
+        error = message.get("error")
+        if error:
+            reply.set_exception(_refusal(error))
+        else:
+            reply.set_result(message.get("result"))
+
+
+def _refusal(error: Any) -> DatabaseError:  # noqa: ANN401  (a JSON value)
+    if isinstance(error, dict):
+        return refusal(str(error.get("error", "")), str(error.get("details", "")))
+    return refusal(str(error), "")
