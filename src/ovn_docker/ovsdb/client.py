@@ -47,6 +47,7 @@ class Client:
         self.remotes: tuple[Remote, ...] = ()
         self._tls: TlsFiles | None = None
         self._why = "not tried yet"
+        self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
         self._session: Connection | None = None
         self._moved = asyncio.Event()
@@ -62,7 +63,7 @@ class Client:
         if self.connected:
             return ""
         if not self.remotes:
-            return f"{self.title}: {self._why}"
+            return f"{self.title} cannot be reached: {self._nowhere}"
         return f"{self.title} cannot be reached at {', '.join(map(str, self.remotes))}: {self._why}"
 
     def redirect(self, remotes: tuple[Remote, ...], tls: TlsFiles | None = None, why: str = "") -> None:
@@ -73,10 +74,10 @@ class Client:
             tls: files for ``ssl:``.
             why: with no remotes, the reason, for `outage`.
         """
-        if (remotes, tls) == (self.remotes, self._tls) and not why:
+        self._nowhere = why
+        if (remotes, tls) == (self.remotes, self._tls):
             return
-        self.remotes, self._tls = remotes, tls
-        self._why = why or "not tried yet"
+        self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
         self._moved.set()
         if self._session is not None:
             self._session.close("its address changed")

@@ -1,0 +1,123 @@
+"""Addresses: CIDRs, MACs and MTUs, and the names and ids that follow from an endpoint's. Pure."""
+
+import hashlib
+import ipaddress
+import re
+from uuid import UUID, uuid5
+
+from ovn_docker.errors import RequestError
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NAMESPACE = UUID("6f766e2d-646f-5b65-8b00-6f76642e726f")
+"""The name space of every row id that this package chooses (RFC 9562 section 5.5). It must never change."""
+
+ENCAP_OVERHEAD = {"geneve": 38, "vxlan": 30, "stt": 52}
+"""Bytes that an encapsulation adds beside the outer IP header: outer UDP or TCP, its own header with OVN's
+metadata, and the inner Ethernet header. Geneve: 8 + 16 + 14 (RFC 8926, OVN's 8-byte option); VXLAN:
+8 + 8 + 14 (RFC 7348)."""
+
+OUTER_IP = {4: 20, 6: 40}
+"""Bytes of the outer IP header."""
+
+MINIMUM_MTU, MAXIMUM_MTU = 68, 65535
+"""RFC 791: every internet module must forward 68 octets; an IP packet holds no more than 65,535."""
+
+LINK_NAME = 15
+"""Characters of a link's name (Linux IFNAMSIZ - 1)."""
+
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+
+
+def row_id(*stands_for: str) -> UUID:
+    """The id of the row that stands for something, the same on every host and in every process.
+
+    Args:
+        stands_for: the kind of row and the ids that make it what it is.
+    """
+    return uuid5(NAMESPACE, "\x00".join(stands_for))
+
+
+def network(text: str, what: str) -> IPNetwork:
+    """Read a pool, ``192.168.1.0/24``; host bits are cleared.
+
+    Raises:
+        RequestError: it is no CIDR; the text names `what`.
+    """
+    try:
+        return ipaddress.ip_network(_with_prefix(text), strict=False)
+    except ValueError as error:
+        raise RequestError(f"{what} '{text}' is no CIDR: {error}") from error
+
+
+def interface(text: str, what: str) -> IPInterface | None:
+    """Read an address with prefix length, ``192.168.1.2/24``; None for "".
+
+    Raises:
+        RequestError: it is neither; the text names `what`.
+    """
+    if not text:
+        return None
+    try:
+        return ipaddress.ip_interface(_with_prefix(text))
+    except ValueError as error:
+        raise RequestError(f"{what} '{text}' is no address with a prefix length: {error}") from error
+
+
+def _with_prefix(text: str) -> str:
+    """The text, unless it lacks what `ipaddress` would make up."""
+    if "/" not in text:
+        raise ValueError("the prefix length is missing")
+    return text
+
+
+def mac(text: str) -> str:
+    """Read a MAC address of six octets, ``02:42:c0:a8:01:02``, and write it in lower case.
+
+    Raises:
+        RequestError: it is none, or is a multicast address or zero, which no interface may have.
+    """
+    if not _MAC.fullmatch(text):
+        raise RequestError(f"MAC address '{text}' is not six octets in hex with colons")
+    if int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16):
+        raise RequestError(f"MAC address '{text}' cannot belong to an interface: it is multicast or zero")
+    return text.lower()
+
+
+def mac_for(endpoint_id: str) -> str:
+    """The MAC address of an endpoint that was given none: locally administered, always the same.
+
+    Two endpoints share one with a chance of 2^-40 (RFC 7042 section 2.1 for the local bit).
+    """
+    digest = hashlib.sha256(endpoint_id.encode()).digest()
+    return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))
+
+
+def link_names(endpoint_id: str) -> tuple[str, str]:
+    """The two ends of an endpoint's veth pair: the host's, and the one that Docker moves and renames.
+
+    Docker's endpoint ids are 64 hex digits, of which the names show the first. What could not be a link's
+    name is hashed first.
+    """
+    usable = re.fullmatch(r"[0-9A-Za-z]{15,}", endpoint_id)
+    stem = endpoint_id if usable else hashlib.sha256(endpoint_id.encode()).hexdigest()
+    return stem[:LINK_NAME], stem[: LINK_NAME - 2] + "_c"
+
+
+def mtu(underlay: int, encapsulations: list[str], outer: int) -> int:
+    """The largest packet that fits through the tunnel whole.
+
+    Args:
+        underlay: bytes that the underlay's interface carries.
+        encapsulations: as in ``ovn-encap-type``; the one with the largest header counts.
+        outer: 4 or 6, the version of the tunnel's own addresses.
+
+    Returns:
+        Bytes: 1442 for Geneve over IPv4 and 1500.
+    """
+    overhead = max(
+        (ENCAP_OVERHEAD.get(each, ENCAP_OVERHEAD["geneve"]) for each in encapsulations), default=38
+    )
+    return max(underlay - overhead - OUTER_IP[outer], MINIMUM_MTU)

@@ -1,0 +1,159 @@
+"""An endpoint's attachment to this host's integration bridge: veth pair and OVS port as one act.
+
+Knows the host's Open_vSwitch database and links, and nothing of Docker's messages or of Northbound. What it
+makes in two steps it also unmakes when the second fails.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ovn_docker import addressing
+from ovn_docker.errors import ConflictError, ConstraintError, HostError
+from ovn_docker.host import veth
+from ovn_docker.host.veth import Links, VethPair
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.schema import open_vswitch
+from ovn_docker.schema.open_vswitch import Settings
+
+DEFAULT_UNDERLAY_MTU = 1500
+"""Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""
+
+INSTALL_TIMEOUT = 6.0
+"""Seconds for ovs-vswitchd and ovn-controller to install an interface's flows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to attach.
+
+    Attributes:
+        endpoint_id: names the veth pair and, as iface-id, the logical port.
+        mac: of the container's end.
+        mtu: of both ends in bytes, or None for what the tunnel leaves.
+        external_ids: further keys for the Interface row.
+    """
+
+    endpoint_id: str
+    mac: str
+    mtu: int | None
+    external_ids: Mapping[str, str]
+
+
+class Attachments:
+    """The endpoints that are plugged into this host."""
+
+    def __init__(self, ovs: Client, links: Links) -> None:
+        """Use a client that watches `open_vswitch.WATCHES`."""
+        self._ovs = ovs
+        self._links = links
+
+    def settings(self) -> Settings:
+        """How this host takes part in OVN, as its database says now."""
+        return open_vswitch.read_settings(self._ovs.replica)
+
+    async def attach(self, wish: Wish) -> str:
+        """Make the veth pair and plug it in; return the name of the container's end once its flows are in.
+
+        Raises:
+            HostError: the kernel, ovs-vswitchd or ovn-controller did not do its part; nothing is left.
+            ConflictError: a name is taken by somebody else.
+        """
+        async with contextlib.AsyncExitStack() as undo:
+            pair = await self._pair(wish)
+            undo.push_async_callback(self.detach, wish.endpoint_id)
+            try:
+                await self._links.create(pair)
+            except ConflictError:
+                undo.pop_all()  # what is there serves a container, or is not ours
+                raise
+            await self._plug(wish, pair)
+            await self._installed(wish.endpoint_id, pair)
+            undo.pop_all()
+            return pair.inside
+
+    async def detach(self, endpoint_id: str) -> None:
+        """Unplug the endpoint and remove its links; what is gone already is success.
+
+        Raises:
+            HostError: the kernel refused.
+        """
+        outside, _ = addressing.link_names(endpoint_id)
+        await asyncio.gather(
+            self._ovs.transact([open_vswitch.del_port(endpoint_id)]), self._links.delete(outside)
+        )
+
+    def leftover(self, endpoint_id: str) -> bool:
+        """Whether anything of the endpoint is still on this host."""
+        outside, _ = addressing.link_names(endpoint_id)
+        return open_vswitch.attached(self._ovs.replica, endpoint_id) is not None or veth.exists(outside)
+
+    async def _pair(self, wish: Wish) -> VethPair:
+        settings = self.settings()
+        datapath = open_vswitch.datapath(self._ovs.replica, settings.bridge)
+        if datapath is None:
+            raise HostError(_no_bridge(settings.bridge))
+        outside, inside = addressing.link_names(wish.endpoint_id)
+        return VethPair(
+            outside=outside,
+            inside=inside,
+            mac=wish.mac,
+            mtu=wish.mtu or await self._tunnel_mtu(settings),
+            checksums=datapath != "netdev" or settings.tso,
+        )
+
+    async def _tunnel_mtu(self, settings: Settings) -> int:
+        """The smallest of what the tunnel endpoints leave, each by the MTU of the interface that holds it."""
+        leaves = []
+        for address in settings.encap_ips:
+            link = await self._links.holding(address)
+            underlay = None if link is None or veth.is_loopback(link) else veth.mtu_of(link)
+            outer = 6 if ":" in address else 4
+            leaves.append(
+                addressing.mtu(underlay or DEFAULT_UNDERLAY_MTU, list(settings.encapsulations), outer)
+            )
+        return min(leaves, default=addressing.mtu(DEFAULT_UNDERLAY_MTU, list(settings.encapsulations), 4))
+
+    async def _plug(self, wish: Wish, pair: VethPair) -> None:
+        bridge = self.settings().bridge
+        external_ids = {"iface-id": wish.endpoint_id, "attached-mac": wish.mac} | dict(wish.external_ids)
+        operations = open_vswitch.add_port(bridge, wish.endpoint_id, pair.outside, external_ids)
+        try:
+            results = await self._ovs.transact(operations)
+        except ConstraintError as error:
+            if open_vswitch.attached(self._ovs.replica, wish.endpoint_id) is None:
+                raise ConflictError(
+                    f"Open vSwitch has a port {pair.outside} that is not endpoint {wish.endpoint_id}'s:"
+                    f" remove it with 'ovs-vsctl del-port {pair.outside}'"
+                ) from error
+            return
+        if not results[-1]["count"]:
+            raise HostError(_no_bridge(bridge))
+
+    async def _installed(self, endpoint_id: str, pair: VethPair) -> None:
+        """Wait until a packet through the port would get through the switch.
+
+        ovn-controller(8): external_ids:ovn-installed is set when all of the interface's flows are installed.
+        """
+
+        def verdict() -> str | None:
+            interface = open_vswitch.attached(self._ovs.replica, endpoint_id)
+            if interface is None:
+                return None
+            return "" if interface.installed else interface.error or None
+
+        try:
+            async with asyncio.timeout(INSTALL_TIMEOUT):
+                error = await self._ovs.replica.until(verdict)
+        except TimeoutError:
+            raise HostError(
+                f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:.0f} s:"
+                " see whether ovn-controller runs, is connected to ovn-remote, and ovn-northd runs"
+            ) from None
+        if error:
+            raise HostError(f"Open vSwitch could not use {pair.outside} of endpoint {endpoint_id}: {error}")
+
+
+def _no_bridge(bridge: str) -> str:
+    return f"this host has no bridge {bridge}: ovn-controller makes it, see whether it runs"

@@ -1,0 +1,193 @@
+"""Veth pairs of this host: the only module that speaks netlink.
+
+The kernel does the work of a netlink request while it is being sent (a delete waits 15 ms for RCU), so every
+request runs on one thread of its own and the event loop never waits for the kernel. Every link carries our
+group, by which a fresh process knows it.
+"""
+
+import array
+import asyncio
+import errno
+import fcntl
+import importlib
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ovn_docker.errors import ConflictError, HostError
+
+T = TypeVar("T")
+
+GROUP = 0x0D0C
+"""The link group (ip-link(8), group) of every link of ours."""
+
+SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
+"""linux/sockios.h and linux/ethtool.h: set transmit checksumming of a link."""
+
+
+@dataclass(frozen=True, slots=True)
+class VethPair:
+    """A pair of links.
+
+    Attributes:
+        outside: the end that stays and is plugged into the bridge.
+        inside: the end that Docker moves into the container.
+        mac: of the inside end, ``02:42:c0:a8:01:02``.
+        mtu: of both, in bytes.
+        checksums: False where the datapath would pass on packets whose checksum was left to a device.
+    """
+
+    outside: str
+    inside: str
+    mac: str
+    mtu: int
+    checksums: bool
+
+
+class Links:
+    """The links of the network namespace that this process runs in."""
+
+    def __init__(self) -> None:
+        """Open nothing yet: netlink is opened by the first request, or by `open`."""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
+        self._netlink: Any = None
+
+    async def open(self) -> None:
+        """Load and open netlink ahead of the first request, which would otherwise wait 0.2 s for it."""
+        await self._run(self._open)
+
+    def close(self) -> None:
+        """Finish what is under way and let the thread go."""
+        self._thread.shutdown(wait=True)
+
+    async def create(self, pair: VethPair) -> None:
+        """Make the pair; the outside end is up. A pair that is there already, both ends of it, will do.
+
+        Raises:
+            ConflictError: one of the names belongs to another link, or the inside end is in a container.
+            HostError: the kernel refused.
+        """
+        await self._run(lambda: self._create(pair))
+
+    async def delete(self, outside: str) -> None:
+        """Remove a pair by its outside end; one that is gone is success, a link that is not ours is left.
+
+        Raises:
+            HostError: the kernel refused.
+        """
+        await self._run(lambda: self._delete(outside))
+
+    async def holding(self, address: str) -> str | None:
+        """The name of the link that holds an IP address, or None."""
+        return await self._run(lambda: self._holding(address))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _open(self) -> Any:  # noqa: ANN401  (pyroute2 has no type hints)
+        if self._netlink is None:
+            pyroute2: Any = importlib.import_module("pyroute2")  # 0.15 s that must not delay the first answer
+            self._netlink = pyroute2.IPRoute()
+        return self._netlink
+
+    def _request(self, command: str, name: str, **attributes: Any) -> Any:  # noqa: ANN401
+        """One rtnetlink request; a refusal becomes OSError."""
+        netlink = self._open()
+        try:
+            return netlink.link(command, ifname=name, **attributes)
+        except Exception as error:
+            code = getattr(error, "code", None)
+            if code is None:
+                raise
+            raise OSError(code, errno.errorcode.get(code, "?")) from error
+
+    def _create(self, pair: VethPair) -> None:
+        peer = {"ifname": pair.inside, "address": pair.mac, "mtu": pair.mtu, "group": GROUP}
+        try:
+            self._request("add", pair.outside, kind="veth", mtu=pair.mtu, group=GROUP, peer=peer)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise HostError(f"veth pair {pair.outside} could not be made: {_text(error)}") from error
+            self._adopt(pair)
+        try:
+            if not pair.checksums:
+                _disable_checksums(pair.inside)
+            self._request("set", pair.outside, state="up")
+        except OSError as error:
+            raise HostError(f"veth pair {pair.outside} could not be set up: {_text(error)}") from error
+
+    def _adopt(self, pair: VethPair) -> None:
+        """Accept a pair that an earlier call left, if it is ours and whole."""
+        if not (_is_ours(pair.outside) and _is_ours(pair.inside)):
+            raise ConflictError(
+                f"link {pair.outside} or {pair.inside} exists and is not a free veth pair of this driver:"
+                " the endpoint is joined already, or the name belongs to somebody else"
+            )
+
+    def _delete(self, outside: str) -> None:
+        if not _is_ours(outside):
+            return
+        try:
+            self._request("del", outside)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise HostError(f"veth pair {outside} could not be removed: {_text(error)}") from error
+
+    def _holding(self, address: str) -> str | None:
+        netlink = self._open()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        for message in netlink.get_addr(family=family):
+            if address in {message.get_attr("IFA_LOCAL"), message.get_attr("IFA_ADDRESS")}:
+                return socket.if_indextoname(message["index"])
+        return None
+
+
+def mtu_of(link: str) -> int | None:
+    """The MTU of a link in bytes, or None when there is no such link."""
+    text = _attribute(link, "mtu")
+    return int(text) if text else None
+
+
+def is_loopback(link: str) -> bool:
+    """Whether a link is a loopback (linux/if_arp.h: ARPHRD_LOOPBACK is 772)."""
+    return _attribute(link, "type") == "772"
+
+
+def exists(link: str) -> bool:
+    """Whether the link is in this network namespace."""
+    return bool(_attribute(link, "ifindex"))
+
+
+def _is_ours(link: str) -> bool:
+    text = _attribute(link, "netdev_group")
+    return bool(text) and int(text) == GROUP
+
+
+def _attribute(link: str, name: str) -> str:
+    """A link's attribute in /sys/class/net (Documentation/ABI/testing/sysfs-class-net), "" without link."""
+    try:
+        return Path("/sys/class/net", link, name).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _disable_checksums(link: str) -> None:
+    """Make the kernel compute every checksum before a packet leaves the link.
+
+    Open vSwitch's userspace datapath without TSO drops what relies on a device for it (ovs
+    tests/system-userspace-macros.at turns it off for the same reason). The setting goes with the link into
+    the container.
+    """
+    value = array.array("B", struct.pack("II", ETHTOOL_STXCSUM, 0))
+    request = struct.pack("16sP", link.encode(), value.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+
+
+def _text(error: OSError) -> str:
+    reason = {errno.EPERM: "not permitted; the driver needs CAP_NET_ADMIN"}
+    return reason.get(error.errno or 0, error.strerror or str(error))

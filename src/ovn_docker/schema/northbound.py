@@ -1,0 +1,221 @@
+"""What stands in OVN Northbound for a Docker network and its endpoints. Pure.
+
+The only module that knows Northbound's tables and columns (ovn-nb(5)) and our marks in them. It builds
+operations and reads rows; it never talks.
+
+A network is a Logical_Switch named by its NetworkID, an endpoint a Logical_Switch_Port named by its
+EndpointID. Their row ids follow from those ids, so each verb is one transaction that the server answers from
+its index, and a repeat of it meets the row that the first left.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from ovn_docker import addressing
+from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.ovsdb.operations import Operation, Row, delete, insert, mutate, require, row_is, select
+from ovn_docker.ovsdb.replica import Watch
+from ovn_docker.ovsdb.values import mapping, members, reference, to_map, to_set
+
+SWITCH, PORT, ROUTER_PORT = "Logical_Switch", "Logical_Switch_Port", "Logical_Router_Port"
+
+NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-created"
+INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
+SUBNET, GATEWAY = "subnet", "gateway_ip"
+
+ROUTER_PORTS = {PORT: Watch(("options",), (("type", "==", "router"),))}
+"""The only rows of Northbound that a host keeps in memory: few, and none of them a container's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Who made a row and when; every row of ours carries one.
+
+    Attributes:
+        host: the ``system-id`` of the host.
+        created: UTC, RFC 3339, to the second.
+    """
+
+    host: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A Docker network as Northbound holds it.
+
+    Attributes:
+        network_id: Docker's NetworkID.
+        pools: IPv4 and IPv6, in Docker's order; none where IPAM gives no addresses.
+        gateways: what IPAM keeps as the gateway of each pool, or None.
+        internal: ``--internal``, so nothing leads out of the network.
+        mtu: bytes as asked for with ``-o``, or None to follow the encapsulation.
+        host: who made it.
+    """
+
+    network_id: str
+    pools: tuple[IPNetwork, ...] = ()
+    gateways: tuple[IPAddress | None, ...] = ()
+    internal: bool = False
+    mtu: int | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    """An endpoint as Northbound holds it: `addresses` are its MAC, then its IPs, with one space between."""
+
+    network_id: str
+    endpoint_id: str
+    addresses: str
+
+
+def switch_id(network_id: str) -> UUID:
+    """The row id of a network's switch."""
+    return addressing.row_id(SWITCH, network_id)
+
+
+def port_id(network_id: str, endpoint_id: str) -> UUID:
+    """The row id of an endpoint's port."""
+    return addressing.row_id(PORT, network_id, endpoint_id)
+
+
+def ls_add(switch: Switch, mark: Mark) -> list[Operation]:
+    """Make the switch, unless one of that name was made by somebody else.
+
+    Refused with `ConstraintError` when the row is there, with "timed out" when only the name is:
+    Logical_Switch has no unique index on its name, so the transaction has to look.
+    """
+    row = {
+        "name": switch.network_id,
+        "external_ids": to_map(_switch_ids(switch) | _marks(switch.network_id, mark)),
+    }
+    uuid = switch_id(switch.network_id)
+    foreign = [("name", "==", switch.network_id), ("_uuid", "!=", reference(uuid))]
+    return [require(SWITCH, foreign, ["_uuid"], []), insert(SWITCH, uuid, row)]
+
+
+def ls_get(network_id: str) -> Operation:
+    """Read the switch; its row goes to `read_switch`."""
+    return select(SWITCH, [row_is(switch_id(network_id))], ["external_ids"])
+
+
+def ls_ports(network_id: str) -> Operation:
+    """Read which ports the switch holds."""
+    return select(SWITCH, [row_is(switch_id(network_id))], ["ports"])
+
+
+def ls_del(network_id: str, ports: Sequence[UUID] = ()) -> Operation:
+    """Delete the switch if these are exactly its ports; the answer's count is 0 when it was not."""
+    unchanged = ("ports", "==", to_set(reference(port) for port in ports))
+    return delete(SWITCH, [row_is(switch_id(network_id)), unchanged])
+
+
+def ls_list(host: str) -> Operation:
+    """Read all switches that a host made (a scan: not for a container's path)."""
+    return select(SWITCH, [("external_ids", "includes", to_map({HOST: host}))], ["name", "external_ids"])
+
+
+def lsp_add(port: SwitchPort, pools: Sequence[IPNetwork], mark: Mark) -> list[Operation]:
+    """Make the port and put it into its switch.
+
+    The last answer's count is 0 when the switch does not exist or lacks one of `pools`: then the port is in
+    no switch and OVSDB drops it at commit (RFC 7047 section 3.2, isRoot), so nothing is left.
+    Refused with `ConstraintError` when a port of that name exists.
+    """
+    uuid = port_id(port.network_id, port.endpoint_id)
+    row: Row = {
+        "name": port.endpoint_id,
+        "addresses": port.addresses,
+        "port_security": port.addresses,
+        "external_ids": to_map(_marks(port.network_id, mark)),
+    }
+    has_pools = ("external_ids", "includes", to_map({POOL + str(pool): f"v{pool.version}" for pool in pools}))
+    where = [row_is(switch_id(port.network_id)), has_pools]
+    return [insert(PORT, uuid, row), mutate(SWITCH, where, ("ports", "insert", reference(uuid)))]
+
+
+def lsp_get(network_id: str, endpoint_id: str) -> Operation:
+    """Read the port; its row goes to `read_addresses`."""
+    where = [row_is(port_id(network_id, endpoint_id))]
+    return select(PORT, where, ["name", "addresses", "external_ids"])
+
+
+def lsp_named(endpoint_id: str) -> Operation:
+    """Read the port of that name, whoever made it (a scan: only to explain a refusal)."""
+    return select(PORT, [("name", "==", endpoint_id)], ["_uuid", "addresses", "external_ids"])
+
+
+def lsp_owner(uuid: UUID) -> Operation:
+    """Read who made a port, by row id."""
+    return select(PORT, [row_is(uuid)], ["name", "external_ids"])
+
+
+def lsp_del(network_id: str, endpoint_id: str) -> Operation:
+    """Take the port out of its switch, which removes it; count is 0 when it was not there."""
+    uuid = port_id(network_id, endpoint_id)
+    where = [row_is(switch_id(network_id)), ("ports", "includes", reference(uuid))]
+    return mutate(SWITCH, where, ("ports", "delete", reference(uuid)))
+
+
+def lsp_del_anywhere(network_id: str, endpoint_id: str) -> Operation:
+    """Take the port out of whichever switch holds it now, since an administrator may have moved it."""
+    holder = [("ports", "includes", reference(port_id(network_id, endpoint_id)))]
+    return mutate(SWITCH, holder, ("ports", "delete", reference(port_id(network_id, endpoint_id))))
+
+
+def ls_of_port(uuid: UUID) -> Operation:
+    """Find the switch that holds a port (a scan over switches: only for router ports)."""
+    return select(SWITCH, [("ports", "includes", reference(uuid))], ["_uuid"])
+
+
+def lrp_get(name: str) -> Operation:
+    """Read a router port by name; its row goes to `read_router_networks`."""
+    return select(ROUTER_PORT, [("name", "==", name)], ["networks"])
+
+
+def read_switch(network_id: str, row: Row) -> Switch:
+    """The network that a row of Logical_Switch stands for."""
+    ids = mapping(row["external_ids"])
+    pools = [addressing.network(key.removeprefix(POOL), "pool") for key in ids if key.startswith(POOL)]
+    mtu = ids.get(MTU, "")
+    return Switch(
+        network_id=network_id,
+        pools=tuple(pools),
+        internal=ids.get(INTERNAL) == "true",
+        mtu=int(mtu) if mtu.isdecimal() else None,
+        host=ids.get(HOST, ""),
+    )
+
+
+def read_addresses(row: Row) -> str:
+    """The addresses of a port as `SwitchPort` writes them."""
+    return " ".join(members(row["addresses"]))
+
+
+def read_marks(row: Row) -> Mapping[str, str]:
+    """The external_ids of a row."""
+    return mapping(row["external_ids"])
+
+
+def _marks(network_id: str, mark: Mark) -> dict[str, str]:
+    return {NETWORK: network_id, HOST: mark.host, CREATED: mark.created}
+
+
+def _switch_ids(switch: Switch) -> dict[str, str]:
+    """The external_ids that describe a network: the guide's two for its first pool, and a key for each pool.
+
+    A key for each, because a condition of OVSDB can ask for a pair of a map but not look into a list.
+    """
+    ids = {POOL + str(pool): f"v{pool.version}" for pool in switch.pools}
+    if switch.pools:
+        ids[SUBNET] = str(switch.pools[0])
+    gateway = next(iter(switch.gateways), None)
+    if gateway is not None:
+        ids[GATEWAY] = str(gateway)
+    if switch.internal:
+        ids[INTERNAL] = "true"
+    if switch.mtu is not None:
+        ids[MTU] = str(switch.mtu)
+    return ids

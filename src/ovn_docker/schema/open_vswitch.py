@@ -1,0 +1,156 @@
+"""What stands in a host's Open_vSwitch database: joined endpoints, and the settings of OVN. Pure.
+
+The only module that knows that database's tables and columns (ovs-vswitchd.conf.db(5)).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from ovn_docker import addressing
+from ovn_docker.ovsdb.operations import Operation, insert, mutate
+from ovn_docker.ovsdb.replica import Replica, Watch
+from ovn_docker.ovsdb.values import mapping, optional, reference, to_map
+
+ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interface", "SSL"
+
+NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
+
+WATCHES = {
+    ROOT: Watch(("external_ids", "other_config")),
+    BRIDGE: Watch(("name", "datapath_type")),
+    INTERFACE: Watch(("name", "ofport", "error", "external_ids")),
+    SSL: Watch(("private_key", "certificate", "ca_cert")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this host takes part in OVN: the external_ids of Open_vSwitch, as ovn-controller(8) reads them.
+
+    Attributes:
+        system_id: this chassis, or "" when it is not set.
+        northbound: ``ovn-nb`` as it is written, or "".
+        bridge: the integration bridge.
+        encapsulations: ``ovn-encap-type``.
+        encap_ips: ``ovn-encap-ip``, this host's tunnel endpoints.
+        tls: private key, certificate and CA certificate as set by ``ovs-vsctl set-ssl``, or None.
+        tso: ``userspace-tso-enable``, with which the userspace datapath handles partial checksums.
+    """
+
+    system_id: str = ""
+    northbound: str = ""
+    bridge: str = "br-int"
+    encapsulations: tuple[str, ...] = ()
+    encap_ips: tuple[str, ...] = ()
+    tls: tuple[str, str, str] | None = None
+    tso: bool = False
+
+
+def read_settings(replica: Replica) -> Settings:
+    """The settings as they stand; before the first connection, their defaults."""
+    for row in replica.rows(ROOT).values():
+        ids = mapping(row["external_ids"])
+        return Settings(
+            system_id=ids.get("system-id", ""),
+            northbound=ids.get("ovn-nb", ""),
+            bridge=ids.get("ovn-bridge", "br-int"),
+            encapsulations=_words(ids.get("ovn-encap-type", "geneve")),
+            encap_ips=_words(ids.get("ovn-encap-ip", "")),
+            tls=_tls(replica),
+            tso=mapping(row["other_config"]).get("userspace-tso-enable") == "true",
+        )
+    return Settings()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _tls(replica: Replica) -> tuple[str, str, str] | None:
+    for row in replica.rows(SSL).values():
+        return row["private_key"], row["certificate"], row["ca_cert"]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A joined endpoint's row of Interface.
+
+    Attributes:
+        name: the link in the host's network namespace.
+        error: why ovs-vswitchd could not use the link, or "".
+        installed: whether OVN's flows for it are in the switch (ovn-controller(8), ovn-installed).
+        network_id: the Docker network, from our mark, or "" for a port that is not ours.
+        endpoint_id: the Docker endpoint, which is the name of the logical port too.
+        external_ids: all of them.
+    """
+
+    name: str
+    error: str
+    installed: bool
+    network_id: str
+    endpoint_id: str
+    external_ids: Mapping[str, str]
+
+
+def interface_id(endpoint_id: str) -> UUID:
+    """The row id of an endpoint's Interface."""
+    return addressing.row_id(INTERFACE, endpoint_id)
+
+
+def port_id(endpoint_id: str) -> UUID:
+    """The row id of an endpoint's Port."""
+    return addressing.row_id(PORT, endpoint_id)
+
+
+def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str, str]) -> list[Operation]:
+    """Plug a link into a bridge; the last answer's count is 0 when there is no such bridge.
+
+    iface-id is written in the same transaction, so ovs-vswitchd configures the port once and ovn-controller
+    never sees it unbound.
+    """
+    port, interface = port_id(endpoint_id), interface_id(endpoint_id)
+    return [
+        insert(INTERFACE, interface, {"name": link, "external_ids": to_map(external_ids)}),
+        insert(PORT, port, {"name": link, "interfaces": reference(interface)}),
+        mutate(BRIDGE, [("name", "==", bridge)], ("ports", "insert", reference(port))),
+    ]
+
+
+def del_port(endpoint_id: str) -> Operation:
+    """Unplug an endpoint's link from whichever bridge holds it; count is 0 when none does."""
+    port = reference(port_id(endpoint_id))
+    return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
+
+
+def datapath(replica: Replica, bridge: str) -> str | None:
+    """The datapath_type of a bridge, "" for the kernel's, or None when there is no such bridge."""
+    for row in replica.rows(BRIDGE).values():
+        if row["name"] == bridge:
+            return str(row["datapath_type"])
+    return None
+
+
+def attached(replica: Replica, endpoint_id: str) -> Attached | None:
+    """The endpoint's interface as ovs-vswitchd and ovn-controller left it, or None."""
+    row = replica.row(INTERFACE, interface_id(endpoint_id))
+    return _attached(row) if row is not None else None
+
+
+def all_attached(replica: Replica) -> list[Attached]:
+    """Every interface that carries our mark."""
+    found = [_attached(row) for row in replica.rows(INTERFACE).values()]
+    return [each for each in found if each.network_id]
+
+
+def _attached(row: Mapping[str, object]) -> Attached:
+    ids = mapping(row["external_ids"])
+    return Attached(
+        name=str(row["name"]),
+        error=optional(row.get("error", ["set", []])) or "",
+        installed=ids.get("ovn-installed") == "true",
+        network_id=ids.get(NETWORK, ""),
+        endpoint_id=ids.get(IFACE_ID, ""),
+        external_ids=ids,
+    )
