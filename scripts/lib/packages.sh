@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# Debian packages and Python virtual environments, installed only where they are missing.
+# Needs steps.sh. It must not start or stop anything.
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# install_package PACKAGE...: install from the distribution. The package lists are read once a run at most.
+install_package() {
+  have apt-get || fail "$* missing, and there is no apt-get: install it by hand and run this again"
+  local apt=(apt-get -qq -o "DPkg::Lock::Timeout=300" -o "APT::Install-Recommends=false")
+  if [[ ! -e $log_dir/apt-updated ]]; then
+    "${apt[@]}" update || fail "apt-get update failed: check /etc/apt/sources.list.d and the network"
+    touch "$log_dir/apt-updated"
+  fi
+  DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y "$@" ||
+    fail "apt-get could not install $*"
+}
+
+# need COMMAND PACKAGE: install PACKAGE unless COMMAND is there.
+need() { have "$1" || install_package "$2"; }
+
+# The python3 to use: the system's when it is new enough, else the first on PATH that is.
+python_path() {
+  local candidate
+  for candidate in /usr/bin/python3 $(type -aP python3); do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+ensure_python() {
+  have python3 || install_package python3 python3-venv
+  local python
+  python=$(python_path) || fail "Python 3.11 or newer is needed, python3 is $(python3 --version 2>&1)"
+  # Debian keeps the wheels that venv needs in a package of its own.
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
+}
+
+# fingerprint PATH...: one word that changes when a file under one of PATH does.
+fingerprint() {
+  find "$@" -type f -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
+}
+
+# install_project VENV CLONE STAMP LOCK [PIP_OPTION...]: a virtual environment with CLONE in it.
+# Everything from a package index is checked against the hashes of LOCK and requirements-build.lock.
+# STAMP is a word that says what is installed; the same word again installs nothing.
+install_project() {
+  local venv=$1 clone=$2 stamp=$3 lock=$4
+  shift 4
+  if [[ -x $venv/bin/python && $(cat "$venv/installed" 2>/dev/null) == "$stamp" ]]; then
+    return
+  fi
+  ensure_python
+  # --clear: a half-made environment of an interrupted run is worth nothing.
+  "$(python_path)" -m venv --clear "$venv" || fail "cannot make the virtual environment $venv"
+  local pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install)
+  "${pip[@]}" --require-hashes -r "$lock" -r "$clone/requirements-build.lock" ||
+    fail "pip could not install ${lock##*/}: is the package index reachable?"
+  "${pip[@]}" --no-deps --no-build-isolation "$@" "$clone" || fail "pip could not install $clone"
+  printf '%s\n' "$stamp" >"$venv/installed"
+}
