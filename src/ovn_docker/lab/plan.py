@@ -1,0 +1,156 @@
+"""What a lab is called, where its files are and which addresses it uses; does no I/O."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+
+from ovn_docker.errors import ConfigError, NotFoundError
+
+BASE = Path("/var/lib/ovn-docker-lab")
+DEFAULT_NAME = "lab"
+CENTRAL = "central"
+UNDERLAY = IPv4Network("172.29.0.0/24")
+NB_PORT = 6641
+SB_PORT = 6642
+MOST_HOSTS = 50
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
+_FIRST_HOST = 10
+
+
+def check_name(name: str) -> str:
+    """Return the name of a lab when it can be one: 1 to 15 of a-z, 0-9 and inner hyphens.
+
+    It is part of paths of Unix sockets, which have 107 characters in all (unix(7)).
+
+    Raises:
+        ConfigError: it is too long or holds another character.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"the lab name {name!r} cannot be used: take 1 to 15 of a-z, 0-9 and '-', no '-' at the ends"
+        )
+    return name
+
+
+def host_names(count: int) -> tuple[str, ...]:
+    """Names of the hosts of a lab: h1, h2, ...
+
+    Raises:
+        ConfigError: the count is not between 1 and MOST_HOSTS.
+    """
+    if not 1 <= count <= MOST_HOSTS:
+        raise ConfigError(f"a lab cannot have {count} hosts: take 1 to {MOST_HOSTS}")
+    return tuple(f"h{number}" for number in range(1, count + 1))
+
+
+def underlay_address(machine: str) -> IPv4Interface:
+    """Address of a machine in the network that joins the hosts: the central has .1, host N has .(10 + N).
+
+    Raises:
+        NotFoundError: no machine of a lab has such a name.
+    """
+    if machine == CENTRAL:
+        return _underlay_interface(1)
+    if not re.fullmatch(r"h[1-9][0-9]?", machine):
+        raise NotFoundError(f"a lab has no host {machine!r}: hosts are h1, h2, ... and {CENTRAL}")
+    return _underlay_interface(_FIRST_HOST + int(machine[1:]))
+
+
+def _underlay_interface(number: int) -> IPv4Interface:
+    return IPv4Interface(f"{UNDERLAY[number]}/{UNDERLAY.prefixlen}")
+
+
+def northbound_remote() -> str:
+    """OVSDB remote of the central's Northbound database, as ovn-nbctl --db takes it."""
+    return f"tcp:{underlay_address(CENTRAL).ip}:{NB_PORT}"
+
+
+def southbound_remote() -> str:
+    """OVSDB remote of the central's Southbound database."""
+    return f"tcp:{underlay_address(CENTRAL).ip}:{SB_PORT}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a lab was asked to be.
+
+    Attributes:
+        hosts: how many hosts.
+        docker: each host has a dockerd.
+        driver: each host has the overlay driver; needs docker to be of use.
+        datapath: OVS datapath type, "system" (kernel) or "netdev" (userspace).
+    """
+
+    hosts: int
+    docker: bool
+    driver: bool
+    datapath: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePaths:
+    """Where one machine of a lab keeps its files, as seen from outside its namespaces."""
+
+    lab: str
+    machine: str
+    base: Path = BASE
+
+    @property
+    def lab_directory(self) -> Path:
+        """Directory of the whole lab."""
+        return self.base / self.lab
+
+    @property
+    def directory(self) -> Path:
+        """Directory of this machine."""
+        return self.lab_directory / self.machine
+
+    @property
+    def run(self) -> Path:
+        """What the machine sees as /run, so that its sockets can be reached from outside too."""
+        return self.directory / "run"
+
+    @property
+    def etc(self) -> Path:
+        """Holds what the machine sees as /etc/docker, /etc/openvswitch and /etc/ovn."""
+        return self.directory / "etc"
+
+    @property
+    def docker_data(self) -> Path:
+        """Data root of the machine's dockerd."""
+        return self.directory / "docker"
+
+    @property
+    def cgroup(self) -> str:
+        """Parent cgroup of the machine's containers, in every hierarchy."""
+        return f"/{self.base.name}/{self.lab}/{self.machine}"
+
+    @property
+    def ready(self) -> Path:
+        """Exists once the machine's namespaces are furnished."""
+        return self.directory / "ready"
+
+    @property
+    def keeper_script(self) -> Path:
+        """The shell script whose process keeps the machine's namespaces alive."""
+        return self.directory / "keeper.sh"
+
+    @property
+    def docker_socket(self) -> Path:
+        """Where dockerd listens."""
+        return self.run / "docker.sock"
+
+    @property
+    def plugin_socket(self) -> Path:
+        """Where the driver listens."""
+        return self.run / "docker" / "plugins" / "openvswitch.sock"
+
+    def log(self, daemon: str) -> Path:
+        """Log file of a daemon."""
+        return self.directory / "log" / f"{daemon}.log"
+
+    def pid(self, daemon: str) -> Path:
+        """File with the process id and start time of a daemon."""
+        return self.directory / "pids" / daemon

@@ -1,0 +1,113 @@
+"""Start processes that outlive us, tell whether they live, end them by id; knows nothing of labs."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovn_docker.errors import HostError
+
+POLL_INTERVAL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that stays the same one when its id is used again.
+
+    Attributes:
+        pid: process id.
+        started: start time in clock ticks since boot (proc_pid_stat(5), field 22).
+    """
+
+    pid: int
+    started: int
+
+
+def spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Process:
+    """Start a daemon in a session of its own, with its output appended to a log file.
+
+    Raises:
+        HostError: the program cannot be started.
+    """
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    # Python ignores SIGPIPE; a daemon must not inherit that.
+    defaults = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM)
+    try:
+        pid = os.posix_spawnp(
+            command[0], command, environment, file_actions=actions, setsid=True, setsigdef=defaults
+        )
+    except OSError as error:
+        raise HostError(f"cannot start {command[0]}: {error.strerror}") from error
+    return Process(pid, start_time(pid) or 0)
+
+
+def start_time(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot, None when it has ended (a zombie has)."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def alive(process: Process) -> bool:
+    """Tell whether this very process runs."""
+    return start_time(process.pid) == process.started
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to this very process; nothing when it has ended."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        # The descriptor pins the id, so the check cannot be about another process than the signal.
+        if alive(process):
+            signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def write_process(file: Path, process: Process) -> None:
+    """Keep a process in a file for later invocations."""
+    file.write_text(f"{process.pid} {process.started}\n")
+
+
+def read_process(file: Path) -> Process | None:
+    """Read what write_process wrote; None when the file is absent or unreadable."""
+    try:
+        pid, started = file.read_text().split()
+        return Process(int(pid), int(started))
+    except (OSError, ValueError):
+        return None
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Poll a condition until it holds.
+
+    Args:
+        condition: what is waited for; must itself not block for long.
+        timeout: limit in seconds.
+
+    Returns:
+        Whether it came to hold in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True

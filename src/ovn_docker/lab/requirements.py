@@ -1,0 +1,129 @@
+"""What a lab needs of this machine: root, programs and, if there is one, the kernel's datapath."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ovn_docker.errors import ConfigError, HostError
+
+DRIVER = "ovn-docker-overlay-driver"
+
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PACKAGES = {
+    "ip": "iproute2",
+    "ethtool": "ethtool",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "hostname": "hostname",
+    "ovsdb-server": "openvswitch-common",
+    "ovsdb-tool": "openvswitch-common",
+    "ovs-vswitchd": "openvswitch-switch",
+    "ovn-northd": "ovn-central",
+    "ovn-controller": "ovn-host",
+}
+_DOCKER_PACKAGES = {
+    "dockerd": "docker.io",
+    "docker": "docker-cli",
+    "iptables": "iptables",
+    "busybox": "busybox-static",
+}
+_FOREIGN_SETTINGS = ("DOCKER_", "OVS_", "OVN_")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Environment variables for the processes of a lab: ours, without what points at another Docker or OVN."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN_SETTINGS)}
+    return kept | {"PATH": f"{kept.get('PATH', '')}:{_SEARCH_PATH}"} | settings
+
+
+def find_program(name: str) -> str | None:
+    """Path of a program, also when the caller's PATH lacks the directories for root."""
+    return shutil.which(name, path=environment()["PATH"])
+
+
+def missing_packages(find: Callable[[str], str | None], *, docker: bool) -> tuple[str, ...]:
+    """Debian packages that a lab needs and that are not installed, sorted by name.
+
+    Args:
+        find: path of a program by its name, None when there is none.
+        docker: the hosts shall have a dockerd.
+    """
+    needed = _PACKAGES | (_DOCKER_PACKAGES if docker else {})
+    return tuple(sorted({package for program, package in needed.items() if find(program) is None}))
+
+
+def check_root() -> None:
+    """Check that we may make namespaces.
+
+    Raises:
+        ConfigError: we are not root.
+    """
+    if os.geteuid() != 0:
+        raise ConfigError("a lab needs root, because it makes network namespaces: run it with sudo")
+
+
+def check_packages(*, docker: bool) -> None:
+    """Check that all programs are there.
+
+    Raises:
+        ConfigError: names the packages that are missing and how to install them.
+    """
+    if packages := missing_packages(find_program, docker=docker):
+        raise _not_installed(packages)
+    if docker and not _is_static(Path(find_program("busybox") or "")):
+        raise _not_installed(("busybox-static",))
+
+
+def _not_installed(packages: Iterable[str]) -> ConfigError:
+    names = " ".join(packages)
+    return ConfigError(f"a lab needs packages that are not installed: run 'apt-get install {names}'")
+
+
+def _is_static(program: Path) -> bool:
+    # A program that needs shared libraries names its loader in its first page.
+    with program.open("rb") as file:
+        return b"/ld-" not in file.read(4096)
+
+
+def find_driver() -> str:
+    """Path of the overlay driver that belongs to this Python environment.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    beside = Path(sys.executable).parent / DRIVER
+    found = str(beside) if beside.exists() else shutil.which(DRIVER)
+    if found is None:
+        raise ConfigError(f"{beside} does not exist: install this package with pip, or use --no-driver")
+    return found
+
+
+def detect_datapath() -> str:
+    """OVS datapath type: "system" when the kernel has or can load openvswitch and geneve, else "netdev"."""
+    return "system" if _has_module("openvswitch") and _has_module("geneve") else "netdev"
+
+
+def _has_module(name: str) -> bool:
+    if Path(f"/sys/module/{name}").exists():
+        return True
+    modprobe = find_program("modprobe")
+    if modprobe is None:
+        return False
+    return (
+        subprocess.run([modprobe, "-q", name], capture_output=True, check=False, timeout=30).returncode == 0
+    )
+
+
+def check_image_source() -> Path:
+    """Path of the static busybox that becomes the image.
+
+    Raises:
+        HostError: there is none.
+    """
+    program = find_program("busybox")
+    if program is None:
+        raise HostError("there is no busybox to make an image of: run 'apt-get install busybox-static'")
+    return Path(program)
