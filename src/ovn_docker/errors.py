@@ -6,6 +6,7 @@
     * ConflictError       it collides with something that exists and is not its own
   * DatabaseError         an OVSDB server answered with a refusal
     * ConstraintError     ... because a unique index or a row id is taken
+    * RequirementError    ... because something stands in it that must not
     * SchemaError         ... because its schema lacks what we use
   * UnreachableError      a database or a daemon does not answer
   * HostError             the kernel or Open vSwitch on this host refused
@@ -39,6 +40,10 @@ class DatabaseError(OvnDockerError):
 
 class ConstraintError(DatabaseError):
     """A unique index or a row id is taken already."""
+
+
+class RequirementError(DatabaseError):
+    """What the transaction requires of the database does not hold (RFC 7047 section 5.2.6, wait)."""
 
 
 class SchemaError(DatabaseError):

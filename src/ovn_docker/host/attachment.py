@@ -53,6 +53,30 @@ class Attachments:
         """How this host takes part in OVN, as its database says now."""
         return open_vswitch.read_settings(self._ovs.replica)
 
+    async def known_settings(self) -> Settings:
+        """Likewise, once the database has been read; it waits without limit for the first time."""
+        return await self._ovs.replica.until(
+            lambda: self.settings() if self._ovs.replica.rows(open_vswitch.ROOT) else None
+        )
+
+    def outage(self) -> str:
+        """Why Open vSwitch cannot be reached, or ""."""
+        return self._ovs.outage()
+
+    def by_network(self) -> dict[str, dict[str, dict[str, str]]]:
+        """What is attached here: by network, then by link, for people."""
+        networks: dict[str, dict[str, dict[str, str]]] = {}
+        for each in open_vswitch.all_attached(self._ovs.replica):
+            networks.setdefault(each.network_id, {})[each.name] = {
+                "OVSPort": each.name,
+                "EndpointID": each.endpoint_id,
+                "MacAddress": each.external_ids.get("attached-mac", ""),
+                "SandboxID": each.external_ids.get("vm-id", ""),
+                "Added": each.external_ids.get(open_vswitch.CREATED, ""),
+                "Error": each.error,
+            }
+        return networks
+
     async def attach(self, wish: Wish) -> str:
         """Make the veth pair and plug it in; return the name of the container's end once its flows are in.
 

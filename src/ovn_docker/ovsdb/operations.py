@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from ovn_docker.errors import ConstraintError, DatabaseError, SchemaError
+from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
 from ovn_docker.ovsdb.values import Value, reference
 
 Operation = dict[str, Any]
@@ -17,6 +17,7 @@ Row = dict[str, Value]
 _REFUSALS: Mapping[str, type[DatabaseError]] = {
     "constraint violation": ConstraintError,
     "duplicate uuid": ConstraintError,
+    "timed out": RequirementError,
     "unknown table": SchemaError,
     "unknown column": SchemaError,
 }

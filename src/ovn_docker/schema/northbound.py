@@ -84,7 +84,7 @@ def port_id(network_id: str, endpoint_id: str) -> UUID:
 def ls_add(switch: Switch, mark: Mark) -> list[Operation]:
     """Make the switch, unless one of that name was made by somebody else.
 
-    Refused with `ConstraintError` when the row is there, with "timed out" when only the name is:
+    Refused with `ConstraintError` when the row is there, with `RequirementError` when only the name is:
     Logical_Switch has no unique index on its name, so the transaction has to look.
     """
     row = {

@@ -1,0 +1,54 @@
+"""The commands: argv in, exit status out. With the lab, the only place that prints."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+
+from ovn_docker import __version__, config, logs, process
+from ovn_docker.errors import OvnDockerError
+from ovn_docker.lab import cli as lab
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``ovn-docker``: what an operator types."""
+    parser = argparse.ArgumentParser(prog="ovn-docker", description="Docker networking on OVN.")
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    lab.register(parser.add_subparsers(metavar="COMMAND", required=True))
+    parsed = parser.parse_args(arguments)
+    return _reported(parser.prog, lambda: int(parsed.run(parsed)))
+
+
+def overlay_driver(arguments: Sequence[str] | None = None) -> int:
+    """``ovn-docker-overlay-driver``: serve Docker until stopped."""
+    parser = argparse.ArgumentParser(
+        prog=config.PROGRAM,
+        description="Serve Docker as a network driver that makes OVN logical switches.",
+        epilog="The host's part in OVN is read from Open_vSwitch: external_ids ovn-nb, ovn-remote,"
+        " ovn-bridge, system-id and ovn-encap-*.",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    config.add_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    return _reported(parser.prog, lambda: _serve(config.read(parsed)))
+
+
+def _serve(settings: config.Config) -> int:
+    ready = process.daemonize(settings.daemon)
+    syslog = settings.daemon.detach and settings.log_file is None
+    logs.configure(settings.levels, settings.log_file, console=True, syslog=syslog)
+    from ovn_docker import daemon  # noqa: PLC0415  (the web server: 0.15 s that --help need not wait for)
+
+    asyncio.run(daemon.serve(settings, ready))
+    return 0
+
+
+def _reported(program: str, work: Callable[[], int]) -> int:
+    """Do it; what goes wrong is one line on standard error."""
+    try:
+        return work()
+    except OvnDockerError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

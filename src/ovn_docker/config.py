@@ -1,0 +1,185 @@
+"""The driver's flags and their defaults, read into one value. Pure.
+
+Flags are the guide's and the daemon flags of Open vSwitch's programs; what is a property of the host and not
+of this process (ovn-nb, ovn-bridge, …) is read from Open_vSwitch instead (schema/open_vswitch.py).
+"""
+
+import argparse
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovn_docker import logs
+from ovn_docker.errors import ConfigError
+from ovn_docker.process import DaemonOptions
+
+BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, port 5000)
+PLUGIN_DIRECTORY = Path("/etc/docker/plugins")
+DRIVER_NAME = "openvswitch"
+PROGRAM = "ovn-docker-overlay-driver"
+MAXIMUM_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What one driver process was told.
+
+    Attributes:
+        bind: IP address and TCP port to listen on, or None for no TCP.
+        unix_socket: path to listen on, or None for no unix socket.
+        scope: ``local`` or ``global``, where Docker allocates networks.
+        driver_name: what ``docker network create -d`` calls the driver.
+        plugin_directory: where Docker looks for the plugin file.
+        ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
+        daemon: how the process detaches and is watched.
+        levels: what is logged where.
+        log_file: where to log to, or None.
+    """
+
+    bind: tuple[str, int] | None
+    unix_socket: Path | None
+    scope: str
+    driver_name: str
+    plugin_directory: Path
+    ovsdb: str
+    daemon: DaemonOptions
+    levels: logs.Levels
+    log_file: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the driver's flags."""
+    listen = parser.add_argument_group("listening to Docker")
+    listen.add_argument("--bind-ip", metavar="IP", help=f"listen for TCP on this address (default {BIND_IP})")
+    listen.add_argument(
+        "--bind-port", metavar="PORT", type=int, help=f"listen on this TCP port (default {BIND_PORT})"
+    )
+    listen.add_argument(
+        "--unix-socket",
+        metavar="PATH",
+        type=Path,
+        help="listen on this unix socket, and on TCP only if --bind-ip or --bind-port is given too",
+    )
+    listen.add_argument(
+        "--plugin-dir",
+        metavar="DIR",
+        type=Path,
+        default=PLUGIN_DIRECTORY,
+        help="where Docker looks for the plugin file (default %(default)s)",
+    )
+    driver = parser.add_argument_group("networks")
+    driver.add_argument(
+        "--docker-driver-scope",
+        choices=("local", "global"),
+        default="global",
+        help="where Docker allocates networks (default %(default)s)",
+    )
+    driver.add_argument(
+        "--driver-name",
+        metavar="NAME",
+        default=DRIVER_NAME,
+        help="the name for 'docker network create -d' (default %(default)s)",
+    )
+    driver.add_argument(
+        "--ovsdb",
+        metavar="REMOTE",
+        default=default_ovsdb(),
+        help="the host's Open_vSwitch database (default %(default)s)",
+    )
+    _add_daemon_arguments(parser)
+
+
+def _add_daemon_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ovs-vswitchd(8), "Daemon Options" and "Logging Options"."""
+    run = default_run_directory()
+    daemon = parser.add_argument_group("daemon")
+    daemon.add_argument("--detach", action="store_true", help="run in the background, once it answers")
+    daemon.add_argument(
+        "--pidfile",
+        metavar="FILE",
+        nargs="?",
+        const=str(run / f"{PROGRAM}.pid"),
+        help="write the process id to this file (without FILE: %(const)s)",
+    )
+    daemon.add_argument(
+        "--overwrite-pidfile", action="store_true", help="start even if the pidfile's process runs"
+    )
+    daemon.add_argument("--no-chdir", action="store_true", help="stay in this directory with --detach")
+    daemon.add_argument("--monitor", action="store_true", help="start the driver again when it crashes")
+    log = parser.add_argument_group("logging")
+    log.add_argument(
+        "--log-file",
+        metavar="FILE",
+        nargs="?",
+        const=f"/var/log/openvswitch/{PROGRAM}.log",
+        help="log to this file (without FILE: %(const)s)",
+    )
+    log.add_argument(
+        "-v",
+        "--verbose",
+        metavar="SPEC",
+        nargs="?",
+        const="",
+        action="append",
+        default=[],
+        help="set log levels, as MODULE:PLACE:LEVEL in any part (without SPEC: everything)",
+    )
+
+
+def default_run_directory() -> Path:
+    """Where Open vSwitch's sockets and pidfiles are: ``OVS_RUNDIR`` or as packaged."""
+    return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+
+
+def default_ovsdb() -> str:
+    """Where ovsdb-server listens on a host as packaged."""
+    return f"unix:{default_run_directory() / 'db.sock'}"
+
+
+def read(arguments: argparse.Namespace) -> Config:
+    """The configuration that parsed flags mean.
+
+    Raises:
+        ConfigError: a flag's value cannot be used; the text names the flag.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", arguments.driver_name):
+        raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
+    return Config(
+        bind=_bind(arguments),
+        unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
+        scope=arguments.docker_driver_scope,
+        driver_name=arguments.driver_name,
+        plugin_directory=arguments.plugin_dir,
+        ovsdb=arguments.ovsdb,
+        daemon=DaemonOptions(
+            detach=arguments.detach,
+            pidfile=Path(arguments.pidfile).absolute() if arguments.pidfile else None,
+            overwrite_pidfile=arguments.overwrite_pidfile,
+            chdir=not arguments.no_chdir,
+            monitor=arguments.monitor,
+        ),
+        levels=logs.parse(arguments.verbose),
+        log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
+    )
+
+
+def _bind(arguments: argparse.Namespace) -> tuple[str, int] | None:
+    if arguments.unix_socket and arguments.bind_ip is None and arguments.bind_port is None:
+        return None
+    address = arguments.bind_ip if arguments.bind_ip is not None else BIND_IP
+    port = arguments.bind_port if arguments.bind_port is not None else BIND_PORT
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ConfigError(f"--bind-ip: {error}") from error
+    if not 0 < port <= MAXIMUM_PORT:
+        raise ConfigError(f"--bind-port {port} is no TCP port: give one of 1 to {MAXIMUM_PORT}")
+    return address, port
+
+
+def _absolute(path: Path | None, flag: str) -> Path | None:
+    if path is None or path.is_absolute():
+        return path
+    raise ConfigError(f"{flag} {path} is no absolute path")

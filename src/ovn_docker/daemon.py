@@ -1,0 +1,125 @@
+"""The composition root: it makes the clients, the driver and the listeners, and ends them in order."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from ovn_docker import __version__
+from ovn_docker.config import Config
+from ovn_docker.drivers.overlay import OverlayDriver
+from ovn_docker.errors import ConfigError
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.veth import Links
+from ovn_docker.libnetwork import plugin_file
+from ovn_docker.libnetwork.listeners import Listeners
+from ovn_docker.libnetwork.server import create_application
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.connection import TlsFiles
+from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.schema import northbound, open_vswitch
+from ovn_docker.schema.open_vswitch import Settings
+
+LOG = logging.getLogger(__name__)
+
+
+async def serve(config: Config, ready: Callable[[], None]) -> None:
+    """Serve Docker until SIGTERM or SIGINT.
+
+    Args:
+        config: what to listen on and whom to serve.
+        ready: called once the sockets listen and the plugin file is written.
+
+    Raises:
+        ConfigError: an address cannot be listened on, or a setting cannot be used.
+    """
+    stop = _stop_signals()
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    ovs.redirect(parse_remotes(config.ovsdb))
+    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    links = Links()
+    driver = OverlayDriver(
+        nb, Attachments(ovs, links), config.scope, lambda: datetime.now(UTC), _about(config)
+    )
+    async with contextlib.AsyncExitStack() as undo:
+        undo.callback(links.close)
+        for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb)):
+            undo.push_async_callback(_cancel, asyncio.create_task(work))
+        listeners = Listeners(create_application(driver))
+        await listeners.start(config.unix_socket, config.bind)
+        undo.push_async_callback(listeners.stop)
+        _announce(config, listeners, undo)
+        LOG.info("ovn-docker %s serves driver %s", __version__, config.driver_name)
+        ready()
+        await links.open()
+        await stop.wait()
+        LOG.info("stopping")
+
+
+def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitStack) -> None:
+    """Write the plugin file, if Docker needs one, and see to its removal."""
+    name, directory = config.driver_name, config.plugin_directory
+    address = plugin_file.advertised_address(name, config.unix_socket, listeners.tcp_address)
+    if address is not None:
+        plugin_file.write_plugin_file(directory, name, address)
+        undo.callback(plugin_file.remove_plugin_file, directory, name, address)
+
+
+async def _follow_settings(ovs: Client, nb: Client) -> None:
+    """Point the Northbound client at what Open_vSwitch says, whenever it says something else."""
+    current: Settings | None = None
+
+    def changed() -> Settings | None:
+        settings = open_vswitch.read_settings(ovs.replica)
+        known = bool(ovs.replica.rows(open_vswitch.ROOT))
+        return settings if known and settings != current else None
+
+    while True:
+        current = await ovs.replica.until(changed)
+        try:
+            remotes = parse_remotes(current.northbound)
+            why = "" if remotes else "external_ids:ovn-nb is not set in Open_vSwitch"
+        except ConfigError as error:
+            remotes, why = (), f"external_ids:ovn-nb of Open_vSwitch cannot be used: {error}"
+            LOG.warning("%s", why)
+        nb.redirect(remotes, TlsFiles(*current.tls) if current.tls else None, why)
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _about(config: Config) -> dict[str, Any]:
+    """The configuration as NetworkDriver.Database shows it: the guide's keys, then ours."""
+    ip, port = config.bind or (None, None)
+    return {
+        "bind_ip": ip,
+        "bind_port": port,
+        "context": "default",
+        "distributed": False,
+        "docker_api_version": None,
+        "docker_last_synched": None,
+        "docker_socket": None,
+        "health_check_enabled": False,
+        "health_check_interval": None,
+        "ip_lookup": False,
+        "tls_ca_cert": None,
+        "tls_key_cert": None,
+        "tls_private_key": None,
+        "driver_name": config.driver_name,
+        "scope": config.scope,
+        "unix_socket": str(config.unix_socket) if config.unix_socket else None,
+        "version": __version__,
+    }
