@@ -44,21 +44,21 @@ fingerprint() {
   find "$@" -type f -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
 }
 
-# install_project VENV CLONE STAMP LOCK [PIP_OPTION...]: a virtual environment with CLONE in it.
+# install_project TARGET TREE STAMP LOCK [PIP_OPTION...]: the virtual environment TARGET with the package of TREE in it.
 # Everything from a package index is checked against the hashes of LOCK and requirements-build.lock.
 # STAMP is a word that says what is installed; the same word again installs nothing.
 install_project() {
-  local venv=$1 clone=$2 stamp=$3 lock=$4
+  local target=$1 tree=$2 stamp=$3 lock=$4
   shift 4
-  if [[ -x $venv/bin/python && $(cat "$venv/installed" 2>/dev/null) == "$stamp" ]]; then
+  if [[ -x $target/bin/python && $(cat "$target/installed" 2>/dev/null) == "$stamp" ]]; then
     return
   fi
   ensure_python
   # --clear: a half-made environment of an interrupted run is worth nothing.
-  "$(python_path)" -m venv --clear "$venv" || fail "cannot make the virtual environment $venv"
-  local pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install)
-  "${pip[@]}" --require-hashes -r "$lock" -r "$clone/requirements-build.lock" ||
+  "$(python_path)" -m venv --clear "$target" || fail "cannot make the virtual environment $target"
+  local pip=("$target/bin/python" -m pip --quiet --disable-pip-version-check install)
+  "${pip[@]}" --require-hashes -r "$lock" -r "$tree/requirements-build.lock" ||
     fail "pip could not install ${lock##*/}: is the package index reachable?"
-  "${pip[@]}" --no-deps --no-build-isolation "$@" "$clone" || fail "pip could not install $clone"
-  printf '%s\n' "$stamp" >"$venv/installed"
+  "${pip[@]}" --no-deps --no-build-isolation "$@" "$tree" || fail "pip could not install $tree"
+  printf '%s\n' "$stamp" >"$target/installed"
 }

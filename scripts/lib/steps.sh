@@ -36,12 +36,12 @@ step() {
   (
     set -euo pipefail
     "$@"
-  ) </dev/null >"$log_dir/step.log" 2>&1 &
+  ) </dev/null >"$log_dir/step.log" 2>&1 9>&- &
   step_pid=$!
   show_progress "$step_pid" "$name" "$started"
   wait "$step_pid" || status=$?
   step_pid=
-  { printf '== %s\n' "$name" && cat "$log_dir/step.log"; } >>"$log_dir/quickstart.log"
+  { printf '== %s\n' "$name" && cat "$log_dir/step.log"; } >>"$log_dir/steps.log"
   clear_progress
   ((status == 0)) || report_failure "$name" "$status"
   say "ok      $name ($((SECONDS - started)) s)"
@@ -49,7 +49,7 @@ step() {
 
 # On a terminal a spinner; elsewhere a line at the start of every tenth second.
 show_progress() {
-  local pid=$1 name=$2 started=$3 marks='|/-\' tick=0 told=0 elapsed
+  local pid=$1 name=$2 started=$3 marks='-+*+' tick=0 told=0 elapsed
   while kill -0 "$pid" 2>/dev/null; do
     elapsed=$((SECONDS - started))
     if [[ -t 1 ]]; then

@@ -1,0 +1,183 @@
+# shellcheck shell=bash
+# Open vSwitch, OVN, Docker and the driver: is it running, start it, stop it; with systemd and without.
+# Needs steps.sh and packages.sh. It must not know of the demo or of what was running before.
+#
+# The caller sets log_dir, run_dir, prefix and clone.
+
+readonly ovs_scripts=/usr/share/openvswitch/scripts
+readonly ovn_scripts=/usr/share/ovn/scripts
+readonly nb_socket=unix:/run/ovn/ovnnb_db.sock
+readonly sb_socket=unix:/run/ovn/ovnsb_db.sock
+readonly driver=ovn-docker-overlay-driver
+readonly plugin_socket=/run/docker/plugins/openvswitch.sock
+readonly unit_file=/etc/systemd/system/$driver.service
+
+has_systemd() { [[ -d /run/systemd/system ]]; }
+
+# journal_of UNIT: what a unit said lately, in a file that fail can show.
+journal_of() {
+  journalctl --no-pager --lines=20 --unit="$1" >"$log_dir/journal.log" 2>&1 || true
+  printf '%s\n' "$log_dir/journal.log"
+}
+
+# --- Open vSwitch -------------------------------------------------------------------------------------------
+
+ovsdb_running() { have ovs-vsctl && ovs-vsctl --timeout=3 --no-wait get Open_vSwitch . _uuid; }
+vswitchd_running() { have ovs-appctl && timeout 3 ovs-appctl -t ovs-vswitchd version; }
+ovs_running() { ovsdb_running && vswitchd_running; } >/dev/null 2>&1
+
+# True when the kernel forwards for Open vSwitch; else ovs-vswitchd does it in user space.
+has_kernel_datapath() {
+  modprobe openvswitch >/dev/null 2>&1 || true
+  ovs-dpctl dump-dps >/dev/null 2>&1
+}
+
+start_ovs() {
+  local log=/var/log/openvswitch/ovs-vswitchd.log
+  if has_systemd; then
+    systemctl start openvswitch-switch || systemctl start ovsdb-server || true
+  else
+    "$ovs_scripts/ovs-ctl" --system-id=random --no-ovs-vswitchd start || true
+    "$ovs_scripts/ovs-ctl" --system-id=random --no-ovsdb-server start || true
+  fi
+  wait_until 15 ovsdb_running ||
+    fail "ovsdb-server does not answer" /var/log/openvswitch/ovsdb-server.log
+  # ovs-ctl and the unit give up where the kernel has modules but not this one (in a container, for example).
+  wait_until 3 vswitchd_running || ovs-vswitchd --pidfile --detach --log-file="$log" || true
+  wait_until 15 vswitchd_running || fail "ovs-vswitchd does not answer" "$log"
+}
+
+stop_ovs() {
+  ! has_systemd || systemctl stop openvswitch-switch ovs-vswitchd ovsdb-server || true
+  "$ovs_scripts/ovs-ctl" stop
+}
+
+# external_id KEY: the value in Open_vSwitch external_ids, empty when there is none.
+external_id() { ovs-vsctl --timeout=5 --if-exists get Open_vSwitch . "external_ids:$1" | tr -d '"'; }
+
+# --- OVN ----------------------------------------------------------------------------------------------------
+
+nb_running() { have ovn-nbctl && ovn-nbctl --timeout=3 --no-leader-only --db="$nb_socket" get NB_Global . _uuid; }
+northd_running() { have ovn-appctl && timeout 3 ovn-appctl -t ovn-northd version; }
+sb_running() { have ovn-sbctl && ovn-sbctl --timeout=3 --no-leader-only --db="$sb_socket" get SB_Global . _uuid; }
+central_running() { nb_running && sb_running && northd_running; } >/dev/null 2>&1
+any_central_running() { nb_running || sb_running || northd_running; } >/dev/null 2>&1
+
+start_central() {
+  if has_systemd; then
+    systemctl start ovn-central || fail "ovn-central does not start" "$(journal_of ovn-northd)"
+  else
+    # Its own databases, on their unix sockets: no TCP port is opened.
+    "$ovn_scripts/ovn-ctl" start_northd || fail "ovn-northd does not start" /var/log/ovn/ovn-northd.log
+  fi
+  wait_until 30 central_running || fail "OVN's central does not answer on /run/ovn" /var/log/ovn/ovn-northd.log
+}
+
+stop_central() {
+  ! has_systemd || systemctl stop ovn-central ovn-northd ovn-ovsdb-server-nb ovn-ovsdb-server-sb || true
+  "$ovn_scripts/ovn-ctl" stop_northd
+}
+
+controller_running() { have ovn-appctl && timeout 3 ovn-appctl -t ovn-controller version; } >/dev/null 2>&1
+controller_connected() { [[ $(timeout 3 ovn-appctl -t ovn-controller connection-status) == connected ]]; }
+bridge_exists() { ovs-vsctl --timeout=5 br-exists "$1"; }
+
+start_controller() {
+  if has_systemd; then
+    systemctl start ovn-controller || fail "ovn-controller does not start" "$(journal_of ovn-controller)"
+  else
+    "$ovn_scripts/ovn-ctl" start_controller || fail "ovn-controller does not start" /var/log/ovn/ovn-controller.log
+  fi
+  wait_until 15 controller_running || fail "ovn-controller does not answer" /var/log/ovn/ovn-controller.log
+}
+
+stop_controller() {
+  ! has_systemd || systemctl stop ovn-host ovn-controller || true
+  "$ovn_scripts/ovn-ctl" stop_controller
+}
+
+# --- Docker -------------------------------------------------------------------------------------------------
+
+# No other daemon than this machine's is ever meant.
+export DOCKER_HOST=unix:///var/run/docker.sock
+unset DOCKER_CONTEXT
+
+docker_running() { have docker && timeout 10 docker version --format '{{.Server.Version}}'; } >/dev/null 2>&1
+
+start_docker() {
+  if has_systemd; then
+    systemctl start docker || fail "Docker does not start" "$(journal_of docker)"
+  else
+    mount_cgroups
+    setsid dockerd </dev/null >"$log_dir/dockerd.log" 2>&1 &
+  fi
+  wait_until 60 docker_running || fail "dockerd does not answer" "$log_dir/dockerd.log"
+}
+
+# Where no init system did it, dockerd finds no cgroups. Docker of today takes version 2.
+mount_cgroups() {
+  [[ -d /sys/fs/cgroup ]] || fail "this kernel has no control groups, Docker needs them"
+  if ! grep -q ' - cgroup' /proc/self/mountinfo; then
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup || fail "cannot mount the control groups at /sys/fs/cgroup"
+  fi
+}
+
+stop_docker() {
+  if has_systemd; then
+    systemctl stop docker.socket docker.service
+  else
+    stop_by_pidfile /run/docker.pid dockerd
+  fi
+}
+
+# stop_by_pidfile FILE PROGRAM: ask the process to end, when it is PROGRAM, and wait for it.
+stop_by_pidfile() {
+  local pid
+  pid=$(cat "$1" 2>/dev/null) || return 0
+  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$2" || return 0
+  kill "$pid"
+  wait_until 60 process_gone "$pid" || fail "$2 (process $pid) does not end"
+}
+
+# A process that ended and that nobody has waited for is gone too.
+process_gone() {
+  local state
+  state=$(sed -n 's/^State:\s*//p' "/proc/$1/status" 2>/dev/null) || true
+  [[ -z $state || $state == Z* ]]
+}
+
+# --- The driver ---------------------------------------------------------------------------------------------
+
+driver_running() {
+  [[ -S $plugin_socket ]] && "$(python_path)" -c '
+import socket, sys
+with socket.socket(socket.AF_UNIX) as probe:
+    probe.settimeout(3)
+    probe.connect(sys.argv[1])
+' "$plugin_socket"
+} >/dev/null 2>&1
+
+start_driver() {
+  if has_systemd; then
+    install -m 644 "$clone/packaging/systemd/$driver.service" "$unit_file"
+    systemctl daemon-reload
+    systemctl enable "$driver"
+    systemctl start "$driver" || fail "the driver does not start" "$(journal_of "$driver")"
+  else
+    mkdir -p "$run_dir"
+    "$prefix/bin/$driver" --unix-socket "$plugin_socket" --docker-driver-scope local \
+      --detach --pidfile="$run_dir/$driver.pid" --overwrite-pidfile --log-file="$log_dir/$driver.log" ||
+      fail "the driver does not start"
+  fi
+  wait_until 10 driver_running || fail "the driver does not answer on $plugin_socket" "$log_dir/$driver.log"
+}
+
+stop_driver() {
+  if has_systemd; then
+    systemctl disable --now "$driver" || true
+    rm -f "$unit_file"
+    systemctl daemon-reload
+  else
+    stop_by_pidfile "$run_dir/$driver.pid" "$driver"
+  fi
+}
