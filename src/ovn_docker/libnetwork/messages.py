@@ -8,7 +8,7 @@ absent slice or map as ``null``, so every list and mapping may be None on the wi
 ignored, for a newer Docker sends more.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -19,6 +19,12 @@ MTU = "com.docker.network.driver.mtu"
 DOCKER_OPTIONS = "com.docker.network."
 
 Options = dict[str, Any]
+
+# 64 hex digits from Docker, 25 of base36 from swarm: so never assumed to be hex. The ids become row names and
+# file names, hence the closed alphabet. ``\Z``, for ``$`` would let a line feed through.
+Identifier = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +64,7 @@ class EndpointInterface(Message, frozen=True):
 class NetworkRequest(Message, frozen=True):
     """DeleteNetwork and FreeNetwork: a request that names a network and no more."""
 
-    network_id: str = msgspec.field(name="NetworkID")
+    network_id: Identifier = msgspec.field(name="NetworkID")
 
 
 class AllocateNetworkRequest(NetworkRequest, frozen=True):
@@ -99,7 +105,7 @@ class CreateNetworkRequest(NetworkRequest, frozen=True):
 class EndpointRequest(NetworkRequest, frozen=True):
     """DeleteEndpoint, Leave, EndpointOperInfo, RevokeExternalConnectivity: an endpoint and no more."""
 
-    endpoint_id: str = msgspec.field(name="EndpointID")
+    endpoint_id: Identifier = msgspec.field(name="EndpointID")
 
 
 class CreateEndpointRequest(EndpointRequest, frozen=True):

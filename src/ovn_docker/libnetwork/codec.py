@@ -1,0 +1,60 @@
+"""Bodies of Docker's plugin API: bytes to requests, responses and errors to bytes.
+
+Owns the JSON and the shape of an error; knows no verb and no HTTP.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from ovn_docker.errors import RequestError
+from ovn_docker.libnetwork.messages import Message
+
+RequestType = TypeVar("RequestType", bound=Message)
+
+
+@cache
+def _decoder(request_type: type[RequestType]) -> msgspec.json.Decoder[RequestType]:
+    return msgspec.json.Decoder(request_type)
+
+
+def decode(request_type: type[RequestType], body: bytes) -> RequestType:
+    """The request that a body holds.
+
+    Args:
+        request_type: what the verb takes.
+        body: JSON. An empty one is refused: dockerd, when it sends a request again after a broken connection,
+            may send it without the body that it has consumed already (moby issue 35459).
+
+    Raises:
+        RequestError: the body is empty or no JSON, or a member is absent or of a wrong type; the text names
+            it by its JSON path.
+    """
+    if not body.strip():
+        raise RequestError("the body is empty where a JSON object is due")
+    try:
+        request: RequestType = _decoder(request_type).decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(f"the body cannot be used: {error}") from error
+    except RecursionError as error:
+        raise RequestError("the body cannot be used: the JSON is nested too deep") from error
+    except ValueError as error:  # malformed JSON, or text that is no UTF-8
+        raise RequestError(f"the body is no JSON: {error}") from error
+    return request
+
+
+def encode(response: Message | Mapping[str, Any] | None) -> bytes:
+    """A response as a JSON object; ``{}`` for None, since dockerd cannot decode an empty body."""
+    return b"{}" if response is None else msgspec.json.encode(response)
+
+
+def encode_error(text: str) -> bytes:
+    """An error as both services read it.
+
+    A network driver's error stands in ``Err``, an IPAM driver's in ``Error`` (moby
+    daemon/libnetwork/drivers/remote/api/api.go and ipams/remote/api/api.go). The text is made one line.
+    """
+    line = " ".join(text.split())
+    return msgspec.json.encode({"Err": line, "Error": line})

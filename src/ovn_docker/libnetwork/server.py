@@ -1,0 +1,261 @@
+"""The HTTP front of Docker's plugin API: path to request to the driver's method to reply.
+
+Owns the path table, the time that a verb may take, and the one place where an exception becomes Docker's
+error. Knows no driver (contract.py is what it calls) and no OVN. Sockets are listeners.py's.
+
+Source: moby daemon/libnetwork/docs/remote.md and pkg/plugins/client.go.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ovn_docker.errors import OvnDockerError, RequestError
+from ovn_docker.libnetwork import codec, messages
+from ovn_docker.libnetwork.contract import NetworkDriver
+from ovn_docker.logs import fields
+
+DEADLINE = 10.0
+ROLLBACK = 1.0
+BODY_LIMIT = 1 << 20
+PLUGIN_TYPE = "application/vnd.docker.plugins.v1.2+json"
+DATABASE_TYPE = "application/json"
+
+Reply = messages.Message | dict[str, Any] | None
+
+_log = logging.getLogger(__name__)
+
+
+class DeadlineError(OvnDockerError):
+    """A verb has used up its time."""
+
+
+class _BodyTooLargeError(RequestError):
+    """The body is longer than any request of Docker's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One path of the API.
+
+    Attributes:
+        name: the path without its slash, ``NetworkDriver.Join``.
+        request_type: what the body holds; None where the body is ignored, for dockerd sends none.
+        call: the driver's method, which is handed the request.
+        content_type: of the reply.
+        level: of the line in the log.
+    """
+
+    name: str
+    request_type: type[messages.Message] | None
+    call: Callable[[Any], Awaitable[Reply]]
+    content_type: str = PLUGIN_TYPE
+    level: int = logging.INFO
+
+
+def create_application(
+    driver: NetworkDriver, *, implements: Sequence[str] = ("NetworkDriver",), deadline: float = DEADLINE
+) -> web.Application:
+    """The web application that serves a driver to dockerd.
+
+    Args:
+        driver: whom to ask.
+        implements: the services that Plugin.Activate names.
+        deadline: seconds that a request may take, from its head to its reply. dockerd waits for a plugin
+            without end (moby pkg/plugins/client.go), so that each verb is ended here: it is cancelled
+            `ROLLBACK` seconds before, to undo what it began.
+    """
+    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals])
+    front = _Front(driver, deadline)
+    for verb in _plugin_verbs(driver, implements) + _driver_verbs(driver):
+        application.router.add_post(f"/{verb.name}", front.handler(verb))
+    database = _database_verb(driver)
+    application.router.add_post(f"/{database.name}", front.handler(database))
+    application.router.add_get(f"/{database.name}", front.handler(database), allow_head=False)
+    return application
+
+
+def _plugin_verbs(driver: NetworkDriver, implements: Sequence[str]) -> list[Verb]:
+    """What must be answered whatever is down, or dockerd does without the driver until its next start."""
+
+    async def activate(_: None) -> dict[str, Any]:
+        return {"Implements": list(implements)}
+
+    async def capabilities(_: None) -> messages.CapabilitiesResponse:
+        return driver.capabilities()
+
+    return [
+        Verb("Plugin.Activate", None, activate),
+        Verb("NetworkDriver.GetCapabilities", None, capabilities),
+    ]
+
+
+def _driver_verbs(driver: NetworkDriver) -> list[Verb]:
+    table: list[tuple[str, type[messages.Message], Callable[[Any], Awaitable[Reply]]]] = [
+        ("AllocateNetwork", messages.AllocateNetworkRequest, driver.allocate_network),
+        ("FreeNetwork", messages.NetworkRequest, driver.free_network),
+        ("GwAllocCheck", messages.GwAllocCheckRequest, driver.gw_alloc_check),
+        ("CreateNetwork", messages.CreateNetworkRequest, driver.create_network),
+        ("DeleteNetwork", messages.NetworkRequest, driver.delete_network),
+        ("CreateEndpoint", messages.CreateEndpointRequest, driver.create_endpoint),
+        ("DeleteEndpoint", messages.EndpointRequest, driver.delete_endpoint),
+        ("EndpointOperInfo", messages.EndpointRequest, driver.endpoint_info),
+        ("Join", messages.JoinRequest, driver.join),
+        ("Leave", messages.EndpointRequest, driver.leave),
+        ("DiscoverNew", messages.DiscoverRequest, driver.discover_new),
+        ("DiscoverDelete", messages.DiscoverRequest, driver.discover_delete),
+        (
+            "ProgramExternalConnectivity",
+            messages.ProgramExternalConnectivityRequest,
+            driver.program_external_connectivity,
+        ),
+        ("RevokeExternalConnectivity", messages.EndpointRequest, driver.revoke_external_connectivity),
+    ]
+    return [Verb(f"NetworkDriver.{name}", request_type, call) for name, request_type, call in table]
+
+
+def _database_verb(driver: NetworkDriver) -> Verb:
+    async def database(_: None) -> dict[str, Any]:
+        return await driver.database()
+
+    return Verb("NetworkDriver.Database", None, database, DATABASE_TYPE, logging.DEBUG)
+
+
+class _Front:
+    """Runs verbs, within their time."""
+
+    def __init__(self, driver: NetworkDriver, deadline: float) -> None:
+        self._driver = driver
+        self._deadline = deadline
+        self._rollback = min(ROLLBACK, deadline / 2)
+        self._running: set[asyncio.Task[Reply]] = set()  # the loop itself holds tasks weakly
+
+    def handler(self, verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            started = time.monotonic()
+            cancel_at = asyncio.get_running_loop().time() + self._deadline - self._rollback
+            message: messages.Message | None = None
+            try:
+                message = await _message(verb, request, cancel_at)
+                body, status, outcome = codec.encode(await self._reply(verb, message, cancel_at)), 200, "ok"
+            except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
+                text = _error_text(verb, error)
+                body, status, outcome = codec.encode_error(text), _status(error), text
+            _log_outcome(verb, message, outcome, started)
+            return web.Response(body=body, status=status, content_type=verb.content_type)
+
+        return handle
+
+    async def _reply(self, verb: Verb, message: messages.Message | None, cancel_at: float) -> Reply:
+        """Run the verb as a task of its own, which neither a client that leaves nor a stop cancels."""
+        task = asyncio.create_task(_call(verb, message))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        remaining = cancel_at - asyncio.get_running_loop().time()
+        await asyncio.wait({task}, timeout=max(0.0, remaining))
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait({task}, timeout=self._rollback * 0.9)  # the rest is for the reply itself
+        if not task.done():
+            _follow(verb, task)
+        elif not task.cancelled() and task.exception() is None:
+            return task.result()
+        raise DeadlineError(self._overdue_text(verb, task))
+
+    def _overdue_text(self, verb: Verb, task: asyncio.Task[Reply]) -> str:
+        text = f"{verb.name} was not done within {self._deadline:g} s and was given up"
+        error = task.exception() if task.done() and not task.cancelled() else None
+        reason = self._driver.outage() or (str(error) if isinstance(error, OvnDockerError) else "")
+        return f"{text}: {reason}" if reason else text
+
+
+def _follow(verb: Verb, task: asyncio.Task[Reply]) -> None:
+    """Tell in the log of a verb that does not heed its cancellation, and of how it ends."""
+
+    def ended(task: asyncio.Task[Reply]) -> None:
+        error = None if task.cancelled() else task.exception()
+        _log.warning("%s, which was given up, has ended now: %s", verb.name, error or "without an error")
+
+    task.add_done_callback(ended)
+    _log.warning("%s does not heed its cancellation and goes on", verb.name)
+
+
+async def _call(verb: Verb, message: messages.Message | None) -> Reply:
+    """Call the driver; a cancellation that is not ours must not pass for the server's."""
+    task = asyncio.current_task()
+    try:
+        return await verb.call(message)
+    except asyncio.CancelledError as error:
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("a part of the verb was cancelled from inside") from error
+
+
+async def _message(verb: Verb, request: web.Request, give_up_at: float) -> messages.Message | None:
+    """The request, or None where the verb takes none.
+
+    Raises:
+        RequestError: the body is too long, does not arrive whole and in time, or is no such request.
+    """
+    if verb.request_type is None:
+        return None
+    try:
+        async with asyncio.timeout_at(give_up_at):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _BodyTooLargeError(f"{verb.name}: the body is longer than {BODY_LIMIT} bytes") from error
+    except (TimeoutError, OSError, web.PayloadAccessError, web.RequestPayloadError) as error:
+        raise RequestError(f"{verb.name}: the body did not arrive whole and in time") from error
+    try:
+        return codec.decode(verb.request_type, body)
+    except RequestError as error:
+        raise RequestError(f"{verb.name}: {error}") from error
+
+
+def _status(error: Exception) -> int:
+    """Never 404: to dockerd the plugin would lack the verb (moby pkg/plugins/errors.go IsNotFound)."""
+    if isinstance(error, _BodyTooLargeError):
+        return 413
+    return 400 if isinstance(error, RequestError) else 500
+
+
+def _error_text(verb: Verb, error: Exception) -> str:
+    """What Docker's user reads; an error that nobody expected goes to the log with its traceback."""
+    if isinstance(error, OvnDockerError):
+        return str(error)
+    text = f"{verb.name} failed inside the driver: {type(error).__name__}: {error}"
+    _log.error("%s", text)
+    _log.debug("%s", verb.name, exc_info=error)
+    return text
+
+
+def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, started: float) -> None:
+    if not _log.isEnabledFor(verb.level):
+        return
+    line = fields(
+        network_id=getattr(message, "network_id", None),
+        endpoint_id=getattr(message, "endpoint_id", None),
+        duration_ms=f"{(time.monotonic() - started) * 1000:.1f}",
+        outcome=outcome,
+    )
+    _log.log(verb.level, "%s %s", verb.name, line)
+
+
+@web.middleware
+async def _explain_refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Say in Docker's words what the router says in HTML: an unknown path, a wrong method."""
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        text = f"{request.method} {request.path[:200]}: {refusal.reason}"
+        allow = {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
+        body = codec.encode_error(text)
+        return web.Response(body=body, status=refusal.status, headers=allow, content_type=PLUGIN_TYPE)

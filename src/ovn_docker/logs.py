@@ -1,0 +1,241 @@
+"""Logging as Open vSwitch programs do it: ``-v`` specifications, ``--log-file`` and the form of a line.
+
+Owns the syntax of ovs-vswitchd(8) "Logging Options" on top of the standard library's logging, and sees to it
+that one event is one line. Knows nothing of what is logged.
+"""
+
+import logging
+import logging.handlers
+import re
+import sys
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+from ovn_docker.errors import ConfigError
+
+DESTINATIONS = ("console", "syslog", "file")
+LEVELS: Mapping[str, int] = {
+    "off": logging.CRITICAL + 10,
+    "emer": logging.CRITICAL,
+    "err": logging.ERROR,
+    "warn": logging.WARNING,
+    "info": logging.INFO,
+    "dbg": logging.DEBUG,
+}
+PACKAGE = "ovn_docker"
+THIRD_PARTIES = frozenset({"aiohttp", "asyncio", "pyroute2"})
+
+_NAMES = {number: name.upper() for name, number in LEVELS.items()}
+# C0, DEL, C1, the two Unicode line ends, and surrogates, which no file can hold.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What is logged where: destination to module to level, with "" for every module not named."""
+
+    table: Mapping[str, Mapping[str, int]]
+
+    def threshold(self, destination: str, module: str) -> int:
+        """The level that a module's event must have to reach a destination."""
+        modules = self.table[destination]
+        return modules.get(module, modules[""])
+
+    def lowest(self, destinations: Iterable[str]) -> int:
+        """The level below which nothing reaches any of the destinations."""
+        return min((min(self.table[name].values()) for name in destinations), default=LEVELS["off"])
+
+
+@cache
+def known_modules() -> frozenset[str]:
+    """The names that ``-v`` accepts as modules: the files of this package, and the libraries that log."""
+    return THIRD_PARTIES | {path.stem for path in Path(__file__).parent.rglob("*.py") if path.stem[0] != "_"}
+
+
+def module_of(logger: str) -> str:
+    """``overlay`` for the logger ``ovn_docker.drivers.overlay``, ``aiohttp`` for ``aiohttp.server``."""
+    parts = logger.split(".")
+    return parts[-1] if parts[0] == PACKAGE else parts[0]
+
+
+def parse(specs: Iterable[str], modules: Collection[str] | None = None) -> Levels:
+    """What a command line's ``-v`` options ask for.
+
+    Args:
+        specs: one text per option, in order, "" for an option without a value. A text holds up to one module,
+            one destination (console, syslog, file) and one level (off, emer, err, warn, info, dbg), in any
+            order and case, separated by colons, commas or spaces. Without a level, dbg is meant; ``any``
+            stands for every module and destination.
+        modules: the module names to accept; `known_modules` by default.
+
+    Raises:
+        ConfigError: a word is none of these, or there are two of one kind.
+    """
+    known = known_modules() if modules is None else modules
+    table = {name: {"": LEVELS["info"]} for name in DESTINATIONS}
+    for spec in specs:
+        module, destination, level = _words(spec, known)
+        for name in DESTINATIONS if destination is None else (destination,):
+            table[name] = {"": level} if module is None else table[name] | {module: level}
+    return Levels(table)
+
+
+def _words(spec: str, modules: Collection[str]) -> tuple[str | None, str | None, int]:
+    """One specification, as (module, destination, level); None stands for all."""
+    found: dict[str, str] = {}
+    for word in re.split(r"[ ,:]+", spec.lower().strip(" ,:")):
+        kind = _kind(word, spec, modules)
+        if kind in found:
+            raise ConfigError(f"-v{spec}: both {found[kind]!r} and {word!r} are a {kind}; give one")
+        if kind:
+            found[kind] = word
+    return found.get("module"), found.get("destination"), LEVELS[found.get("level", "dbg")]
+
+
+def _kind(word: str, spec: str, modules: Collection[str]) -> str:
+    if word in {"", "any"}:
+        return ""
+    if word in LEVELS:
+        return "level"
+    if word in DESTINATIONS:
+        return "destination"
+    if word in modules:
+        return "module"
+    if word in {"pattern", "facility"}:
+        raise ConfigError(f"-v{spec}: {word.upper()} is not supported; the form of a log line is fixed")
+    raise ConfigError(
+        f"-v{spec}: {word!r} is no module, destination (console, syslog, file) or level ({', '.join(LEVELS)})"
+    )
+
+
+def escape(text: str) -> str:
+    r"""Text whose control characters are spelled out, a line feed as ``\n``, so that it stays on its line."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def fields(**values: object) -> str:
+    """Keys and values for a log line: ``network_id=b508 outcome="no such network"``.
+
+    None and "" are left out. A value with a character that could be taken for another key is quoted.
+    """
+    return " ".join(
+        f"{key}={_quoted(str(value))}" for key, value in values.items() if value is not None and value != ""
+    )
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class LineFormatter(logging.Formatter):
+    """Formats an event as vlog's default pattern does: ``2026-11-23T22:20:00.123Z|00012|overlay|INFO|text``.
+
+    An exception is one line too, unless its logger is at dbg: then each line of the traceback is a log line
+    of its own, with the same head.
+    """
+
+    def __init__(self, *, timestamp: bool = True) -> None:
+        super().__init__()
+        self._timestamp = timestamp
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The event's line, or lines."""
+        head = f"{_number(record):05d}|{module_of(record.name)}|{_level_name(record.levelno)}|"
+        if self._timestamp:
+            seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            head = f"{seconds}.{int(record.msecs):03d}Z|{head}"
+        return "\n".join(head + escape(line) for line in self._lines(record))
+
+    def _lines(self, record: logging.LogRecord) -> list[str]:
+        text = record.getMessage()
+        if not record.exc_info or record.exc_info[1] is None:
+            return [text]
+        if logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            return [text, *self.formatException(record.exc_info).splitlines()]
+        error = record.exc_info[1]
+        return [f"{text} ({type(error).__name__}: {error})"]
+
+
+_sequence = count(1)
+
+
+def _number(record: logging.LogRecord) -> int:
+    """The event's number, the same at each destination."""
+    attributes = vars(record)
+    if "sequence" not in attributes:
+        attributes["sequence"] = next(_sequence)
+    return int(attributes["sequence"])
+
+
+def _level_name(levelno: int) -> str:
+    return _NAMES.get(levelno, logging.getLevelName(levelno))
+
+
+def configure(levels: Levels, log_file: Path | None, *, console: bool, syslog: bool) -> None:
+    """Make the root logger write where it is asked to, in place of where it wrote before.
+
+    Args:
+        levels: what reaches each destination.
+        log_file: opened for appending, and opened again when somebody moved it away (logrotate); None for no
+            file, whatever the level of ``file`` says.
+        console: whether standard error is a destination.
+        syslog: whether the local syslog is one; where none listens, this is noted once and goes without.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+    logging.raiseExceptions = False  # a full disk must not put tracebacks on the terminal
+    handlers: dict[str, logging.Handler] = {}
+    absent = ""
+    if log_file is not None:
+        handlers["file"] = _file_handler(log_file)
+    if console:
+        handlers["console"] = logging.StreamHandler(sys.stderr)
+    if syslog:
+        try:
+            handlers["syslog"] = _syslog_handler()
+        except OSError as error:
+            absent = str(error.strerror or error)
+    _install(levels, handlers)
+    if absent:
+        logging.getLogger(__name__).info("syslog is left out, /dev/log does not answer: %s", absent)
+
+
+def _install(levels: Levels, handlers: Mapping[str, logging.Handler]) -> None:
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for destination, handler in handlers.items():
+        handler.setFormatter(LineFormatter(timestamp=destination != "syslog"))
+        handler.addFilter(_filter(levels, destination))
+        root.addHandler(handler)
+    root.setLevel(levels.lowest(handlers))
+
+
+def _filter(levels: Levels, destination: str) -> logging.Filter:
+    class Threshold(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return record.levelno >= levels.threshold(destination, module_of(record.name))
+
+    return Threshold()
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    try:
+        return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ConfigError(f"--log-file {path}: cannot be opened: {error.strerror}") from error
+
+
+def _syslog_handler() -> logging.Handler:
+    handler = logging.handlers.SysLogHandler("/dev/log", logging.handlers.SysLogHandler.LOG_DAEMON)
+    handler.ident = "ovn-docker: "
+    return handler

@@ -1,0 +1,534 @@
+"""The HTTP front as dockerd meets it: over a real unix socket and TCP, before a stub driver."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError
+from ovn_docker.libnetwork import messages
+from ovn_docker.libnetwork.listeners import Listeners
+from ovn_docker.libnetwork.server import BODY_LIMIT, create_application
+
+pytestmark = pytest.mark.functional
+
+DEADLINE = 1.0
+NETWORK = {"NetworkID": "k9qz3h1x0v7p2m5n8r4t6w1y3"}
+ENDPOINT = NETWORK | {"EndpointID": "e" * 64}
+PLUGIN_TYPE = "application/vnd.docker.plugins.v1.2+json"
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "AllocateNetwork": NETWORK | {"Options": {"k": "v"}, "IPv4Data": [], "IPv6Data": None},
+    "FreeNetwork": NETWORK,
+    "GwAllocCheck": {"Options": {"com.docker.network.enable_ipv4": True}},
+    "CreateNetwork": NETWORK | {"Options": {}, "IPv4Data": [{"Pool": "10.0.0.0/24"}], "IPv6Data": []},
+    "DeleteNetwork": NETWORK,
+    "CreateEndpoint": ENDPOINT | {"Interface": {"Address": "10.0.0.2/24"}, "Options": {}},
+    "DeleteEndpoint": ENDPOINT,
+    "EndpointOperInfo": ENDPOINT,
+    "Join": ENDPOINT | {"SandboxKey": "/var/run/docker/netns/fc2ac21230fc", "Options": {}},
+    "Leave": ENDPOINT,
+    "DiscoverNew": {"DiscoveryType": 1, "DiscoveryData": {"Address": "10.0.0.2", "Self": False}},
+    "DiscoverDelete": {"DiscoveryType": 1, "DiscoveryData": {"Address": "10.0.0.2", "Self": False}},
+    "ProgramExternalConnectivity": ENDPOINT | {"Options": {}},
+    "RevokeExternalConnectivity": ENDPOINT,
+}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "AllocateNetwork": {"Options": {"k": "v"}},
+    "GwAllocCheck": {"SkipIPv4": True, "SkipIPv6": False},
+    "CreateEndpoint": {"Interface": {"Address": "", "AddressIPv6": "", "MacAddress": "02:00:00:00:00:01"}},
+    "EndpointOperInfo": {"Value": {"key": "value"}},
+    "Join": {
+        "InterfaceName": {"SrcName": "veth0", "DstPrefix": "eth"},
+        "Gateway": "",
+        "GatewayIPv6": "",
+        "StaticRoutes": [],
+        "DisableGatewayService": False,
+    },
+}
+
+Behaviour = Callable[[], Awaitable[None]]
+
+
+async def nothing() -> None:
+    """What a verb does beside answering."""
+
+
+@dataclass
+class StubDriver:
+    """A driver that notes its calls, and does before each answer what a test wants it to do."""
+
+    behaviour: Behaviour = nothing
+    calls: list[messages.Message] = field(default_factory=list)
+    out: str = ""
+
+    async def _call(self, request: messages.Message) -> None:
+        self.calls.append(request)
+        await self.behaviour()
+
+    def capabilities(self) -> messages.CapabilitiesResponse:
+        return messages.CapabilitiesResponse(
+            scope="local", connectivity_scope="global", gw_alloc_checker=True
+        )
+
+    def outage(self) -> str:
+        return self.out
+
+    async def allocate_network(
+        self, request: messages.AllocateNetworkRequest
+    ) -> messages.AllocateNetworkResponse:
+        await self._call(request)
+        return messages.AllocateNetworkResponse(options=request.options or {})
+
+    async def free_network(self, request: messages.NetworkRequest) -> None:
+        await self._call(request)
+
+    async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:
+        await self._call(request)
+        return messages.GwAllocCheckResponse(skip_ipv4=True, skip_ipv6=False)
+
+    async def create_network(self, request: messages.CreateNetworkRequest) -> None:
+        await self._call(request)
+
+    async def delete_network(self, request: messages.NetworkRequest) -> None:
+        await self._call(request)
+
+    async def create_endpoint(
+        self, request: messages.CreateEndpointRequest
+    ) -> messages.CreateEndpointResponse:
+        await self._call(request)
+        return messages.CreateEndpointResponse(
+            interface=messages.EndpointInterface(mac_address="02:00:00:00:00:01")
+        )
+
+    async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
+        await self._call(request)
+
+    async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
+        await self._call(request)
+        return messages.EndpointInfoResponse(value={"key": "value"})
+
+    async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
+        await self._call(request)
+        return messages.JoinResponse(
+            interface_name=messages.InterfaceName(src_name="veth0", dst_prefix="eth")
+        )
+
+    async def leave(self, request: messages.EndpointRequest) -> None:
+        await self._call(request)
+
+    async def discover_new(self, request: messages.DiscoverRequest) -> None:
+        await self._call(request)
+
+    async def discover_delete(self, request: messages.DiscoverRequest) -> None:
+        await self._call(request)
+
+    async def program_external_connectivity(
+        self, request: messages.ProgramExternalConnectivityRequest
+    ) -> None:
+        await self._call(request)
+
+    async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
+        await self._call(request)
+
+    async def database(self) -> dict[str, Any]:
+        await self.behaviour()
+        return {"networks": {}}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON is anything
+        return json.loads(self.body)
+
+
+class Client:
+    """An HTTP client on one connection, which sends what a test wants, right or wrong."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def send(self, path: str, body: bytes, *, method: str = "POST", length: int | None = None) -> None:
+        """Send what Docker's client sends: no Content-Type."""
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nAccept: {PLUGIN_TYPE}\r\n"
+            f"Content-Length: {len(body) if length is None else length}\r\n\r\n"
+        )
+        self.writer.write(head.encode() + body)
+        await self.writer.drain()
+
+    async def receive(self) -> Reply:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {
+            key.lower(): value for key, _, value in (line.partition(": ") for line in head[1:] if line)
+        }
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        return Reply(int(head[0].split()[1]), headers, body)
+
+    async def post(self, verb: str, message: dict[str, Any] | bytes = b"") -> Reply:
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        await self.send(f"/{verb}", body)
+        return await self.receive()
+
+    async def is_closed_by_the_server(self) -> bool:
+        return await self._reader.read(1) == b""
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+@dataclass
+class Plugin:
+    """A served stub driver."""
+
+    driver: StubDriver
+    listeners: Listeners
+    path: Path
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self) -> Client:
+        client = Client(*await asyncio.open_unix_connection(str(self.path)))
+        self.clients.append(client)
+        return client
+
+    async def post(self, verb: str, message: dict[str, Any] | bytes = b"") -> Reply:
+        return await (await self.connect()).post(verb, message)
+
+
+@pytest.fixture
+async def plugin(tmp_path: Path) -> AsyncIterator[Plugin]:
+    driver = StubDriver()
+    listeners = Listeners(create_application(driver, deadline=DEADLINE), grace=DEADLINE)
+    plugin = Plugin(driver, listeners, tmp_path / "plugin.sock")
+    await listeners.start(plugin.path, None)
+    yield plugin
+    for client in plugin.clients:
+        await client.close()
+    await listeners.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, five seconds at most."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+def assert_error(reply: Reply, status: int, text: str) -> None:
+    assert reply.status == status
+    assert reply.headers["content-type"].startswith("application/")
+    assert text in reply.json["Err"]
+    assert reply.json["Err"] == reply.json["Error"]
+    assert "\n" not in reply.json["Err"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"not json"])
+async def test_activate_and_capabilities_answer_whatever_the_body(plugin: Plugin, body: bytes) -> None:
+    activate = await plugin.post("Plugin.Activate", body)
+    assert (activate.status, activate.json) == (200, {"Implements": ["NetworkDriver"]})
+    assert activate.headers["content-type"] == PLUGIN_TYPE
+    capabilities = await plugin.post("NetworkDriver.GetCapabilities", body)
+    assert capabilities.json == {"Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": True}
+
+
+async def test_activate_names_the_services_that_are_served(tmp_path: Path) -> None:
+    application = create_application(StubDriver(), implements=("NetworkDriver", "IpamDriver"))
+    listeners = Listeners(application)
+    await listeners.start(tmp_path / "p.sock", None)
+    client = Client(*await asyncio.open_unix_connection(str(tmp_path / "p.sock")))
+    reply = await client.post("Plugin.Activate")
+    await client.close()
+    await listeners.stop()
+    assert reply.json == {"Implements": ["NetworkDriver", "IpamDriver"]}
+
+
+@pytest.mark.parametrize("verb", REQUESTS)
+async def test_every_verb_reaches_its_method_and_is_answered(plugin: Plugin, verb: str) -> None:
+    reply = await plugin.post(f"NetworkDriver.{verb}", REQUESTS[verb])
+    assert (reply.status, reply.json) == (200, ANSWERS.get(verb, {}))
+    assert reply.headers["content-type"] == PLUGIN_TYPE
+    (call,) = plugin.driver.calls
+    assert getattr(call, "network_id", NETWORK["NetworkID"]) == NETWORK["NetworkID"]
+
+
+@pytest.mark.parametrize("verb", REQUESTS)
+async def test_an_empty_body_never_passes_for_a_request(plugin: Plugin, verb: str) -> None:
+    assert_error(await plugin.post(f"NetworkDriver.{verb}", b""), 400, "the body is empty")
+    assert plugin.driver.calls == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_database_is_for_people(plugin: Plugin, method: str) -> None:
+    client = await plugin.connect()
+    await client.send("/NetworkDriver.Database", b"", method=method)
+    reply = await client.receive()
+    assert (reply.status, reply.json) == (200, {"networks": {}})
+    assert reply.headers["content-type"].startswith("application/json")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"{", "NetworkDriver.Join: the body is no JSON"),
+        (b'{"NetworkID":"n"}', "EndpointID"),
+        (b'{"NetworkID":"n","EndpointID":7}', "$.EndpointID"),
+        (b'{"NetworkID":"../n","EndpointID":"e"}', "$.NetworkID"),
+        (b'{"NetworkID":"n","EndpointID":"e","Options":' + b'{"a":' * 100_000, "nested too deep"),
+    ],
+)
+async def test_a_wrong_body_is_refused_before_the_driver_sees_it(
+    plugin: Plugin, body: bytes, text: str
+) -> None:
+    assert_error(await plugin.post("NetworkDriver.Join", body), 400, text)
+    assert plugin.driver.calls == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/NetworkDriver.Nonsense", "/NetworkDriver.join", "/x%0ay", "//Plugin.Activate"]
+)
+async def test_an_unknown_path_is_404_in_dockers_words(plugin: Plugin, path: str) -> None:
+    client = await plugin.connect()
+    await client.send(path, b"{}")
+    assert_error(await client.receive(), 404, "Not Found")
+
+
+async def test_a_wrong_method_is_405(plugin: Plugin) -> None:
+    client = await plugin.connect()
+    await client.send("/NetworkDriver.Join", b"", method="GET")
+    reply = await client.receive()
+    assert_error(reply, 405, "Method Not Allowed")
+    assert reply.headers["allow"] == "POST"
+
+
+async def test_a_body_of_ten_megabytes_is_refused_and_the_refusal_can_be_read(plugin: Plugin) -> None:
+    client = await plugin.connect()
+    body = json.dumps(ENDPOINT | {"Options": {"x": "y" * 10_000_000}}).encode()
+    assert_error(await client.post("NetworkDriver.Join", body), 413, f"longer than {BODY_LIMIT} bytes")
+    assert (await client.post("NetworkDriver.Join", REQUESTS["Join"])).status == 200
+    assert len(plugin.driver.calls) == 1
+
+
+async def test_a_body_just_within_the_limit_is_taken(plugin: Plugin) -> None:
+    padding = BODY_LIMIT - len(json.dumps(ENDPOINT | {"Options": {"x": ""}}))
+    message = ENDPOINT | {"Options": {"x": "y" * padding}}
+    assert (await plugin.post("NetworkDriver.Join", message)).status == 200
+
+
+async def test_half_a_request_does_nothing(plugin: Plugin) -> None:
+    client = await plugin.connect()
+    body = json.dumps(REQUESTS["Join"]).encode()
+    await client.send("/NetworkDriver.Join", body, length=len(body) + 1)
+    await client.close()
+    assert (await plugin.post("Plugin.Activate")).status == 200
+    assert plugin.driver.calls == []
+
+
+async def test_a_body_that_stalls_is_given_up_within_the_deadline(plugin: Plugin) -> None:
+    client = await plugin.connect()
+    started = time.monotonic()
+    await client.send("/NetworkDriver.Join", b'{"Netw', length=100)
+    assert_error(await client.receive(), 400, "did not arrive whole")
+    assert time.monotonic() - started < DEADLINE
+    assert plugin.driver.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (NotFoundError("network n does not exist"), 400, "network n does not exist"),
+        (ConflictError("taken"), 400, "taken"),
+        (UnreachableError("OVN Northbound at\ntcp:127.0.0.1:6641 does not answer"), 500, "at tcp:127.0.0.1"),
+        (KeyError("bug"), 500, "NetworkDriver.Join failed inside the driver: KeyError: 'bug'"),
+        (asyncio.CancelledError(), 500, "cancelled from inside"),
+        (TimeoutError("x"), 500, "TimeoutError"),
+    ],
+)
+async def test_whatever_the_driver_raises_becomes_dockers_error(
+    plugin: Plugin, error: BaseException, status: int, text: str
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    plugin.driver.behaviour = fail
+    client = await plugin.connect()
+    assert_error(await client.post("NetworkDriver.Join", REQUESTS["Join"]), status, text)
+    plugin.driver.behaviour = nothing
+    assert (await client.post("NetworkDriver.Join", REQUESTS["Join"])).status == 200
+
+
+async def test_an_unexpected_error_is_one_line_and_its_traceback_is_at_debug(
+    plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("bug")
+
+    plugin.driver.behaviour = fail
+    caplog.set_level(logging.DEBUG, "ovn_docker")
+    await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
+    records = [record for record in caplog.records if record.name.startswith("ovn_docker")]
+    assert [record.levelname for record in records] == ["ERROR", "DEBUG", "INFO"]
+    assert [record.exc_info is not None for record in records] == [False, True, False]
+
+
+async def test_each_verb_is_one_line_at_info_and_the_database_at_debug(
+    plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "ovn_docker")
+    await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
+    await plugin.post("NetworkDriver.Join", b"")
+    await plugin.post("NetworkDriver.Database")
+    joined, refused, database = [record for record in caplog.records if record.name.startswith("ovn_docker")]
+    assert joined.levelname == refused.levelname == "INFO"
+    assert joined.getMessage().startswith(
+        f"NetworkDriver.Join network_id={NETWORK['NetworkID']} endpoint_id={'e' * 64} duration_ms="
+    )
+    assert joined.getMessage().endswith(" outcome=ok")
+    assert 'outcome="NetworkDriver.Join: the body is empty' in refused.getMessage()
+    assert database.levelname == "DEBUG"
+
+
+async def test_a_verb_that_hangs_is_answered_within_the_deadline(plugin: Plugin) -> None:
+    undone = asyncio.Event()
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            undone.set()
+
+    plugin.driver.behaviour = hang
+    plugin.driver.out = "OVN Northbound at tcp:127.0.0.1:6641 does not answer"
+    started = time.monotonic()
+    reply = await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
+    assert time.monotonic() - started < DEADLINE
+    assert_error(
+        reply, 500, f"NetworkDriver.Join was not done within 1 s and was given up: {plugin.driver.out}"
+    )
+    assert undone.is_set()
+
+
+async def test_the_rollback_of_a_verb_that_hangs_is_awaited(plugin: Plugin) -> None:
+    undone: list[str] = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            undone.append("veth")
+
+    plugin.driver.behaviour = hang
+    assert_error(await plugin.post("NetworkDriver.Join", REQUESTS["Join"]), 500, "was given up")
+    assert undone == ["veth"]
+
+
+async def test_what_the_rollback_of_a_late_verb_says_is_passed_on(plugin: Plugin) -> None:
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise UnreachableError("ovs-vswitchd does not answer") from None
+
+    plugin.driver.behaviour = hang
+    reply = await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
+    assert_error(reply, 500, "was given up: ovs-vswitchd does not answer")
+
+
+async def test_a_verb_that_ends_well_in_its_last_moment_is_a_success(plugin: Plugin) -> None:
+    async def finish() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    plugin.driver.behaviour = finish
+    assert (await plugin.post("NetworkDriver.Join", REQUESTS["Join"])).status == 200
+
+
+async def test_a_verb_that_does_not_heed_its_cancellation_keeps_no_one_waiting(
+    plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    plugin.driver.behaviour = stubborn
+    started = time.monotonic()
+    assert_error(await plugin.post("NetworkDriver.Join", REQUESTS["Join"]), 500, "was given up")
+    assert time.monotonic() - started < DEADLINE
+    assert "does not heed its cancellation" in caplog.text
+    release.set()
+    await until(lambda: "has ended now" in caplog.text)
+
+
+async def test_a_client_that_goes_away_does_not_end_a_verb_in_the_middle(plugin: Plugin) -> None:
+    release, finished = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        await release.wait()
+        finished.set()
+
+    plugin.driver.behaviour = slow
+    client = await plugin.connect()
+    await client.send("/NetworkDriver.Join", json.dumps(REQUESTS["Join"]).encode())
+    await until(lambda: bool(plugin.driver.calls))
+    client.writer.transport.abort()
+    assert (await plugin.post("Plugin.Activate")).status == 200
+    release.set()
+    async with asyncio.timeout(5):
+        await finished.wait()
+
+
+async def test_a_stop_answers_what_is_in_flight_and_then_closes(plugin: Plugin) -> None:
+    release = asyncio.Event()
+    plugin.driver.behaviour = lambda: _wait(release)
+    busy, idle = await plugin.connect(), await plugin.connect()
+    assert (await busy.post("Plugin.Activate")).status == 200
+    assert (await idle.post("Plugin.Activate")).status == 200
+    await busy.send("/NetworkDriver.Join", json.dumps(REQUESTS["Join"]).encode())
+    await until(lambda: bool(plugin.driver.calls))
+    stopping = asyncio.create_task(plugin.listeners.stop())
+    assert await idle.is_closed_by_the_server()
+    assert not plugin.path.exists()
+    release.set()
+    reply = await busy.receive()
+    assert (reply.status, reply.json) == (200, ANSWERS["Join"])
+    assert await busy.is_closed_by_the_server()
+    await stopping
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def test_many_callers_are_served_at_the_same_time(plugin: Plugin) -> None:
+    everybody = asyncio.Barrier(50)
+
+    async def together() -> None:
+        await everybody.wait()
+
+    plugin.driver.behaviour = together
+    replies = await asyncio.gather(*(plugin.post("NetworkDriver.Join", REQUESTS["Join"]) for _ in range(50)))
+    assert {reply.status for reply in replies} == {200}

@@ -1,0 +1,80 @@
+"""Whether dockerd needs a plugin file, what stands in it, and whose it is."""
+
+from pathlib import Path
+
+import pytest
+
+from ovn_docker.errors import ConfigError
+from ovn_docker.libnetwork.plugin_file import advertised_address, remove_plugin_file, write_plugin_file
+
+ADDRESS = "tcp://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("tcp", "address"),
+    [
+        (("127.0.0.1", 5000), "tcp://127.0.0.1:5000"),
+        (("0.0.0.0", 5000), "tcp://127.0.0.1:5000"),
+        (("::", 5000), "tcp://[::1]:5000"),
+        (("fd00::1", 55000), "tcp://[fd00::1]:55000"),
+        (("10.0.0.1", 1), "tcp://10.0.0.1:1"),
+    ],
+)
+def test_a_tcp_address_is_advertised_so_that_dockerd_can_connect_to_it(
+    tcp: tuple[str, int], address: str
+) -> None:
+    assert advertised_address("openvswitch", None, tcp) == address
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/run/docker/plugins/openvswitch.sock",
+        "/run/docker/plugins/openvswitch/openvswitch.sock",
+        "/var/run/docker/plugins/openvswitch.sock",
+    ],
+)
+def test_a_socket_that_dockerd_finds_by_itself_needs_no_file(path: str) -> None:
+    assert advertised_address("openvswitch", Path(path), ("0.0.0.0", 5000)) is None
+
+
+@pytest.mark.parametrize("path", ["/run/ovn-docker.sock", "/run/docker/plugins/other.sock"])
+def test_a_socket_elsewhere_is_advertised_by_its_path_and_before_a_port(path: str) -> None:
+    assert advertised_address("openvswitch", Path(path), ("0.0.0.0", 5000)) == f"unix://{path}"
+
+
+def test_nothing_is_advertised_where_nothing_listens() -> None:
+    assert advertised_address("openvswitch", None, None) is None
+
+
+def test_the_file_holds_one_line_and_nothing_else_is_left_beside_it(tmp_path: Path) -> None:
+    path = write_plugin_file(tmp_path / "new" / "plugins", "openvswitch", ADDRESS)
+    assert path.name == "openvswitch.spec"
+    assert path.read_text() == f"{ADDRESS}\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "openvswitch.spec").write_text("tcp://10.9.9.9:1\n")
+    assert write_plugin_file(tmp_path, "openvswitch", ADDRESS).read_text() == f"{ADDRESS}\n"
+
+
+def test_our_file_is_removed(tmp_path: Path) -> None:
+    path = write_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    remove_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    remove_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"tcp://10.0.0.1:5000\n", b"\xff\xfe"])
+def test_a_file_that_another_has_changed_stays(tmp_path: Path, content: bytes) -> None:
+    path = write_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    path.write_bytes(content)
+    remove_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    assert path.read_bytes() == content
+
+
+def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "plugins").write_text("a file")
+    with pytest.raises(ConfigError, match=r"openvswitch\.spec: cannot be written"):
+        write_plugin_file(tmp_path / "plugins", "openvswitch", ADDRESS)
