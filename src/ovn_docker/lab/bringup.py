@@ -16,9 +16,10 @@ from ovn_docker.lab.daemons import (
     underlay_device,
 )
 from ovn_docker.lab.image import IMAGE
-from ovn_docker.lab.machine import START_TIMEOUT, Machine
+from ovn_docker.lab.keeper import PRIVATE_ETC, RUN_DIRECTORIES, keeper_command, keeper_script
+from ovn_docker.lab.machine import KEEPER, START_TIMEOUT, Machine
 from ovn_docker.lab.plan import NB_PORT, SB_PORT
-from ovn_docker.lab.processes import Process, wait_until
+from ovn_docker.lab.processes import Process, alive, spawn, wait_until, write_process
 
 Report = Callable[[str], None]
 
@@ -40,7 +41,7 @@ def bring_up(central: Machine, hosts: Sequence[Machine], image: Path, report: Re
     """
     machines = (central, *hosts)
     report(f"making namespaces for {central.name} and {len(hosts)} hosts")
-    keepers = _in_parallel(Machine.start_keeper, machines)
+    keepers = _in_parallel(start_keeper, machines)
     join_underlay(central, hosts, keepers)
     report("starting OVN Northbound, Southbound and northd, Open vSwitch and Docker on every host")
     _in_parallel(lambda machine: _start_first(machine, is_central=machine is central, image=image), machines)
@@ -53,8 +54,31 @@ def _in_parallel(function: Callable[[_Item], _Result], items: Sequence[_Item]) -
         return list(pool.map(function, items))
 
 
+def start_keeper(machine: Machine) -> Process:
+    """Make the machine's directories and namespaces and return the process that keeps them.
+
+    Raises:
+        HostError: a mount failed; the notes of the error have the reason.
+    """
+    _make_directories(machine)
+    machine.paths.keeper_script.write_text(keeper_script(machine.paths))
+    process = spawn(list(keeper_command(machine.paths)), machine.paths.log(KEEPER), machine.environment())
+    write_process(machine.paths.pid(KEEPER), process)
+    wait_until(lambda: not alive(process) or machine.paths.ready.exists(), START_TIMEOUT)
+    if not machine.paths.ready.exists() or not alive(process):
+        raise machine.failed(KEEPER, "could not furnish the namespaces")
+    return process
+
+
+def _make_directories(machine: Machine) -> None:
+    etc = (machine.paths.etc / name for name in PRIVATE_ETC)
+    run = (machine.paths.run / name for name in RUN_DIRECTORIES)
+    for directory in (machine.paths.log(KEEPER).parent, machine.paths.pid(KEEPER).parent, *etc, *run):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
 def join_underlay(central: Machine, hosts: Sequence[Machine], keepers: Sequence[Process]) -> None:
-    """Join the machines by a Linux bridge in the central's namespace, so that this machine has no link of a lab.
+    """Join the machines by a Linux bridge in the central's namespace: this machine has no link of a lab.
 
     Args:
         central: machine that gets the bridge.

@@ -22,7 +22,10 @@ example:
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `lab` to a parser; each of its commands sets `run`, a function from arguments to exit status."""
+    """Add the command `lab` to a parser.
+
+    Each command below it sets `run`, a function from the parsed arguments to the exit status.
+    """
     lab = subparsers.add_parser(
         "lab",
         help="emulated hosts on this machine, each with its own Open vSwitch, Docker and driver",
@@ -67,8 +70,18 @@ def _add_command(
     summary: str,
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=summary, description=summary)
-    command.set_defaults(run=run)
+    command.set_defaults(run=lambda arguments: _with_log(run, arguments))
     return command
+
+
+def _with_log(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command; when a daemon failed, show the end of its log before the error goes on to the caller."""
+    try:
+        return run(arguments)
+    except OvnDockerError as error:
+        for note in getattr(error, "__notes__", ()):
+            print(note, file=sys.stderr)
+        raise
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
@@ -147,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ovn_docker.lab`.
 
     Returns:
-        Exit status; 1 after an error, which is told on standard error with the end of the log it is about.
+        Exit status; 1 after an error, which is told on standard error.
     """
     parser = argparse.ArgumentParser(
         prog="ovn-docker lab", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -157,5 +170,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except OvnDockerError as error:
-        print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

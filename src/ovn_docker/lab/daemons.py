@@ -40,7 +40,8 @@ class Daemon:
     Attributes:
         name: what a lab calls it.
         command: its command line, in the foreground, with paths as seen inside the machine.
-        socket: Unix socket that it answers on once it is up, as seen from outside; "{pid}" stands for its process id.
+        socket: Unix socket that it answers on once it is up, as seen from outside; "{pid}" stands for its
+            process id.
         database: what must exist before it starts.
     """
 
@@ -178,8 +179,8 @@ def external_ids(machine: str, settings: Settings) -> tuple[str, ...]:
 def underlay_bridge(settings: Settings) -> tuple[str, ...]:
     """Arguments of ovs-vsctl that put the underlay NIC on a bridge, nothing with the kernel's datapath.
 
-    The userspace datapath finds a tunnel's way out only over an address on one of its own bridges (Open vSwitch
-    documentation, howto/userspace-tunneling.rst).
+    The userspace datapath finds a tunnel's way out only over an address on one of its own bridges (Open
+    vSwitch documentation, howto/userspace-tunneling.rst).
     """
     if settings.datapath != "netdev":
         return ()

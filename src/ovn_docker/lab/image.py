@@ -1,4 +1,4 @@
-"""The busybox image of a lab, made from the distribution's static busybox, because a lab reaches no registry."""
+"""The busybox image of a lab, made from the distribution's static busybox: a lab reaches no registry."""
 
 import io
 import subprocess

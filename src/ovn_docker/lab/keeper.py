@@ -12,7 +12,7 @@ RUN_DIRECTORIES = ("docker/plugins", "openvswitch", "ovn", "lock")
 
 _SCRIPT = """\
 set -eu
-# Copies of other namespaces and container roots, held here, would keep them alive when their owners remove them.
+# Copies of other namespaces and container roots, held here, would keep them alive after their removal.
 sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \\([^ ]*\\) .* - \\(nsfs\\|overlay\\) .*/\\1/p' /proc/self/mountinfo |
     sort -r | while read -r mounted; do
         [ "$mounted" = / ] || umount -l "$mounted" || true
@@ -26,8 +26,8 @@ for name in {etc}; do
     mkdir -p /etc/$name
     mount --bind {directory}/etc/$name /etc/$name
 done
-# A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, which are put back as
-# they were, version 1 or 2.
+# A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, which are put
+# back as they were, version 1 or 2.
 mount --rbind /sys/fs/cgroup {directory}/cgroup
 mount -t sysfs sysfs /sys
 mount --rbind {directory}/cgroup /sys/fs/cgroup
@@ -42,8 +42,8 @@ sleep infinity
 def keeper_script(paths: MachinePaths) -> str:
     """Text of the shell script that runs in new network, mount and UTS namespaces of a machine.
 
-    `ip netns exec` cannot be used instead: it mounts a new /sys and leaves it without cgroups, and dockerd needs
-    them.
+    `ip netns exec` cannot be used instead: it mounts a new /sys and leaves it without cgroups, and dockerd
+    needs them.
     """
     return _SCRIPT.format(
         directory=shlex.quote(str(paths.directory)),

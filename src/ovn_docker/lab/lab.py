@@ -12,11 +12,11 @@ from ovn_docker.lab.image import write_image
 from ovn_docker.lab.machine import Machine, machine_of
 from ovn_docker.lab.plan import BASE, CENTRAL, DEFAULT_NAME, Settings, check_name, host_names
 from ovn_docker.lab.requirements import (
+    check_driver,
     check_image_source,
     check_packages,
     check_root,
-    detect_datapath,
-    find_driver,
+    choose_datapath,
 )
 from ovn_docker.lab.teardown import take_down
 
@@ -69,7 +69,7 @@ class Lab:
         Raises:
             ConfigError: not root, a package is missing, or the name or count cannot be used.
             ConflictError: a lab of that name exists.
-            HostError: a step failed; the end of the log of the daemon that failed is in the notes of the error.
+            HostError: a step failed; the end of the log of the daemon is in the notes of the error.
         """
         check_name(name)
         host_names(hosts)
@@ -77,8 +77,8 @@ class Lab:
         check_packages(docker=docker)
         with_driver = docker if driver is None else driver
         if with_driver:
-            find_driver()
-        settings = Settings(hosts, docker, with_driver, datapath or detect_datapath())
+            check_driver()
+        settings = Settings(hosts, docker, with_driver, choose_datapath(datapath))
         lab = cls(name, settings)
         lab._make_directory()
         try:
@@ -90,9 +90,8 @@ class Lab:
         return lab
 
     def _make_directory(self) -> None:
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.directory.mkdir(mode=0o711)
+            self.directory.mkdir(mode=0o711, parents=True)
         except FileExistsError:
             raise ConflictError(
                 f"lab {self.name} exists already: use another --name, or take it down with "

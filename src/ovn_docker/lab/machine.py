@@ -3,8 +3,6 @@
 Knows nothing of the order in which a lab comes up; that is bringup.py's.
 """
 
-import http.client
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
@@ -13,14 +11,12 @@ from signal import SIGKILL, SIGTERM, Signals
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError
 from ovn_docker.lab.daemons import (
-    UNDERLAY_BRIDGE,
     Daemon,
     central_daemons,
     daemon_named,
     host_daemons,
     underlay_device,
 )
-from ovn_docker.lab.keeper import PRIVATE_ETC, RUN_DIRECTORIES, keeper_command, keeper_script
 from ovn_docker.lab.plan import (
     CENTRAL,
     MachinePaths,
@@ -29,7 +25,8 @@ from ovn_docker.lab.plan import (
     southbound_remote,
     underlay_address,
 )
-from ovn_docker.lab.processes import Process, alive, read_process, send, spawn, wait_until, write_process
+from ovn_docker.lab.probe import answers
+from ovn_docker.lab.processes import alive, read_process, send, spawn, wait_until, write_process
 from ovn_docker.lab.requirements import DRIVER, environment, find_driver
 
 KEEPER = "keeper"
@@ -62,7 +59,7 @@ class Machine:
         """Daemons by name, in the order of their start."""
         if self.name == CENTRAL:
             return central_daemons(self.paths)
-        daemons = dict(host_daemons(self.paths, find_driver() if self.settings.driver else DRIVER))
+        daemons = dict(host_daemons(self.paths, find_driver() or DRIVER))
         if not self.settings.docker:
             del daemons["dockerd"]
         if not self.settings.driver:
@@ -132,7 +129,7 @@ class Machine:
         Raises:
             HostError: as run(), or the lab was made without Docker.
         """
-        if "dockerd" not in self.daemons:
+        if not self.settings.docker or self.name == CENTRAL:
             raise HostError(f"{self.name} of lab {self.paths.lab} has no Docker")
         return self.run(["docker", *arguments], timeout=timeout, check=check, stdin=stdin)
 
@@ -158,7 +155,7 @@ class Machine:
         process = spawn(command, self.paths.log(daemon), self.environment())
         write_process(self.paths.pid(daemon), process)
         ready = Path(one.socket.format(pid=process.pid))
-        answered = wait_until(lambda: not alive(process) or _answers(daemon, ready), START_TIMEOUT)
+        answered = wait_until(lambda: not alive(process) or answers(daemon, ready), START_TIMEOUT)
         if not alive(process):
             raise self.failed(daemon, "ended as soon as it was started")
         if not answered:
@@ -218,27 +215,6 @@ class Machine:
 
     # Namespaces and underlay
 
-    def start_keeper(self) -> Process:
-        """Make the machine's directories and namespaces and return the process that keeps them.
-
-        Raises:
-            HostError: a mount failed; the notes of the error have the reason.
-        """
-        self._make_directories()
-        self.paths.keeper_script.write_text(keeper_script(self.paths))
-        process = spawn(list(keeper_command(self.paths)), self.paths.log(KEEPER), self.environment())
-        write_process(self.paths.pid(KEEPER), process)
-        wait_until(lambda: not alive(process) or self.paths.ready.exists(), START_TIMEOUT)
-        if not self.paths.ready.exists() or not alive(process):
-            raise self.failed(KEEPER, "could not furnish the namespaces")
-        return process
-
-    def _make_directories(self) -> None:
-        etc = (self.paths.etc / name for name in PRIVATE_ETC)
-        run = (self.paths.run / name for name in RUN_DIRECTORIES)
-        for directory in (self.paths.log(KEEPER).parent, self.paths.pid(KEEPER).parent, *etc, *run):
-            directory.mkdir(parents=True, exist_ok=True)
-
     def address_underlay(self) -> None:
         """Give the underlay address to the link that carries it, once that link exists.
 
@@ -248,16 +224,11 @@ class Machine:
             HostError: the link did not appear in time.
         """
         device = underlay_device(self.name, self.settings)
-        if device == UNDERLAY_BRIDGE and not self._has_bridge():
-            return
         batch = f"addr replace {underlay_address(self.name)} dev {device}\nlink set {device} up\n"
         if not wait_until(lambda: self._ip_batch(batch), START_TIMEOUT):
             raise self.failed("ovs-vswitchd", f"did not make the link {device}")
-        # A checksum left to the NIC stays unfinished in the userspace datapath; ping works then and TCP does not.
+        # A checksum left to the NIC stays unfinished in the userspace datapath: ping works, TCP does not.
         self.run(["ethtool", "-K", device, "tx", "off"])
-
-    def _has_bridge(self) -> bool:
-        return self.run(["ovs-vsctl", "--no-wait", "br-exists", UNDERLAY_BRIDGE], check=False).returncode == 0
 
     def _ip_batch(self, batch: str) -> bool:
         return self.run(["ip", "-batch", "-"], stdin=batch, check=False).returncode == 0
@@ -277,26 +248,3 @@ def machine_of(lab: str, name: str, settings: Settings, base: Path) -> Machine:
 
 def _line(command: Sequence[str]) -> str:
     return " ".join(command)
-
-
-def _answers(daemon: str, path: Path) -> bool:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with connection:
-        connection.settimeout(1)
-        try:
-            connection.connect(str(path))
-        except OSError:
-            return False
-        return daemon != "dockerd" or _is_pinged(connection)
-
-
-def _is_pinged(connection: socket.socket) -> bool:
-    # dockerd listens before it can serve (Docker Engine API, GET /_ping).
-    try:
-        connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-    except (OSError, http.client.HTTPException):
-        return False
-    with response:
-        return response.status == http.client.OK

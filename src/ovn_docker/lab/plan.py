@@ -10,7 +10,8 @@ from ovn_docker.errors import ConfigError, NotFoundError
 BASE = Path("/var/lib/ovn-docker-lab")
 DEFAULT_NAME = "lab"
 CENTRAL = "central"
-UNDERLAY = IPv4Network("172.29.0.0/24")
+# Outside the ranges that Docker takes subnets from by itself (RFC 6890: for benchmarks of network devices).
+UNDERLAY = IPv4Network("198.18.0.0/24")
 NB_PORT = 6641
 SB_PORT = 6642
 MOST_HOSTS = 50

@@ -34,7 +34,7 @@ _FOREIGN_SETTINGS = ("DOCKER_", "OVS_", "OVN_")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Environment variables for the processes of a lab: ours, without what points at another Docker or OVN."""
+    """Environment variables for processes of a lab: ours, without what points at another Docker or OVN."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN_SETTINGS)}
     return kept | {"PATH": f"{kept.get('PATH', '')}:{_SEARCH_PATH}"} | settings
 
@@ -88,22 +88,38 @@ def _is_static(program: Path) -> bool:
         return b"/ld-" not in file.read(4096)
 
 
-def find_driver() -> str:
-    """Path of the overlay driver that belongs to this Python environment.
+def find_driver() -> str | None:
+    """Path of the overlay driver that belongs to this Python environment, None when it is not installed."""
+    beside = Path(sys.executable).parent / DRIVER
+    return str(beside) if beside.exists() else shutil.which(DRIVER)
+
+
+def check_driver() -> None:
+    """Check that the overlay driver is installed.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: it is not.
     """
-    beside = Path(sys.executable).parent / DRIVER
-    found = str(beside) if beside.exists() else shutil.which(DRIVER)
-    if found is None:
-        raise ConfigError(f"{beside} does not exist: install this package with pip, or use --no-driver")
-    return found
+    if find_driver() is None:
+        raise ConfigError(f"{DRIVER} is not installed: install this package with pip, or use --no-driver")
 
 
-def detect_datapath() -> str:
-    """OVS datapath type: "system" when the kernel has or can load openvswitch and geneve, else "netdev"."""
-    return "system" if _has_module("openvswitch") and _has_module("geneve") else "netdev"
+def choose_datapath(wanted: str | None) -> str:
+    """OVS datapath type, "system" (the kernel's) or "netdev" (userspace).
+
+    Args:
+        wanted: one of them, or None for the kernel's where it has or can load openvswitch and geneve.
+
+    Raises:
+        ConfigError: the kernel's is wanted and not there.
+    """
+    if wanted == "netdev":
+        return wanted
+    if all(_has_module(name) for name in ("openvswitch", "geneve")):
+        return "system"
+    if wanted == "system":
+        raise ConfigError("this kernel has no module openvswitch or geneve: use --datapath netdev")
+    return "netdev"
 
 
 def _has_module(name: str) -> bool:
