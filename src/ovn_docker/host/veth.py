@@ -10,6 +10,7 @@ import asyncio
 import errno
 import fcntl
 import importlib
+import ipaddress
 import socket
 import struct
 from collections.abc import Callable
@@ -140,8 +141,9 @@ class Links:
     def _holding(self, address: str) -> str | None:
         netlink = self._open()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        canonical = str(ipaddress.ip_address(address))
         for message in netlink.get_addr(family=family):
-            if address in {message.get_attr("IFA_LOCAL"), message.get_attr("IFA_ADDRESS")}:
+            if canonical in {message.get_attr("IFA_LOCAL"), message.get_attr("IFA_ADDRESS")}:
                 return socket.if_indextoname(message["index"])
         return None
 
