@@ -171,6 +171,8 @@ class _Front:
     def _overdue_text(self, verb: Verb, task: asyncio.Task[Reply]) -> str:
         text = f"{verb.name} was not done within {self._deadline:g} s and was given up"
         error = task.exception() if task.done() and not task.cancelled() else None
+        if error is not None:
+            _log.warning("%s failed while it was given up: %s: %s", verb.name, type(error).__name__, error)
         reason = self._driver.outage() or (str(error) if isinstance(error, OvnDockerError) else "")
         return f"{text}: {reason}" if reason else text
 

@@ -340,6 +340,26 @@ async def test_half_a_request_does_nothing(plugin: Plugin) -> None:
     assert plugin.driver.calls == []
 
 
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00", b"POST\r\n\r\n", b"POST / HTTP/1.1\r\nA" * 5000]
+)
+async def test_what_is_no_http_harms_nobody_else(plugin: Plugin, garbage: bytes) -> None:
+    client = await plugin.connect()
+    client.writer.write(garbage)
+    client.writer.write_eof()
+    assert (await plugin.post("NetworkDriver.Join", REQUESTS["Join"])).status == 200
+
+
+async def test_a_body_in_chunks_is_read_and_bounded_too(plugin: Plugin) -> None:
+    client = await plugin.connect()
+    body = json.dumps(ENDPOINT | {"Options": {"x": "y" * 2 * BODY_LIMIT}}).encode()
+    client.writer.write(b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+    await client.writer.drain()
+    assert_error(await client.receive(), 413, "longer than")
+    assert plugin.driver.calls == []
+
+
 async def test_a_body_that_stalls_is_given_up_within_the_deadline(plugin: Plugin) -> None:
     client = await plugin.connect()
     started = time.monotonic()
@@ -439,7 +459,9 @@ async def test_the_rollback_of_a_verb_that_hangs_is_awaited(plugin: Plugin) -> N
     assert undone == ["veth"]
 
 
-async def test_what_the_rollback_of_a_late_verb_says_is_passed_on(plugin: Plugin) -> None:
+async def test_what_the_rollback_of_a_late_verb_says_is_passed_on(
+    plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
     async def hang() -> None:
         try:
             await asyncio.Event().wait()
@@ -449,6 +471,7 @@ async def test_what_the_rollback_of_a_late_verb_says_is_passed_on(plugin: Plugin
     plugin.driver.behaviour = hang
     reply = await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
     assert_error(reply, 500, "was given up: ovs-vswitchd does not answer")
+    assert "failed while it was given up: UnreachableError: ovs-vswitchd" in caplog.text
 
 
 async def test_a_verb_that_ends_well_in_its_last_moment_is_a_success(plugin: Plugin) -> None:
