@@ -40,7 +40,7 @@ def decode(request_type: type[RequestType], body: bytes) -> RequestType:
         raise RequestError(f"the body cannot be used: {error}") from error
     except RecursionError as error:
         raise RequestError("the body cannot be used: the JSON is nested too deep") from error
-    except ValueError as error:  # malformed JSON, or text that is no UTF-8
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is no JSON: {error}") from error
     return request
 
