@@ -5,7 +5,7 @@ dockerd and the driver of its own, apart in network, mount and UTS namespaces. I
 disk, so any later process can use it or take it down.
 """
 
-from ovn_docker.lab.lab import Lab
+from ovn_docker.lab.lab import Lab, down
 from ovn_docker.lab.machine import Machine
 
-__all__ = ["Lab", "Machine"]
+__all__ = ["Lab", "Machine", "down"]

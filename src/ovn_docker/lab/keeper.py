@@ -18,7 +18,7 @@ sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \\([^ ]*\\) .* - \\(nsfs\\|overlay\\) .*/\\1/
         [ "$mounted" = / ] || umount -l "$mounted" || true
     done
 # Every process of this machine can be told by the source of this mount.
-mkdir -p {directory}/marker {directory}/cgroup
+mkdir {directory}/marker {directory}/cgroup
 mount -t tmpfs -o size=4k {directory}/ {directory}/marker
 mount --bind {directory}/run /run
 [ -L /var/run ] || mount --bind {directory}/run /var/run

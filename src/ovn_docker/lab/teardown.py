@@ -59,10 +59,10 @@ def leftovers(directory: Path) -> list[str]:
 def lab_processes(directory: Path) -> list[Process]:
     """Processes of a lab, whoever started them.
 
-    A process counts when it is in a cgroup of the lab's containers, or when its mount namespace is not ours
-    and holds a mount of the lab (a host's own mounts name the lab's directory, a container's root lies in it), or
-    its command line does. An editor or a `tail` on a file of the lab is in our mount namespace and does not
-    count.
+    A process counts when it is in a cgroup of the lab's containers. It also counts when its mount namespace
+    is not ours and holds a mount of the lab (a host's own mounts name the lab's directory, a container's root
+    lies in it), or its command line names that directory. An editor or a `tail` on a file of the lab is in
+    our mount namespace and does not count.
     """
     ours = _mount_namespace(os.getpid())
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())

@@ -1,0 +1,253 @@
+"""Labs come up, carry traffic between hosts, and leave nothing behind."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovn_docker.errors import ConflictError, HostError, NotFoundError
+from ovn_docker.lab import Lab, Machine, down
+from ovn_docker.lab.plan import BASE
+from ovn_docker.lab.processes import send, start_time
+from ovn_docker.lab.teardown import lab_processes
+from tests.integration.conftest import lab_name
+from tests.polling import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Lab]:
+    """Two hosts without Docker, one logical switch over them and a box on each, plugged by hand."""
+    made = Lab.up(lab_name("plain"), 2, docker=False)
+    try:
+        made.central.run(["ovn-nbctl", "ls-add", "net"])
+        for number, host in enumerate(made.hosts, start=1):
+            plug_box(made, host, f"10.1.0.{number}")
+        yield made
+    finally:
+        made.down()
+
+
+def plug_box(lab: Lab, host: Machine, address: str) -> None:
+    """Make a network namespace on a host, with an address on the logical switch."""
+    port, mac = f"box-{host.name}", f"02:00:00:00:00:0{host.name[1:]}"
+    add = ["ovn-nbctl", "lsp-add", "net", port, "--", "lsp-set-addresses", port, f"{mac} {address}"]
+    lab.central.run(add)
+    for command in (
+        "ip netns add box",
+        f"ip link add veth-box type veth peer name inside address {mac} netns box",
+        "ip link set veth-box up",
+        "ip netns exec box ethtool -K inside tx off",
+        f"ip -n box addr add {address}/24 dev inside",
+        "ip -n box link set inside mtu 1400 up",
+        f"ovs-vsctl add-port br-int veth-box -- set Interface veth-box external_ids:iface-id={port}",
+    ):
+        host.run(command.split())
+    eventually(lambda: is_installed(host), 10, f"flows of {port} are installed")
+
+
+def is_installed(host: Machine) -> bool:
+    interface = host.run(["ovs-vsctl", "get", "Interface", "veth-box", "external_ids"]).stdout
+    return 'ovn-installed="true"' in interface
+
+
+def in_box(host: Machine, command: str) -> subprocess.CompletedProcess[str]:
+    return host.run(["ip", "netns", "exec", "box", "busybox", *command.split()], check=False)
+
+
+def test_a_box_on_one_host_pings_a_box_on_another(plain: Lab) -> None:
+    assert in_box(plain.hosts[0], "ping -c 3 -W 2 10.1.0.2").returncode == 0
+
+
+def test_a_megabyte_over_tcp_crosses_hosts_whole(plain: Lab) -> None:
+    first, second = plain.hosts
+    (second.paths.directory / "blob").write_bytes(bytes(range(256)) * 4096)
+    in_box(second, f"httpd -p 80 -h {second.paths.directory}")
+    copy = first.paths.directory / "copy"
+    fetched = in_box(first, f"wget -T 10 -O {copy} http://10.1.0.2/blob")
+    assert fetched.returncode == 0, fetched.stderr
+    assert copy.read_bytes() == (second.paths.directory / "blob").read_bytes()
+
+
+def test_every_daemon_of_a_host_can_be_killed_and_started_alone(plain: Lab) -> None:
+    host = plain.hosts[1]
+    for daemon in ("ovn-controller", "ovs-vswitchd", "ovsdb-server"):
+        host.kill(daemon)
+        assert not host.running(daemon)
+        host.start(daemon)
+        assert host.running(daemon)
+    eventually(lambda: in_box(host, "ping -c 1 -W 1 10.1.0.1").returncode == 0, 20, "ping works again")
+
+
+def test_every_daemon_of_the_central_can_be_stopped_and_started_alone(plain: Lab) -> None:
+    for daemon in ("northd", "sb", "nb"):
+        plain.central.stop(daemon)
+        assert not plain.central.running(daemon)
+        plain.central.start(daemon)
+    assert "net" in plain.hosts[0].run(["ovn-nbctl", "ls-list"]).stdout
+
+
+def test_a_daemon_that_runs_is_not_started_again(plain: Lab) -> None:
+    with pytest.raises(ConflictError, match="nb on central runs already"):
+        plain.central.start("nb")
+
+
+def test_a_daemon_that_fails_to_start_is_named_with_its_log(plain: Lab) -> None:
+    host = plain.hosts[0]
+    host.stop("ovn-controller")
+    with pytest.raises(HostError, match="ovn-controller on h1 ended") as raised:
+        host.start("ovn-controller", ["--no-such-flag"])
+    host.start("ovn-controller")
+    assert "no-such-flag" in "".join(raised.value.__notes__)
+
+
+def test_a_name_in_use_is_refused_and_its_lab_stays(plain: Lab) -> None:
+    with pytest.raises(ConflictError, match="exists already"):
+        Lab.up(plain.name, 1, docker=False)
+    assert plain.central.running("nb")
+
+
+def test_an_unknown_host_is_named(plain: Lab) -> None:
+    with pytest.raises(NotFoundError, match="no host 'h3'"):
+        plain.machine("h3")
+
+
+def test_another_process_finds_the_lab(plain: Lab) -> None:
+    done = run_command("exec", "--name", plain.name, "h2", "--", "hostname")
+    assert (done.returncode, done.stdout) == (0, "h2\n")
+
+
+def test_two_labs_run_side_by_side_and_one_goes_alone(plain: Lab) -> None:
+    other = Lab.up(lab_name("other"), 1, docker=False)
+    try:
+        assert other.hosts[0].run(["ovn-nbctl", "ls-list"]).stdout == ""
+    finally:
+        other.down()
+    assert_nothing_left(other.name)
+    assert in_box(plain.hosts[0], "ping -c 1 -W 2 10.1.0.2").returncode == 0
+
+
+def test_the_shared_lab_has_docker_and_the_driver_on_every_host(lab: Lab) -> None:
+    for host in lab.hosts:
+        assert all(host.running(daemon) for daemon in host.daemons)
+        host.docker("network", "create", "--driver", "openvswitch", "--subnet", "10.2.0.0/24", "probe")
+        host.docker("network", "rm", "probe")
+
+
+def test_the_driver_alone_can_be_started_with_other_flags(lab: Lab) -> None:
+    host = lab.hosts[0]
+    host.stop("driver")
+    host.start_driver(["-v"])
+    assert host.running("driver")
+    host.stop("driver")
+    host.start_driver()
+
+
+def test_docker_runs_on_each_host_and_down_leaves_nothing() -> None:
+    made = Lab.up(lab_name("docker"), 2, driver=False)
+    try:
+        for host in made.hosts:
+            host.docker("run", "--detach", "--name", "same", "busybox", "sleep", "1000")
+            assert host.docker("ps", "--format", "{{.Names}}").stdout == "same\n"
+        assert "b" in made.hosts[0].docker("run", "--rm", "busybox", "echo", "b").stdout
+    finally:
+        made.down()
+    assert_nothing_left(made.name)
+
+
+def test_down_leaves_nothing_after_all_daemons_were_killed() -> None:
+    made = Lab.up(lab_name("killed"), 1, driver=False)
+    try:
+        made.hosts[0].docker("run", "--detach", "busybox", "sleep", "1000")
+        made.hosts[0].docker("run", "--detach", "--network", "host", "busybox", "sleep", "1000")
+        kill_all_but_containers(made)
+        assert lab_processes(made.directory), "the containers outlive their dockerd"
+    finally:
+        made.down()
+    assert_nothing_left(made.name)
+
+
+def kill_all_but_containers(lab: Lab) -> None:
+    def others_ended() -> bool:
+        others = [
+            process
+            for process in lab_processes(lab.directory)
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes() != b"sleep\0" + b"1000\0"
+        ]
+        for process in others:
+            send(process, signal.SIGKILL)
+        return not others
+
+    eventually(others_ended, 10, "all but the containers are killed")
+
+
+def test_down_leaves_nothing_of_a_lab_whose_making_was_killed() -> None:
+    name = lab_name("half")
+    directory = BASE / name
+    maker = subprocess.Popen(command_line("up", "--name", name, "--no-driver"), stdout=subprocess.DEVNULL)
+    try:
+        eventually((directory / "h1" / "pids" / "ovsdb-server").exists, 20, "the lab is half made")
+    finally:
+        maker.kill()
+        maker.wait(10)
+        assert down(name)
+    assert_nothing_left(name)
+
+
+def test_down_without_a_directory_still_ends_the_processes() -> None:
+    made = Lab.up(lab_name("lost"), 1, docker=False)
+    try:
+        made.directory.rename(BASE / lab_name("away"))
+    finally:
+        made.down()
+        down(lab_name("away"))
+    assert_nothing_left(made.name)
+
+
+def test_a_second_down_finds_nothing_and_succeeds() -> None:
+    done = run_command("down", "--name", lab_name("none"))
+    assert done.returncode == 0
+    assert "nothing" in done.stdout
+
+
+def test_down_spares_a_process_that_only_reads_a_log() -> None:
+    made = Lab.up(lab_name("tail"), 1, docker=False)
+    tail = subprocess.Popen(
+        ["tail", "-f", made.hosts[0].paths.log("ovs-vswitchd")], stdout=subprocess.DEVNULL
+    )
+    try:
+        made.down()
+        assert start_time(tail.pid) is not None
+    finally:
+        tail.kill()
+        tail.wait(10)
+        made.down()
+
+
+def command_line(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ovn_docker.lab", *arguments]
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command_line(*arguments), capture_output=True, text=True, check=False, timeout=50)
+
+
+def assert_nothing_left(name: str) -> None:
+    """Look for the lab's name everywhere, without the lab's own eyes."""
+    assert not (BASE / name).exists()
+    assert [process for process in Path("/proc").glob("[0-9]*") if mentions(process, name)] == []
+    assert name not in Path("/proc/self/mountinfo").read_text()
+    assert [str(cgroup) for cgroup in Path("/sys/fs/cgroup").glob(f"**/{name}")] == []
+    for listing in (["ip", "-o", "link"], ["ip", "netns"]):
+        assert name not in subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+
+
+def mentions(process: Path, name: str) -> bool:
+    try:
+        return any(f"/{name}/" in (process / file).read_text() for file in ("mountinfo", "cgroup", "cmdline"))
+    except OSError:
+        return False
