@@ -157,19 +157,28 @@ with socket.socket(socket.AF_UNIX) as probe:
 ' "$plugin_socket"
 } >/dev/null 2>&1
 
+# Where the driver said what went wrong.
+driver_log() {
+  if has_systemd; then
+    journal_of "$driver"
+  else
+    printf '%s\n' "$log_dir/$driver.log"
+  fi
+}
+
 start_driver() {
   if has_systemd; then
     install -m 644 "$clone/packaging/systemd/$driver.service" "$unit_file"
     systemctl daemon-reload
     systemctl enable "$driver"
-    systemctl start "$driver" || fail "the driver does not start" "$(journal_of "$driver")"
+    systemctl start "$driver" || fail "the driver does not start" "$(driver_log)"
   else
     mkdir -p "$run_dir"
     "$prefix/bin/$driver" --unix-socket "$plugin_socket" --docker-driver-scope local \
       --detach --pidfile="$run_dir/$driver.pid" --overwrite-pidfile --log-file="$log_dir/$driver.log" ||
-      fail "the driver does not start"
+      fail "the driver does not start" "$(driver_log)"
   fi
-  wait_until 10 driver_running || fail "the driver does not answer on $plugin_socket" "$log_dir/$driver.log"
+  wait_until 10 driver_running || fail "the driver does not answer on $plugin_socket" "$(driver_log)"
 }
 
 stop_driver() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The demo: an image without a registry, a network and two containers, and what they show.
-# Needs steps.sh, packages.sh, journal.sh and nb_socket of daemons.sh. It must not start or stop a daemon.
+# Needs steps.sh, packages.sh, journal.sh and daemons.sh. It must not start or stop a daemon.
 
 readonly demo_network=demo
 readonly demo_image=ovn-docker-demo/busybox
@@ -41,7 +41,7 @@ create_network() {
   docker network inspect docker_gwbridge >/dev/null 2>&1 || record network docker_gwbridge
   record network "$demo_network"
   docker network create -d openvswitch --label "$demo_label" --subnet="$subnet" "$demo_network" ||
-    fail "docker could not create the network $demo_network with $subnet (another: --subnet)" "$driver_log"
+    fail "docker could not create the network $demo_network with $subnet (another: --subnet)" "$(driver_log)"
 }
 
 # run_container NAME COMMAND...: made anew in each run.
@@ -55,7 +55,7 @@ run_container() {
   esac
   record container "$name"
   docker run -d --name "$name" --label "$demo_label" --network "$demo_network" --init=false "$demo_image" "$@" ||
-    fail "docker could not run the container $name" "$driver_log"
+    fail "docker could not run the container $name" "$(driver_log)"
 }
 
 run_containers() {
@@ -68,7 +68,7 @@ show() {
   local status=0
   say "\$ $*"
   timeout 30 "$@" 2>&1 | sed 's/^/    /' || status=$?
-  ((status == 0)) || die "FAILED  $1 ended with status $status: see $driver_log"
+  ((status == 0)) || die "FAILED  $1 ended with status $status: see $(driver_log)"
 }
 
 # nbctl_command NB: ovn-nbctl for the northbound database NB, as short as it can be typed.
