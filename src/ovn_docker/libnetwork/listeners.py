@@ -112,10 +112,10 @@ def _remove_stale_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         probe.settimeout(0)
         answer = probe.connect_ex(str(path))
+    if answer in {0, errno.EAGAIN}:  # EAGAIN: it lives, and its backlog is full
+        raise ConfigError(f"unix socket {path}: another process serves it; stop it or choose another path")
     if answer != errno.ECONNREFUSED:
-        raise ConfigError(
-            f"unix socket {path}: another process serves it ({os.strerror(answer)}); stop it first"
-        )
+        raise OSError(answer, os.strerror(answer))
     path.unlink()
 
 

@@ -326,7 +326,7 @@ async def test_a_body_of_ten_megabytes_is_refused_and_the_refusal_can_be_read(pl
 
 
 async def test_a_body_just_within_the_limit_is_taken(plugin: Plugin) -> None:
-    padding = BODY_LIMIT - len(json.dumps(ENDPOINT | {"Options": {"x": ""}}))
+    padding = BODY_LIMIT - 1 - len(json.dumps(ENDPOINT | {"Options": {"x": ""}}))
     message = ENDPOINT | {"Options": {"x": "y" * padding}}
     assert (await plugin.post("NetworkDriver.Join", message)).status == 200
 
