@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 import re
+from collections.abc import Sequence
 from uuid import UUID, uuid5
 
 from ovn_docker.errors import RequestError
@@ -86,12 +87,25 @@ def mac(text: str) -> str:
     return text.lower()
 
 
-def mac_for(endpoint_id: str) -> str:
+def mac_for(endpoint_id: str, addresses: Sequence[IPAddress] = ()) -> str:
     """The MAC address of an endpoint that was given none: locally administered, always the same.
 
-    Two endpoints share one with a chance of 2^-40 (RFC 7042 section 2.1 for the local bit).
+    It follows from the endpoint's first address if it has one, so that neighbours who keep the address of a
+    container in their ARP or neighbour cache reach the one that takes it over (RFC 826; a cached entry lives
+    for a minute and more). For IPv4 it is what Docker's own drivers give (moby daemon/libnetwork/netutils
+    GenerateMACFromIP): ``02:42:c0:a8:01:02`` for 192.168.1.2.
+
+    Two IPv6-only endpoints share one with a chance of 2^-40 (RFC 7042 section 2.1 for the local bit).
     """
-    digest = hashlib.sha256(endpoint_id.encode()).digest()
+    for address in addresses[:1]:
+        if address.version == 4:  # noqa: PLR2004
+            return ":".join(f"{octet:02x}" for octet in (0x02, 0x42, *address.packed))
+        return _hashed_mac(address.packed)
+    return _hashed_mac(endpoint_id.encode())
+
+
+def _hashed_mac(stands_for: bytes) -> str:
+    digest = hashlib.sha256(stands_for).digest()
     return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))
 
 

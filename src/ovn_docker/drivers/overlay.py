@@ -123,9 +123,8 @@ class OverlayDriver:
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
     ) -> messages.CreateEndpointResponse:
-        """Make the port. Docker's MAC address is taken; without one, it is told the endpoint's own."""
+        """Make the port. Docker's MAC address is taken; without one, it is told the one of the address."""
         asked = request.interface or messages.EndpointInterface()
-        mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id))
         interfaces = [
             each
             for each in (
@@ -134,9 +133,9 @@ class OverlayDriver:
             )
             if each is not None
         ]
-        port = SwitchPort(
-            request.network_id, request.endpoint_id, " ".join([mac, *(str(each.ip) for each in interfaces)])
-        )
+        ips = [each.ip for each in interfaces]
+        mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
+        port = SwitchPort(request.network_id, request.endpoint_id, " ".join([mac, *map(str, ips)]))
         await self._add_port(port, [each.network for each in interfaces])
         if asked.mac_address:
             return messages.CreateEndpointResponse()
