@@ -26,6 +26,9 @@ LONGEST_PAUSE = 1.0
 SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
 
+SILENCE = 2.0
+"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later."""
+
 CLUSTER_ERROR = "cluster error"
 """What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
 
@@ -59,9 +62,12 @@ class Client:
         return self._connection is not None
 
     def outage(self) -> str:
-        """Why the database cannot be reached, as one line, or "" when it is."""
-        if self.connected:
-            return ""
+        """Why the database cannot be reached or does not answer, as one line, or "" when it does."""
+        if self._connection is not None:
+            silence = self._connection.silence
+            if silence < SILENCE:
+                return ""
+            return f"{self.title} at {', '.join(map(str, self.remotes))} has not answered for {silence:.0f} s"
         if not self.remotes:
             return f"{self.title} cannot be reached: {self._nowhere}"
         return f"{self.title} cannot be reached at {', '.join(map(str, self.remotes))}: {self._why}"

@@ -91,7 +91,13 @@ class Connection:
         self._decoder = Decoder()
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
+        self._asked: float | None = None
         self._reason = "closed"
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the first request after which nothing at all came from the server; 0 without one."""
+        return 0.0 if self._asked is None else asyncio.get_running_loop().time() - self._asked
 
     async def call(self, method: str, params: list[Any]) -> Any:  # noqa: ANN401  (a JSON value)
         """Send a request and wait for its reply; several may be under way at once.
@@ -104,7 +110,9 @@ class Connection:
             raise ConnectionLostError(self._reason)
         self._number += 1
         number = self._number
-        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        reply = self._replies[number] = loop.create_future()
+        self._asked = loop.time() if self._asked is None else self._asked
         self._send({"method": method, "params": params, "id": number})
         try:
             return await reply
@@ -135,6 +143,7 @@ class Connection:
             if not data:
                 raise OSError("the server closed the connection")
             probed = False
+            self._asked = None
             for message in self._decoder.feed(data):
                 self._take(message, notify)
 
