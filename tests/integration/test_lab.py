@@ -116,6 +116,29 @@ def test_an_unknown_host_is_named(plain: Lab) -> None:
         plain.machine("h3")
 
 
+def test_a_lab_without_docker_says_so(plain: Lab) -> None:
+    with pytest.raises(HostError, match=r"h1 of lab .* has no Docker"):
+        plain.hosts[0].docker("ps")
+
+
+def test_a_host_holds_no_network_namespace_of_others() -> None:
+    name = lab_name("holds")
+    lab = " ".join(command_line())
+    script = f"""
+        ip netns add other-{name}
+        {lab} up --name {name} --hosts 1 --no-docker >&2
+        {lab} exec --name {name} h1 -- cat /proc/self/mountinfo
+        {lab} down --name {name} >&2
+        ip netns delete other-{name}
+    """
+    # The mounts of `ip netns` go with this mount namespace.
+    private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    done = subprocess.run(private, capture_output=True, text=True, check=False, timeout=50)
+    assert f"{name}/h1/" in done.stdout, done.stderr
+    assert f"netns/other-{name} " not in done.stdout
+    assert_nothing_left(name)
+
+
 def test_another_process_finds_the_lab(plain: Lab) -> None:
     done = run_command("exec", "--name", plain.name, "h2", "--", "hostname")
     assert (done.returncode, done.stdout) == (0, "h2\n")

@@ -40,12 +40,13 @@ def bring_up(central: Machine, hosts: Sequence[Machine], image: Path, report: Re
         HostError: a step failed; the end of the log of the daemon that failed is in the notes of the error.
     """
     machines = (central, *hosts)
-    report(f"making namespaces for {central.name} and {len(hosts)} hosts")
+    report(f"making namespaces for {', '.join(machine.name for machine in machines)}")
     keepers = _in_parallel(start_keeper, machines)
     join_underlay(central, hosts, keepers)
-    report("starting OVN Northbound, Southbound and northd, Open vSwitch and Docker on every host")
+    on_host = "Open vSwitch and Docker" if central.settings.docker else "Open vSwitch"
+    report(f"starting the databases and northd on the central, {on_host} on every host")
     _in_parallel(lambda machine: _start_first(machine, is_central=machine is central, image=image), machines)
-    report("starting ovn-controller and the driver on every host")
+    report(f"starting ovn-controller{' and the driver' if central.settings.driver else ''} on every host")
     _in_parallel(_start_controller, hosts)
 
 

@@ -104,9 +104,7 @@ def _up(arguments: argparse.Namespace) -> int:
     )
     option = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
     kind = "kernel" if lab.settings.datapath == "system" else "userspace"
-    _report(
-        f"lab {lab.name} is up: central and {len(lab.hosts)} hosts, {kind} datapath, files in {lab.directory}"
-    )
+    _report(f"lab {lab.name} is up: central and {_count(lab)}, {kind} datapath, files in {lab.directory}")
     _report(f"  ovn-docker lab exec{option} central -- ovn-nbctl show")
     if docker:
         _report(f"  ovn-docker lab docker{option} h1 run --rm busybox ip addr")
@@ -130,10 +128,14 @@ def _ls(_arguments: argparse.Namespace) -> int:
         except OvnDockerError:
             _report(f"{name}: half made, take it down")
             continue
-        _report(f"{name}: {len(lab.hosts)} hosts, {lab.settings.datapath} datapath, {lab.directory}")
+        _report(f"{name}: {_count(lab)}, {lab.settings.datapath} datapath, {lab.directory}")
         for machine in (lab.central, *lab.hosts):
             _report(f"  {machine.name:8} {machine.address!s:14} {_states(machine)}")
     return 0
+
+
+def _count(lab: Lab) -> str:
+    return f"{len(lab.hosts)} host{'s' if len(lab.hosts) > 1 else ''}"
 
 
 def _states(machine: Machine) -> str:
@@ -142,17 +144,22 @@ def _states(machine: Machine) -> str:
 
 def _exec(arguments: argparse.Namespace) -> int:
     command = arguments.rest[1:] if arguments.rest[:1] == ["--"] else arguments.rest
-    return _run(arguments, command or ["sh"])
+    machine = _machine(arguments)
+    return _run(machine, command or ["sh"])
 
 
 def _docker(arguments: argparse.Namespace) -> int:
     command = arguments.rest[1:] if arguments.rest[:1] == ["--"] else arguments.rest
-    return _run(arguments, ["docker", *command])
+    machine = _machine(arguments)
+    return _run(machine, machine.docker_command(command))
 
 
-def _run(arguments: argparse.Namespace, command: Sequence[str]) -> int:
+def _machine(arguments: argparse.Namespace) -> Machine:
     check_root()
-    machine = Lab.find(arguments.name).machine(arguments.host)
+    return Lab.find(arguments.name).machine(arguments.host)
+
+
+def _run(machine: Machine, command: Sequence[str]) -> int:
     return subprocess.run(machine.enter(command), env=machine.environment(), check=False).returncode
 
 

@@ -13,9 +13,10 @@ RUN_DIRECTORIES = ("docker/plugins", "openvswitch", "ovn", "lock")
 _SCRIPT = """\
 set -eu
 # Copies of other namespaces and container roots, held here, would keep them alive after their removal.
-sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \\([^ ]*\\) .* - \\(nsfs\\|overlay\\) .*/\\1/p' /proc/self/mountinfo |
+sed -nE -e 's,^([^ ]+ ){{4}}([^ ]+) .* - nsfs .*,\\2,p' \\
+    -e 's,^([^ ]+ ){{4}}([^ ]+/(merged|rootfs)) .* - overlay .*,\\2,p' /proc/self/mountinfo |
     sort -r | while read -r mounted; do
-        [ "$mounted" = / ] || umount -l "$mounted" || true
+        umount -l "$mounted" || true
     done
 # Every process of this machine can be told by the source of this mount.
 mkdir {directory}/marker {directory}/cgroup

@@ -129,9 +129,17 @@ class Machine:
         Raises:
             HostError: as run(), or the lab was made without Docker.
         """
+        return self.run(self.docker_command(arguments), timeout=timeout, check=check, stdin=stdin)
+
+    def docker_command(self, arguments: Sequence[str]) -> list[str]:
+        """Command line of docker on this host.
+
+        Raises:
+            HostError: there is no dockerd.
+        """
         if not self.settings.docker or self.name == CENTRAL:
-            raise HostError(f"{self.name} of lab {self.paths.lab} has no Docker")
-        return self.run(["docker", *arguments], timeout=timeout, check=check, stdin=stdin)
+            raise HostError(f"{self.name} of lab {self.paths.lab} has no Docker: use a host of a lab with it")
+        return ["docker", *arguments]
 
     # Daemons
 
@@ -195,8 +203,8 @@ class Machine:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def failed(self, daemon: str, what: str) -> HostError:
-        """Error about a daemon that says where its log is and has the end of it as a note."""
-        error = HostError(f"{daemon} on {self.name} {what}: see {self.paths.log(daemon)}")
+        """Error about a daemon that has the end of its log as a note."""
+        error = HostError(f"{daemon} on {self.name} {what}: see the end of its log")
         error.add_note("\n".join(self.log(daemon).splitlines()[-LOG_TAIL:]))
         return error
 
