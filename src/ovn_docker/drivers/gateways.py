@@ -30,7 +30,7 @@ class RouterGateways:
         await self._locate()
         switch = northbound.switch_id(network_id)
         names = [
-            mapping(row["options"]).get("router-port", "")
+            mapping(row.get("options")).get("router-port", "")
             for port, row in self._client.replica.rows(northbound.PORT).items()
             if self._switches.get(port) == switch
         ]

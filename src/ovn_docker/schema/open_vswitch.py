@@ -1,6 +1,7 @@
 """What stands in a host's Open_vSwitch database: joined endpoints, and the settings of OVN. Pure.
 
-The only module that knows that database's tables and columns (ovs-vswitchd.conf.db(5)).
+The only module that knows that database's tables and columns (ovs-vswitchd.conf.db(5)). A watched row lacks
+the columns that hold their default (ovsdb-server(7), section 4.1.14).
 """
 
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class Settings:
 def read_settings(replica: Replica) -> Settings:
     """The settings as they stand; before the first connection, their defaults."""
     for row in replica.rows(ROOT).values():
-        ids = mapping(row["external_ids"])
+        ids = mapping(row.get("external_ids"))
         return Settings(
             system_id=ids.get("system-id", ""),
             northbound=ids.get("ovn-nb", ""),
@@ -58,7 +59,7 @@ def read_settings(replica: Replica) -> Settings:
             encapsulations=_words(ids.get("ovn-encap-type", "geneve")),
             encap_ips=_words(ids.get("ovn-encap-ip", "")),
             tls=_tls(replica),
-            tso=mapping(row["other_config"]).get("userspace-tso-enable") == "true",
+            tso=mapping(row.get("other_config")).get("userspace-tso-enable") == "true",
         )
     return Settings()
 
@@ -69,7 +70,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _tls(replica: Replica) -> tuple[str, str, str] | None:
     for row in replica.rows(SSL).values():
-        return row["private_key"], row["certificate"], row["ca_cert"]
+        return row.get("private_key", ""), row.get("certificate", ""), row.get("ca_cert", "")
     return None
 
 
@@ -127,8 +128,8 @@ def del_port(endpoint_id: str) -> Operation:
 def datapath(replica: Replica, bridge: str) -> str | None:
     """The datapath_type of a bridge, "" for the kernel's, or None when there is no such bridge."""
     for row in replica.rows(BRIDGE).values():
-        if row["name"] == bridge:
-            return str(row["datapath_type"])
+        if row.get("name") == bridge:
+            return str(row.get("datapath_type", ""))
     return None
 
 
@@ -145,9 +146,9 @@ def all_attached(replica: Replica) -> list[Attached]:
 
 
 def _attached(row: Mapping[str, object]) -> Attached:
-    ids = mapping(row["external_ids"])
+    ids = mapping(row.get("external_ids"))
     return Attached(
-        name=str(row["name"]),
+        name=str(row.get("name", "")),
         error=optional(row.get("error", ["set", []])) or "",
         installed=ids.get("ovn-installed") == "true",
         network_id=ids.get(NETWORK, ""),
