@@ -34,9 +34,9 @@ def overlay_driver(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: config.Config) -> int:
-    ready = process.daemonize(settings.daemon)
     syslog = settings.daemon.detach and settings.log_file is None
     logs.configure(settings.levels, settings.log_file, console=True, syslog=syslog)
+    ready = process.daemonize(settings.daemon)
     from ovn_docker import daemon  # noqa: PLC0415  (the web server: 0.15 s that --help need not wait for)
 
     asyncio.run(daemon.serve(settings, ready))

@@ -151,7 +151,7 @@ def read(arguments: argparse.Namespace) -> Config:
         unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
         scope=arguments.docker_driver_scope,
         driver_name=arguments.driver_name,
-        plugin_directory=arguments.plugin_dir,
+        plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
         ovsdb=arguments.ovsdb,
         daemon=DaemonOptions(
             detach=arguments.detach,

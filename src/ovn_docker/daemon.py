@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,18 +19,19 @@ from ovn_docker.libnetwork.server import create_application
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.process import Ready
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.schema.open_vswitch import Settings
 
 LOG = logging.getLogger(__name__)
 
 
-async def serve(config: Config, ready: Callable[[], None]) -> None:
+async def serve(config: Config, ready: Ready) -> None:
     """Serve Docker until SIGTERM or SIGINT.
 
     Args:
         config: what to listen on and whom to serve.
-        ready: called once the sockets listen and the plugin file is written.
+        ready: told when the sockets listen and the plugin file is written, and when the end begins.
 
     Raises:
         ConfigError: an address cannot be listened on, or a setting cannot be used.
@@ -57,6 +57,7 @@ async def serve(config: Config, ready: Callable[[], None]) -> None:
         await links.open()
         await stop.wait()
         LOG.info("stopping")
+        ready.stopping()
 
 
 def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitStack) -> None:
