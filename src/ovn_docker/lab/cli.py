@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ovn_docker.lab`.
 
     Returns:
-        Exit status; 1 after an error, which is told on standard error.
+        Exit status; 1 after an error, which is told on standard error; 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(
         prog="ovn-docker lab", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -179,3 +179,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OvnDockerError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
