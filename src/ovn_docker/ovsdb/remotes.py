@@ -1,11 +1,15 @@
 """Where an OVSDB server listens, in OVSDB's own spelling (ovsdb(7), "Connection Methods"). Pure."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from ovn_docker.errors import ConfigError
 
 MAXIMUM_PORT = 65535
+
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+"""RFC 1035 section 2.3.4: labels of up to 63 octets, 255 in all. The resolver raises on any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,9 @@ def _parse(text: str) -> Remote:
 
 
 def _host(host: str, text: str) -> str:
-    if not host.startswith("["):
+    if _HOST_NAME.fullmatch(host):  # IPv4 addresses too
         return host
     try:
-        return str(ipaddress.IPv6Address(host.strip("[]")))
+        return str(ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]")))
     except ValueError as error:
         raise ConfigError(f"'{text}' is no OVSDB remote: {error}") from error
