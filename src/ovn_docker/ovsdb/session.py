@@ -71,6 +71,8 @@ class Decoder:
             self._in_string = not self._in_string
         else:
             self._depth += 1 if token == b"{" else -1
+            if self._depth < 0:
+                raise DatabaseError("the peer does not speak OVSDB: a brace closes nothing")
         self._position = end
         return True
 
@@ -80,7 +82,7 @@ class Decoder:
         self._position = 0
         try:
             message = msgspec.json.decode(raw)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # malformed, no UTF-8, or nested without end
             raise DatabaseError(f"the peer does not speak OVSDB: {error}") from error
         if not isinstance(message, dict):
             raise DatabaseError("the peer does not speak OVSDB: a message is no JSON object")
