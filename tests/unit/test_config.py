@@ -1,0 +1,130 @@
+"""The driver's flags as the guide gives them, their defaults, and what of them is refused."""
+
+import argparse
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from ovn_docker import config
+from ovn_docker.errors import ConfigError
+from ovn_docker.process import DaemonOptions
+
+
+def read(*arguments: str) -> config.Config:
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    return config.read(parser.parse_args(arguments))
+
+
+def test_without_flags_everything_is_as_the_guide_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVS_RUNDIR", raising=False)
+    settings = read()
+    assert settings.bind == ("0.0.0.0", 5000)
+    assert settings.unix_socket is None
+    assert settings.scope == "global"
+    assert settings.driver_name == "openvswitch"
+    assert settings.plugin_directory == Path("/etc/docker/plugins")
+    assert settings.ovsdb == "unix:/var/run/openvswitch/db.sock"
+    assert settings.daemon == DaemonOptions()
+    assert settings.log_file is None
+    assert settings.levels.threshold("console", "overlay") == logging.INFO
+
+
+def test_the_guides_own_command_lines_are_read() -> None:
+    assert read("--bind-ip", "127.0.0.1", "--bind-port", "55000").bind == ("127.0.0.1", 55000)
+    assert read("--docker-driver-scope", "local").scope == "local"
+    assert read("--detach").daemon.detach
+
+
+@pytest.mark.parametrize(
+    ("flags", "bind"),
+    [
+        (["--bind-ip", "10.0.0.1"], ("10.0.0.1", 5000)),
+        (["--bind-ip", "::"], ("::", 5000)),
+        (["--bind-port", "6000"], ("0.0.0.0", 6000)),
+        (["--unix-socket", "/run/x.sock"], None),
+        (["--unix-socket", "/run/x.sock", "--bind-ip", "10.0.0.1"], ("10.0.0.1", 5000)),
+        (["--unix-socket", "/run/x.sock", "--bind-port", "5000"], ("0.0.0.0", 5000)),
+    ],
+)
+def test_tcp_is_listened_on_unless_only_a_unix_socket_is_named(
+    flags: list[str], bind: tuple[str, int] | None
+) -> None:
+    settings = read(*flags)
+    assert settings.bind == bind
+    assert settings.unix_socket == (Path("/run/x.sock") if "--unix-socket" in flags else None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--bind-ip", "nowhere"], "--bind-ip"),
+        (["--bind-ip", ""], "--bind-ip"),
+        (["--bind-ip", "10.0.0.256"], "--bind-ip"),
+        (["--bind-port", "0"], "--bind-port 0"),
+        (["--bind-port", "-1"], "--bind-port -1"),
+        (["--bind-port", "65536"], "--bind-port 65536"),
+        (["--unix-socket", "x.sock"], "--unix-socket x.sock"),
+        (["--unix-socket", ""], "--unix-socket"),
+        (["--driver-name", "a/b"], "--driver-name 'a/b'"),
+        (["--driver-name", ""], "--driver-name ''"),
+        (["--driver-name", "../x"], "--driver-name '../x'"),
+        (["--driver-name", "x\n"], "--driver-name"),
+        (["-vnonsense"], "-vnonsense"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_its_flag(flags: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read(*flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--docker-driver-scope", "swarm"], ["--bind-port", "many"], ["--no-such-flag"], ["operand"]]
+)
+def test_a_flag_that_is_not_ours_ends_the_program_with_its_usage(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        read(*flags)
+    assert ending.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+def test_the_daemon_flags_are_those_of_open_vswitch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVS_RUNDIR", raising=False)
+    flags = ["--pidfile", "--overwrite-pidfile", "--no-chdir", "--monitor", "--detach"]
+    assert read(*flags).daemon == DaemonOptions(
+        detach=True,
+        pidfile=Path("/var/run/openvswitch/ovn-docker-overlay-driver.pid"),
+        overwrite_pidfile=True,
+        chdir=False,
+        monitor=True,
+    )
+
+
+def test_files_are_found_again_after_the_change_of_directory() -> None:
+    """With --detach the daemon goes to /, so a relative path is made absolute before."""
+    settings = read("--pidfile=x.pid", "--log-file=x.log", "--plugin-dir", "plugins")
+    here = Path.cwd()
+    assert settings.daemon.pidfile == here / "x.pid"
+    assert settings.log_file == here / "x.log"
+    assert settings.plugin_directory == here / "plugins"
+
+
+def test_a_log_file_without_a_name_is_open_vswitchs() -> None:
+    assert read("--log-file").log_file == Path("/var/log/openvswitch/ovn-docker-overlay-driver.log")
+
+
+def test_verbose_sets_the_level_of_a_module_at_a_destination() -> None:
+    levels = read("-voverlay:file:dbg", "-v", "--verbose=console:off").levels
+    assert levels.threshold("file", "overlay") == logging.DEBUG
+    assert levels.threshold("console", "overlay") > logging.CRITICAL
+    assert read("-v").levels.threshold("syslog", "client") == logging.DEBUG
+
+
+def test_the_run_directory_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVS_RUNDIR", "/run/elsewhere")
+    assert read().ovsdb == "unix:/run/elsewhere/db.sock"
+    assert read("--pidfile").daemon.pidfile == Path("/run/elsewhere/ovn-docker-overlay-driver.pid")
