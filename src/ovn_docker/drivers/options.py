@@ -1,6 +1,7 @@
 """What a CreateNetwork asks for, checked and in our types. Pure."""
 
 import ipaddress
+import re
 from typing import Any
 
 from ovn_docker import addressing
@@ -66,6 +67,6 @@ def _mtu(generic: dict[str, Any], pools: tuple[IPNetwork, ...]) -> int | None:
     if text is None:
         return None
     least = MINIMUM_IPV6_MTU if any(pool.version == 6 for pool in pools) else MINIMUM_MTU  # noqa: PLR2004
-    if not str(text).isdecimal() or not least <= int(text) <= MAXIMUM_MTU:
+    if not re.fullmatch("[0-9]{1,5}", str(text)) or not least <= int(text) <= MAXIMUM_MTU:
         raise RequestError(f"option {messages.MTU} '{text}' is no MTU: give {least} to {MAXIMUM_MTU} bytes")
     return int(text)
