@@ -2,6 +2,9 @@
 # Debian packages and Python virtual environments, installed only where they are missing.
 # Needs steps.sh. It must not start or stop anything.
 
+# After a plain su the path of root lacks these.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # install_package PACKAGE...: install from the distribution. The package lists are read once a run at most.
@@ -12,12 +15,19 @@ install_package() {
     "${apt[@]}" update || fail "apt-get update failed: check /etc/apt/sources.list.d and the network"
     touch "$log_dir/apt-updated"
   fi
-  DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y "$@" ||
-    fail "apt-get could not install $*"
+  # No questions, and no restart of services that have nothing to do with this.
+  DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 "${apt[@]}" install -y "$@" ||
+    fail "apt-get could not install $*: is the package archive reachable, and does it have them?"
 }
 
 # need COMMAND PACKAGE: install PACKAGE unless COMMAND is there.
 need() { have "$1" || install_package "$2"; }
+
+# Where the kernel has AppArmor, dockerd starts no container without its parser, which its package only recommends.
+ensure_apparmor_parser() {
+  local enabled=/sys/module/apparmor/parameters/enabled
+  [[ ! -r $enabled || $(<"$enabled") != Y ]] || need apparmor_parser apparmor
+}
 
 # The python3 to use: the system's when it is new enough, else the first on PATH that is.
 python_path() {

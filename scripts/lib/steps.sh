@@ -47,7 +47,7 @@ step() {
   say "ok      $name ($((SECONDS - started)) s)"
 }
 
-# On a terminal a spinner; elsewhere a line at the start of every tenth second.
+# On a terminal a spinner, elsewhere a line every ten seconds.
 show_progress() {
   local pid=$1 name=$2 started=$3 marks='-+*+' tick=0 told=0 elapsed
   while kill -0 "$pid" 2>/dev/null; do
@@ -64,20 +64,24 @@ show_progress() {
 
 clear_progress() { [[ ! -t 1 ]] || printf '\r\033[K'; }
 
+# report_failure NAME STATUS: the reason in one line, what the step said, and the log that its failure named.
 report_failure() {
-  local name=$1 reason="it ended with status $2" log=$log_dir/step.log lines
+  local reason="it ended with status $2" log=
   if [[ -s $log_dir/reason ]]; then
-    { read -r reason && read -r lines; } <"$log_dir/reason" || true
-    [[ -z ${lines:-} || ! -s $lines ]] || log=$lines
+    { read -r reason && read -r log; } <"$log_dir/reason" || true
   fi
   {
-    say "FAILED  $name: $reason"
-    if [[ -s $log ]]; then
-      say "The last lines of $log:"
-      tail -n 15 "$log" | sed 's/^/    /'
-    fi
+    say "FAILED  $1: $reason"
+    last_lines "$log_dir/step.log"
+    last_lines "$log"
   } >&2
   exit 1
+}
+
+last_lines() {
+  [[ -n $1 && -s $1 ]] || return 0
+  say "The last lines of $1:"
+  tail -n 10 "$1" | sed 's/^/    /'
 }
 
 # An interrupted step must not go on behind the user's back.

@@ -1,0 +1,77 @@
+"""The shell scripts where they need no daemon: their arguments, quickstart's memory, the systemd unit."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.functional
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "packaging/systemd/ovn-docker-overlay-driver.service"
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=False)
+
+
+def _journal(tmp_path: Path, commands: str) -> list[str]:
+    """What the commands print, each undo printing its kind and arguments."""
+    script = f"""
+        set -euo pipefail
+        state_file={tmp_path}/state
+        . {ROOT}/scripts/lib/journal.sh
+        undo_started() {{ echo "undo started $*"; }}
+        undo_external_id() {{ echo "undo external-id $*"; }}
+        {commands}
+    """
+    result = _run("bash", "-c", script)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("script", ["quickstart", "test"])
+def test_help_is_told_without_doing_anything(script: str) -> None:
+    result = _run(ROOT / "scripts" / script, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: sudo scripts/")
+
+
+@pytest.mark.parametrize("script", ["quickstart", "test"])
+def test_an_unknown_argument_is_named_in_one_line(script: str) -> None:
+    result = _run(ROOT / "scripts" / script, "--nonsense")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "--nonsense" in result.stderr
+
+
+def test_quickstart_undoes_the_newest_first(tmp_path: Path) -> None:
+    commands = "record started ovs; record external-id ovn-nb unix:/a; undo_last; undo_last"
+    assert _journal(tmp_path, commands) == ["undo external-id ovn-nb unix:/a", "undo started ovs"]
+
+
+def test_quickstart_remembers_a_thing_once_however_often_it_runs(tmp_path: Path) -> None:
+    commands = "record started ovs; record started docker; record started ovs; cat $state_file"
+    assert _journal(tmp_path, commands) == ["started ovs", "started docker"]
+
+
+def test_quickstart_keeps_in_mind_what_could_not_be_undone(tmp_path: Path) -> None:
+    commands = """
+        record started ovs
+        set +e  # in a condition the shell would go on after the failure
+        ( set -e; undo_started() { return 1; }; undo_last )
+        cat $state_file
+    """
+    assert _journal(tmp_path, commands)[-1:] == ["started ovs"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+    # The program may not be installed here, and that is no fault of the unit.
+    text = UNIT.read_text(encoding="utf-8").replace("/usr/local/bin/ovn-docker-overlay-driver", "/bin/true")
+    unit = tmp_path / UNIT.name
+    unit.write_text(text, encoding="utf-8")
+    result = _run("systemd-analyze", "verify", "--man=no", unit)
+    assert result.returncode == 0
+    assert result.stdout + result.stderr == ""
