@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 from ovn_docker import __version__, config, logs, process
 from ovn_docker.errors import OvnDockerError
-from ovn_docker.lab import cli as lab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``ovn-docker``: what an operator types."""
     parser = argparse.ArgumentParser(prog="ovn-docker", description="Docker networking on OVN.")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    from ovn_docker.lab import cli as lab  # noqa: PLC0415  (the driver's start need not wait for it)
+
     lab.register(parser.add_subparsers(metavar="COMMAND", required=True))
     parsed = parser.parse_args(arguments)
     return _reported(parser.prog, lambda: int(parsed.run(parsed)))
