@@ -1,0 +1,113 @@
+"""The shape of the code: who imports whom, which modules stay pure, and how large a part may grow."""
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "ovn_docker"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+LONGEST_FUNCTION, LONGEST_FILE = 50, 400
+VAGUE = {"utils", "util", "common", "base", "helpers", "helper", "manager", "misc", "shared"}
+PURE = [
+    "errors",
+    "addressing",
+    "config",
+    "ovsdb.values",
+    "ovsdb.operations",
+    "ovsdb.session",
+    "ovsdb.remotes",
+    "schema.northbound",
+    "schema.open_vswitch",
+    "drivers.options",
+    "libnetwork.messages",
+]
+IMPURE = {
+    "socket",
+    "asyncio",
+    "subprocess",
+    "ssl",
+    "threading",
+    "time",
+    "random",
+    "secrets",
+    "signal",
+    "pyroute2",
+}
+PROCESSES = {"subprocess", "multiprocessing"}
+REQUEST_PATH = ["drivers", "host", "libnetwork", "ovsdb", "schema"]
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The first name of every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_the_import_ladder_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    lint_imports = import_module("importlinter.cli").lint_imports
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    report = capsys.readouterr().out
+    assert status == 0, report
+    kept = re.search(r"(\d+) kept, 0 broken", report)
+    assert kept, report
+    assert int(kept[1]) >= 3
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    assert [str(path) for path in MODULES if VAGUE & set(module(path).split("."))] == []
+
+
+def test_files_and_functions_stay_readable() -> None:
+    long = [f"{module(path)}: {lines}" for path in MODULES if (lines := _lines(path)) > LONGEST_FILE]
+    long += [
+        f"{module(path)}.{each.name}: {length}"
+        for path in MODULES
+        for each in functions(path)
+        if (length := (each.end_lineno or 0) - each.lineno + 1) > LONGEST_FUNCTION
+    ]
+    assert long == []
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_imports_nothing_that_acts(name: str) -> None:
+    path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+    assert set(imports(path)) & IMPURE == set()
+    assert [each.name for each in functions(path) if isinstance(each, ast.AsyncFunctionDef)] == []
+
+
+def test_no_request_starts_a_process() -> None:
+    paths = [path for path in MODULES if module(path).split(".")[0] in REQUEST_PATH]
+    assert len(paths) > 15
+    assert [module(path) for path in paths if set(imports(path)) & PROCESSES] == []
+
+
+def test_every_module_says_what_it_owns() -> None:
+    silent = [
+        module(path)
+        for path in MODULES
+        if _lines(path) and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
