@@ -1,0 +1,175 @@
+"""Where the contest takes place: a lab of one host with both drivers on it."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from bench.drivers import Driver, Incumbent, Ours
+from bench.figures import INCUMBENT, OURS, Machine
+from bench.fill import clear, fill
+from bench.ovsdb import Database, InterfaceWatch
+from ovn_docker.errors import HostError
+from ovn_docker.lab import Lab
+from ovn_docker.lab.requirements import environment
+from ovn_docker.ovsdb.operations import delete
+
+Report = Callable[[str], None]
+
+SETTLE_TIMEOUT = 600
+
+
+class Place:
+    """A lab of one host, up for as long as this context lasts.
+
+    Attributes:
+        lab: the lab.
+        host: its only host.
+        ours: this project's driver.
+        incumbent: the other one, or None when it is not installed.
+        northbound: a connection to the Northbound database.
+        watch: tells when an endpoint's flows are installed.
+        ports: how many ports of others are in Northbound.
+    """
+
+    def __init__(self, name: str, report: Report) -> None:
+        """Make the lab and start the drivers.
+
+        Raises:
+            OvnDockerError: it cannot be made; nothing of it is left.
+        """
+        self.report = report
+        self.lab = Lab.up(name, 1, driver=False, report=report)
+        self.ports = 0
+        try:
+            self.host = self.lab.hosts[0]
+            self.ours = Ours(OURS, self.host)
+            self.incumbent = Incumbent(INCUMBENT, self.host) if Incumbent.installed() else None
+            for driver in self.drivers:
+                driver.start()
+            socket = self.lab.central.paths.run / "ovn" / "ovnnb_db.sock"
+            self.northbound = Database(socket, "OVN_Northbound")
+            self.watch = InterfaceWatch(self.host.paths.run / "openvswitch" / "db.sock")
+        except BaseException:
+            self.lab.down()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lab.down()
+
+    @property
+    def drivers(self) -> tuple[Driver, ...]:
+        """Those that are there."""
+        return (self.ours, self.incumbent) if self.incumbent else (self.ours,)
+
+    def settle(self) -> None:
+        """Wait until northd and ovn-controller have digested all that is in Northbound.
+
+        Source: ovn-nbctl(8), "--wait=hv".
+
+        Raises:
+            HostError: it took too long.
+        """
+        command = ["ovn-nbctl", "--db=unix:/run/ovn/ovnnb_db.sock", "--no-leader-only", "--wait=hv"]
+        limit = f"--timeout={SETTLE_TIMEOUT}"
+        self.lab.central.run([*command, limit, "sync"], timeout=SETTLE_TIMEOUT + 10)
+
+    def pause_northd(self) -> None:
+        """Stop northd: what is written to Northbound then has no consequences."""
+        self.lab.central.stop("northd")
+
+    def resume_northd(self) -> None:
+        """Start northd and wait until all is digested."""
+        if not self.lab.central.running("northd"):
+            self.lab.central.start("northd")
+        self.settle()
+
+    def fill(self, ports: int, switches: int) -> None:
+        """Have that many ports of others in Northbound, while northd is paused."""
+        if ports == self.ports:
+            return
+        clear(self.northbound)
+        self.ports = 0
+        self.report(f"adding {ports:,} ports to Northbound")
+        fill(self.northbound, ports, switches)
+        self.ports = ports
+
+    def remove_switch(self, name: str) -> None:
+        """Remove a logical switch with all ports on it."""
+        self.northbound.transact([delete("Logical_Switch", [("name", "==", name)])])
+
+    def docker(self, *arguments: str, timeout: float = 60, check: bool = True) -> tuple[float, str]:
+        """Run the docker command against the host's dockerd.
+
+        Returns:
+            How long it took in milliseconds, and what it printed.
+
+        Raises:
+            HostError: it failed or took too long.
+        """
+        return self.finish(arguments, self.begin(*arguments), timeout, check=check)
+
+    def begin(self, *arguments: str) -> tuple[float, subprocess.Popen[str]]:
+        """Start a docker command and return the moment and its process."""
+        variables = environment(DOCKER_HOST=f"unix://{self.host.paths.docker_socket}")
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            ["docker", *arguments],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        return started, process
+
+    def finish(
+        self,
+        arguments: tuple[str, ...],
+        running: tuple[float, subprocess.Popen[str]],
+        timeout: float = 60,
+        *,
+        check: bool = True,
+    ) -> tuple[float, str]:
+        """Wait for what begin() started; the rest is as for docker()."""
+        started, process = running
+        line = f"docker {' '.join(arguments)}"
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise HostError(f"'{line}' took longer than {timeout:g} s") from None
+        took = (time.perf_counter() - started) * 1000
+        if check and process.returncode != 0:
+            raise HostError(f"'{line}' failed: {errors.strip()[-500:]}")
+        return took, output.strip()
+
+    def machine(self) -> Machine:
+        """What kind of machine this is."""
+        versions = {
+            "dockerd": self._version("docker", "version", "--format", "{{.Server.Version}}"),
+            "OVN": self._version("ovn-controller", "--version"),
+            "Open vSwitch": self._version("ovs-vswitchd", "--version"),
+            "incumbent": self._version("dpkg-query", "-W", "-f", "ovn-docker ${Version}", "ovn-docker"),
+        }
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Machine(
+            cores=os.cpu_count() or 0,
+            memory_gb=round(memory / 1e9, 1),
+            kernel=os.uname().release,
+            datapath={"system": "kernel", "netdev": "userspace"}[self.lab.settings.datapath],
+            versions=versions,
+        )
+
+    def _version(self, *command: str) -> str:
+        done = self.host.run(command, check=False)
+        words = done.stdout.splitlines()[0].split() if done.returncode == 0 and done.stdout else ["none"]
+        return words[-1]

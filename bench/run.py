@@ -1,0 +1,118 @@
+"""The parts of a run, one after the other; one that fails does not take the others with it."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench import containers, costs, verbs
+from bench.figures import Figure, Results
+from bench.place import Place
+from bench.plan import Plan
+from ovn_docker.errors import OvnDockerError
+
+Part = tuple[str, Callable[[], list[Figure]]]
+
+
+def run(place: Place, plan: Plan, results: Results, file: Path) -> None:
+    """Measure everything, and write what there is after each part.
+
+    Args:
+        place: the lab.
+        plan: how much.
+        results: takes figures and failures.
+        file: where to write the results as JSON.
+    """
+    started = time.monotonic()
+    for name, measure in parts(place, plan):
+        place.report(name)
+        try:
+            results.figures += measure()
+        except (OvnDockerError, OSError) as error:
+            results.failures.append(f"{name}: {error}")
+            place.report(f"  FAILED: {error}")
+        results.seconds = round(time.monotonic() - started, 1)
+        write(results, file)
+    results.complete = True
+    write(results, file)
+
+
+def write(results: Results, file: Path) -> None:
+    """Write results as JSON, whole or not at all."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    new.replace(file)
+
+
+def read(file: Path) -> Results:
+    """Read what write() wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        msgspec.DecodeError: it is something else.
+    """
+    return msgspec.json.decode(file.read_bytes(), type=Results)
+
+
+def parts(place: Place, plan: Plan) -> Iterator[Part]:
+    """Name and function of each part, in their order; none runs before the one before it has."""
+    yield "memory, idle processor time, start", lambda: _costs(place, plan)
+    for ports in plan.live:
+        yield f"OVN with {ports:,} other ports", lambda ports=ports: _fill_live(place, plan, ports)  # type: ignore[misc]
+        calls = plan.crowded_calls if ports else plan.calls
+        yield "  calls to the drivers", lambda calls=calls: _verbs(place, calls)  # type: ignore[misc]
+        runs = plan.crowded_runs if ports else plan.runs
+        yield "  docker run and docker rm", lambda runs=runs: containers.measure_runs(place, runs)  # type: ignore[misc]
+        if ports:
+            yield "  memory", lambda: costs.measure_memory(place)
+        else:
+            yield "  containers at once", lambda: containers.measure_bursts(place, plan.bursts, plan.burst)
+            yield "  first packets", lambda: containers.measure_first_packets(place, plan.first_packets)
+    yield from _northbound_parts(place, plan)
+
+
+def _northbound_parts(place: Place, plan: Plan) -> Iterator[Part]:
+    for ports in plan.ports:
+        name = f"Northbound alone with {ports:,} other ports"
+        yield name, lambda ports=ports: _northbound(place, plan, ports)  # type: ignore[misc]
+    most = plan.live[-1] if plan.live else 0
+    if most:
+        name = f"Northbound alone with {most:,} ports in one switch"
+        yield name, lambda: _one_switch(place, plan, most)
+
+
+def _costs(place: Place, plan: Plan) -> list[Figure]:
+    starts = costs.measure_starts(place, plan.starts)
+    return [*starts, *costs.measure_memory(place), *costs.measure_idle(place, plan.idle_seconds)]
+
+
+def _fill_live(place: Place, plan: Plan, ports: int) -> list[Figure]:
+    if ports != place.ports:
+        place.pause_northd()
+        place.fill(ports, plan.switches)
+    place.resume_northd()
+    return []
+
+
+def _verbs(place: Place, calls: int) -> list[Figure]:
+    return verbs.measure(place, verbs.callers(place, calls, calls))
+
+
+def _northbound(place: Place, plan: Plan, ports: int) -> list[Figure]:
+    place.pause_northd()
+    place.fill(ports, plan.switches)
+    figures = verbs.measure_northbound(place, _alone(place, plan, ports))
+    if ports not in plan.live:
+        figures += costs.measure_memory(place)
+    return figures
+
+
+def _one_switch(place: Place, plan: Plan, ports: int) -> list[Figure]:
+    place.pause_northd()
+    place.fill(0, plan.switches)
+    return verbs.measure_northbound(place, _alone(place, plan, ports), one_switch=ports)
+
+
+def _alone(place: Place, plan: Plan, ports: int) -> Sequence[verbs.Caller]:
+    return verbs.callers(place, plan.calls, plan.slow_calls if ports else plan.crowded_calls)

@@ -1,0 +1,153 @@
+"""Results as tables, for a terminal and as Markdown. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.figures import BRIDGE, CONTESTANTS, Figure, Results
+from bench.targets import Verdict, judge
+
+SECTIONS = {
+    "verbs": "Calls to the driver (median / 99th percentile)",
+    "join": "Inside a Join: since its start, as seen in Open_vSwitch (median / 99th percentile)",
+    "docker": "Docker's commands (median, ratio to bridge)",
+    "shares": "Where a `docker run` and `docker rm` spend their time (median)",
+    "burst": "Containers started at the same time (median)",
+    "first packet": "The first packet of a new container",
+    "costs": "The daemon itself",
+    "northbound": "Calls that need only Northbound, with ovn-northd stopped (median / 99th percentile)",
+    "one switch": "The same with all other ports in the network's own switch (median / 99th percentile)",
+}
+"""Titles by section, in the order in which they are shown."""
+
+_WITH_P99 = frozenset({"verbs", "join", "northbound", "one switch"})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text; the first column is the rows' own title."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(results: Results) -> list[Table]:
+    """The targets, then each section that has figures."""
+    found = [targets_table(judge(results))]
+    for section, title in SECTIONS.items():
+        figures = [each for each in results.figures if each.section == section]
+        for ports in sorted({each.ports for each in figures}):
+            here = [each for each in figures if each.ports == ports]
+            found.append(_table(f"{title}{_others(ports)}", here, results))
+    return found
+
+
+def _others(ports: int) -> str:
+    return f", {ports:,} other ports" if ports else ""
+
+
+def targets_table(verdicts: Sequence[Verdict]) -> Table:
+    """What was to be reached, what was measured, and the verdict."""
+    words = {True: "reached", False: "not reached", None: "not measured"}
+    rows = [
+        (
+            each.target.text,
+            f"≤ {each.target.limit:g}",
+            "-" if each.measured is None else _number(each.measured),
+            words[each.reached],
+        )
+        for each in verdicts
+    ]
+    return Table("Targets", ("", "target", "measured", ""), rows)
+
+
+def _table(title: str, figures: Sequence[Figure], results: Results) -> Table:
+    present = [name for name in CONTESTANTS if any(each.contestant == name for each in figures)]
+    rows = []
+    for item in dict.fromkeys(each.item for each in figures):
+        mine = {each.contestant: each for each in figures if each.item == item}
+        first = next(iter(mine.values()))
+        unit = "" if first.unit.startswith("of ") else f", {first.unit}"
+        rows.append((f"{item}{unit}", *(_cell(mine.get(name), results) for name in present)))
+    return Table(title, ("", *present), rows)
+
+
+def _cell(figure: Figure | None, results: Results) -> str:
+    if figure is None:
+        return "-"
+    if figure.unit.startswith("of "):
+        return f"{figure.p50:.0f} {figure.unit}"
+    if figure.section in _WITH_P99:
+        return f"{_number(figure.p50)} / {_number(figure.p99)}"
+    base = results.find(figure.section, figure.item, BRIDGE, figure.ports)
+    ratio = f" ({figure.p50 / base.p50:.2f})" if base else ""
+    return f"{_number(figure.p50)}{ratio}"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    size = abs(value)
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"  # noqa: PLR2004
+
+
+def about(results: Results) -> list[str]:
+    """What was typed, when, and on what."""
+    machine = results.machine
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    minutes = f"{results.seconds / 60:.0f} min"
+    return [
+        f"`{results.command}`, {results.date}, {minutes}" + ("" if results.complete else ", not finished"),
+        f"{machine.cores} cores, {machine.memory_gb:g} GB, Linux {machine.kernel},"
+        f" {machine.datapath} datapath",
+        versions,
+        *(f"failed: {failure}" for failure in results.failures),
+    ]
+
+
+def markdown(results: Results) -> str:
+    """All tables as Markdown."""
+    parts = ["\n".join(f"- {line}" for line in about(results))]
+    for table in tables(results):
+        lines = [f"### {table.title}", "", _markdown_row(table.header)]
+        lines.append(_markdown_row(["---"] + ["---:"] * (len(table.header) - 1)))
+        parts.append("\n".join([*lines, *map(_markdown_row, table.rows)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def text(results: Results) -> str:
+    """All tables for a terminal."""
+    parts = ["\n".join(about(results))]
+    for table in tables(results):
+        widths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
+        lines = [_text_row(row, widths) for row in (table.header, *table.rows)]
+        parts.append("\n".join([table.title, *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _text_row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = cells
+    row = [
+        first.ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
+    ]
+    return f"  {'  '.join(row)}".rstrip()
+
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+
+def put_into(document: str, results: Results) -> str:
+    """A document with all tables between its two marks.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the document lacks the lines '{BEGIN}' and '{END}'")
+    return f"{before}{begin}\n\n{markdown(results)}\n{end}{after}"

@@ -1,0 +1,162 @@
+"""Each call of Docker's driver API alone, made directly to the drivers' sockets."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.figures import INCUMBENT, OURS, OURS_TCP, Figure, Samples
+from bench.fill import fill_switch
+from bench.ovsdb import INSTALLED, OFPORT, PLUGGED
+from bench.place import Place
+from bench.plugin import Plugin, endpoint, join, network
+from ovn_docker.errors import OvnDockerError
+
+JOIN_INSTALLED = "Join until ovn-installed"
+
+
+@dataclass(slots=True)
+class Caller:
+    """Somebody who calls one driver over one connection.
+
+    Attributes:
+        title: the contestant.
+        plugin: the connection.
+        samples: lifecycles to measure.
+        network_id: the network of its endpoints.
+        subnet: of that network.
+        count: endpoints made so far.
+    """
+
+    title: str
+    plugin: Plugin
+    samples: int
+    network_id: str = ""
+    subnet: str = ""
+    count: int = 0
+
+    def next_endpoint(self) -> tuple[str, str]:
+        """A new endpoint id and a free address with prefix length."""
+        self.count += 1
+        base = self.subnet.rpartition(".")[0].rpartition(".")[0]
+        return secrets.token_hex(32), f"{base}.{self.count // 250}.{self.count % 250 + 2}/16"
+
+
+def callers(place: Place, ours: int, incumbent: int) -> list[Caller]:
+    """Our driver over both kinds of socket, and the incumbent, with as many lifecycles each."""
+    found = [
+        Caller(OURS, Plugin(place.ours.dial), ours),
+        Caller(OURS_TCP, Plugin(place.ours.dial_tcp), ours),
+    ]
+    if place.incumbent:
+        found.append(Caller(INCUMBENT, Plugin(place.incumbent.dial), incumbent))
+    return found
+
+
+def measure(place: Place, who: Sequence[Caller]) -> list[Figure]:
+    """Time every verb; contestants take turns, each once OVN has digested what the last one did."""
+    samples, stages = Samples("verbs", place.ports), Samples("join", place.ports)
+    for number, caller in enumerate(who):
+        measure_networks(caller, samples, max(caller.samples // 4, 2), number)
+        place.settle()
+    for number, caller in enumerate(who):
+        _make_network(caller, number)
+    place.settle()
+    try:
+        for turn in range(max(caller.samples for caller in who)):
+            for caller in who:
+                if turn < caller.samples:
+                    _lifecycle(place, caller, samples, stages)
+                    place.settle()
+    finally:
+        _remove_networks(who)
+    return [*samples.figures(), *stages.figures()]
+
+
+def measure_networks(caller: Caller, samples: Samples, count: int, number: int) -> None:
+    """Time CreateNetwork and DeleteNetwork."""
+    for each in range(count):
+        network_id = secrets.token_hex(32)
+        request = network(network_id, f"10.{30 + number}.{each % 250}.0/24")
+        samples.add(caller.title, "CreateNetwork", caller.plugin.call("CreateNetwork", request))
+        took = caller.plugin.call("DeleteNetwork", {"NetworkID": network_id})
+        samples.add(caller.title, "DeleteNetwork", took)
+
+
+def _lifecycle(place: Place, caller: Caller, samples: Samples, stages: Samples) -> None:
+    endpoint_id, address = caller.next_endpoint()
+    ids = endpoint(caller.network_id, endpoint_id)
+
+    def call(verb: str, body: dict[str, object]) -> None:
+        samples.add(caller.title, verb, caller.plugin.call(verb, body))
+
+    call("CreateEndpoint", endpoint(caller.network_id, endpoint_id, address))
+    try:
+        call("EndpointOperInfo", ids)
+        started = time.perf_counter()
+        call("Join", join(caller.network_id, endpoint_id))
+        answered = time.perf_counter()
+        moments = place.watch.moments(endpoint_id)
+        installed = (max(moments[INSTALLED], answered) - started) * 1000
+        samples.add(caller.title, JOIN_INSTALLED, installed)
+        for stage in (PLUGGED, OFPORT, INSTALLED):
+            stages.add(caller.title, stage, (moments[stage] - started) * 1000)
+        stages.add(caller.title, "answered", (answered - started) * 1000)
+        call("Leave", ids)
+    finally:
+        call("DeleteEndpoint", ids)
+
+
+def measure_northbound(place: Place, who: Sequence[Caller], one_switch: int = 0) -> list[Figure]:
+    """Time the verbs that need nothing but Northbound, while northd is paused.
+
+    Args:
+        place: with northd paused.
+        who: the callers.
+        one_switch: ports of others in the very switch of the endpoints, 0 for none.
+    """
+    section = "one switch" if one_switch else "northbound"
+    samples = Samples(section, one_switch or place.ports)
+    for number, caller in enumerate(who):
+        try:
+            if not one_switch:
+                measure_networks(caller, samples, max(caller.samples // 4, 2), number)
+            _measure_northbound_of(place, caller, samples, (number, one_switch))
+        except (OSError, OvnDockerError) as error:
+            place.report(f"  {caller.title} at {one_switch or place.ports:,} ports: {error}")
+    return samples.figures()
+
+
+def _measure_northbound_of(
+    place: Place, caller: Caller, samples: Samples, number_and_ports: tuple[int, int]
+) -> None:
+    number, one_switch = number_and_ports
+    _make_network(caller, number)
+    try:
+        if one_switch:
+            fill_switch(place.northbound, caller.network_id, one_switch)
+        for _ in range(caller.samples):
+            endpoint_id, address = caller.next_endpoint()
+            ids = endpoint(caller.network_id, endpoint_id)
+            create = endpoint(caller.network_id, endpoint_id, address)
+            for verb, body in (
+                ("CreateEndpoint", create),
+                ("EndpointOperInfo", ids),
+                ("DeleteEndpoint", ids),
+            ):
+                samples.add(caller.title, verb, caller.plugin.call(verb, body))
+    finally:
+        if one_switch:
+            place.remove_switch(caller.network_id)
+        else:
+            _remove_networks([caller])
+
+
+def _make_network(caller: Caller, number: int) -> None:
+    caller.network_id, caller.subnet = secrets.token_hex(32), f"10.{20 + number}.0.0/16"
+    caller.plugin.call("CreateNetwork", network(caller.network_id, caller.subnet))
+
+
+def _remove_networks(who: Sequence[Caller]) -> None:
+    for caller in who:
+        caller.plugin.call("DeleteNetwork", {"NetworkID": caller.network_id})
