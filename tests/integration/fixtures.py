@@ -1,0 +1,70 @@
+"""Fixtures of the stories: users of the shared lab's hosts, after whom nothing may be left.
+
+A story names this module in `pytest_plugins`.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ovn_docker.lab import Lab, Machine
+from tests.integration import records
+from tests.integration.plugin import Plugin
+from tests.integration.tenant import Tenant
+from tests.polling import eventually
+
+
+@pytest.fixture
+def central(lab: Lab) -> Machine:
+    """Where Northbound is."""
+    return lab.central
+
+
+@pytest.fixture
+def clean(lab: Lab) -> Iterator[None]:
+    """See that the test leaves nothing of the driver's in the lab."""
+    yield
+    left: list[str] = []
+
+    def is_clean() -> bool:
+        left[:] = records.left(lab)
+        return not left
+
+    try:
+        eventually(is_clean, 5, "nothing of the driver's is left")
+    except AssertionError:
+        wipe(lab)
+        pytest.fail(f"left behind: {', '.join(left)}")
+
+
+def wipe(lab: Lab) -> None:
+    """Remove what a failed test left, so that the next one does not fail of it."""
+    for switch in records.rows(lab.central, records.SWITCH):
+        lab.central.run(["ovn-nbctl", "--if-exists", "ls-del", switch["_uuid"][1]])
+    for host in lab.hosts:
+        for interface in records.interfaces(host):
+            host.run(["ovs-vsctl", "--if-exists", "del-port", interface["name"]])
+        for link in records.links(host):
+            host.run(["ip", "link", "delete", link], check=False)
+
+
+@pytest.fixture
+def tenant(lab: Lab, clean: None) -> Iterator[Tenant]:  # noqa: ARG001
+    """A user of the first host."""
+    user = Tenant(lab.hosts[0])
+    yield user
+    user.clear()
+
+
+@pytest.fixture
+def other(lab: Lab, clean: None) -> Iterator[Tenant]:  # noqa: ARG001
+    """A user of the second host."""
+    user = Tenant(lab.hosts[1])
+    yield user
+    user.clear()
+
+
+@pytest.fixture
+def plugin(lab: Lab, clean: None) -> Plugin:  # noqa: ARG001
+    """The first host's driver."""
+    return Plugin(lab.hosts[0].paths.plugin_socket)

@@ -1,0 +1,72 @@
+"""What stands in OVN Northbound, in a host's Open vSwitch and in its kernel, as tests look at it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ovn_docker.host.veth import GROUP
+from ovn_docker.lab import Lab, Machine
+from ovn_docker.ovsdb.values import mapping, members
+
+Row = Mapping[str, Any]
+
+SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
+OURS = "ovn-docker-"
+
+
+def rows(central: Machine, table: str, *conditions: str) -> list[Row]:
+    """Rows of a table of Northbound, values in OVSDB's notation."""
+    verb = ["find", table, *conditions] if conditions else ["list", table]
+    return _table(central.run(["ovn-nbctl", "--format=json", *verb]).stdout)
+
+
+def row(central: Machine, table: str, name: str) -> Row:
+    """The row of that name; there must be one and no more."""
+    found = rows(central, table, f'name="{name}"')
+    assert len(found) == 1, f"{len(found)} rows of {table} are named {name}"
+    return found[0]
+
+
+def interfaces(host: Machine) -> list[Row]:
+    """Interfaces of a host's Open vSwitch that stand for a logical port."""
+    listed = _table(host.run(["ovs-vsctl", "--format=json", "list", "Interface"]).stdout)
+    return [each for each in listed if "iface-id" in mapping(each["external_ids"])]
+
+
+def links(host: Machine) -> list[str]:
+    """Links of ours in a host's own namespace."""
+    shown = host.run(["ip", "-json", "link", "show", "group", str(GROUP)]).stdout
+    return [link["ifname"] for link in json.loads(shown or "[]") if link]  # one {} for each link of others
+
+
+def marks(row: Row) -> dict[str, str]:
+    """The external_ids of a row."""
+    return mapping(row["external_ids"])
+
+
+def values(row: Row, column: str) -> list[Any]:
+    """The members of a column that is a set."""
+    return members(row[column])
+
+
+def addresses(row: Row) -> str:
+    """The only value of a port's addresses."""
+    [only] = values(row, "addresses")
+    return str(only)
+
+
+def left(lab: Lab) -> list[str]:
+    """What of the driver's is in a lab, each in a few words."""
+    found = []
+    for table in (SWITCH, PORT):
+        ours = [each for each in rows(lab.central, table) if any(OURS in key for key in marks(each))]
+        found += [f"{table} {each['name']}" for each in ours]
+    for host in lab.hosts:
+        found += [f"interface {each['name']} on {host.name}" for each in interfaces(host)]
+        found += [f"link {name} on {host.name}" for name in links(host)]
+    return found
+
+
+def _table(text: str) -> list[Row]:
+    table = json.loads(text)
+    return [dict(zip(table["headings"], each, strict=True)) for each in table["data"]]
