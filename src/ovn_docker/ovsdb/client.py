@@ -23,6 +23,9 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts; doubled from the first to the longest while none succeeds."""
 
+OPEN_TIMEOUT = 4.0
+"""Seconds for a server to say what it serves and to send what is watched."""
+
 SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
 
@@ -145,6 +148,10 @@ class Client:
             self._why = "the server does not answer"
         except (OSError, OvnDockerError, ConnectionLostError) as error:
             self._why = _reason(error)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # JSON of another shape than OVSDB's: wherever it is read, it must not end `run`.
+            LOG.debug("%s at %s sent what cannot be read", self.title, remote, exc_info=error)
+            self._why = f"the server does not speak OVSDB: {type(error).__name__}: {error}"
         if served:
             LOG.warning("%s at %s is lost: %s", self.title, remote, self._why)
         return served
@@ -194,7 +201,7 @@ class _Session:
         Raises:
             DatabaseError: it lacks the database, or is not its leader.
         """
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(OPEN_TIMEOUT):
             self._server.reset(
                 await self._connection.call("monitor_cond", ["_Server", "_Server", self._server.request()])
             )

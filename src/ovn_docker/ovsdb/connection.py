@@ -146,6 +146,7 @@ class Connection:
             self._asked = None
             for message in self._decoder.feed(data):
                 self._take(message, notify)
+                await asyncio.sleep(0)  # who waits for a reply acts on it before what came behind it is taken
 
     def close(self, reason: str) -> None:
         """End the connection; every call under way fails with `reason`."""
