@@ -1,0 +1,271 @@
+"""What the documents say of the code, compared with the code; and what no file of the project may hold."""
+
+import argparse
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ovn_docker import cli, config
+from ovn_docker.daemon import _about
+from ovn_docker.lab import cli as lab_cli
+from ovn_docker.libnetwork import server
+from ovn_docker.schema import northbound, open_vswitch
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "src" / "ovn_docker"
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """The files of the project: all but what .gitignore names."""
+    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
+    found = []
+    for directory, below, names in os.walk(ROOT):
+        below[:] = [name for name in below if not any(fnmatch(name, each) for each in ignored)]
+        found += [Path(directory, name) for name in names]
+    return tuple(sorted(found))
+
+
+def pages() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".md"]
+
+
+def words(document: str) -> str:
+    """A document with one space between its words."""
+    return " ".join((DOCS / document).read_text().split())
+
+
+# --- Links --------------------------------------------------------------------------------------------------
+
+
+def prose(page: Path) -> str:
+    """A page without its code."""
+    text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`]*`", lambda code: code[0].replace("(", " ").replace("[", " "), text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found: dict[str, int] = {}
+    for heading in re.findall(r"^#+ +(.*)$", text, re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        found[name] = found.get(name, 0) + 1
+    return {name if n == 0 else f"{name}-{n}" for name, times in found.items() for n in range(times)}
+
+
+def dead_links(page: Path) -> Iterator[str]:
+    for target in re.findall(r"\]\(\s*<?([^)>\s]+)>?[^)]*\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        is_page = other.suffix == ".md" and other.is_file()
+        if not other.exists() or (anchor and not (is_page and anchor in anchors(other))):
+            yield f"{page.relative_to(ROOT)}: {target}"
+
+
+def test_every_relative_link_leads_to_a_file_and_a_heading() -> None:
+    assert [link for page in pages() for link in dead_links(page)] == []
+
+
+def test_every_page_of_the_docs_is_in_their_index() -> None:
+    index = (DOCS / "README.md").read_text()
+    decisions = DOCS / "decisions"
+    listed = [page for page in pages() if DOCS in page.parents and decisions not in page.parents]
+    assert [
+        str(page.relative_to(DOCS))
+        for page in listed
+        if page.name != "README.md" and f"({page.relative_to(DOCS)})" not in index
+    ] == []
+
+
+# --- What no file may hold ----------------------------------------------------------------------------------
+
+REGISTRY = r"(?:pypi|registry|mirror|proxy|artifactory|nexus)"
+FORBIDDEN = [
+    r"(?<![\w.-])/(?:home|Users)/\w",
+    r"\bindex-url\s*=",
+    rf"\b{REGISTRY}[\w-]*(?:\.[\w-]+)*\.(?:com|net|io|dev|internal|local)\b",
+    r"https?://[^/\s\"')]*@",  # a password
+]
+SYSTEM_DIRECTORIES = {"opt", "usr", "var", "tmp"}
+
+
+def own_paths() -> Iterator[str]:
+    """The directories of whoever runs this."""
+    for path in (ROOT, Path(sys.prefix)):
+        if path.parts[1] not in SYSTEM_DIRECTORIES:
+            yield re.escape(str(path)) + r"\b"
+
+
+def is_about_a_machine(text: str) -> bool:
+    return any(re.search(each, text) for each in (*FORBIDDEN, *own_paths()))
+
+
+def test_no_file_names_a_developers_directory_or_a_registry() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in tracked()
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if is_about_a_machine(line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/home/jane/x", "in registry.example.com:", "https://a:b@c/", "index-url = x", f"{Path(sys.prefix)}/x"],
+)
+def test_the_search_for_them_finds_them(text: str) -> None:
+    assert is_about_a_machine(text) or text.split("/")[1] in SYSTEM_DIRECTORIES
+
+
+# --- The reference ------------------------------------------------------------------------------------------
+
+
+def flags(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
+
+
+def test_every_flag_of_the_driver_is_in_the_reference_and_no_other() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    first_columns = re.findall(
+        r"^\|([^|]*)\|", (DOCS / "reference/command-line.md").read_text(), re.MULTILINE
+    )
+    told = set(re.findall(r"`(--?[A-Za-z][a-z-]*)", " ".join(first_columns)))
+    assert told == {*flags(parser), "-V", "--version"}
+
+
+def test_every_default_of_a_flag_is_in_the_reference() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    text = words("reference/command-line.md")
+    values = [value for action in parser._actions for value in (action.default, action.const)]
+    shown = [str(value) for value in values if isinstance(value, str | Path) and str(value)]
+    shown += [config.BIND_IP, str(config.BIND_PORT)]
+    assert [value for value in shown if f"`{value}`" not in text and value != argparse.SUPPRESS] == []
+
+
+def test_every_command_and_flag_of_the_lab_is_in_the_reference() -> None:
+    parser = argparse.ArgumentParser()
+    lab_cli.add_commands(parser)
+    [commands] = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    text = words("reference/lab.md")
+    assert [name for name in commands.choices if f"| `{name}" not in text] == []
+    wanted = {flag for each in commands.choices.values() for flag in flags(each)} - {"-h", "--help"}
+    assert [flag for flag in wanted if flag not in text] == []
+
+
+def test_every_key_of_the_database_is_in_the_reference(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    about = _about(config.read(parser.parse_args(["--unix-socket", str(tmp_path / "s")])))
+    text = words("reference/http-api.md")
+    assert [key for key in about if f"`{key}`" not in text] == []
+
+
+def test_every_path_of_the_api_is_in_the_reference() -> None:
+    source = (PACKAGE / "libnetwork" / "server.py").read_text()
+    names = set(re.findall(r'^\s*\(?"([A-Z]\w+)", messages', source, re.MULTILINE))
+    names |= set(re.findall(r'^\s*"([A-Z]\w+)",$', source, re.MULTILINE))
+    assert len(names) > 10
+    text = words("reference/http-api.md")
+    assert [name for name in names if f"`/NetworkDriver.{name}`" not in text] == []
+    assert f"{server.DEADLINE:g} s" in text
+
+
+@pytest.mark.parametrize("module", [northbound, open_vswitch])
+def test_every_mark_is_in_the_reference(module: object) -> None:
+    marks = [value for value in vars(module).values() if isinstance(value, str) and "ovn-docker" in value]
+    marks = [mark for mark in marks if "\n" not in mark]
+    assert marks
+    text = words("reference/names-and-marks.md")
+    assert [mark for mark in marks if f"external_ids:{mark}" not in text] == []
+
+
+def test_every_setting_that_is_read_is_in_the_reference() -> None:
+    source = (PACKAGE / "schema" / "open_vswitch.py").read_text()
+    keys = set(re.findall(r'ids\.get\("((?:ovn|system)-[a-z-]+)"', source)) - {"ovn-installed"}
+    assert "ovn-nb" in keys
+    text = words("reference/host-settings.md")
+    assert [key for key in keys if f"| `{key}` |" not in text] == []
+
+
+# --- Error texts --------------------------------------------------------------------------------------------
+
+
+def literals(node: ast.AST) -> Iterator[ast.expr]:
+    """The texts that an expression may give."""
+    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        yield node
+    elif isinstance(node, ast.IfExp):
+        yield from literals(node.body)
+        yield from literals(node.orelse)
+
+
+def pattern(node: ast.expr) -> str:
+    """A regular expression for a text, with any word where a value goes."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [str(part.value) if isinstance(part, ast.Constant) else None for part in parts]
+    return "".join(".{1,90}?" if text is None else re.escape(text) for text in texts)
+
+
+def error_texts(source: str) -> set[str]:
+    """Patterns of what a module raises: texts given to an exception, or returned by a function there."""
+    tree = ast.parse(source)
+    functions = {
+        each.name: each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    found = set()
+    for raised in ast.walk(tree):
+        if not (isinstance(raised, ast.Raise) and isinstance(raised.exc, ast.Call) and raised.exc.args):
+            continue
+        argument = raised.exc.args[0]
+        found |= {pattern(text) for text in literals(argument)}
+        if isinstance(argument, ast.Call) and isinstance(argument.func, ast.Name):
+            for each in ast.walk(functions.get(argument.func.id, ast.Pass())):
+                if isinstance(each, ast.Return) and each.value is not None:
+                    found |= {pattern(text) for text in literals(each.value)}
+    return found
+
+
+INTERNAL = {
+    re.escape("a part of the verb was cancelled from inside"),  # told as "failed inside the driver"
+    re.escape("the prefix length is missing"),  # the REASON of another text
+}
+
+
+def driver_modules() -> list[Path]:
+    lab = PACKAGE / "lab"
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if lab not in path.parents]
+
+
+@pytest.mark.parametrize("module", driver_modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_error_text_of_the_driver_is_in_the_troubleshooting_page(module: Path) -> None:
+    page = words("how-to/troubleshoot.md")
+    texts = error_texts(module.read_text()) - INTERNAL
+    assert [text for text in sorted(texts) if not re.search(text, page)] == []
+
+
+def test_the_search_for_error_texts_finds_what_a_function_words() -> None:
+    raised = 'raise HostError(no(1))\nraise HostError("bad" if x else "good")\n'
+    source = f'def no(x):\n    return f"no {{x}} here"\n\n{raised}'
+    assert error_texts(source) == {"no\\ .{1,90}?\\ here", "bad", "good"}
+
+
+def test_the_command_line_says_where_the_settings_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.overlay_driver(["--help"])
+    assert "external_ids" in capsys.readouterr().out
