@@ -83,9 +83,10 @@ class OverlayDriver:
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch. A repeat finds it there, and equal."""
-        switch = switch_for(request)
+        switch, mark = switch_for(request), await self._mark()
         try:
-            await self._transact(northbound.ls_add(switch, await self._mark()))
+            undo = northbound.ls_add_undo(request.network_id, mark)
+            await self._transact(northbound.ls_add(switch, mark), undo)
         except ConstraintError:
             found = await self._switch(request.network_id)
             if not _alike(found, switch):
@@ -142,8 +143,10 @@ class OverlayDriver:
         return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
 
     async def _add_port(self, port: SwitchPort, pools: Sequence[addressing.IPNetwork]) -> None:
+        mark = await self._mark()
         try:
-            results = await self._transact(northbound.lsp_add(port, pools, await self._mark()))
+            undo = northbound.lsp_add_undo(port, mark)
+            results = await self._transact(northbound.lsp_add(port, pools, mark), undo)
         except ConstraintError:
             await self._check_repeat(port)
             return
@@ -283,7 +286,9 @@ class OverlayDriver:
             raise NotFoundError(_no_network(network_id))
         return northbound.read_switch(network_id, found["rows"][0])
 
-    async def _transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    async def _transact(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
         """One transaction with Northbound; there is no use in waiting for one that nobody named."""
         settings = await self._attachments.known_settings()
         if not settings.northbound:
@@ -291,7 +296,7 @@ class OverlayDriver:
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
                 " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
             )
-        return await self._northbound.transact(operations)
+        return await self._northbound.transact(operations, undo)
 
     async def _mark(self) -> Mark:
         """This host and this second.

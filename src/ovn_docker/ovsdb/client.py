@@ -58,6 +58,7 @@ class Client:
         self._session: Connection | None = None
         self._moved = asyncio.Event()
         self._ready = asyncio.Event()
+        self._undoing: set[asyncio.Future[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -91,14 +92,37 @@ class Client:
         if self._session is not None:
             self._session.close("its address changed")
 
-    async def transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    async def transact(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
         """Carry out one transaction and return a result for each operation.
 
         Waits without limit for a server, so the caller sets one.
 
+        Args:
+            operations: the transaction.
+            undo: what takes it back, or does nothing where it was not carried out. A server that hangs may
+                carry it out after the caller has given up; this is sent after it then.
+
         Raises:
             DatabaseError: the database refused; nothing was changed.
         """
+        try:
+            return await self._carry_out(operations)
+        except asyncio.CancelledError:
+            if undo:
+                task = asyncio.ensure_future(self._take_back(undo))
+                self._undoing.add(task)  # the loop itself holds tasks weakly
+                task.add_done_callback(self._undoing.discard)
+            raise
+
+    async def _take_back(self, undo: Sequence[Operation]) -> None:
+        try:
+            await self._carry_out(undo)
+        except DatabaseError as error:
+            LOG.debug("%s: there was nothing to take back: %s", self.title, error)
+
+    async def _carry_out(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
         while True:
             await self._ready.wait()
             connection = self._connection

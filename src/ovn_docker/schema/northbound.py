@@ -96,6 +96,12 @@ def ls_add(switch: Switch, mark: Mark) -> list[Operation]:
     return [require(SWITCH, foreign, ["_uuid"], []), insert(SWITCH, uuid, row)]
 
 
+def ls_add_undo(network_id: str, mark: Mark) -> list[Operation]:
+    """Take back the `ls_add` that carried this mark, and no other's."""
+    same = ("external_ids", "includes", to_map(_marks(network_id, mark)))
+    return [delete(SWITCH, [row_is(switch_id(network_id)), same, ("ports", "==", to_set(()))])]
+
+
 def ls_get(network_id: str) -> Operation:
     """Read the switch; its row goes to `read_switch`."""
     return select(SWITCH, [row_is(switch_id(network_id))], ["external_ids"])
@@ -134,6 +140,14 @@ def lsp_add(port: SwitchPort, pools: Sequence[IPNetwork], mark: Mark) -> list[Op
     has_pools = ("external_ids", "includes", to_map({POOL + str(pool): f"v{pool.version}" for pool in pools}))
     where = [row_is(switch_id(port.network_id)), has_pools]
     return [insert(PORT, uuid, row), mutate(SWITCH, where, ("ports", "insert", reference(uuid)))]
+
+
+def lsp_add_undo(port: SwitchPort, mark: Mark) -> list[Operation]:
+    """Take back the `lsp_add` that carried this mark; refused with `RequirementError` when it is gone."""
+    ids = port.network_id, port.endpoint_id
+    same = ("external_ids", "includes", to_map(_marks(port.network_id, mark)))
+    made = require(PORT, [row_is(port_id(*ids)), same], ["name"], [{"name": port.endpoint_id}])
+    return [made, lsp_del(*ids)]
 
 
 def lsp_get(network_id: str, endpoint_id: str) -> Operation:
