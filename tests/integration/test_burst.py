@@ -44,7 +44,7 @@ def test_twenty_containers_started_at_once_all_have_working_interfaces_of_their_
 
 
 def test_containers_that_come_and_go_at_once_leave_nothing_and_disturb_no_other(
-    tenant: Tenant, lab: Lab
+    tenant: Tenant,
 ) -> None:
     foo = tenant.network("10.13.0.0/24")
     target = tenant.container(foo)

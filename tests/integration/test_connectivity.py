@@ -1,6 +1,5 @@
 """Containers reach each other, on one host and across two, and the world outside."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -142,13 +141,13 @@ def move_port(central: Machine, endpoint_id: str, source: Network, target: Netwo
 
 
 @pytest.fixture
-def stretched(tenant: Tenant, other: Tenant, central: Machine) -> Iterator[Stretched]:
+def stretched(tenant: Tenant, other: Tenant, central: Machine) -> Stretched:
     """The same subnet on both hosts, with ranges apart, and the second host's port in the first's switch."""
     near_network = tenant.network("10.11.0.0/24", "--ip-range=10.11.0.64/26")
     far_network = other.network("10.11.0.0/24", "--ip-range=10.11.0.128/26")
     near, far = tenant.container(near_network, command=SERVE), other.container(far_network, command=SERVE)
     move_port(central, far.endpoint(far_network)["EndpointID"], far_network, near_network)
-    yield Stretched(near, far, near_network, far_network)
+    return Stretched(near, far, near_network, far_network)
 
 
 def test_containers_of_two_hosts_ping_each_other_on_a_shared_switch(stretched: Stretched) -> None:
