@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from bench.figures import BRIDGE, INCUMBENT, INTERNAL, NONE, OURS, OWN_BRIDGE, Figure, Samples
 from bench.place import Place
-from ovn_docker.errors import HostError
 
 IMAGE = "busybox"
 RUN, REMOVE = "docker run -d", "docker rm -f"
@@ -53,15 +52,15 @@ def measure_runs(place: Place, rounds: int) -> list[Figure]:
     """Time `docker run -d` and `docker rm -f`, one container at a time, contestants in turn."""
     samples = Samples("docker", place.ports)
     with networks(place) as names:
-        for title, name in names.items():
+        for name in names.values():
             _run_one(place, name)  # the first container makes what the later ones find, docker_gwbridge too
-            place.report(f"  warmed up {title}")
         logged = len(_log(place))
         for _ in range(rounds):
             for title, name in names.items():
                 took, removed = _run_one(place, name)
                 samples.add(title, RUN, took)
                 samples.add(title, REMOVE, removed)
+                place.settle()
         shares = _shares(place, samples, _log(place)[logged:])
     return [*samples.figures(), *shares]
 
@@ -152,40 +151,41 @@ def _peer(place: Place, network: str) -> str:
 
 
 def measure_first_packets(place: Place, count: int) -> list[Figure]:
-    """Count the containers whose very first packet, a ping, is answered."""
+    """Count the containers whose very first packet, a ping to an older container, is answered.
+
+    Once each has an address that nobody had before, so only the switch's flows matter. Once each takes over
+    the address of the one before it, as Docker gives addresses: then the older container's ARP cache has the
+    MAC address of the former holder.
+    """
     figures = []
     with networks(place) as names:
         for title in (OURS, INCUMBENT, OWN_BRIDGE):
-            if title in names:
-                answered = _first_packets(place, names[title], count)
-                figures.append(
-                    Figure(
-                        section="first packet",
-                        item="first ping answered",
-                        contestant=title,
-                        unit=f"of {count}",
-                        p50=answered,
-                        p99=answered,
-                    )
-                )
+            if title not in names:
+                continue
+            for item, reuse in (("new address", False), ("address of the container before it", True)):
+                answered = _first_packets(place, names[title], count, reuse=reuse)
+                figures.append(_count(title, item, answered, count))
     return figures
 
 
-def _first_packets(place: Place, network: str, count: int) -> int:
+def _count(title: str, item: str, answered: int, count: int) -> Figure:
+    unit = f"of {count}"
+    return Figure(section="first packet", item=item, contestant=title, unit=unit, p50=answered, p99=answered)
+
+
+def _first_packets(place: Place, network: str, count: int, *, reuse: bool) -> int:
     peer = _peer(place, network)
-    address = f"{_prefix(place, network)}.{PEER_ADDRESS}"
-    if not _first_packet(place, peer, address, tries=30):
-        raise HostError(f"the peer on network {network} does not answer itself")
-    answered = sum(_first_packet(place, network, address, tries=0) for _ in range(count))
+    prefix = _prefix(place, network)
+    answered = 0
+    for number in range(count):
+        address = f"{prefix}.{FIRST_ADDRESS + (0 if reuse else 1 + number)}"
+        answered += _first_packet(place, network, address, f"{prefix}.{PEER_ADDRESS}")
     place.docker("rm", "--force", peer)
     return answered
 
 
-def _first_packet(place: Place, where: str, address: str, tries: int) -> bool:
-    """Ping once from a new container on a network; with tries from a running one, until it is answered."""
-    ping = ("ping", "-c", "1", "-W", "1", address)
-    if tries:
-        place.docker("exec", where, *ping, timeout=tries)
-        return True
-    _, output = place.docker("run", "--rm", f"--network={where}", IMAGE, *ping, check=False)
+def _first_packet(place: Place, network: str, address: str, to: str) -> bool:
+    where = ("--rm", f"--network={network}", f"--ip={address}")
+    ping = ("ping", "-c", "1", "-W", "1", to)
+    _, output = place.docker("run", *where, IMAGE, *ping, check=False)
     return "1 packets received" in output

@@ -52,6 +52,11 @@ class Driver:
         self._process: Process | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and alive(self._process)
+
+    @property
     def pid(self) -> int:
         """Its process id.
 

@@ -69,6 +69,12 @@ class Place:
         """Those that are there."""
         return (self.ours, self.incumbent) if self.incumbent else (self.ours,)
 
+    def start_missing(self) -> None:
+        """Start the drivers that ended meanwhile."""
+        for driver in self.drivers:
+            if not driver.running:
+                driver.start()
+
     def settle(self) -> None:
         """Wait until northd and ovn-controller have digested all that is in Northbound.
 

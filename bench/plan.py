@@ -29,7 +29,7 @@ class Plan:
     crowded_calls: int = 50
     slow_calls: int = 5
     runs: int = 30
-    crowded_runs: int = 10
+    crowded_runs: int = 15
     bursts: int = 3
     burst: int = 20
     first_packets: int = 30

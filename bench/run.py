@@ -10,7 +10,6 @@ from bench import containers, costs, verbs
 from bench.figures import Figure, Results
 from bench.place import Place
 from bench.plan import Plan
-from ovn_docker.errors import OvnDockerError
 
 Part = tuple[str, Callable[[], list[Figure]]]
 
@@ -28,10 +27,12 @@ def run(place: Place, plan: Plan, results: Results, file: Path) -> None:
     for name, measure in parts(place, plan):
         place.report(name)
         try:
+            place.start_missing()
             results.figures += measure()
-        except (OvnDockerError, OSError) as error:
-            results.failures.append(f"{name}: {error}")
-            place.report(f"  FAILED: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts shall have their turn
+            failure = " ".join(f"{name.strip()}: {type(error).__name__}: {error}".split())
+            results.failures.append(failure)
+            place.report(f"  FAILED {failure}")
         results.seconds = round(time.monotonic() - started, 1)
         write(results, file)
     results.complete = True

@@ -58,7 +58,7 @@ def targets_table(verdicts: Sequence[Verdict]) -> Table:
         )
         for each in verdicts
     ]
-    return Table("Targets", ("", "target", "measured", ""), rows)
+    return Table("Targets", ("", "target", "measured", "verdict"), rows)
 
 
 def _table(title: str, figures: Sequence[Figure], results: Results) -> Table:
@@ -94,11 +94,11 @@ def about(results: Results) -> list[str]:
     """What was typed, when, and on what."""
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    size = f"{machine.cores} cores, {machine.memory_gb:g} GB"
     minutes = f"{results.seconds / 60:.0f} min"
     return [
         f"`{results.command}`, {results.date}, {minutes}" + ("" if results.complete else ", not finished"),
-        f"{machine.cores} cores, {machine.memory_gb:g} GB, Linux {machine.kernel},"
-        f" {machine.datapath} datapath",
+        f"{size}, Linux {machine.kernel}, {machine.datapath} datapath",
         versions,
         *(f"failed: {failure}" for failure in results.failures),
     ]

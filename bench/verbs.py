@@ -75,12 +75,14 @@ def measure(place: Place, who: Sequence[Caller]) -> list[Figure]:
 
 def measure_networks(caller: Caller, samples: Samples, count: int, number: int) -> None:
     """Time CreateNetwork and DeleteNetwork."""
-    for each in range(count):
+    for each in range(count + 1):
         network_id = secrets.token_hex(32)
         request = network(network_id, f"10.{30 + number}.{each % 250}.0/24")
-        samples.add(caller.title, "CreateNetwork", caller.plugin.call("CreateNetwork", request))
-        took = caller.plugin.call("DeleteNetwork", {"NetworkID": network_id})
-        samples.add(caller.title, "DeleteNetwork", took)
+        created = caller.plugin.call("CreateNetwork", request)
+        deleted = caller.plugin.call("DeleteNetwork", {"NetworkID": network_id})
+        if each:  # the first is for warming up
+            samples.add(caller.title, "CreateNetwork", created)
+            samples.add(caller.title, "DeleteNetwork", deleted)
 
 
 def _lifecycle(place: Place, caller: Caller, samples: Samples, stages: Samples) -> None:
@@ -135,7 +137,7 @@ def _measure_northbound_of(
     try:
         if one_switch:
             fill_switch(place.northbound, caller.network_id, one_switch)
-        for _ in range(caller.samples):
+        for _ in range(caller.samples + 1):
             endpoint_id, address = caller.next_endpoint()
             ids = endpoint(caller.network_id, endpoint_id)
             create = endpoint(caller.network_id, endpoint_id, address)
@@ -144,7 +146,9 @@ def _measure_northbound_of(
                 ("EndpointOperInfo", ids),
                 ("DeleteEndpoint", ids),
             ):
-                samples.add(caller.title, verb, caller.plugin.call(verb, body))
+                took = caller.plugin.call(verb, body)
+                if caller.count > 1:  # the first is for warming up
+                    samples.add(caller.title, verb, took)
     finally:
         if one_switch:
             place.remove_switch(caller.network_id)

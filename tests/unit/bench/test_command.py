@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+from bench.containers import durations
+from bench.plan import FULL, QUICK
+
+LINE = (
+    "2026-01-01T00:00:00.605Z|{}|server|INFO|NetworkDriver.Join network_id=b4 endpoint_id=20"
+    " duration_ms={} outcome=ok\n"
+)
+
+
+def test_nothing_else_in_northbound_is_always_measured() -> None:
+    arguments = cli.parser().parse_args(["--ports", "100_000"])
+    assert cli.plan(arguments).ports == (0, 100_000)
+
+
+def test_only_few_enough_ports_are_measured_with_the_whole_of_ovn() -> None:
+    arguments = cli.parser().parse_args(["--ports", "10000,100000"])
+    assert cli.plan(arguments).live == (0, 10_000)
+
+
+def test_quick_takes_fewer_samples() -> None:
+    assert cli.plan(cli.parser().parse_args([])) == FULL
+    assert cli.plan(cli.parser().parse_args(["--quick"])) == QUICK
+
+
+def test_a_negative_number_of_ports_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["--ports=-1"])
+    assert "no number of ports is negative" in capsys.readouterr().err
+
+
+def test_earlier_results_that_are_not_there_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--from", str(tmp_path / "absent.json")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_call_that_is_logged_twice_counts_once() -> None:
+    log = LINE.format("00013", "9.5") * 2 + LINE.format("00014", "1.5")
+    assert durations(log) == [("Join", 9.5), ("Join", 1.5)]
