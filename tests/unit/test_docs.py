@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import cli, config
+from ovn_docker import addressing, cli, config
+from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
 from ovn_docker.daemon import _about
 from ovn_docker.lab import cli as lab_cli
-from ovn_docker.libnetwork import server
+from ovn_docker.libnetwork import messages, server
 from ovn_docker.schema import northbound, open_vswitch
 
 ROOT = Path(__file__).parents[2]
@@ -184,6 +185,14 @@ def test_every_path_of_the_api_is_in_the_reference() -> None:
     text = words("reference/http-api.md")
     assert [name for name in names if f"`/NetworkDriver.{name}`" not in text] == []
     assert f"{server.DEADLINE:g} s" in text
+
+
+def test_every_option_and_what_each_encapsulation_takes_is_in_the_reference() -> None:
+    text = words("reference/network-options.md")
+    assert f"| `{messages.MTU}` | {MINIMUM_MTU} to {MAXIMUM_MTU} bytes" in text
+    for name in addressing.ENCAP_OVERHEAD:
+        taken = [1500 - addressing.mtu(1500, [name], version) for version in (4, 6)]
+        assert f"| `{name}` | {taken[0]} | {taken[1]} |" in text
 
 
 @pytest.mark.parametrize("module", [northbound, open_vswitch])
