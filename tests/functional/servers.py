@@ -58,12 +58,11 @@ class OvsdbServer:
         self.socket.unlink(missing_ok=True)
         command = [
             "ovsdb-server",
+            "-vconsole:off",
             f"--remote=punix:{self.socket}",
             f"--unixctl={self.directory / 'ctl'}",
             f"--log-file={self.log}",
             "--no-chdir",
-            "-vvlog:off",
-            "-vconsole:off",
             *self._options,
             self.file,
         ]
@@ -179,7 +178,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._between(reader, writer)
 
     async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -191,11 +190,11 @@ class Proxy:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            writer.close()
+            server_writer.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            writer.close()
-            server_writer.close()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[Message], bool]

@@ -1,0 +1,383 @@
+"""The overlay driver among others: what is not its own stays, and a failure leaves nothing half-made."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ovn_docker.errors import ConflictError, HostError
+from ovn_docker.host import attachment
+from ovn_docker.ovsdb.values import reference, to_map
+from ovn_docker.schema import northbound as nb_schema
+from tests.functional.drivers.overlay_host import (
+    ENDPOINT,
+    INSIDE,
+    NET,
+    OTHER_ENDPOINT,
+    OTHER_NET,
+    OUTSIDE,
+    Host,
+    Place,
+    at,
+    endpoint,
+    join,
+    network,
+    of,
+    only,
+)
+from tests.functional.private_network import in_private_network, ip, links
+from tests.functional.servers import until
+
+pytestmark = pytest.mark.functional
+
+PORT, SWITCH = "Logical_Switch_Port", "Logical_Switch"
+
+
+def foreign_port(place: Place, name: str, switch: str = NET, **row: Any) -> None:  # noqa: ANN401  (JSON values)
+    """A port that an administrator adds to a switch, as by ``ovn-nbctl lsp-add``."""
+    place.northbound.transact(
+        {"op": "insert", "table": PORT, "uuid-name": "p", "row": {"name": name} | row},
+        {
+            "op": "mutate",
+            "table": SWITCH,
+            "where": [["name", "==", switch]],
+            "mutations": [["ports", "insert", ["named-uuid", "p"]]],
+        },
+    )
+
+
+def foreign_switch(place: Place, name: str) -> None:
+    place.northbound.transact({"op": "insert", "table": SWITCH, "row": {"name": name}})
+
+
+async def prepared(host: Host, *pools: str, internal: bool = False) -> None:
+    await host.driver.create_network(network(*(pools or ("10.0.0.0/24",)), internal=internal))
+    await host.driver.create_endpoint(endpoint())
+
+
+# --- What belongs to others ---------------------------------------------------------------------------------
+
+
+@in_private_network
+async def test_a_switch_of_somebody_else_is_neither_used_nor_removed(place: Place) -> None:
+    foreign_switch(place, NET)
+    async with place.host() as host:
+        with pytest.raises(ConflictError, match="this driver did not make"):
+            await host.driver.create_network(network("10.0.0.0/24"))
+        await host.driver.delete_network(at())
+        assert host.switches() == [NET]
+
+
+@in_private_network
+async def test_a_port_of_somebody_else_is_neither_used_nor_removed(place: Place) -> None:
+    foreign_switch(place, "theirs")
+    foreign_port(place, ENDPOINT, "theirs")
+    async with place.host() as host:
+        await host.driver.create_network(network("10.0.0.0/24"))
+        with pytest.raises(ConflictError, match=f"port named {ENDPOINT} .* made by somebody else"):
+            await host.driver.create_endpoint(endpoint())
+        await host.driver.delete_endpoint(of())
+        assert host.ports() == [ENDPOINT]
+        await host.driver.delete_network(at())
+        assert host.switches() == ["theirs"]
+
+
+@in_private_network
+async def test_a_switch_with_a_port_of_somebody_else_stays_whole(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        foreign_port(place, "router-port", type="router")
+        with pytest.raises(ConflictError, match=r"1 port\(s\) of others are on it, router-port among them"):
+            await host.driver.delete_network(at())
+        assert host.ports() == sorted([ENDPOINT, "router-port"])
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"ovn-docker-network": NET, "ovn-docker-host": "chassis-2"},
+        {"ovn-docker-network": OTHER_NET, "ovn-docker-host": "chassis-1"},
+    ],
+)
+@in_private_network
+async def test_a_port_with_other_marks_keeps_the_switch(place: Place, marks: dict[str, str]) -> None:
+    async with place.host() as host:
+        await host.driver.create_network(network("10.0.0.0/24"))
+        foreign_port(place, OTHER_ENDPOINT, external_ids=to_map(marks))
+        with pytest.raises(ConflictError, match=OTHER_ENDPOINT):
+            await host.driver.delete_network(at())
+        assert host.ports() == [OTHER_ENDPOINT]
+
+
+@in_private_network
+async def test_leftovers_of_this_host_go_with_their_network(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        await host.driver.create_endpoint(endpoint("10.0.0.3/24", endpoint_id=OTHER_ENDPOINT))
+        await host.driver.delete_network(at())
+        assert (host.switches(), host.ports()) == ([], [])
+
+
+@in_private_network
+async def test_a_port_that_was_moved_by_hand_is_still_removed(place: Place) -> None:
+    foreign_switch(place, "elsewhere")
+    async with place.host() as host:
+        await prepared(host)
+        port = reference(nb_schema.port_id(NET, ENDPOINT))
+        moves = [(NET, "delete"), ("elsewhere", "insert")]
+        place.northbound.transact(
+            *(
+                {
+                    "op": "mutate",
+                    "table": SWITCH,
+                    "where": [["name", "==", name]],
+                    "mutations": [["ports", what, port]],
+                }
+                for name, what in moves
+            )
+        )
+        await host.driver.delete_endpoint(of())
+        assert host.ports() == []
+
+
+@in_private_network
+async def test_a_switch_that_was_renamed_by_hand_is_still_the_networks(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        place.northbound.transact({"op": "update", "table": SWITCH, "where": [], "row": {"name": "blue"}})
+        await host.driver.join(join())
+        await host.driver.create_network(network("10.0.0.0/24"))
+        await host.driver.delete_endpoint(of())
+        await host.driver.delete_network(at())
+        assert host.switches() == []
+
+
+@pytest.mark.parametrize("taken", [OUTSIDE, INSIDE])
+@in_private_network
+async def test_a_link_of_somebody_else_makes_join_fail_and_stays(place: Place, taken: str) -> None:
+    ip("link", "add", taken, "type", "veth", "peer", "name", "theirs")
+    async with place.host() as host:
+        await prepared(host)
+        with pytest.raises(ConflictError, match="belongs to somebody else"):
+            await host.driver.join(join())
+        await host.driver.leave(of())
+        await host.driver.delete_endpoint(of())
+        assert links() == {taken, "theirs"}
+        assert host.interfaces() == {}
+
+
+@in_private_network
+async def test_an_ovs_port_of_somebody_else_makes_join_fail_and_stays(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        place.open_vswitch.transact(
+            {"op": "insert", "table": "Interface", "uuid-name": "i", "row": {"name": OUTSIDE}},
+            {
+                "op": "insert",
+                "table": "Port",
+                "uuid-name": "p",
+                "row": {"name": OUTSIDE, "interfaces": ["named-uuid", "i"]},
+            },
+            {
+                "op": "mutate",
+                "table": "Bridge",
+                "where": [["name", "==", "br-int"]],
+                "mutations": [["ports", "insert", ["named-uuid", "p"]]],
+            },
+        )
+        with pytest.raises(ConflictError, match=f"remove it with 'ovs-vsctl del-port {OUTSIDE}'"):
+            await host.driver.join(join())
+        await host.driver.delete_endpoint(of())
+        assert links() == set()
+        assert list(host.interfaces()) == [OUTSIDE]
+
+
+# --- A Join that fails --------------------------------------------------------------------------------------
+
+
+@in_private_network
+async def test_a_join_without_flows_is_undone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attachment, "INSTALL_TIMEOUT", 0.3)
+    async with place.host() as host:
+        await prepared(host)
+        host.daemons.installs = False
+        with pytest.raises(HostError, match="see whether ovn-controller runs"):
+            await host.driver.join(join())
+        assert host.nothing_is_left()
+        host.daemons.installs = True
+        await host.driver.join(join())
+        assert links() == {OUTSIDE, INSIDE}
+
+
+@in_private_network
+async def test_a_join_that_ovs_refuses_is_undone_and_says_why(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        host.daemons.error = "could not open network device"
+        with pytest.raises(HostError, match=f"could not use {OUTSIDE} of .*: could not open network device"):
+            await host.driver.join(join())
+        assert host.nothing_is_left()
+
+
+@pytest.mark.parametrize("moment", ["link", "port"])
+@in_private_network
+async def test_a_join_that_is_cancelled_is_undone(place: Place, moment: str) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        host.daemons.installs = False
+        joining = asyncio.create_task(host.driver.join(join()))
+        if moment == "link":
+            await until(lambda: OUTSIDE in links(), "the link is there")
+        else:
+            await until(lambda: OUTSIDE in host.interfaces(), "the port is there")
+        joining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await joining
+        assert host.nothing_is_left()
+
+
+@in_private_network
+async def test_without_the_integration_bridge_join_says_who_makes_it(place: Place) -> None:
+    async with place.host(**{"ovn-bridge": "br-missing"}) as host:
+        await prepared(host)
+        with pytest.raises(HostError, match="this host has no bridge br-missing: ovn-controller makes it"):
+            await host.driver.join(join())
+        assert host.nothing_is_left()
+
+
+@in_private_network
+async def test_a_bridge_that_vanishes_during_a_join_leaves_nothing(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        work = asyncio.create_task(host.driver.join(join()))
+        place.open_vswitch.transact(
+            {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"bridges": ["set", []]}}
+        )
+        with pytest.raises(HostError):
+            await asyncio.wait_for(work, 10)
+        assert links() == set()
+
+
+# --- A reply that is lost -----------------------------------------------------------------------------------
+
+
+@in_private_network
+async def test_every_verb_survives_the_loss_of_its_reply(place: Place) -> None:
+    async with place.host() as host:
+        driver = host.driver
+        host.proxy.lose_replies = 1
+        await driver.create_network(network("10.0.0.0/24"))
+        assert host.switches() == [NET]
+        host.proxy.lose_replies = 1
+        created = await driver.create_endpoint(endpoint())
+        assert created.interface is not None
+        assert host.ports() == [ENDPOINT]
+        host.proxy.lose_replies = 1
+        await driver.join(join())
+        await driver.leave(of())
+        host.proxy.lose_replies = 1
+        await driver.delete_endpoint(of())
+        assert host.ports() == []
+        host.proxy.lose_replies = 1
+        await driver.delete_network(at())
+        assert host.switches() == []
+        assert host.proxy.lose_replies == 0
+
+
+# --- A router on the switch ---------------------------------------------------------------------------------
+
+
+def router(place: Place, *networks: str, switch: str = NET, name: str = "lrp") -> None:
+    """A router with a port on the switch, as by ``ovn-nbctl lr-add``, ``lrp-add`` and ``lsp-add``."""
+    row = {"name": name, "mac": "02:00:00:00:00:01", "networks": ["set", list(networks)]}
+    place.northbound.transact(
+        {"op": "insert", "table": "Logical_Router_Port", "uuid-name": "p", "row": row},
+        {
+            "op": "insert",
+            "table": "Logical_Router",
+            "row": {"name": f"lr-{name}", "ports": ["set", [["named-uuid", "p"]]]},
+        },
+    )
+    options = to_map({"router-port": name})
+    foreign_port(place, f"to-{name}", switch, type="router", addresses="router", options=options)
+
+
+@in_private_network
+async def test_a_routers_addresses_are_the_gateways(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host, "10.0.0.0/24", "fd00::/64")
+        router(place, "172.16.0.1/24", "10.0.0.1/24", "fe80::1/64", "fd00::1/64")
+        router(place, "10.9.0.1/24", switch=NET, name="lrp2")
+        await until(lambda: len(host.clients[1].replica.rows(PORT)) == 2, "the router is known")
+        answer = await host.driver.join(join())
+        assert (answer.gateway, answer.gateway_ipv6) == ("10.0.0.1", "fd00::1")
+        assert not answer.disable_gateway_service
+
+
+@in_private_network
+async def test_a_router_of_another_switch_is_no_gateway(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        await host.driver.create_network(network("10.0.0.0/24", network_id=OTHER_NET))
+        router(place, "10.0.0.1/24", switch=OTHER_NET)
+        await until(lambda: host.clients[1].replica.rows(PORT), "the router is known")
+        assert (await host.driver.join(join())).gateway == ""
+
+
+@in_private_network
+async def test_a_gateway_comes_and_goes_with_the_router(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        rows = host.clients[1].replica.rows(PORT)
+        answers = []
+        for change in ("none", "added", "removed"):
+            if change == "added":
+                router(place, "10.0.0.1/24")
+                await until(lambda: rows, "the router is known")
+            if change == "removed":
+                where = [["name", "==", NET]]
+                mutation = ["ports", "delete", reference(next(iter(rows)))]
+                place.northbound.transact(
+                    {"op": "mutate", "table": SWITCH, "where": where, "mutations": [mutation]}
+                )
+                await until(lambda: not rows, "the router is gone")
+            answers.append((await host.driver.join(join())).gateway)
+            await host.driver.leave(of())
+        assert answers == ["", "10.0.0.1", ""]
+
+
+@in_private_network
+async def test_nothing_leads_out_of_an_internal_network(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host, internal=True)
+        router(place, "10.0.0.1/24")
+        await until(lambda: host.clients[1].replica.rows(PORT), "the router is known")
+        answer = await host.driver.join(join())
+        assert (answer.gateway, answer.gateway_ipv6) == ("", "")
+        assert answer.disable_gateway_service
+
+
+@in_private_network
+async def test_a_router_port_moved_by_hand_is_followed(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        await host.driver.create_network(network("10.0.0.0/24", network_id=OTHER_NET))
+        router(place, "10.0.0.1/24")
+        rows = host.clients[1].replica.rows(PORT)
+        await until(lambda: rows, "the router is known")
+        assert (await host.driver.join(join())).gateway == "10.0.0.1"
+        await host.driver.leave(of())
+        port = reference(next(iter(rows)))
+        place.northbound.transact(
+            *(
+                {
+                    "op": "mutate",
+                    "table": SWITCH,
+                    "where": [["name", "==", name]],
+                    "mutations": [["ports", what, port]],
+                }
+                for name, what in ((NET, "delete"), (OTHER_NET, "insert"))
+            )
+        )
+        assert only([row for row in host.northbound.rows(SWITCH, "name", "ports") if row["name"] == NET])
+        assert (await host.driver.join(join())).gateway == ""
