@@ -62,7 +62,8 @@ class Links:
         await self._run(self._open)
 
     def close(self) -> None:
-        """Finish what is under way and let the thread go."""
+        """Finish what is under way, close netlink and let the thread go."""
+        self._thread.submit(self._close)
         self._thread.shutdown(wait=True)
 
     async def create(self, pair: VethPair) -> None:
@@ -94,6 +95,11 @@ class Links:
             pyroute2: Any = importlib.import_module("pyroute2")  # 0.15 s that must not delay the first answer
             self._netlink = pyroute2.IPRoute()
         return self._netlink
+
+    def _close(self) -> None:
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
 
     def _request(self, command: str, name: str, **attributes: Any) -> Any:  # noqa: ANN401
         """One rtnetlink request; a refusal becomes OSError."""
