@@ -179,9 +179,10 @@ def lsp_del_anywhere(network_id: str, endpoint_id: str) -> Operation:
     return mutate(SWITCH, holder, ("ports", "delete", reference(port_id(network_id, endpoint_id))))
 
 
-def ls_of_port(uuid: UUID) -> Operation:
-    """Find the switch that holds a port (a scan over switches: only for router ports)."""
-    return select(SWITCH, [("ports", "includes", reference(uuid))], ["_uuid"])
+def ls_holding(network_id: str, port: UUID) -> Operation:
+    """Read the switch if it holds a port; answered from the index and the order of the set, not by a scan."""
+    where = [row_is(switch_id(network_id)), ("ports", "includes", reference(port))]
+    return select(SWITCH, where, ["_uuid"])
 
 
 def lrp_get(name: str) -> Operation:
