@@ -1,5 +1,6 @@
 """Docker's place at the driver's socket: requests as dockerd sends them, and as it never would."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -55,7 +56,8 @@ class Plugin:
         connection = _UnixConnection(self.path, timeout)
         started = time.monotonic()
         try:
-            connection.request(method, f"/{path_of(verb)}", body or None)
+            with contextlib.suppress(BrokenPipeError):  # it may answer before it has read all
+                connection.request(method, f"/{path_of(verb)}", body or None)
             answer = connection.getresponse()
             text = answer.read()
         finally:
