@@ -18,7 +18,7 @@ from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.connection import TlsFiles
-from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.process import Ready
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.schema.open_vswitch import Settings
@@ -38,7 +38,7 @@ async def serve(config: Config, ready: Ready) -> None:
     """
     stop = _stop_signals()
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    ovs.redirect(parse_remotes(config.ovsdb))
+    ovs.redirect(_ovsdb(config))
     nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
     links = Links()
     driver = OverlayDriver(
@@ -58,6 +58,16 @@ async def serve(config: Config, ready: Ready) -> None:
         await stop.wait()
         LOG.info("stopping")
         ready.stopping()
+
+
+def _ovsdb(config: Config) -> tuple[Remote, ...]:
+    try:
+        remotes = parse_remotes(config.ovsdb)
+    except ConfigError as error:
+        raise ConfigError(f"--ovsdb: {error}") from error
+    if not remotes:
+        raise ConfigError("--ovsdb names no remote: leave it out for the one of this host")
+    return remotes
 
 
 def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitStack) -> None:
