@@ -1,0 +1,322 @@
+"""The driver as it is installed: a process, its sockets and plugin file, and the outages it lives through."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from ovn_docker.ovsdb.values import to_map
+from tests.functional.servers import OvsdbServer
+from tests.polling import eventually
+
+pytestmark = pytest.mark.functional
+
+PROGRAM = Path(sys.executable).with_name("ovn-docker-overlay-driver")
+NET = {"NetworkID": "b5082ded" * 8}
+NETWORK = NET | {"IPv4Data": [{"Pool": "10.0.0.0/24"}], "Options": {}}
+GUIDE_KEYS = [
+    "bind_ip",
+    "bind_port",
+    "context",
+    "distributed",
+    "docker_api_version",
+    "docker_last_synched",
+    "docker_socket",
+    "health_check_enabled",
+    "health_check_interval",
+    "ip_lookup",
+    "networks",
+    "tls_ca_cert",
+    "tls_key_cert",
+    "tls_private_key",
+]
+
+
+class Daemon:
+    """One driver process and how Docker reaches it."""
+
+    def __init__(self, directory: Path, *flags: str, ovsdb: str = "unix:/nonexistent") -> None:
+        self.socket = directory / "driver.sock"
+        self.plugins = directory / "plugins"
+        self.spec = self.plugins / "openvswitch.spec"
+        common = ["--plugin-dir", str(self.plugins), "--ovsdb", ovsdb]
+        self.process = subprocess.Popen(
+            [str(PROGRAM), *common, *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=directory,
+        )
+
+    def answers(self) -> "Daemon":
+        """Wait until Docker would find it."""
+        eventually(self._announced, 10, f"{self.spec} is written")
+        return self
+
+    def _announced(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        return self.spec.exists()
+
+    def output(self) -> str:
+        return self.process.communicate(timeout=10)[0]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    async def call(self, verb: str, body: Any = None, method: str = "POST") -> tuple[int, dict[str, Any]]:  # noqa: ANN401
+        """Ask as dockerd does; the HTTP status and the reply."""
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as session,
+            session.request(method, f"http://plugin/{verb}", data=json.dumps(body or {})) as response,
+        ):
+            reply = json.loads(await response.read())
+            assert isinstance(reply, dict)
+            return response.status, reply
+
+    async def database(self) -> dict[str, Any]:
+        return (await self.call("NetworkDriver.Database", method="GET"))[1]
+
+    async def outage(self, text: str) -> None:
+        """Wait until the driver says of itself what cannot be reached ("" for nothing)."""
+        shown = ""
+        async with asyncio.timeout(10):
+            while not (text in shown if text else shown == "" and shown is not None):
+                shown = (await self.database())["outage"]
+                await asyncio.sleep(0.02)
+
+    def tcp_listeners(self) -> set[str]:
+        """Sockets of the process that listen on TCP, as ``ADDRESS:PORT`` in the kernel's hex."""
+        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        own = {str(each.readlink()) for each in descriptors}
+        lines = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
+        lines += Path(f"/proc/{self.process.pid}/net/tcp6").read_text().splitlines()[1:]
+        fields = [line.split() for line in lines]
+        return {each[1] for each in fields if each[3] == "0A" and f"socket:[{each[9]}]" in own}
+
+
+class Daemons:
+    """Starts daemons, and ends those that a test leaves."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._started: list[Daemon] = []
+
+    def __call__(self, *flags: str, ovsdb: str = "unix:/nonexistent", name: str = "") -> Daemon:
+        directory = self._directory / name
+        directory.mkdir(exist_ok=True)
+        daemon = Daemon(directory, *flags, ovsdb=ovsdb)
+        self._started.append(daemon)
+        return daemon
+
+    def on_socket(self, ovsdb: str = "unix:/nonexistent", name: str = "") -> Daemon:
+        """A daemon on a unix socket, which answers."""
+        socket_path = self._directory / name / "driver.sock"
+        return self("--unix-socket", str(socket_path), ovsdb=ovsdb, name=name).answers()
+
+    def end(self) -> None:
+        for each in self._started:
+            each.end()
+
+
+@pytest.fixture
+def daemons(short_path: Path) -> Iterator[Daemons]:
+    started = Daemons(short_path)
+    yield started
+    started.end()
+
+
+def configure(open_vswitch: OvsdbServer, **ids: str) -> None:
+    """Set external_ids as the guide does with ``ovs-vsctl set Open_vSwitch .``."""
+    row = {"external_ids": to_map({"system-id": "chassis-1"} | ids)}
+    open_vswitch.transact(
+        {"op": "delete", "table": "Open_vSwitch", "where": []},
+        {"op": "insert", "table": "Open_vSwitch", "row": row},
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_docker_can_load_the_plugin_while_everything_is_down(daemons: Daemons) -> None:
+    daemon = daemons.on_socket()
+    assert await daemon.call("Plugin.Activate") == (200, {"Implements": ["NetworkDriver"]})
+    status, capabilities = await daemon.call("NetworkDriver.GetCapabilities")
+    assert (status, capabilities["Scope"], capabilities["ConnectivityScope"]) == (200, "global", "global")
+    database = await daemon.database()
+    assert set(GUIDE_KEYS) <= set(database)
+    assert database["networks"] == {}
+    assert "Open vSwitch cannot be reached at unix:/nonexistent" in database["outage"]
+
+
+async def test_the_plugin_file_lives_as_long_as_the_socket(daemons: Daemons) -> None:
+    daemon = daemons.on_socket()
+    assert daemon.spec.read_text() == f"unix://{daemon.socket}\n"
+    assert daemon.tcp_listeners() == set()
+    assert daemon.stop() == 0
+    assert not daemon.spec.exists()
+    assert not daemon.socket.exists()
+
+
+async def test_tcp_is_served_where_it_is_asked_for(daemons: Daemons) -> None:
+    port = free_port()
+    daemon = daemons("--bind-ip", "127.0.0.1", "--bind-port", str(port)).answers()
+    assert daemon.spec.read_text() == f"tcp://127.0.0.1:{port}\n"
+    assert daemon.tcp_listeners() == {f"0100007F:{port:04X}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/NetworkDriver.Database") as response,
+    ):
+        shown = json.loads(await response.read())
+    assert (shown["bind_ip"], shown["bind_port"]) == ("127.0.0.1", port)
+
+
+async def test_a_socket_that_a_crash_left_is_taken_over(daemons: Daemons) -> None:
+    first = daemons.on_socket()
+    first.process.kill()
+    first.process.wait(10)
+    assert first.socket.exists()
+    first.spec.unlink()
+    second = daemons.on_socket()
+    assert (await second.call("Plugin.Activate"))[0] == 200
+
+
+async def test_a_second_driver_on_the_same_socket_gives_way(daemons: Daemons) -> None:
+    first = daemons.on_socket()
+    second = daemons("--unix-socket", str(first.socket))
+    [line] = [line for line in second.output().splitlines() if line.startswith("ovn-docker-overlay-driver: ")]
+    assert f"unix socket {first.socket}: another process serves it" in line
+    assert second.process.returncode == 1
+    assert first.spec.exists()
+    assert (await first.call("Plugin.Activate"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--ovsdb", "nonsense"], "--ovsdb: 'nonsense' is no OVSDB remote"),
+        (["--ovsdb", ""], "--ovsdb"),
+        (["--bind-ip", "203.0.113.7"], "not an address of this host"),
+        (["--bind-port", "0"], "--bind-port 0"),
+        (["--plugin-dir", "/dev/null/x"], "plugin file /dev/null/x/openvswitch.spec"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_and_a_status(
+    daemons: Daemons, flags: list[str], text: str
+) -> None:
+    daemon = daemons("--bind-ip", "127.0.0.1", "--bind-port", str(free_port()), *flags)
+    output = daemon.output()
+    assert daemon.process.returncode == 1
+    assert "Traceback" not in output
+    assert text in output.splitlines()[-1]
+
+
+def test_detached_it_answers_when_its_launcher_returns(daemons: Daemons, short_path: Path) -> None:
+    pidfile, log = short_path / "driver.pid", short_path / "driver.log"
+    flags = ["--detach", f"--pidfile={pidfile}", f"--log-file={log}", "--bind-ip", "127.0.0.1"]
+    launcher = daemons(*flags, "--bind-port", str(free_port()), "--plugin-dir", "plugins")
+    launcher.output()  # comes to its end, for the daemon has let go of it
+    assert launcher.process.returncode == 0
+    assert launcher.spec.exists()
+    pid = int(pidfile.read_text())
+    assert f"serves driver {launcher.spec.stem}" in log.read_text()
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), 10, f"process {pid} ends")
+    assert not pidfile.exists()
+    assert not launcher.spec.exists()
+
+
+async def test_an_outage_fails_each_verb_in_time_by_name_and_ends_by_itself(
+    daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer
+) -> None:
+    configure(open_vswitch, **{"ovn-nb": str(northbound.remote)})
+    northbound.kill()
+    without_ovs = daemons.on_socket(name="a")
+    without_nb = daemons.on_socket(str(open_vswitch.remote), name="b")
+    started = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(
+        without_ovs.call("NetworkDriver.CreateNetwork", NETWORK),
+        without_nb.call("NetworkDriver.CreateNetwork", NETWORK),
+        without_nb.call("NetworkDriver.DeleteEndpoint", NET | {"EndpointID": "e"}),
+    )
+    assert asyncio.get_running_loop().time() - started < 10
+    assert [status for status, _ in answers] == [500, 500, 500]
+    texts = [reply["Err"] for _, reply in answers]
+    assert "Open vSwitch cannot be reached at unix:/nonexistent" in texts[0]
+    assert all(f"OVN Northbound cannot be reached at {northbound.remote}" in text for text in texts[1:])
+    northbound.start()
+    assert await without_nb.call("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
+    assert [row["name"] for row in northbound.rows("Logical_Switch", "name")] == [NET["NetworkID"]]
+
+
+async def test_ovn_nb_is_followed_wherever_it_points(
+    daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer
+) -> None:
+    daemon = daemons.on_socket(str(open_vswitch.remote))
+    await daemon.outage("OVN Northbound cannot be reached")
+    for value, outage in [
+        ("", "external_ids:ovn-nb is not set in Open_vSwitch"),
+        ("10.0.0.1:6641", "external_ids:ovn-nb of Open_vSwitch cannot be used: '10.0.0.1:6641'"),
+        ("tcp:10.0.0.1..:6641", "external_ids:ovn-nb of Open_vSwitch cannot be used"),
+        ("ssl:127.0.0.1:1", "set them with 'ovs-vsctl set-ssl'"),
+        (f"tcp:127.0.0.1:1,{northbound.remote}", ""),
+    ]:
+        configure(open_vswitch, **({"ovn-nb": value} if value else {}))
+        await daemon.outage(outage)
+    assert await daemon.call("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
+    open_vswitch.kill()
+    await daemon.outage("Open vSwitch cannot be reached")
+    open_vswitch.start()
+    await daemon.outage("")
+    assert await daemon.call("NetworkDriver.DeleteNetwork", NET) == (200, {})
+
+
+async def test_a_stop_does_not_wait_for_databases_that_are_away(daemons: Daemons) -> None:
+    daemon = daemons.on_socket()
+    started = asyncio.get_running_loop().time()
+    assert await asyncio.to_thread(daemon.stop) == 0
+    assert asyncio.get_running_loop().time() - started < 2
+
+
+async def test_a_killed_server_is_met_again_under_load(
+    daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer
+) -> None:
+    configure(open_vswitch, **{"ovn-nb": str(northbound.remote)})
+    daemon = daemons.on_socket(str(open_vswitch.remote))
+    await daemon.outage("")
+    await daemon.call("NetworkDriver.CreateNetwork", NETWORK)
+
+    async def add(number: int) -> tuple[int, dict[str, Any]]:
+        interface = {"Address": f"10.0.0.{number}/24"}
+        body = NET | {"EndpointID": f"e{number}", "Interface": interface}
+        return await daemon.call("NetworkDriver.CreateEndpoint", body)
+
+    first = await asyncio.gather(*map(add, range(2, 20)))
+    adding = [asyncio.create_task(add(number)) for number in range(20, 60)]
+    northbound.kill()
+    northbound.start()
+    second = await asyncio.gather(*adding)
+    assert {status for status, _ in first + second} == {200}
+    names = {row["name"] for row in northbound.rows("Logical_Switch_Port", "name")}
+    assert names == {f"e{number}" for number in range(2, 60)}
+    assert await asyncio.to_thread(daemon.stop) == 0
