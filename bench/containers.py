@@ -4,15 +4,17 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
-from bench.figures import BRIDGE, INCUMBENT, INTERNAL, NONE, OURS, OWN_BRIDGE, Figure, Samples
+from bench.figures import BRIDGE, INCUMBENT, INTERNAL, NONE, OURS, OWN_BRIDGE, ROUTED, Figure, Samples
 from bench.place import Place
 
 IMAGE = "busybox"
 RUN, REMOVE = "docker run -d", "docker rm -f"
 GATEWAY_BRIDGE = "docker_gwbridge, in docker run -d"
 PEER_ADDRESS, FIRST_ADDRESS = 2, 10
+_ROUTED = "routed"
 
 _DURATION = re.compile(r"\|(\d+)\|.*NetworkDriver\.(\w+) .*duration_ms=([\d.]+)")
 
@@ -22,6 +24,7 @@ def _networks(place: Place) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     found = {
         OURS: ("ours", ("--driver=ovndocker", "--subnet=10.201.0.0/24")),
         INTERNAL: ("internal", ("--driver=ovndocker", "--internal", "--subnet=10.202.0.0/24")),
+        ROUTED: (_ROUTED, ("--driver=ovndocker", "--subnet=10.205.0.0/24")),
         OWN_BRIDGE: ("own-bridge", ("--driver=bridge", "--subnet=10.204.0.0/24")),
     }
     if place.incumbent:
@@ -30,16 +33,34 @@ def _networks(place: Place) -> Mapping[str, tuple[str, tuple[str, ...]]]:
 
 
 @contextmanager
-def networks(place: Place) -> Iterator[Mapping[str, str]]:
-    """Make a Docker network per contestant; gives names of networks by contestant."""
-    made = _networks(place)
-    try:
-        for name, arguments in made.values():
-            place.docker("network", "create", *arguments, name)
-        yield {title: name for title, (name, _) in made.items()} | {BRIDGE: "bridge", NONE: "none"}
-    finally:
-        _remove_containers(place)
-        place.docker("network", "rm", *(name for name, _ in made.values()), check=False)
+def networks(place: Place) -> Iterator[dict[str, str]]:
+    """Make a Docker network per contestant; gives the names of those that could be made, by contestant."""
+    wanted = _networks(place)
+    made: dict[str, str] = {}
+    with ExitStack() as undo:
+        for title, (name, arguments) in wanted.items():
+            if place.attempt(f"docker network create for {title}", partial(_make, place, name, arguments)):
+                made[title] = name
+                undo.callback(place.attempt, f"docker network rm for {title}", partial(_remove, place, name))
+        undo.callback(_remove_containers, place)
+        place.settle()
+        yield made | {BRIDGE: "bridge", NONE: "none"}
+
+
+def _make(place: Place, name: str, arguments: Sequence[str]) -> None:
+    _, network_id = place.docker("network", "create", *arguments, name)
+    if name == _ROUTED:
+        place.add_router(network_id, "10.205.0.1/24")
+
+
+def _remove(place: Place, name: str) -> None:
+    if name == _ROUTED:
+        place.remove_router(_network_id(place, name))
+    place.docker("network", "rm", name)
+
+
+def _network_id(place: Place, name: str) -> str:
+    return place.docker("network", "inspect", "--format={{.Id}}", name)[1]
 
 
 def _remove_containers(place: Place) -> None:
@@ -52,46 +73,52 @@ def measure_runs(place: Place, rounds: int) -> list[Figure]:
     """Time `docker run -d` and `docker rm -f`, one container at a time, contestants in turn."""
     samples = Samples("docker", place.ports)
     with networks(place) as names:
-        for name in names.values():
-            _run_one(place, name)  # the first container makes what the later ones find, docker_gwbridge too
-        logged = len(_log(place))
-        for _ in range(rounds):
-            for title, name in names.items():
-                took, removed = _run_one(place, name)
-                samples.add(title, RUN, took)
-                samples.add(title, REMOVE, removed)
+        for turn in range(rounds + 1):
+            if turn <= 1:
+                logged = len(_log(place))
+            for title, name in list(names.items()):
+                into = samples if turn else Samples("warming up")  # the first makes docker_gwbridge too
+                if not place.attempt(f"containers of {title}", partial(_run_one, place, into, title, name)):
+                    del names[title]
                 place.settle()
-        shares = _shares(place, samples, _log(place)[logged:])
-    return [*samples.figures(), *shares]
+        shares = Samples("shares", place.ports)
+        for title in [each for each in (OURS, INTERNAL, ROUTED) if each in names]:
+            network_id = _network_id(place, names[title])
+            for verb, duration in durations(_log(place)[logged:], network_id):
+                shares.add(title, f"{verb}, by the driver's log", duration)
+        _add_differences(samples, shares)
+    return [*samples.figures(), *shares.figures()]
 
 
-def _run_one(place: Place, network: str) -> tuple[float, float]:
+def _run_one(place: Place, samples: Samples, title: str, network: str) -> None:
     took, container = place.docker("run", "--detach", f"--network={network}", IMAGE, "sleep", "1000")
     removed, _ = place.docker("rm", "--force", container)
-    return took, removed
+    samples.add(title, RUN, took)
+    samples.add(title, REMOVE, removed)
 
 
 def _log(place: Place) -> str:
     return place.ours.log.read_text(errors="replace")
 
 
-def _shares(place: Place, samples: Samples, log: str) -> list[Figure]:
-    """Parts of a `docker run`: our driver's time by its log, Docker's gateway bridge by the difference."""
-    shares = Samples("shares", place.ports)
-    for verb, duration in durations(log):
-        shares.add(OURS, f"{verb}, by the driver's log", duration)
-    for whole, without in zip(samples.of(OURS, RUN), samples.of(INTERNAL, RUN), strict=True):
+def _add_differences(samples: Samples, shares: Samples) -> None:
+    """Docker's gateway bridge, and a network at all: differences between containers of the same round."""
+    for whole, without in zip(samples.of(OURS, RUN), samples.of(INTERNAL, RUN), strict=False):
         shares.add(OURS, GATEWAY_BRIDGE, whole - without)
-    for mine, bare in zip(samples.of(INTERNAL, RUN), samples.of(NONE, RUN), strict=True):
-        shares.add(INTERNAL, "more than --net none, in docker run -d", mine - bare)
-    for mine, bare in zip(samples.of(OWN_BRIDGE, RUN), samples.of(NONE, RUN), strict=True):
-        shares.add(OWN_BRIDGE, "more than --net none, in docker run -d", mine - bare)
-    return shares.figures()
+    for title in (OURS, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE):
+        for mine, bare in zip(samples.of(title, RUN), samples.of(NONE, RUN), strict=False):
+            shares.add(title, "more than --net none, in docker run -d", mine - bare)
 
 
-def durations(log: str) -> list[tuple[str, float]]:
-    """Verbs and their milliseconds from the driver's log, a line that is there twice counted once."""
-    found = {(number, verb): float(took) for number, verb, took in _DURATION.findall(log)}
+def durations(log: str, network_id: str) -> list[tuple[str, float]]:
+    """Verbs and their milliseconds from the driver's log; a line that is there twice counts once.
+
+    Args:
+        log: lines of the driver.
+        network_id: only calls about this network.
+    """
+    lines = [line for line in log.splitlines() if f"network_id={network_id} " in line]
+    found = {(number, verb): float(took) for number, verb, took in _DURATION.findall("\n".join(lines))}
     return [(verb, took) for (_, verb), took in found.items()]
 
 
@@ -102,7 +129,9 @@ def measure_bursts(place: Place, bursts: int, size: int) -> list[Figure]:
         for _ in range(bursts):
             for title in (OURS, INTERNAL, INCUMBENT, OWN_BRIDGE):
                 if title in names:
-                    _burst(place, samples, title, (names[title], size))
+                    work = partial(_burst, place, samples, title, (names[title], size))
+                    place.attempt(f"{size} containers of {title}", work)
+                    _remove_containers(place)
     return samples.figures(unit="s")
 
 

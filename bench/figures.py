@@ -8,12 +8,13 @@ import msgspec
 OURS = "ovn-docker"
 OURS_TCP = "ovn-docker over TCP"
 INTERNAL = "ovn-docker --internal"
+ROUTED = "ovn-docker, OVN router"
 INCUMBENT = "incumbent"
 BRIDGE = "bridge"
 OWN_BRIDGE = "user-defined bridge"
 NONE = "none"
 
-CONTESTANTS = (OURS, OURS_TCP, INTERNAL, INCUMBENT, BRIDGE, OWN_BRIDGE, NONE)
+CONTESTANTS = (OURS, OURS_TCP, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, NONE)
 """In the order of a table's columns."""
 
 
@@ -59,6 +60,7 @@ class Results(msgspec.Struct, kw_only=True):
         date: UTC, RFC 3339, of the start.
         seconds: how long it took so far.
         machine: where it ran.
+        load: load average of the last minute before the start.
         figures: all of them.
         failures: why a part gave none, one line each.
         complete: whether every part had its turn.
@@ -67,6 +69,7 @@ class Results(msgspec.Struct, kw_only=True):
     command: str
     date: str
     machine: Machine
+    load: float = 0
     seconds: float = 0
     complete: bool = False
     figures: list[Figure] = []

@@ -11,7 +11,7 @@ from bench.drivers import Driver, Incumbent, Ours
 from bench.figures import INCUMBENT, OURS, Machine
 from bench.fill import clear, fill
 from bench.ovsdb import Database, InterfaceWatch
-from ovn_docker.errors import HostError
+from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.lab import Lab
 from ovn_docker.lab.requirements import environment
 from ovn_docker.ovsdb.operations import delete
@@ -32,6 +32,7 @@ class Place:
         northbound: a connection to the Northbound database.
         watch: tells when an endpoint's flows are installed.
         ports: how many ports of others are in Northbound.
+        failures: what could not be measured and why, one line each.
     """
 
     def __init__(self, name: str, report: Report) -> None:
@@ -43,18 +44,25 @@ class Place:
         self.report = report
         self.lab = Lab.up(name, 1, driver=False, report=report)
         self.ports = 0
+        self.failures: list[str] = []
         try:
             self.host = self.lab.hosts[0]
             self.ours = Ours(OURS, self.host)
-            self.incumbent = Incumbent(INCUMBENT, self.host) if Incumbent.installed() else None
-            for driver in self.drivers:
-                driver.start()
+            self.incumbent = self._incumbent()
+            self.ours.start()
             socket = self.lab.central.paths.run / "ovn" / "ovnnb_db.sock"
             self.northbound = Database(socket, "OVN_Northbound")
             self.watch = InterfaceWatch(self.host.paths.run / "openvswitch" / "db.sock")
         except BaseException:
             self.lab.down()
             raise
+
+    def _incumbent(self) -> Driver | None:
+        incumbent = Incumbent(INCUMBENT, self.host)
+        if not incumbent.installed():
+            self.failures.append("incumbent: the package ovn-docker is not installed")
+            return None
+        return incumbent if self.attempt(INCUMBENT, incumbent.start) else None
 
     def __enter__(self) -> Self:
         return self
@@ -70,10 +78,51 @@ class Place:
         return (self.ours, self.incumbent) if self.incumbent else (self.ours,)
 
     def start_missing(self) -> None:
-        """Start the drivers that ended meanwhile."""
-        for driver in self.drivers:
-            if not driver.running:
-                driver.start()
+        """Start the drivers that ended meanwhile; an incumbent that cannot start is left out from now on."""
+        if not self.ours.running:
+            self.ours.start()
+        if (
+            self.incumbent
+            and not self.incumbent.running
+            and not self.attempt(INCUMBENT, self.incumbent.start)
+        ):
+            self.incumbent = None
+
+    def attempt(self, what: str, work: Callable[[], object]) -> bool:
+        """Do something that one contestant may fail at without ending the contest; tell whether it worked."""
+        try:
+            work()
+        except (OvnDockerError, OSError) as error:
+            failure = " ".join(f"{what}: {error}".split())
+            self.failures.append(failure)
+            self.report(f"  FAILED {failure}")
+            return False
+        return True
+
+    def add_router(self, network_id: str, gateway: str) -> None:
+        """Attach an OVN router to a switch.
+
+        Args:
+            network_id: name of the switch.
+            gateway: the router's address there, as "10.1.0.1/24".
+        """
+        router, port = f"router-{network_id[:12]}", f"port-{network_id[:12]}"
+        switch_port = f"to-{router}"
+        self._nbctl(
+            *("lr-add", router, "--", "lrp-add", router, port, "02:00:00:00:00:01", gateway),
+            *("--", "lsp-add", network_id, switch_port, "--", "lsp-set-type", switch_port, "router"),
+            *("--", "lsp-set-addresses", switch_port, "router"),
+            *("--", "lsp-set-options", switch_port, f"router-port={port}"),
+        )
+
+    def remove_router(self, network_id: str) -> None:
+        """Undo add_router()."""
+        router = f"router-{network_id[:12]}"
+        self._nbctl("--if-exists", "lsp-del", f"to-{router}", "--", "--if-exists", "lr-del", router)
+
+    def _nbctl(self, *arguments: str, timeout: float = 30) -> None:
+        command = ["ovn-nbctl", "--db=unix:/run/ovn/ovnnb_db.sock", f"--timeout={timeout:g}", *arguments]
+        self.lab.central.run(command, timeout=timeout + 10)
 
     def settle(self) -> None:
         """Wait until northd and ovn-controller have digested all that is in Northbound.
@@ -83,9 +132,7 @@ class Place:
         Raises:
             HostError: it took too long.
         """
-        command = ["ovn-nbctl", "--db=unix:/run/ovn/ovnnb_db.sock", "--no-leader-only", "--wait=hv"]
-        limit = f"--timeout={SETTLE_TIMEOUT}"
-        self.lab.central.run([*command, limit, "sync"], timeout=SETTLE_TIMEOUT + 10)
+        self._nbctl("--wait=hv", "sync", timeout=SETTLE_TIMEOUT)
 
     def pause_northd(self) -> None:
         """Stop northd: what is written to Northbound then has no consequences."""

@@ -35,7 +35,7 @@ class Plan:
     first_packets: int = 30
     idle_seconds: int = 30
     starts: int = 5
-    ports: tuple[int, ...] = (0, 10_000)
+    ports: tuple[int, ...] = (0, 10_000, 100_000)
     switches: int = 50
 
     @property
@@ -55,4 +55,5 @@ QUICK = Plan(
     first_packets=5,
     idle_seconds=5,
     starts=3,
+    ports=(0, 10_000),
 )

@@ -19,6 +19,9 @@ SECTIONS = {
 }
 """Titles by section, in the order in which they are shown."""
 
+BUSY = 0.7
+"""A load average above this before the start says that the machine was not left to the bench."""
+
 _WITH_P99 = frozenset({"verbs", "join", "northbound", "one switch"})
 
 
@@ -79,7 +82,7 @@ def _cell(figure: Figure | None, results: Results) -> str:
         return f"{figure.p50:.0f} {figure.unit}"
     if figure.section in _WITH_P99:
         return f"{_number(figure.p50)} / {_number(figure.p99)}"
-    base = results.find(figure.section, figure.item, BRIDGE, figure.ports)
+    base = results.find("docker", figure.item, BRIDGE, figure.ports) if figure.section == "docker" else None
     ratio = f" ({figure.p50 / base.p50:.2f})" if base else ""
     return f"{_number(figure.p50)}{ratio}"
 
@@ -94,11 +97,15 @@ def about(results: Results) -> list[str]:
     """What was typed, when, and on what."""
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    kernel = ".".join(machine.kernel.split(".")[:2])
     size = f"{machine.cores} cores, {machine.memory_gb:g} GB"
     minutes = f"{results.seconds / 60:.0f} min"
+    busy = f", load average {results.load:g} before" if results.load > BUSY else ""
     return [
-        f"`{results.command}`, {results.date}, {minutes}" + ("" if results.complete else ", not finished"),
-        f"{size}, Linux {machine.kernel}, {machine.datapath} datapath",
+        f"`{results.command}`, {results.date}, {minutes}"
+        + ("" if results.complete else ", not finished")
+        + busy,
+        f"{size}, Linux {kernel}, {machine.datapath} datapath",
         versions,
         *(f"failed: {failure}" for failure in results.failures),
     ]

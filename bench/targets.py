@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.containers import RUN
 from bench.costs import MEMORY, START
-from bench.figures import BRIDGE, INTERNAL, OURS, OWN_BRIDGE, Figure, Results
+from bench.figures import BRIDGE, INTERNAL, OURS, OWN_BRIDGE, ROUTED, Figure, Results
 from bench.verbs import JOIN_INSTALLED
 
 MOST_PORTS = 100_000
@@ -62,6 +62,12 @@ TARGETS = (
         "docker run -d on an --internal network / bridge",
         1.05,
         _find("docker", RUN, INTERNAL),
+        _find("docker", RUN, BRIDGE),
+    ),
+    Target(
+        "docker run -d on a network with an OVN router / bridge",
+        1.05,
+        _find("docker", RUN, ROUTED),
         _find("docker", RUN, BRIDGE),
     ),
     Target("resident memory at 100,000 ports, MB", 60, _find("costs", MEMORY, ports=MOST_PORTS)),

@@ -4,13 +4,13 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bench.figures import INCUMBENT, OURS, OURS_TCP, Figure, Samples
 from bench.fill import fill_switch
 from bench.ovsdb import INSTALLED, OFPORT, PLUGGED
 from bench.place import Place
 from bench.plugin import Plugin, endpoint, join, network
-from ovn_docker.errors import OvnDockerError
 
 JOIN_INSTALLED = "Join until ovn-installed"
 
@@ -56,21 +56,29 @@ def callers(place: Place, ours: int, incumbent: int) -> list[Caller]:
 def measure(place: Place, who: Sequence[Caller]) -> list[Figure]:
     """Time every verb; contestants take turns, each once OVN has digested what the last one did."""
     samples, stages = Samples("verbs", place.ports), Samples("join", place.ports)
-    for number, caller in enumerate(who):
+
+    def begin(caller: Caller, number: int) -> None:
         measure_networks(caller, samples, max(caller.samples // 4, 2), number)
-        place.settle()
-    for number, caller in enumerate(who):
         _make_network(caller, number)
+
+    able = [
+        caller
+        for number, caller in enumerate(who)
+        if place.attempt(_calls_of(caller), partial(begin, caller, number))
+    ]
     place.settle()
-    try:
-        for turn in range(max(caller.samples for caller in who)):
-            for caller in who:
-                if turn < caller.samples:
-                    _lifecycle(place, caller, samples, stages)
-                    place.settle()
-    finally:
-        _remove_networks(who)
+    for turn in range(max(caller.samples for caller in who)):
+        for caller in [each for each in able if turn < each.samples]:
+            if not place.attempt(_calls_of(caller), partial(_lifecycle, place, caller, samples, stages)):
+                able.remove(caller)
+            place.settle()
+    for caller in who:
+        place.attempt(_calls_of(caller), partial(_remove_network, caller))
     return [*samples.figures(), *stages.figures()]
+
+
+def _calls_of(caller: Caller) -> str:
+    return f"calls to {caller.title}"
 
 
 def measure_networks(caller: Caller, samples: Samples, count: int, number: int) -> None:
@@ -120,12 +128,9 @@ def measure_northbound(place: Place, who: Sequence[Caller], one_switch: int = 0)
     section = "one switch" if one_switch else "northbound"
     samples = Samples(section, one_switch or place.ports)
     for number, caller in enumerate(who):
-        try:
-            if not one_switch:
-                measure_networks(caller, samples, max(caller.samples // 4, 2), number)
-            _measure_northbound_of(place, caller, samples, (number, one_switch))
-        except (OSError, OvnDockerError) as error:
-            place.report(f"  {caller.title} at {one_switch or place.ports:,} ports: {error}")
+        what = f"{_calls_of(caller)} with {one_switch or place.ports:,} ports"
+        work = partial(_measure_northbound_of, place, caller, samples, (number, one_switch))
+        place.attempt(what, work)
     return samples.figures()
 
 
@@ -133,6 +138,8 @@ def _measure_northbound_of(
     place: Place, caller: Caller, samples: Samples, number_and_ports: tuple[int, int]
 ) -> None:
     number, one_switch = number_and_ports
+    if not one_switch:
+        measure_networks(caller, samples, max(caller.samples // 4, 2), number)
     _make_network(caller, number)
     try:
         if one_switch:
@@ -153,7 +160,7 @@ def _measure_northbound_of(
         if one_switch:
             place.remove_switch(caller.network_id)
         else:
-            _remove_networks([caller])
+            _remove_network(caller)
 
 
 def _make_network(caller: Caller, number: int) -> None:
@@ -161,6 +168,6 @@ def _make_network(caller: Caller, number: int) -> None:
     caller.plugin.call("CreateNetwork", network(caller.network_id, caller.subnet))
 
 
-def _remove_networks(who: Sequence[Caller]) -> None:
-    for caller in who:
+def _remove_network(caller: Caller) -> None:
+    if caller.network_id:
         caller.plugin.call("DeleteNetwork", {"NetworkID": caller.network_id})

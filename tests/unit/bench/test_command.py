@@ -42,4 +42,8 @@ def test_earlier_results_that_are_not_there_are_one_line(
 
 def test_a_call_that_is_logged_twice_counts_once() -> None:
     log = LINE.format("00013", "9.5") * 2 + LINE.format("00014", "1.5")
-    assert durations(log) == [("Join", 9.5), ("Join", 1.5)]
+    assert durations(log, "b4") == [("Join", 9.5), ("Join", 1.5)]
+
+
+def test_calls_about_other_networks_do_not_count() -> None:
+    assert durations(LINE.format("00013", "9.5"), "b") == []
