@@ -268,6 +268,27 @@ def test_every_error_text_of_the_driver_is_in_the_troubleshooting_page(module: P
     assert [text for text in sorted(texts) if not re.search(text, page)] == []
 
 
+def reasons(source: str) -> set[str]:
+    """Patterns of why a database cannot be reached: what is assigned to such a variable, or returned."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign) and re.search(r"\b_?(why|nowhere)\b", ast.unparse(node.targets[0])):
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            found |= {pattern(text) for value in values for text in literals(value)}
+        elif isinstance(node, ast.FunctionDef) and node.name in {"_unusable", "outage"}:
+            returned = (each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value)
+            found |= {pattern(text) for value in returned for text in literals(value)}
+    return found - {""}
+
+
+@pytest.mark.parametrize("module", ["ovsdb/client.py", "daemon.py"])
+def test_every_reason_of_an_outage_is_in_the_troubleshooting_page(module: str) -> None:
+    found = reasons((PACKAGE / module).read_text())
+    assert found
+    page = words("how-to/troubleshoot.md")
+    assert [text for text in sorted(found) if not re.search(text, page)] == []
+
+
 def test_the_search_for_error_texts_finds_what_a_function_words() -> None:
     raised = 'raise HostError(no(1))\nraise HostError("bad" if x else "good")\n'
     source = f'def no(x):\n    return f"no {{x}} here"\n\n{raised}'
