@@ -151,6 +151,7 @@ def _driver(paths: MachinePaths, program: str) -> Daemon:
         program,
         "--unix-socket=/run/docker/plugins/openvswitch.sock",
         f"--log-file={paths.log('driver')}",
+        "-vconsole:off",
         "--pidfile=/run/ovn-docker-overlay-driver.pid",
     )
     return Daemon("driver", command, str(paths.plugin_socket))
