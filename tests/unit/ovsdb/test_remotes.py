@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovn_docker.errors import ConfigError
@@ -33,6 +33,7 @@ def test_a_list_of_remotes_is_read_in_order(text: str, expected: list[Remote]) -
     assert parse_remotes(text) == tuple(expected)
 
 
+@settings(max_examples=40)
 @given(st.lists(remotes, max_size=4))
 def test_remotes_are_read_as_they_are_written(written: list[Remote]) -> None:
     assert parse_remotes(",".join(map(str, written))) == tuple(written)

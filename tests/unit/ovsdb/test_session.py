@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovn_docker.errors import DatabaseError
@@ -32,6 +32,7 @@ def feed(stream: bytes, cuts: list[int]) -> list[Message]:
     return [each for start, end in itertools.pairwise(ends) for each in decoder.feed(stream[start:end])]
 
 
+@settings(max_examples=60)
 @given(st.data(), messages, spaces)
 def test_any_stream_cut_anywhere_gives_the_same_messages(
     data: st.DataObject, sent: list[dict[str, Any]], space: bytes
@@ -41,6 +42,7 @@ def test_any_stream_cut_anywhere_gives_the_same_messages(
     assert feed(stream, cuts) == sent
 
 
+@settings(max_examples=40)
 @given(messages)
 def test_a_stream_that_comes_byte_by_byte_gives_the_same_messages(sent: list[dict[str, Any]]) -> None:
     stream = b"".join(map(encode, sent))

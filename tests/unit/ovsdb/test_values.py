@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovn_docker.ovsdb import values
@@ -74,6 +74,7 @@ def test_a_maps_difference_turns_the_old_value_into_the_new(old: dict[str, str],
     assert values.mapping(merged) == new
 
 
+@settings(max_examples=50)
 @given(st.lists(maps, min_size=1, max_size=6))
 def test_a_row_of_differences_leads_to_the_last_value(history: list[dict[str, str]]) -> None:
     value = values.to_map(history[0])
