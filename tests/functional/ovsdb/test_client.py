@@ -230,6 +230,9 @@ async def test_a_change_of_address_takes_effect_at_once(make_server: MakeServer)
         client.redirect((), why="nobody named it")
         await until(lambda: not client.connected, "the connection is given up")
         assert client.outage().endswith("cannot be reached: nobody named it")
+        client.redirect((one.remote,))
+        async with asyncio.timeout(1):
+            await client.transact([])
     assert (names(one), names(other)) == (["first"], ["second"])
 
 
@@ -359,30 +362,53 @@ async def test_the_servers_own_probe_is_answered(make_server: MakeServer) -> Non
         await client.transact([])
 
 
+SERVED = {
+    "Database": {str(UUID(int=1)): {"initial": {"model": "clustered", "connected": True, "leader": True}}}
+}
+
+
+def peer_answering(path: Path, answer: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Peer:
+    """A peer that gives these messages for each request."""
+    decoder = Decoder()
+    return Peer(
+        path,
+        lambda data: b"".join(encode(each) for message in decoder.feed(data) for each in answer(message)),
+    )
+
+
+def reply(message: dict[str, Any], result: object) -> dict[str, Any]:
+    return {"id": message["id"], "result": result, "error": None}
+
+
 async def test_a_change_that_comes_together_with_the_first_rows_is_not_lost(short_path: Path) -> None:
     """The reply of monitor_cond and an update behind it may arrive in one read."""
-    row = str(UUID(int=5))
+    row = UUID(int=5)
 
     def answer(message: dict[str, Any]) -> list[dict[str, Any]]:
         if message["params"][0] == "_Server":
-            found = {"model": "standalone", "connected": True, "leader": True}
-            first = {"Database": {row: {"initial": found}}}
-            return [{"id": message["id"], "result": first, "error": None}]
-        first = {SWITCH: {row: {"initial": {"name": "old", "external_ids": ["map", []]}}}}
-        update = [NB, {SWITCH: {row: {"modify": {"name": "new"}}}}]
+            return [reply(message, SERVED)]
+        update = [NB, {SWITCH: {str(row): {"modify": {"name": "new"}}}}]
         return [
-            {"id": message["id"], "result": first, "error": None},
+            reply(message, {SWITCH: {str(row): {"initial": {"name": "old"}}}}),
             {"id": None, "method": "update2", "params": update},
         ]
 
-    decoder = Decoder()
-    peer = Peer(
-        short_path / "peer",
-        lambda data: b"".join(encode(each) for message in decoder.feed(data) for each in answer(message)),
-    )
+    peer = peer_answering(short_path / "peer", answer)
     async with peer.serve(), connected([peer.remote], NB, WATCH_SWITCHES) as client:
         await until(lambda: client.connected, "it is connected")
-        assert client.replica.rows(SWITCH)[UUID(row)]["name"] == "new"
+        assert client.replica.rows(SWITCH)[row]["name"] == "new"
+
+
+async def test_a_leader_that_loses_its_office_over_a_transaction_is_asked_again(short_path: Path) -> None:
+    answers = [[{"error": "cluster error", "details": "lost leadership"}], [{"count": 1}]]
+
+    def answer(message: dict[str, Any]) -> list[dict[str, Any]]:
+        return [reply(message, answers.pop(0) if message["method"] == "transact" else SERVED)]
+
+    peer = peer_answering(short_path / "peer", answer)
+    async with peer.serve(), connected([peer.remote], NB) as client, asyncio.timeout(5):
+        assert await client.transact([delete(SWITCH, [])]) == [{"count": 1}]
+        assert peer.connections == 2
 
 
 # --- A cluster ----------------------------------------------------------------------------------------------
