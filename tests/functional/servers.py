@@ -151,6 +151,7 @@ class Proxy:
     Attributes:
         transactions: the operations of every "transact" that went through.
         lose_replies: how many replies to come are swallowed, and their connections cut.
+        before: called with the operations of each transaction before the server gets it.
     """
 
     def __init__(self, path: Path, target: Path) -> None:
@@ -160,6 +161,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.transactions: list[list[dict[str, Any]]] = []
         self.lose_replies = 0
+        self.before: Callable[[list[dict[str, Any]]], None] = lambda _: None
         self._swallow: set[Any] = set()
 
     @contextlib.asynccontextmanager
@@ -210,6 +212,7 @@ class Proxy:
 
     def _watch_request(self, message: Message) -> bool:
         if message.get("method") == "transact":
+            self.before(message["params"][1:])
             self.transactions.append(message["params"][1:])
             if self.lose_replies:
                 self.lose_replies -= 1

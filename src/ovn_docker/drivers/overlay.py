@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.drivers.gateways import RouterGateways
@@ -99,17 +100,24 @@ class OverlayDriver:
             ) from None
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the switch, unless somebody else's port is on it."""
-        [deleted] = await self._transact([northbound.ls_del(request.network_id)])
-        if not deleted["count"]:
-            await self._delete_used(request.network_id)
+        """Remove the switch, unless somebody else's port is on it.
 
-    async def _delete_used(self, network_id: str) -> None:
-        """Remove a switch that still has ports, if they are leftovers of this host on this network."""
+        The transaction names the ports that may go with the switch, none at first; while others come and go
+        it is tried with those that are there then.
+        """
+        ports: list[UUID] | None = []
+        while ports is not None:
+            [deleted] = await self._transact([northbound.ls_del(request.network_id, ports)])
+            ports = None if deleted["count"] else await self._leftovers(request.network_id)
+
+    async def _leftovers(self, network_id: str) -> list[UUID] | None:
+        """The ports on a switch, if all are leftovers of this host on this network; None without switch."""
         [held] = await self._transact([northbound.ls_ports(network_id)])
+        if not held["rows"]:
+            return None
         ports = [port for row in held["rows"] for port in members(row["ports"])]
         if not ports:
-            return
+            return []
         owners = await self._transact([northbound.lsp_owner(port) for port in ports])
         mark = await self._mark()
         ours = {northbound.NETWORK: network_id, northbound.HOST: mark.host}
@@ -119,7 +127,7 @@ class OverlayDriver:
                 f"logical switch {network_id} stays in OVN because {len(foreign)} port(s) of others are on"
                 f" it, {foreign[0]} among them: remove them, then run 'ovn-nbctl ls-del {network_id}'"
             )
-        await self._transact([northbound.ls_del(network_id, ports)])
+        return ports
 
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest

@@ -118,6 +118,32 @@ async def test_leftovers_of_this_host_go_with_their_network(place: Place) -> Non
         assert (host.switches(), host.ports()) == ([], [])
 
 
+@pytest.mark.parametrize("change", ["comes", "goes"])
+@in_private_network
+async def test_a_port_that_comes_or_goes_meanwhile_does_not_save_the_switch(
+    place: Place, change: str
+) -> None:
+    marks = {"ovn-docker-network": NET, "ovn-docker-host": "chassis-1"}
+    moment = {"comes": 3, "goes": 1}[change]  # before the second delete, and before the ports are read
+
+    def interfere(_: list[dict[str, Any]]) -> None:
+        if len(host.proxy.transactions) != moment:
+            return
+        if change == "comes":
+            foreign_port(place, OTHER_ENDPOINT, external_ids=to_map(marks))
+        else:
+            row = {"ports": ["set", []]}
+            place.northbound.transact({"op": "update", "table": SWITCH, "where": [], "row": row})
+
+    async with place.host() as host:
+        await prepared(host)
+        host.proxy.transactions.clear()
+        host.proxy.before = interfere
+        await host.driver.delete_network(at())
+        assert (host.switches(), host.ports()) == ([], [])
+        assert len(host.proxy.transactions) > moment
+
+
 @in_private_network
 async def test_a_port_that_was_moved_by_hand_is_still_removed(place: Place) -> None:
     foreign_switch(place, "elsewhere")
