@@ -109,6 +109,12 @@ class Tenant:
         self.docker("run", "-d", "--net", network.name, "--name", name, *options, IMAGE, "sh", "-c", command)
         return Container(self.host, name)
 
+    def try_container(self, network: Network) -> str:
+        """Start a container where that may fail; its name, or "" when it did."""
+        name = self.name()
+        command = ("run", "-d", "--net", network.name, "--name", name, IMAGE, "sleep", "3600")
+        return name if self.docker(*command, check=False).returncode == 0 else ""
+
     def once(self, network: Network, command: str, *options: str) -> Result:
         """Run a shell command in a container of its own, which is removed then."""
         name = self.name()

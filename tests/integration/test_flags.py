@@ -65,7 +65,8 @@ class Driver:
         """Run its program; with --detach this returns when the driver answers, or has failed."""
         program = find_driver()
         assert program is not None
-        return self.host.run([program, f"--driver-name={self.name}", *flags], check=False, timeout=20)
+        command = ["env", "--chdir=/tmp", program, f"--driver-name={self.name}", *flags]
+        return self.host.run(command, check=False, timeout=20)
 
     def start(self, *flags: str) -> int:
         """Start it in the background and return its process id."""
@@ -245,6 +246,14 @@ def test_a_driver_of_local_scope_makes_local_networks(driver: Driver, tenant: Te
     assert shown == "local\n"
     one, two = tenant.container(foo), tenant.container(foo)
     assert one.pings(two.address(foo))
+
+
+@pytest.mark.parametrize(("flags", "directory"), [((), "/"), (("--no-chdir",), "/tmp")])  # noqa: S108
+def test_it_stays_in_its_directory_only_if_told_so(
+    driver: Driver, flags: tuple[str, ...], directory: str
+) -> None:
+    pid = driver.start(*flags)
+    assert driver.host.run(["readlink", f"/proc/{pid}/cwd"]).stdout.strip() == directory
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ovn_docker.lab import Lab, Machine
 from tests.integration import records
 from tests.integration.plugin import VERBS, Answer, Plugin
 from tests.integration.records import PORT, SWITCH
-from tests.integration.tenant import ONE_PING, Network, Tenant, in_parallel
+from tests.integration.tenant import ONE_PING, Container, Network, Tenant, in_parallel
 from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -203,39 +203,48 @@ def test_a_driver_started_before_open_vswitch_and_ovn_serves_once_they_are_there
         assert_named(
             {"CreateNetwork": plugin.call("CreateNetwork", {"NetworkID": NETWORK_ID})}, "Open vSwitch"
         )
-    eventually(lambda: plugin.call("CreateNetwork", {"NetworkID": NETWORK_ID}).ok, BACK, "a network is made")
+    eventually(lambda: create_network(plugin).ok, BACK, "a network is made")
     assert plugin.call("DeleteNetwork", {"NetworkID": NETWORK_ID}).ok
     foo = other.network("10.19.0.0/24")
-    peer = eventually(lambda: first_container(other, foo), BACK, "a container starts")
-    works(other, foo, peer)
-
-
-def first_container(tenant: Tenant, network: Network) -> str:
-    """Its address, or "" when it could not be started."""
-    name = tenant.name()
-    command = ("run", "-d", "--net", network.name, "--name", name, "busybox", "sleep", "3600")
-    if tenant.docker(*command, check=False).returncode != 0:
-        return ""
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return tenant.docker("inspect", "--format", form, name).stdout.strip()
+    peer = eventually(lambda: other.try_container(foo), BACK, "a container starts")
+    works(other, foo, Container(other.host, peer).address(foo))
 
 
 def test_a_driver_without_the_address_of_northbound_says_how_to_set_it(
     tenant: Tenant, plugin: Plugin
 ) -> None:
-    vsctl = partial(tenant.host.run, timeout=10)
-    address = vsctl(["ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:ovn-nb"]).stdout.strip()
-    vsctl(["ovs-vsctl", "remove", "Open_vSwitch", ".", "external_ids", "ovn-nb"])
+    host = tenant.host
+    before = northbound_of(host)
+    host.run(["ovs-vsctl", "remove", "Open_vSwitch", ".", "external_ids", "ovn-nb"])
     try:
-        answer = eventually(
-            lambda: _refusal(plugin.call("CreateNetwork", {"NetworkID": NETWORK_ID})), 5, "it is refused"
-        )
-        assert "external_ids:ovn-nb is not set" in answer
+        error = eventually(lambda: create_network(plugin).error, 5, "a network is refused")
+        assert "external_ids:ovn-nb is not set" in error
     finally:
-        vsctl(["ovs-vsctl", "set", "Open_vSwitch", ".", f"external_ids:ovn-nb={address}"])
-    eventually(lambda: plugin.call("CreateNetwork", {"NetworkID": NETWORK_ID}).ok, 5, "it works again")
+        set_northbound(host, before)
+    eventually(lambda: create_network(plugin).ok, 5, "it works again")
     assert plugin.call("DeleteNetwork", {"NetworkID": NETWORK_ID}).ok
 
 
-def _refusal(answer: Answer) -> str:
-    return answer.error
+def create_network(plugin: Plugin) -> Answer:
+    return plugin.call("CreateNetwork", {"NetworkID": NETWORK_ID})
+
+
+def test_the_first_of_several_northbound_servers_are_away(tenant: Tenant, plugin: Plugin) -> None:
+    host = tenant.host
+    before = northbound_of(host)
+    set_northbound(host, f"tcp:198.18.0.250:6641,tcp:198.18.0.1:1,{before}")
+    try:
+        eventually(lambda: create_network(plugin).ok, 15, "a network is made at the third server")
+        assert plugin.call("DeleteNetwork", {"NetworkID": NETWORK_ID}).ok
+    finally:
+        set_northbound(host, before)
+
+
+def northbound_of(host: Machine) -> str:
+    return (
+        host.run(["ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:ovn-nb"]).stdout.strip().strip('"')
+    )
+
+
+def set_northbound(host: Machine, remotes: str) -> None:
+    host.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f'external_ids:ovn-nb="{remotes}"'])
