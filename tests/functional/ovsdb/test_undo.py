@@ -1,0 +1,103 @@
+"""What Northbound does after the caller has given up is taken back, and nothing else is."""
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import Sequence
+
+import pytest
+
+from ovn_docker.errors import RequirementError
+from ovn_docker.ovsdb import client as client_module
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import Operation
+from ovn_docker.schema import northbound as schema
+from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+from tests.functional.servers import OvsdbServer, connected, until
+
+pytestmark = pytest.mark.functional
+
+NB = "OVN_Northbound"
+EARLY, LATE = Mark("h1", "2026-01-01T00:00:00Z"), Mark("h1", "2026-01-01T00:00:01Z")
+POOL = ipaddress.ip_network("10.0.0.0/24")
+NET, PORT = Switch("net", (POOL,)), SwitchPort("net", "port", "02:00:00:00:00:01 10.0.0.2")
+
+
+async def give_up(
+    client: Client, server: OvsdbServer, operations: Sequence[Operation], undo: Sequence[Operation]
+) -> None:
+    """Send a transaction to a server that hangs, give it up, and let the server go on."""
+    await client.transact([])
+    server.signal(signal.SIGSTOP)
+    doomed = asyncio.create_task(client.transact(operations, undo))
+    await asyncio.sleep(0)  # it is sent
+    doomed.cancel()
+    await asyncio.wait({doomed})
+    assert doomed.cancelled()
+    server.signal(signal.SIGCONT)
+    await client.transact([])  # comes after both
+
+
+def names(server: OvsdbServer, table: str) -> list[str]:
+    return sorted(row["name"] for row in server.rows(table, "name"))
+
+
+async def test_a_switch_that_was_given_up_is_taken_back(northbound: OvsdbServer) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await give_up(client, northbound, schema.ls_add(NET, EARLY), schema.ls_add_undo("net", EARLY))
+    assert names(northbound, schema.SWITCH) == []
+
+
+async def test_without_an_undo_it_stays(northbound: OvsdbServer) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await give_up(client, northbound, schema.ls_add(NET, EARLY), [])
+    assert names(northbound, schema.SWITCH) == ["net"]
+
+
+async def test_a_port_that_was_given_up_is_taken_back(northbound: OvsdbServer) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await client.transact(schema.ls_add(NET, EARLY))
+        undo = schema.lsp_add_undo(PORT, EARLY)
+        await give_up(client, northbound, schema.lsp_add(PORT, [POOL], EARLY), undo)
+    assert names(northbound, schema.PORT) == []
+    assert names(northbound, schema.SWITCH) == ["net"]
+
+
+async def test_what_an_earlier_call_made_is_not_taken_back_with_a_repeat(northbound: OvsdbServer) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, [POOL], EARLY)])
+        undo = schema.lsp_add_undo(PORT, LATE)
+        await give_up(client, northbound, schema.lsp_add(PORT, [POOL], LATE), undo)
+        await give_up(client, northbound, schema.ls_add(NET, LATE), schema.ls_add_undo("net", LATE))
+    assert names(northbound, schema.PORT) == ["port"]
+    assert names(northbound, schema.SWITCH) == ["net"]
+
+
+async def test_a_switch_that_has_a_port_by_now_is_not_taken_back(northbound: OvsdbServer) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, [POOL], EARLY)])
+        await client.transact(schema.ls_add_undo("net", EARLY))
+    assert names(northbound, schema.SWITCH) == ["net"]
+
+
+async def test_an_undo_of_a_port_that_is_not_there_changes_nothing(northbound: OvsdbServer) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await client.transact(schema.ls_add(NET, EARLY))
+        with pytest.raises(RequirementError):
+            await client.transact(schema.lsp_add_undo(PORT, EARLY))
+
+
+async def test_a_server_that_owes_an_answer_is_named(
+    northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SILENCE", 0.1)
+    async with connected([northbound.remote], NB) as client:
+        await client.transact([])
+        assert client.outage() == ""
+        northbound.signal(signal.SIGSTOP)
+        waiting = asyncio.create_task(client.transact([]))
+        await until(lambda: "has not answered" in client.outage(), "the silence is told")
+        assert str(northbound.remote) in client.outage()
+        northbound.signal(signal.SIGCONT)
+        await asyncio.wait_for(waiting, 5)
+        assert client.outage() == ""
