@@ -111,7 +111,7 @@ def test_a_router_that_is_gone_is_no_gateway_any_more(
         tenant.remove(box)
         return found
 
-    assert eventually(links, 5, "a container starts") == {"eth0", "eth1"}
+    eventually(lambda: links() == {"eth0", "eth1"}, 5, "a new container is on docker_gwbridge again")
 
 
 def test_an_internal_network_does_not_use_the_router(tenant: Tenant, attach: Attach) -> None:
