@@ -20,6 +20,21 @@ install_package() {
     fail "apt-get could not install $*: is the package archive reachable, and does it have them?"
 }
 
+# without_services COMMAND...: run it, and let no package that it installs start the machine's services.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [[ -e $policy ]]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  # This runs in the subshell of a step.
+  # shellcheck disable=SC2064
+  trap "rm -f '$policy'" EXIT
+  "$@"
+}
+
 # need COMMAND PACKAGE: install PACKAGE unless COMMAND is there.
 need() { have "$1" || install_package "$2"; }
 

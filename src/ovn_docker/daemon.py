@@ -10,7 +10,7 @@ from typing import Any
 from ovn_docker import __version__
 from ovn_docker.config import Config
 from ovn_docker.drivers.overlay import OverlayDriver
-from ovn_docker.errors import ConfigError
+from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import plugin_file
@@ -46,8 +46,9 @@ async def serve(config: Config, ready: Ready) -> None:
     )
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(links.close)
-        for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb)):
-            undo.push_async_callback(_cancel, asyncio.create_task(work))
+        background = [asyncio.create_task(work) for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb))]
+        for task in background:
+            undo.push_async_callback(_cancel, task)
         listeners = Listeners(create_application(driver))
         await listeners.start(config.unix_socket, config.bind)
         undo.push_async_callback(listeners.stop)
@@ -55,7 +56,7 @@ async def serve(config: Config, ready: Ready) -> None:
         LOG.info("ovn-docker %s serves driver %s", __version__, config.driver_name)
         ready()
         await links.open()
-        await stop.wait()
+        await _until(stop, background)
         LOG.info("stopping")
         ready.stopping()
 
@@ -106,10 +107,25 @@ def _stop_signals() -> asyncio.Event:
     return stop
 
 
+async def _until(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
+    """Wait for the stop.
+
+    Raises:
+        OvnDockerError: a task ended that should not, so the driver would go on half-dead.
+    """
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, *background}, return_when=asyncio.FIRST_COMPLETED)
+    for task in background:
+        if task.done():
+            stopped.cancel()
+            error = task.exception()
+            LOG.debug("a part of the driver ended", exc_info=error)
+            raise OvnDockerError(f"a part of the driver ended by itself, so the rest ends too: {error!r}")
+
+
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})
 
 
 def _about(config: Config) -> dict[str, Any]:

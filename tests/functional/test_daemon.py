@@ -14,6 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from ovn_docker import daemon
+from ovn_docker.errors import OvnDockerError
 from ovn_docker.ovsdb.values import to_map
 from tests.functional.servers import OvsdbServer
 from tests.polling import eventually
@@ -320,3 +322,20 @@ async def test_a_killed_server_is_met_again_under_load(
     names = {row["name"] for row in northbound.rows("Logical_Switch_Port", "name")}
     assert names == {f"e{number}" for number in range(2, 60)}
     assert await asyncio.to_thread(daemon.stop) == 0
+
+
+async def test_the_daemon_ends_when_a_part_of_it_ends() -> None:
+    async def part() -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(OvnDockerError, match="a part of the driver ended by itself"):
+        await daemon._until(asyncio.Event(), [asyncio.create_task(part())])
+
+
+async def test_the_daemon_ends_quietly_when_it_is_told_to() -> None:
+    stop = asyncio.Event()
+    forever: asyncio.Task[None] = asyncio.create_task(asyncio.sleep(60))
+    stop.set()
+    await daemon._until(stop, [forever])
+    assert not forever.done()
+    forever.cancel()
