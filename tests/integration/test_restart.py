@@ -28,7 +28,8 @@ def test_networks_and_containers_come_back_with_dockerd(tenant: Tenant, lab: Lab
     for box in (one, two):
         eventually(lambda: is_up(box), 20, f"{box.name} is up again")  # noqa: B023
     assert not is_up(gone)
-    assert one.pings(two.address(foo))
+    # The first second after a start of dockerd loses packets on Docker's own bridge as often as here.
+    one.reaches(two.address(foo))
     assert len(records.interfaces(tenant.host)) == 2
 
 
