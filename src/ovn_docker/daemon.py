@@ -12,7 +12,7 @@ from ovn_docker.config import Config
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
-from ovn_docker.drivers.shared import SharedNetworks
+from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError
 from ovn_docker.host.attachment import Attachments

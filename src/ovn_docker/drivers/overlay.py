@@ -16,7 +16,7 @@ from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.options import generic, switch_for
-from ovn_docker.drivers.shared import SharedNetworks, outside
+from ovn_docker.drivers.shared_networks import SharedNetworks, outside
 from ovn_docker.drivers.sharing import Policy, Shared
 from ovn_docker.errors import (
     ConflictError,
