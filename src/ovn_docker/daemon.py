@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 from ovn_docker import __version__
 from ovn_docker.config import Config
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
+from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
@@ -48,8 +51,9 @@ async def serve(config: Config, ready: Ready) -> None:
     links = Links()
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))
-    ipam = OverlayIpam(database, config.default_pools, config.context, choose_at_random)
     shared = SharedNetworks(database, StateFile(config.state_file))
+    leases = AddressLeases(database, Occupied(database, shared.switches_of), choose_at_random)
+    ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     policy = Policy(config.distributed, config.context, ADDRESS_SPACE)
     driver = OverlayDriver(
         database, attachments, shared, Docker(config.scope, policy, _about(config)), ipam.opened

@@ -1,31 +1,31 @@
 """Docker's IpamDriver over OVN Northbound: one pool of addresses for all hosts that share it.
 
-The database judges. A lease is the insert of a row whose id follows from the pool and the address, so of all
-hosts that try at once one succeeds. What this process remembers (which address it leased last) is a hint
-that saves questions; a wrong hint costs one more.
+Owns the verbs: pools and their users, and addresses reserved for all hosts. How an address is leased is
+leasing.py's.
 """
 
+import contextlib
 import ipaddress
+import math
 import random
 import secrets
 from collections.abc import Callable, Sequence
 
 from ovn_docker import pools
 from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
-from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.errors import ConflictError, ConstraintError, RequestError
+from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
-from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.pools import DefaultPool, Pool
 from ovn_docker.schema import leases
-from ovn_docker.schema.leases import Lease
+from ovn_docker.schema.leases import LEASE, RESERVED
 
 ADDRESS_SPACE = "ovn-docker"
 CONTEXT_OPTION = "context"
 
-FIRST_WINDOW, LARGEST_WINDOW = 32, 1024
-"""How many addresses one question asks about; it grows while all of them are taken."""
+OPENING = 30.0
+"""Seconds after RequestPool in which an explicit address is an auxiliary one, unless a network was made."""
 
 
 class OverlayIpam:
@@ -34,25 +34,26 @@ class OverlayIpam:
     def __init__(
         self,
         northbound: Northbound,
+        leases: AddressLeases,
         defaults: Sequence[DefaultPool],
         context: str,
-        choose: Callable[[int], int],
+        clock: Callable[[], float],
     ) -> None:
         """Serve with these.
 
         Args:
-            northbound: where leases live.
+            northbound: where pools live.
+            leases: takes addresses of them.
             defaults: where subnets come from that nobody named.
             context: the routing context of a network that names none.
-            choose: a random number below its argument, to step aside from hosts that try the same.
+            clock: seconds from some moment, never back.
         """
         self._northbound = northbound
-        self._occupied = Occupied(northbound)
+        self._leases = leases
         self._defaults = tuple(defaults)
         self._context = context
-        self._choose = choose
-        self._last: dict[str, int] = {}
-        self._opening: set[Pool] = set()
+        self._clock = clock
+        self._opening: dict[Pool, float] = {}
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
         """One name for both scopes: the space is OVN's, whatever Docker thinks of the network's scope."""
@@ -64,12 +65,15 @@ class OverlayIpam:
         Docker asks for auxiliary addresses between RequestPool and CreateNetwork, with nothing that tells
         them from a container's (moby daemon/libnetwork/network.go ipamAllocateVersion).
         """
-        self._opening = {pool for pool in self._opening if pool.subnet not in made}
+        self._opening = {pool: since for pool, since in self._opening.items() if pool.subnet not in made}
+
+    def _is_opening(self, pool: Pool) -> bool:
+        return self._clock() - self._opening.get(pool, -math.inf) < OPENING
 
     async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
         """Enter the network into its pool."""
         options = dict(request.options or {})
-        context = options.pop(CONTEXT_OPTION, self._context)
+        context = pools.check_context(options.pop(CONTEXT_OPTION, self._context))
         if options:
             raise RequestError(
                 f"unknown IPAM option '{next(iter(options))}': this driver knows {CONTEXT_OPTION}"
@@ -81,23 +85,28 @@ class OverlayIpam:
                 pass
         else:
             pool = await self._make_default(context, token, 6 if request.v6 else 4)
-        self._opening.add(pool)
+        self._opening[pool] = self._clock()
         return messages.RequestPoolResponse(pool_id=str(pool), pool=str(pool.subnet))
 
     async def _use(self, pool: Pool) -> bool:
+        """Enter a pool that exists."""
         mark = await self._northbound.mark()
-        [used] = await self._northbound.transact([leases.pool_use(pool.key, pool.token, mark.host)])
+        [used] = await self._northbound.transact(
+            [leases.pool_use(pool.key, pool.token, mark.host)], leases.pool_leave(pool.key, pool.token)
+        )
         return bool(used["count"])
 
     async def _make(self, pool: Pool) -> bool:
+        """Make a pool that does not exist; when a reply was lost it does, with our token."""
         mark = await self._northbound.mark()
-        user = {pool.token: mark.host}
+        operations = leases.pool_add(
+            pool.context, pool.subnet, pool.key, {pool.token: mark.host}, mark.created
+        )
         try:
-            await self._northbound.transact(
-                leases.pool_add(pool.context, pool.subnet, pool.key, user, mark.created)
-            )
+            await self._northbound.transact(operations, leases.pool_leave(pool.key, pool.token))
         except ConstraintError:
-            return False
+            [found] = await self._northbound.transact([leases.pool_users(pool.key)])
+            return any(pool.token in leases.read_users(row) for row in found["rows"])
         return True
 
     async def _make_default(self, context: str, token: str, version: int) -> Pool:
@@ -117,128 +126,67 @@ class OverlayIpam:
     async def release_pool(self, request: messages.PoolRequest) -> None:
         """Strike the network out of its pool."""
         pool = pools.parse_pool(request.pool_id)
-        self._opening.discard(pool)
+        self._opening.pop(pool, None)
         _, went = await self._northbound.transact(leases.pool_leave(pool.key, pool.token))
         if went["count"]:
-            await self._northbound.transact([leases.reserved_del(pool.key)])
+            with contextlib.suppress(RequirementError):  # another host made it again
+                await self._northbound.transact(leases.reserved_del(pool.key))
 
     async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
         """Lease the address that is asked for, or the next; a gateway is reserved for all hosts alike."""
         pool = pools.parse_pool(request.pool_id)
-        asked = _asked(pool, request.address)
-        if (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE:
-            address = asked or pools.first_gateway(pool)
+        address = _asked(pool, request.address)
+        gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
+        if gateway and address is None:
+            address = pools.first_gateway(pool)
+        if address is None:
+            address = await self._leases.lease_next(pool)
+        elif gateway or self._is_opening(pool):
             await self._reserve(pool, address)
-        elif asked is not None and pool in self._opening:
-            address = asked
-            await self._reserve(pool, address)
-        elif asked is not None:
-            address = asked
-            await self._lease_asked(pool, address)
         else:
-            address = await self._lease_next(pool)
+            await self._leases.lease(pool, address)
         return messages.RequestAddressResponse(address=f"{address}/{pool.subnet.prefixlen}")
 
     async def release_address(self, request: messages.AddressRequest) -> None:
-        """Give up this host's lease; a reserved address stays until its pool goes."""
+        """Give up this host's lease, or this network's part in a reserved address."""
         pool = pools.parse_pool(request.pool_id)
         address = _asked(pool, request.address)
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         mark = await self._northbound.mark()
-        await self._northbound.transact([leases.lease_del(pool.key, address, mark.host, "lease")])
+        await self._northbound.transact(
+            [
+                leases.lease_del(pool.key, address, mark.host, LEASE),
+                *leases.reserved_leave(pool.key, address, pool.token),
+            ]
+        )
 
     async def _reserve(self, pool: Pool, address: IPAddress) -> None:
-        """Keep an address from all containers; a second host that asks the same gets it too."""
+        """Keep an address from all containers; a second network that asks the same gets it too."""
         mark = await self._northbound.mark()
-        lease = Lease("reserved")
-        try:
-            await self._northbound.transact(
-                [leases.lease_add(pool.key, address, lease, mark), leases.DURABLE]
-            )
-        except ConstraintError:
-            holder = await self._holder(pool, address)
-            if holder is not None and holder.kind != "reserved":
+        use = leases.reserved_use(pool.key, address, pool.token, mark.host)
+        undo = leases.reserved_leave(pool.key, address, pool.token)
+        while True:
+            [used] = await self._northbound.transact([use], undo)
+            if used["count"]:
+                return
+            try:
+                await self._northbound.transact(
+                    leases.reserved_add(pool.key, address, pool.token, mark), undo
+                )
+            except ConstraintError:
+                await self._check_reserved(pool, address)
+            else:
+                return
+
+    async def _check_reserved(self, pool: Pool, address: IPAddress) -> None:
+        """Refuse to reserve an address that a container has; what another host reserved just now is fine."""
+        [found] = await self._northbound.transact([leases.lease_get(pool.key, address)])
+        for holder in map(leases.read_lease, found["rows"]):
+            if holder.kind != RESERVED:
                 raise ConflictError(
                     f"address {address} of pool {pool.subnet} cannot be reserved: {holder.holder()}"
-                ) from None
-
-    async def _lease_asked(self, pool: Pool, address: IPAddress) -> None:
-        request = secrets.token_hex(8)
-        used = await self._occupied.addresses(pool)
-        if int(address) in used:
-            raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {used[int(address)]}")
-        if not await self._take(pool, address, request):
-            holder = await self._holder(pool, address)
-            if holder is not None and holder.request == request:
-                return
-            who = holder.holder() if holder is not None else "it was given up just now, try again"
-            raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {who}")
-
-    async def _lease_next(self, pool: Pool) -> IPAddress:
-        """The address behind the one leased last, if it is free, else the next free one.
-
-        One transaction where nobody else leases at the same time. When others do, one question finds what is
-        free, and the more often this host came too late, the wider it steps aside.
-        """
-        request = secrets.token_hex(8)
-        late = 0
-        used = await self._occupied.addresses(pool)
-        candidates = [number for number in pool.window(self._last.get(pool.key), 4) if number not in used][:1]
-        while True:
-            for number in candidates:
-                address = pool.address(number)
-                if await self._take(pool, address, request):
-                    self._last[pool.key] = number
-                    return address
-                holder = await self._holder(pool, address)
-                if holder is not None and holder.request == request:
-                    return address
-            free = await self._free(pool, set(used))
-            if not free:
-                raise RequestError(
-                    f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()}"
-                    " addresses are leased, reserved or held by ports"
                 )
-            late += 1
-            candidates = [free[self._choose(min(len(free), 1 << min(late - 1, 8)))]]
-
-    async def _free(self, pool: Pool, used: set[int]) -> list[int]:
-        """Free addresses in order, or none if the pool has none; asked for in windows that grow."""
-        [row] = await self._northbound.transact([leases.pool_get(pool.key)])
-        after = leases.read_next(row["rows"][0]) if row["rows"] else None
-        size, seen = FIRST_WINDOW, 0
-        total = pool.size()
-        while seen < total:
-            window = pool.window(after, min(size, total - seen))
-            asked = [number for number in window if number not in used]
-            results = await self._northbound.transact(
-                [leases.lease_probe(pool.key, pool.address(number)) for number in asked]
-            )
-            free = [number for number, result in zip(asked, results, strict=True) if not result["rows"]]
-            if free:
-                return free
-            seen += len(window)
-            after, size = window[-1], min(size * 2, LARGEST_WINDOW)
-        return []
-
-    async def _take(self, pool: Pool, address: IPAddress, request: str) -> bool:
-        mark = await self._northbound.mark()
-        lease = Lease("lease", host=mark.host, request=request)
-        operations: list[Operation] = [
-            leases.lease_add(pool.key, address, lease, mark),
-            leases.hint(pool.key, address),
-            leases.DURABLE,
-        ]
-        try:
-            await self._northbound.transact(operations)
-        except ConstraintError:
-            return False
-        return True
-
-    async def _holder(self, pool: Pool, address: IPAddress) -> Lease | None:
-        [found] = await self._northbound.transact([leases.lease_get(pool.key, address)])
-        return leases.read_lease(found["rows"][0]) if found["rows"] else None
 
 
 def _asked(pool: Pool, text: str) -> IPAddress | None:

@@ -18,6 +18,7 @@ from ovn_docker.drivers.sharing import Shared
 from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, RequestError, RequirementError
 from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.ovsdb.values import mapping
+from ovn_docker.pools import Pool
 from ovn_docker.schema import leases, northbound
 from ovn_docker.schema.leases import Lease
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
@@ -46,6 +47,18 @@ class SharedNetworks:
     def all(self) -> Sequence[Shared]:
         """All of them."""
         return list(self._networks.values())
+
+    def switches_of(self, pool: Pool) -> list[str]:
+        """The names of the switches on which this host's networks lease from a pool.
+
+        Before the network is made, that is the switch of the pool's subnet and context.
+        """
+        names = {
+            each.switch
+            for each in self._networks.values()
+            if each.leased and str(pool.subnet) in each.pools and each.context in {"", pool.context}
+        }
+        return sorted(names) or [pool.key]
 
     async def create(self, asked: Shared, switch: Switch) -> None:
         """Put the network on its switch, which is made only if the network asks for it.

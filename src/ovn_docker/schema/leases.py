@@ -6,19 +6,31 @@ row of Address_Set it costs no other change anything. The row ids follow from th
 the database itself refuses to lease an address twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
-from ovn_docker.ovsdb.operations import Operation, Row, delete, insert, require, row_is, select
+from ovn_docker.ovsdb.operations import (
+    Condition,
+    Operation,
+    Row,
+    delete,
+    insert,
+    mutate,
+    require,
+    row_is,
+    select,
+)
 from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
 from ovn_docker.schema.northbound import CREATED, HOST, Mark
 
 TABLE = "DHCP_Options"
 KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context", "ovn-docker-next"
 ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
+
+LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
 
 DURABLE: Operation = {"op": "commit", "durable": True}
 """RFC 7047 section 5.2.7: the transaction is on disk before it is answered."""
@@ -53,7 +65,7 @@ class Lease:
 
     def holder(self) -> str:
         """For people: who has it."""
-        if self.kind == "reserved":
+        if self.kind == RESERVED:
             return "it is the gateway or an auxiliary address of its network"
         user = f"endpoint {self.endpoint_id}" if self.endpoint_id else "an endpoint that is just being made"
         return f"{user} on host {self.host} has it"
@@ -61,12 +73,7 @@ class Lease:
 
 def pool_use(key: str, token: str, host: str) -> Operation:
     """Enter a user into a pool that exists; count is 0 when it does not."""
-    return {
-        "op": "mutate",
-        "table": TABLE,
-        "where": [row_is(pool_id(key))],
-        "mutations": [("options", "insert", to_map({token: host}))],
-    }
+    return _enter([row_is(pool_id(key))], token, host)
 
 
 def pool_add(
@@ -78,24 +85,63 @@ def pool_add(
         "options": to_map(user),
         "external_ids": to_map({KIND: "pool", POOL: key, CONTEXT: context, CREATED: created}),
     }
-    stale = ("external_ids", "includes", to_map({KIND: "reserved", POOL: key}))
-    return [delete(TABLE, [stale]), insert(TABLE, pool_id(key), row), DURABLE]
+    return [_reserved_delete(key), insert(TABLE, pool_id(key), row), DURABLE]
+
+
+def pool_users(key: str) -> Operation:
+    """Read who uses a pool; the row goes to `read_users`."""
+    return select(TABLE, [row_is(pool_id(key))], ["options"])
 
 
 def pool_leave(key: str, token: str) -> list[Operation]:
     """Strike a user out, and with the last one the pool; the second answer's count says whether it went."""
-    leave: Operation = {
-        "op": "mutate",
-        "table": TABLE,
-        "where": [row_is(pool_id(key))],
-        "mutations": [("options", "delete", to_set([token]))],
-    }
-    return [leave, delete(TABLE, [row_is(pool_id(key)), ("options", "==", to_map({}))])]
+    return _leave([row_is(pool_id(key))], token)
 
 
-def reserved_del(key: str) -> Operation:
-    """Remove the reserved addresses of a pool that went (a scan)."""
-    return delete(TABLE, [("external_ids", "includes", to_map({KIND: "reserved", POOL: key}))])
+def reserved_del(key: str) -> list[Operation]:
+    """Remove the reserved addresses of a pool that went (a scan).
+
+    Refused with `RequirementError` when the pool is there again: they may be another host's by now.
+    """
+    return [require(TABLE, [row_is(pool_id(key))], ["_uuid"], []), _reserved_delete(key)]
+
+
+def _reserved_delete(key: str) -> Operation:
+    return delete(TABLE, [("external_ids", "includes", to_map({KIND: RESERVED, POOL: key}))])
+
+
+def _enter(where: Sequence[Condition], token: str, host: str) -> Operation:
+    """Add a user to what has users: they stand in ``options``, which OVN reads only in rows it refers to."""
+    return mutate(TABLE, where, ("options", "insert", to_map({token: host})))
+
+
+def _leave(where: Sequence[Condition], token: str) -> list[Operation]:
+    """Strike a user out, and delete what has none left."""
+    return [
+        mutate(TABLE, where, ("options", "delete", to_set([token]))),
+        delete(TABLE, [*where, ("options", "==", to_map({}))]),
+    ]
+
+
+def reserved_use(key: str, address: IPAddress, token: str, host: str) -> Operation:
+    """Enter a user into a reserved address; count is 0 when it is not reserved."""
+    return _enter(_reserved(key, address), token, host)
+
+
+def reserved_add(key: str, address: IPAddress, token: str, mark: Mark) -> list[Operation]:
+    """Reserve an address for all hosts; refused with `ConstraintError` when it is taken."""
+    ids = {KIND: RESERVED, POOL: key, CREATED: mark.created}
+    row: Row = {"cidr": str(address), "options": to_map({token: mark.host}), "external_ids": to_map(ids)}
+    return [insert(TABLE, lease_id(key, address), row), DURABLE]
+
+
+def reserved_leave(key: str, address: IPAddress, token: str) -> list[Operation]:
+    """Strike a user out of a reserved address, and with the last one free it."""
+    return _leave(_reserved(key, address), token)
+
+
+def _reserved(key: str, address: IPAddress) -> list[Condition]:
+    return [row_is(lease_id(key, address)), ("external_ids", "includes", to_map({KIND: RESERVED}))]
 
 
 def pool_get(key: str) -> Operation:
@@ -166,10 +212,24 @@ def lease_bind(key: str, address: IPAddress, host: str, endpoint_id: str) -> Ope
     }
 
 
+def lease_undo(key: str, address: IPAddress, request: str) -> list[Operation]:
+    """Give up the lease that one request made, and no other's."""
+    return [
+        delete(
+            TABLE, [row_is(lease_id(key, address)), ("external_ids", "includes", to_map({REQUEST: request}))]
+        )
+    ]
+
+
 def lease_del(key: str, address: IPAddress, host: str, kind: str) -> Operation:
     """Give up an address of this host; what another has, and what is reserved, stays."""
     mine = ("external_ids", "includes", to_map({HOST: host, KIND: kind}))
     return delete(TABLE, [row_is(lease_id(key, address)), mine])
+
+
+def read_users(row: Row) -> Mapping[str, str]:
+    """The users of a pool: token to host."""
+    return mapping(row["options"])
 
 
 def read_lease(row: Row) -> Lease:

@@ -122,14 +122,15 @@ def ls_exists(switch: UUID) -> Operation:
     return require(SWITCH, [row_is(switch)], ["_uuid"], [{"_uuid": reference(switch)}])
 
 
-def ls_state(name: str) -> Operation:
-    """Read whether the switch of a name has changed, and what OVN's own IPAM leaves out of it."""
-    return select(SWITCH, [("name", "==", name)], ["_version", "other_config"])
+def ls_state(name: str, switch: UUID | None) -> Operation:
+    """Read whether a switch has changed, and what OVN's own IPAM leaves out of it.
 
-
-def ls_members(name: str) -> Operation:
-    """Read which ports the switch of a name holds."""
-    return select(SWITCH, [("name", "==", name)], ["ports"])
+    Args:
+        name: of the switch; asked for only while its row is not known, for that is a scan over switches.
+        switch: its row id, or None.
+    """
+    where = ("name", "==", name) if switch is None else row_is(switch)
+    return select(SWITCH, [where], ["_uuid", "_version", "other_config"])
 
 
 def ls_ports(switch: UUID) -> Operation:
