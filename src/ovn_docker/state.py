@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         """Touch nothing yet."""
         self._path = path
+        self._writing = threading.Lock()
 
     def load(self) -> dict[str, Any]:
         """What was saved last; nothing if there is no file.
@@ -47,7 +49,11 @@ class StateFile:
         Raises:
             HostError: it cannot be written.
         """
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        temporary = self._path.with_name(f".{self._path.name}.new")
+        with self._writing:
+            self._replace(temporary, content)
+
+    def _replace(self, temporary: Path, content: Mapping[str, Any]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             self._write(temporary, json.dumps({"version": VERSION, **content}, indent=1, sort_keys=True))

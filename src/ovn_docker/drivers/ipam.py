@@ -18,7 +18,7 @@ from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
-from ovn_docker.schema import leases
+from ovn_docker.schema import leases, northbound
 from ovn_docker.schema.leases import LEASE, RESERVED
 
 ADDRESS_SPACE = "ovn-docker"
@@ -33,8 +33,8 @@ class OverlayIpam:
 
     def __init__(
         self,
-        northbound: Northbound,
-        leases: AddressLeases,
+        database: Northbound,
+        addresses: AddressLeases,
         defaults: Sequence[DefaultPool],
         context: str,
         clock: Callable[[], float],
@@ -42,14 +42,14 @@ class OverlayIpam:
         """Serve with these.
 
         Args:
-            northbound: where pools live.
-            leases: takes addresses of them.
+            database: where pools live.
+            addresses: leases them.
             defaults: where subnets come from that nobody named.
             context: the routing context of a network that names none.
             clock: seconds from some moment, never back.
         """
-        self._northbound = northbound
-        self._leases = leases
+        self._northbound = database
+        self._addresses = addresses
         self._defaults = tuple(defaults)
         self._context = context
         self._clock = clock
@@ -138,14 +138,20 @@ class OverlayIpam:
         address = _asked(pool, request.address)
         gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
         if gateway and address is None:
-            address = pools.first_gateway(pool)
+            address = await self._gateway(pool)
         if address is None:
-            address = await self._leases.lease_next(pool)
+            address = await self._addresses.lease_next(pool)
         elif gateway or self._is_opening(pool):
             await self._reserve(pool, address)
         else:
-            await self._leases.lease(pool, address)
+            await self._addresses.lease(pool, address)
         return messages.RequestAddressResponse(address=f"{address}/{pool.subnet.prefixlen}")
+
+    async def _gateway(self, pool: Pool) -> IPAddress:
+        """The gateway where the user names none: what the pool's switch says, or the first address."""
+        [found] = await self._northbound.transact([northbound.ls_find(pool.key)])
+        said = (northbound.read_marks(row).get(northbound.GATEWAY, "") for row in found["rows"])
+        return next((_asked(pool, text) for text in said if text), None) or pools.first_gateway(pool)
 
     async def release_address(self, request: messages.AddressRequest) -> None:
         """Give up this host's lease, or this network's part in a reserved address."""

@@ -4,7 +4,6 @@ Each method is the whole story of one verb: what Docker asks, the one transactio
 answered. Nothing is remembered between two calls.
 """
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.options import generic, switch_for
-from ovn_docker.drivers.shared_networks import SharedNetworks, outside
-from ovn_docker.drivers.sharing import Policy, Shared
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.drivers.shared_ports import SharedPorts, outside
+from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import (
     ConflictError,
     ConstraintError,
@@ -27,7 +27,6 @@ from ovn_docker.errors import (
 )
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
-from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.ovsdb.values import members
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.schema.northbound import Switch, SwitchPort
@@ -65,6 +64,7 @@ class OverlayDriver:
         self._northbound = database
         self._attachments = attachments
         self._shared = shared
+        self._shared_ports = SharedPorts(database, shared)
         self._gateways = RouterGateways(database.client)
         self._docker = docker
         self._made = made
@@ -171,7 +171,7 @@ class OverlayDriver:
             if network is None:
                 await self._add_port(port, [each.network for each in interfaces])
             else:
-                await self._shared.add_port(network, port, interfaces)
+                await self._shared_ports.add(network, port, interfaces)
         except ConstraintError:
             await self._check_repeat(port)
         if asked.mac_address:
@@ -205,21 +205,14 @@ class OverlayDriver:
         if self._attachments.leftover(request.endpoint_id):
             await self._attachments.detach(request.endpoint_id)
         network = self._shared.get(request.network_id)
+        if network is not None:
+            await self._shared_ports.delete(network, request.endpoint_id)
+            return
         ids = request.network_id, request.endpoint_id
-        switch = northbound.switch_id(request.network_id) if network is None else UUID(network.row)
-        claims = [] if network is None else await self._claims(network, request)
-        deleted, *_ = await self._northbound.transact([northbound.lsp_del(*ids, switch), *claims])
+        switch = northbound.switch_id(request.network_id)
+        [deleted] = await self._northbound.transact([northbound.lsp_del(*ids, switch)])
         if not deleted["count"]:
             await self._northbound.transact([northbound.lsp_del_anywhere(*ids)])
-
-    async def _claims(self, network: Shared, request: messages.EndpointRequest) -> list[Operation]:
-        """What gives up the addresses that the endpoint claimed on a shared switch."""
-        [found] = await self._northbound.transact(
-            [northbound.lsp_get(request.network_id, request.endpoint_id)]
-        )
-        words = [word for row in found["rows"] for word in northbound.read_addresses(row).split()[1:]]
-        mark = await self._northbound.mark()
-        return self._shared.drop_claims(network, list(map(ipaddress.ip_address, words)), mark.host)
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
         """Say the endpoint's addresses and the link that stays on the host."""

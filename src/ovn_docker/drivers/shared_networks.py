@@ -11,17 +11,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from ovn_docker import addressing, pools
-from ovn_docker.addressing import IPAddress
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.sharing import Shared
-from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, RequestError, RequirementError
-from ovn_docker.ovsdb.operations import Operation
+from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, RequirementError
 from ovn_docker.ovsdb.values import mapping
 from ovn_docker.pools import Pool
-from ovn_docker.schema import leases, northbound
-from ovn_docker.schema.leases import Lease
-from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+from ovn_docker.schema import northbound
+from ovn_docker.schema.northbound import Switch
 from ovn_docker.state import StateFile
 
 NETWORKS = "networks"
@@ -68,21 +64,21 @@ class SharedNetworks:
             ConflictError: the switch is for another subnet or gateway, or the network is known otherwise.
         """
         known = self.get(asked.network_id)
-        found = await self._resolve(asked, switch)
         if known is not None and replace(known, row="") != asked:
             raise ConflictError(f"network {asked.network_id} exists with other pools or options")
+        found = await self._resolve(asked, switch)
         await self._remember(replace(asked, row=str(found)))
 
     async def delete(self, network: Shared) -> None:
         """Forget the network; a switch that we made goes if no port is left on it, whoever's.
 
-        A host with the network but without containers makes the switch again when it needs it.
+        A host with the network but without containers makes the switch again when it needs it. The network
+        is forgotten last, so that a stop in between leaves a DeleteNetwork that can be repeated.
         """
-        async with self._saving:
-            self._networks.pop(network.network_id, None)
-            await self._save()
         if network.create:
             await self._northbound.transact([northbound.ls_del(northbound.switch_id(network.switch))])
+        async with self._saving:
+            await self._save({key: each for key, each in self._networks.items() if each != network})
 
     async def locate(self, network: Shared) -> Shared:
         """Find the switch again after its row has changed, and make it if the network may.
@@ -103,95 +99,33 @@ class SharedNetworks:
                 f"OVN has {len(rows)} logical switches named {network.switch}: rename all but one"
             )
         if rows:
-            _agree(network, switch, mapping(rows[0]["external_ids"]))
+            _agree(network, mapping(rows[0]["external_ids"]))
             return northbound.read_uuid(rows[0])
         if not network.create:
-            raise NotFoundError(_how_to_make(network, switch))
+            raise NotFoundError(_how_to_make(network))
         return await self._make(network, switch)
 
     async def _make(self, network: Shared, switch: Switch) -> UUID:
         mark = await self._northbound.mark()
+        name = network.switch
+        undo = northbound.ls_add_undo(name, network.network_id, mark)
         try:
-            await self._northbound.transact(northbound.ls_add(switch, mark, network.switch, network.context))
+            await self._northbound.transact(northbound.ls_add(switch, mark, name, network.context), undo)
         except (ConstraintError, RequirementError):
             return await self._resolve(network, switch)  # another host was quicker
-        return northbound.switch_id(network.switch)
+        return northbound.switch_id(name)
 
     async def _remember(self, network: Shared) -> None:
         if self.get(network.network_id) == network:
             return
         async with self._saving:
-            before = dict(self._networks)
-            self._networks[network.network_id] = network
-            try:
-                await self._save()
-            except BaseException:
-                self._networks = before
-                raise
+            await self._save({**self._networks, network.network_id: network})
 
-    async def _save(self) -> None:
-        networks = {network_id: network.to_json() for network_id, network in self._networks.items()}
-        await asyncio.to_thread(self._file.save, {NETWORKS: networks})
-
-    async def add_port(
-        self, network: Shared, port: SwitchPort, interfaces: Sequence[addressing.IPInterface]
-    ) -> None:
-        """Make the port and take its addresses on the switch, both or neither.
-
-        Raises:
-            RequestError: an address is of none of the network's pools.
-            ConflictError: an address is taken; the text says by whom.
-            ConstraintError: the port is there already.
-        """
-        strange = [each.network for each in interfaces if str(each.network) not in network.pools]
-        if strange:
-            raise RequestError(outside(port, strange, network.pools))
-        addresses = [each.ip for each in interfaces]
-        try:
-            await self._add(network, port, addresses)
-        except RequirementError:
-            await self._add_again(await self.locate(network), port, addresses)
-
-    async def _add_again(self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]) -> None:
-        """Once more, on the switch as it was found to be now."""
-        try:
-            await self._add(network, port, addresses)
-        except RequirementError:
-            raise ConflictError(
-                f"endpoint {port.endpoint_id}: this host has no lease for {', '.join(map(str, addresses))} on"
-                f" logical switch {network.switch}; start the container again"
-            ) from None
-
-    async def _add(self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]) -> None:
-        mark = await self._northbound.mark()
-        switch = UUID(network.row)
-        takes = [each for address in addresses for each in _take(network, port, address, mark)]
-        operations = [northbound.ls_exists(switch), *takes, *northbound.lsp_add(port, switch, (), mark)]
-        try:
-            await self._northbound.transact(operations)
-        except ConstraintError:
-            if holder := await self._holder(network, addresses, port.endpoint_id):
-                raise ConflictError(
-                    f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch"
-                    f" {network.switch}: {holder}"
-                ) from None
-            raise
-
-    async def _holder(self, network: Shared, addresses: Sequence[IPAddress], endpoint_id: str) -> str:
-        """Who else has one of the addresses on the switch, for people, or ""."""
-        results = await self._northbound.transact(
-            [leases.lease_get(network.switch, address) for address in addresses]
-        )
-        for address, result in zip(addresses, results, strict=True):
-            for row in result["rows"]:
-                lease = leases.read_lease(row)
-                if lease.endpoint_id != endpoint_id:
-                    return f"{address}: {lease.holder()}"
-        return ""
-
-    def drop_claims(self, network: Shared, addresses: Sequence[IPAddress], host: str) -> list[Operation]:
-        """Give up the addresses that the port had taken; a lease is Docker's to release."""
-        return [leases.lease_del(network.switch, address, host, "claim") for address in addresses]
+    async def _save(self, networks: dict[str, Shared]) -> None:
+        """Write what is known from now on; if that fails, it is not."""
+        content = {network_id: network.to_json() for network_id, network in networks.items()}
+        await asyncio.to_thread(self._file.save, {NETWORKS: content})
+        self._networks = networks
 
     def describe(self) -> dict[str, Any]:
         """For people: what is shared, by network."""
@@ -206,51 +140,46 @@ class SharedNetworks:
         }
 
 
-def outside(port: SwitchPort, asked: Sequence[addressing.IPNetwork], pools: Sequence[str]) -> str:
-    """The text for an endpoint whose addresses are none of its network's."""
-    return (
-        f"endpoint {port.endpoint_id} cannot have {' and '.join(map(str, asked))}: network"
-        f" {port.network_id} has the pools {', '.join(pools) or '(none)'}"
-    )
+def _agree(network: Shared, ids: dict[str, str]) -> None:
+    """Refuse a switch that its owner meant for something else.
 
-
-def _take(network: Shared, port: SwitchPort, address: IPAddress, mark: Mark) -> list[Operation]:
-    """Enter the endpoint into its lease, or claim an address that another IPAM chose."""
-    key = network.switch
-    if network.leased and any(
-        pools.switch_name(network.context, each) == key
-        for each in network.as_switch().pools
-        if address in each
-    ):
-        return [
-            leases.lease_held(key, address, mark.host),
-            leases.lease_bind(key, address, mark.host, port.endpoint_id),
-        ]
-    return [leases.lease_add(key, address, Lease("claim", mark.host, port.endpoint_id), mark)]
-
-
-def _agree(network: Shared, switch: Switch, ids: dict[str, str]) -> None:
-    """Refuse a switch that its owner meant for something else."""
-    subnet, gateway = ids.get(northbound.SUBNET), ids.get(northbound.GATEWAY)
-    if subnet and subnet not in network.pools:
+    A switch that was named with ``-o switch`` need not say what it is for.
+    """
+    name, subnet, gateway = network.switch, network.pools[0], network.gateway
+    told = {northbound.SUBNET, *([northbound.GATEWAY] if gateway else [])} <= ids.keys()
+    if network.context and not told:
         raise ConflictError(
-            f"logical switch {network.switch} is for subnet {subnet}, not for {', '.join(network.pools)}"
+            f"logical switch {name} does not say what it is for: set it with 'ovn-nbctl set Logical_Switch"
+            f" {name} {_description(network)}'"
         )
-    asked = next((each for each in switch.gateways if each is not None), None)
-    if gateway and asked is not None and gateway != str(asked):
+    if ids.get(northbound.SUBNET, subnet) not in network.pools:
         raise ConflictError(
-            f"logical switch {network.switch} has the gateway {gateway}, not {asked}: create the network with"
-            f" --gateway {gateway}"
+            f"logical switch {name} is for subnet {ids[northbound.SUBNET]}, not for"
+            f" {', '.join(network.pools)}"
+        )
+    context = ids.get(northbound.CONTEXT, network.context)
+    if network.context and context != network.context:
+        raise ConflictError(f"logical switch {name} is for context {context}, not for {network.context}")
+    other = ids.get(northbound.GATEWAY, gateway)
+    if gateway and other != gateway:
+        raise ConflictError(
+            f"logical switch {name} has the gateway {other}, not {gateway}: create the network with"
+            f" --gateway {other}"
         )
 
 
-def _how_to_make(network: Shared, switch: Switch) -> str:
-    if not network.context:
-        return f"OVN has no logical switch named '{network.switch}': make it with 'ovn-nbctl ls-add'"
-    gateway = next((f" external_ids:gateway_ip={each}" for each in switch.gateways if each is not None), "")
+def _how_to_make(network: Shared) -> str:
     name = network.switch
+    if not network.context:
+        return f"OVN has no logical switch named '{name}': make it with 'ovn-nbctl ls-add'"
     return (
         f"OVN has no logical switch for subnet {network.pools[0]} in context {network.context}: make it with"
-        f" 'ovn-nbctl ls-add {name} -- set Logical_Switch {name} external_ids:subnet={network.pools[0]}"
-        f"{gateway} external_ids:subnet_context={network.context}', or create the network with -o create=true"
+        f" 'ovn-nbctl ls-add {name} -- set Logical_Switch {name} {_description(network)}', or create the"
+        " network with -o create=true"
     )
+
+
+def _description(network: Shared) -> str:
+    """The guide's keys of a switch, as ovn-nbctl takes them."""
+    gateway = f" external_ids:gateway_ip={network.gateway}" if network.gateway else ""
+    return f"external_ids:subnet={network.pools[0]}{gateway} external_ids:subnet_context={network.context}"

@@ -3,11 +3,13 @@
 The guide, "Streching logical switch across multiple application clusters".
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ovn_docker import addressing, pools
+from ovn_docker.addressing import IPAddress
 from ovn_docker.errors import RequestError
 from ovn_docker.schema.northbound import Switch
 
@@ -40,6 +42,7 @@ class Shared:
         row: its row id, as text, as it was when the network was made.
         context: the routing context, or "" where the switch was named.
         pools: in CIDR form.
+        gateway: what IPAM keeps as the gateway of the first pool, or "".
         create: whether the switch is to be made where it is absent.
         leased: whether our IPAM gave the addresses, so that each has a lease already.
         internal: ``--internal``.
@@ -51,6 +54,7 @@ class Shared:
     row: str
     context: str
     pools: tuple[str, ...]
+    gateway: str
     create: bool
     leased: bool
     internal: bool
@@ -59,7 +63,19 @@ class Shared:
     def as_switch(self) -> Switch:
         """What the network asked of its switch."""
         own = tuple(addressing.network(each, "pool") for each in self.pools)
-        return Switch(self.network_id, own, internal=self.internal, mtu=self.mtu)
+        gateway = ipaddress.ip_address(self.gateway) if self.gateway else None
+        return Switch(self.network_id, own, (gateway,), internal=self.internal, mtu=self.mtu)
+
+    def key(self, address: IPAddress) -> str:
+        """What the address is filed under: its pool's switch, or the switch that was named."""
+        return next(
+            (
+                pools.switch_name(self.context, pool)
+                for pool in self.as_switch().pools
+                if self.context and address in pool
+            ),
+            self.switch,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """For the state file."""
@@ -92,12 +108,14 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
     if not switch.pools:
         raise RequestError("a shared network needs a subnet: name one with --subnet")
     where = "" if name is not None else pools.check_context(context or policy.context)
+    gateway = next(iter(switch.gateways), None)
     return Shared(
         network_id=switch.network_id,
         switch=name if name is not None else pools.switch_name(where, switch.pools[0]),
         row="",
         context=where,
         pools=tuple(map(str, switch.pools)),
+        gateway=str(gateway) if gateway is not None else "",
         create=name is None and (create if create is not None else leased and not policy.distributed),
         leased=leased,
         internal=switch.internal,

@@ -227,6 +227,12 @@ def lease_del(key: str, address: IPAddress, host: str, kind: str) -> Operation:
     return delete(TABLE, [row_is(lease_id(key, address)), mine])
 
 
+def claims_del(endpoint_id: str, host: str) -> Operation:
+    """Give up whatever an endpoint of this host claimed (a scan: only where its port is gone)."""
+    marks = to_map({KIND: CLAIM, HOST: host, ENDPOINT: endpoint_id})
+    return delete(TABLE, [("external_ids", "includes", marks)])
+
+
 def read_users(row: Row) -> Mapping[str, str]:
     """The users of a pool: token to host."""
     return mapping(row["options"])
