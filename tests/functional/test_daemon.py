@@ -160,7 +160,7 @@ def free_port() -> int:
 
 async def test_docker_can_load_the_plugin_while_everything_is_down(daemons: Daemons) -> None:
     daemon = daemons.on_socket()
-    assert await daemon.call("Plugin.Activate") == (200, {"Implements": ["NetworkDriver"]})
+    assert await daemon.call("Plugin.Activate") == (200, {"Implements": ["NetworkDriver", "IpamDriver"]})
     status, capabilities = await daemon.call("NetworkDriver.GetCapabilities")
     assert (status, capabilities["Scope"], capabilities["ConnectivityScope"]) == (200, "global", "global")
     database = await daemon.database()

@@ -5,6 +5,7 @@ A host watches Northbound's router ports, which are few, so without any router a
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 from ovn_docker.addressing import IPInterface, IPNetwork
 from ovn_docker.ovsdb.client import Client
