@@ -23,7 +23,7 @@ def check_context(name: str) -> str:
     """
     if not _CONTEXT.fullmatch(name):
         raise RequestError(
-            f"context '{name}' is no name: use 1 to 63 letters, digits, dots, dashes and underscores"
+            f"context {name!r} is no name: use 1 to 63 letters, digits, dots, dashes and underscores"
         )
     return name
 
@@ -106,9 +106,12 @@ def parse_pool(text: str) -> Pool:
     """
     try:
         context, subnet, span, token = text.split(SEPARATOR)
-        return Pool(check_context(context), ipaddress.ip_network(subnet), ipaddress.ip_network(span), token)
-    except ValueError as error:
-        raise RequestError(f"PoolID '{text}' was not given by this driver: {error}") from error
+        pool = Pool(check_context(context), ipaddress.ip_network(subnet), ipaddress.ip_network(span), token)
+    except (RequestError, ValueError) as error:
+        raise RequestError(f"PoolID {text!r} was not given by this driver: {error}") from error
+    if not _contains(pool.subnet, pool.range):
+        raise RequestError(f"PoolID {text!r} was not given by this driver: its range lies outside its pool")
+    return pool
 
 
 def new_pool(context: str, subnet: str, span: str, token: str) -> Pool:
@@ -119,9 +122,13 @@ def new_pool(context: str, subnet: str, span: str, token: str) -> Pool:
     """
     whole = addressing.network(subnet, "pool")
     part = addressing.network(span, "range") if span else whole
-    if part.version != whole.version or not part.subnet_of(whole):  # type: ignore[arg-type]
+    if not _contains(whole, part):
         raise RequestError(f"range {part} lies outside its pool {whole}")
     return Pool(check_context(context), whole, part, token)
+
+
+def _contains(whole: IPNetwork, part: IPNetwork) -> bool:
+    return part.version == whole.version and part.subnet_of(whole)  # type: ignore[arg-type]
 
 
 def _is_reserved(subnet: IPNetwork, address: IPAddress) -> bool:

@@ -101,13 +101,15 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
     """
     name, context = options.get(SWITCH), options.get(CONTEXT)
     create = _truth(options.get(CREATE))
+    if name == "":
+        raise RequestError(f"option '{SWITCH}' is empty: name a logical switch")
     if name is not None and (context is not None or create):
         raise RequestError(f"option '{SWITCH}' names a switch that exists: it does not go with the others")
     if name is None and context is None and create is None and not leased and not policy.distributed:
         return None
     if not switch.pools:
         raise RequestError("a shared network needs a subnet: name one with --subnet")
-    where = "" if name is not None else pools.check_context(context or policy.context)
+    where = "" if name is not None else pools.check_context(policy.context if context is None else context)
     gateway = next(iter(switch.gateways), None)
     return Shared(
         network_id=switch.network_id,
