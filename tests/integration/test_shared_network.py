@@ -2,8 +2,9 @@
 
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 CONTAINERS = 40
 AT_ONCE = 8
 """How many `docker exec` are under way at a time, on two cores."""
+
+NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
 
 SERVE = "echo hello >/tmp/index.html; httpd -p 80 -h /tmp; exec sleep 3600"
 REACH = """for peer in %s; do
@@ -51,6 +54,18 @@ def settled(central: Machine) -> None:
     central.run(["ovn-nbctl", "--wait=hv", "--timeout=30", "sync"], timeout=40)
 
 
+@pytest.fixture
+def room_for_neighbours() -> Iterator[None]:
+    """A kernel counts the neighbours of all its namespaces together, and has room for 1,024 by default."""
+    files = [NEIGHBOURS / f"gc_thresh{number}" for number in (1, 2, 3)]
+    before = [file.read_text() for file in files]
+    for file in reversed(files):
+        file.write_text("8192")
+    yield
+    for file, text in zip(files, before, strict=True):
+        file.write_text(text)
+
+
 def unreached(box: Container, peers: Sequence[str]) -> list[str]:
     """What a container misses of the others."""
     said = box.run(REACH % " ".join(peers), timeout=60).stdout
@@ -58,7 +73,9 @@ def unreached(box: Container, peers: Sequence[str]) -> list[str]:
 
 
 def test_forty_containers_started_at_once_over_three_hosts_have_one_address_each_and_reach_all_others(
-    users: Sequence[Tenant], lab: Lab
+    users: Sequence[Tenant],
+    lab: Lab,
+    room_for_neighbours: None,  # noqa: ARG001
 ) -> None:
     networks = make(users, "10.30.0.0/24")
     assert switches(lab.central) == [switch_name("default", ipaddress.ip_network("10.30.0.0/24"))]
@@ -113,7 +130,7 @@ def test_a_pool_is_filled_to_the_last_address_from_three_hosts_at_once(lab: Lab,
     for addresses, error in filled:
         assert addresses, "each host had some"
         assert error == (
-            "IpamDriver.RequestAddress: pool 10.31.0.0/26 of context default is exhausted:"
+            "pool 10.31.0.0/26 of context default is exhausted:"
             " all of its 62 addresses are leased, reserved or held by ports"
         )
     for plugin, pool, (addresses, _) in zip(plugins, pools, filled, strict=True):
@@ -186,10 +203,8 @@ def test_each_host_heeds_its_range_and_all_heed_the_gateway_and_the_auxiliary_ad
     assert not {*others} & {gateway, "10.34.0.2", "10.34.0.65"}
     [switch] = records.rows(lab.central, SWITCH)
     assert marks(switch)["gateway_ip"] == gateway
-    form = "{{(index .IPAM.Config 0).Gateway}}"
-    kept = users[2].docker("network", "inspect", "--format", form, third.name).stdout.strip()
-    assert kept.partition("/")[0] == gateway
-    assert ("reserved", "10.34.0.254") in records.held(lab.central)
+    reserved = [address for kind, address in records.held(lab.central) if kind == "reserved"]
+    assert sorted(reserved) == ["10.34.0.2", "10.34.0.254", "10.34.0.65"]
 
 
 def test_another_gateway_than_the_switch_has_is_refused(users: Sequence[Tenant], lab: Lab) -> None:
