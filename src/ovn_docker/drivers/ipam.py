@@ -19,7 +19,7 @@ from ovn_docker.errors import ConflictError, ConstraintError, RequestError, Requ
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
 from ovn_docker.schema import leases, northbound
-from ovn_docker.schema.leases import LEASE, RESERVED
+from ovn_docker.schema.leases import RESERVED
 
 ADDRESS_SPACE = "ovn-docker"
 CONTEXT_OPTION = "context"
@@ -162,7 +162,7 @@ class OverlayIpam:
         mark = await self._northbound.mark()
         await self._northbound.transact(
             [
-                leases.lease_del(pool.key, address, mark.host, LEASE),
+                leases.lease_del(pool.key, address, mark.host),
                 *leases.reserved_leave(pool.key, address, pool.token),
             ]
         )

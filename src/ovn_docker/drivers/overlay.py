@@ -28,7 +28,7 @@ from ovn_docker.errors import (
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import members
-from ovn_docker.schema import northbound, open_vswitch
+from ovn_docker.schema import leases, northbound, open_vswitch
 from ovn_docker.schema.northbound import Switch, SwitchPort
 
 LOG = logging.getLogger(__name__)
@@ -212,7 +212,9 @@ class OverlayDriver:
         switch = northbound.switch_id(request.network_id)
         [deleted] = await self._northbound.transact([northbound.lsp_del(*ids, switch)])
         if not deleted["count"]:
-            await self._northbound.transact([northbound.lsp_del_anywhere(*ids)])
+            mark = await self._northbound.mark()
+            leftovers = leases.endpoint_del(request.endpoint_id, mark.host)
+            await self._northbound.transact([northbound.lsp_del_anywhere(*ids), *leftovers])
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
         """Say the endpoint's addresses and the link that stays on the host."""

@@ -85,7 +85,10 @@ class SharedPorts:
                 _bind(key, address, mark, port) if address in leased else [_claim(key, address, mark, port)]
             )
         operations = [northbound.ls_exists(switch), *takes, *northbound.lsp_add(port, switch, (), mark)]
-        undo = [*northbound.lsp_add_undo(port, switch, mark), *self._drops(network, addresses, mark)]
+        undo = [
+            *northbound.lsp_add_undo(port, switch, mark),
+            *_drops(network, addresses, mark, port.endpoint_id),
+        ]
         try:
             await self._northbound.transact(operations, undo)
         except ConstraintError:
@@ -109,20 +112,25 @@ class SharedPorts:
         return ""
 
     async def delete(self, network: Shared, endpoint_id: str) -> None:
-        """Remove the port and give up what it had claimed; a lease is Docker's to release."""
+        """Remove the port and give up what it had claimed; a lease is Docker's to release from then on."""
         ids = network.network_id, endpoint_id
         mark = await self._northbound.mark()
         [found] = await self._northbound.transact([northbound.lsp_get(*ids)])
         words = [word for row in found["rows"] for word in northbound.read_addresses(row).split()[1:]]
-        drops = self._drops(network, [ipaddress.ip_address(word) for word in words], mark)
+        drops = _drops(network, [ipaddress.ip_address(word) for word in words], mark, endpoint_id)
         if not found["rows"]:  # an administrator took the port away, or the whole switch
-            drops = [leases.claims_del(endpoint_id, mark.host)]
+            drops = leases.endpoint_del(endpoint_id, mark.host)
         deleted, *_ = await self._northbound.transact([northbound.lsp_del(*ids, UUID(network.row)), *drops])
         if found["rows"] and not deleted["count"]:
             await self._northbound.transact([northbound.lsp_del_anywhere(*ids)])
 
-    def _drops(self, network: Shared, addresses: Sequence[IPAddress], mark: Mark) -> list[Operation]:
-        return [leases.lease_del(network.key(each), each, mark.host, CLAIM) for each in addresses]
+
+def _drops(network: Shared, addresses: Sequence[IPAddress], mark: Mark, endpoint_id: str) -> list[Operation]:
+    return [
+        drop(network.key(each), each, mark.host, endpoint_id)
+        for each in addresses
+        for drop in (leases.claim_del, leases.lease_unbind)
+    ]
 
 
 def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) -> str:

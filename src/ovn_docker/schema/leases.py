@@ -163,9 +163,14 @@ def read_next(row: Row) -> int | None:
 
 def lease_add(key: str, address: IPAddress, lease: Lease, mark: Mark) -> Operation:
     """Take an address; refused with `ConstraintError` when it is taken."""
-    ids = {KIND: lease.kind, POOL: key, HOST: lease.host, CREATED: mark.created, REQUEST: lease.request}
-    if lease.endpoint_id:
-        ids[ENDPOINT] = lease.endpoint_id
+    ids = {
+        KIND: lease.kind,
+        POOL: key,
+        HOST: lease.host,
+        CREATED: mark.created,
+        REQUEST: lease.request,
+        ENDPOINT: lease.endpoint_id,  # a condition cannot ask for a key that is absent, so it is always there
+    }
     return insert(TABLE, lease_id(key, address), {"cidr": str(address), "external_ids": to_map(ids)})
 
 
@@ -221,16 +226,47 @@ def lease_undo(key: str, address: IPAddress, request: str) -> list[Operation]:
     ]
 
 
-def lease_del(key: str, address: IPAddress, host: str, kind: str) -> Operation:
-    """Give up an address of this host; what another has, and what is reserved, stays."""
-    mine = ("external_ids", "includes", to_map({HOST: host, KIND: kind}))
-    return delete(TABLE, [row_is(lease_id(key, address)), mine])
+def lease_unbind(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
+    """Strike the endpoint out of its lease; another endpoint's lease is left as it is."""
+    return _unbind([row_is(lease_id(key, address)), _of_endpoint(host, LEASE, endpoint_id)], endpoint_id)
 
 
-def claims_del(endpoint_id: str, host: str) -> Operation:
-    """Give up whatever an endpoint of this host claimed (a scan: only where its port is gone)."""
-    marks = to_map({KIND: CLAIM, HOST: host, ENDPOINT: endpoint_id})
-    return delete(TABLE, [("external_ids", "includes", marks)])
+def _unbind(where: Sequence[Condition], endpoint_id: str) -> Operation:
+    return {
+        "op": "mutate",
+        "table": TABLE,
+        "where": list(where),
+        "mutations": [
+            ("external_ids", "delete", to_map({ENDPOINT: endpoint_id})),
+            ("external_ids", "insert", to_map({ENDPOINT: ""})),
+        ],
+    }
+
+
+def _of_endpoint(host: str, kind: str, endpoint_id: str) -> Condition:
+    return ("external_ids", "includes", to_map({HOST: host, KIND: kind, ENDPOINT: endpoint_id}))
+
+
+def lease_del(key: str, address: IPAddress, host: str) -> Operation:
+    """Give up a lease of this host that no endpoint uses; what another has, and what is reserved, stays.
+
+    Docker repeats a ReleaseAddress whose reply was lost (moby pkg/plugins/client.go callWithRetry). By then
+    the address may be another container's of this host.
+    """
+    return delete(TABLE, [row_is(lease_id(key, address)), _of_endpoint(host, LEASE, "")])
+
+
+def claim_del(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
+    """Give up the address that an endpoint of this host claimed."""
+    return delete(TABLE, [row_is(lease_id(key, address)), _of_endpoint(host, CLAIM, endpoint_id)])
+
+
+def endpoint_del(endpoint_id: str, host: str) -> list[Operation]:
+    """Strike an endpoint of this host out of whatever it has (two scans: only where its port is gone)."""
+    return [
+        delete(TABLE, [_of_endpoint(host, CLAIM, endpoint_id)]),
+        _unbind([_of_endpoint(host, LEASE, endpoint_id)], endpoint_id),
+    ]
 
 
 def read_users(row: Row) -> Mapping[str, str]:

@@ -501,6 +501,23 @@ async def test_release_is_idempotent_and_never_of_another_hosts_lease(hosts: Hos
             await host.release(network.pool_ids[0], "")
 
 
+async def test_a_release_that_docker_repeats_never_takes_the_lease_of_a_running_container(
+    hosts: Hosts,
+) -> None:
+    async with hosts.host("h") as host:
+        network = await host.network_create("10.0.0.0/30")
+        first = await host.run(network)
+        await first.rm()
+        second = await host.run(network)
+        assert second.ip == first.ip
+        await first.release()
+        assert hosts.rows("lease") == [second.ip]
+        await first.rm()
+        assert (hosts.rows("lease"), hosts.ports()) == ([second.ip], [second.endpoint_id])
+        await second.rm()
+    assert hosts.rows("lease") == []
+
+
 async def test_an_endpoint_whose_lease_northbound_lost_has_its_address_again(hosts: Hosts) -> None:
     """As after a restore from a backup."""
     async with hosts.several(2) as (host, other):

@@ -67,16 +67,19 @@ def test_a_holder_is_named_for_people(lease: Lease, text: str) -> None:
         leases.lease_held(KEY, ADDRESS, "h"),
         leases.lease_bind(KEY, ADDRESS, "h", "e"),
         *leases.lease_undo(KEY, ADDRESS, "r1"),
-        leases.lease_del(KEY, ADDRESS, "h", leases.LEASE),
+        leases.lease_unbind(KEY, ADDRESS, "h", "e"),
+        leases.lease_del(KEY, ADDRESS, "h"),
+        leases.claim_del(KEY, ADDRESS, "h", "e"),
     ],
 )
 def test_what_a_container_waits_for_is_answered_from_the_index(operation: Operation) -> None:
     assert operation["where"][0][:2] == ("_uuid", "==")
 
 
-def test_a_release_asks_for_the_host_and_the_kind() -> None:
-    [_, condition] = leases.lease_del(KEY, ADDRESS, "h", leases.LEASE)["where"]
-    assert condition == ("external_ids", "includes", to_map({"ovn-docker-host": "h", "ovn-docker": "lease"}))
+def test_a_release_asks_for_the_host_the_kind_and_that_no_endpoint_uses_it() -> None:
+    [_, condition] = leases.lease_del(KEY, ADDRESS, "h")["where"]
+    ids = {"ovn-docker-host": "h", "ovn-docker": "lease", "ovn-docker-endpoint": ""}
+    assert condition == ("external_ids", "includes", to_map(ids))
 
 
 def test_an_undo_asks_for_the_request() -> None:
