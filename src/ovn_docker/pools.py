@@ -5,6 +5,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
@@ -28,6 +29,7 @@ def check_context(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
 def switch_name(context: str, subnet: IPNetwork) -> str:
     """The name of the logical switch that a subnet has in a context, the same on every host.
 

@@ -67,7 +67,12 @@ class SharedNetworks:
         if known is not None and replace(known, row="") != asked:
             raise ConflictError(f"network {asked.network_id} exists with other pools or options")
         found = await self._resolve(asked, switch)
-        await self._remember(replace(asked, row=str(found)))
+        try:
+            await self._remember(replace(asked, row=str(found)))
+        except BaseException:
+            if known is None and asked.create:  # Docker will not ask to delete what it could not create
+                self._northbound.client.take_back([northbound.ls_del(northbound.switch_id(asked.switch))])
+            raise
 
     async def delete(self, network: Shared) -> None:
         """Forget the network; a switch that we made goes if no port is left on it, whoever's.

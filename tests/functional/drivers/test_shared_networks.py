@@ -10,6 +10,7 @@ from ovn_docker.errors import ConflictError, HostError, NotFoundError, RequestEr
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import mapping
 from tests.functional.drivers.shared_host import SUBNET, Flags, Hosts, create
+from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
 
@@ -301,6 +302,7 @@ async def test_a_network_that_cannot_be_written_down_is_refused(hosts: Hosts) ->
         with pytest.raises(HostError, match="cannot be written: Is a directory"):
             await host.network_create(SUBNET)
         assert host.shared.all() == []
+        await until(lambda: hosts.switches() == [], "the switch is gone again")
         (hosts.directory / ".h.json.new").rmdir()
         await host.network_create(SUBNET)
 
