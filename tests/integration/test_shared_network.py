@@ -28,10 +28,10 @@ NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
 
 SERVE = "echo hello >/tmp/index.html; httpd -p 80 -h /tmp; exec sleep 3600"
 REACH = """for peer in %s; do
-    ( ping -c1 -W2 $peer >/dev/null 2>&1 || echo no ping from $peer ) &
-    ( [ "$(wget -q -T 5 -O - http://$peer/index.html)" = hello ] || echo no page from $peer ) &
-done
-wait"""
+    ping -c1 -W1 $peer >/dev/null 2>&1 || ping -c1 -W2 $peer >/dev/null 2>&1 || echo no ping from $peer
+    [ "$(wget -q -T 5 -O - http://$peer/index.html)" = hello ] || echo no page from $peer
+done"""
+"""One peer after the other, and a second ping, for a userspace datapath drops packets on a busy machine."""
 
 
 @pytest.fixture
@@ -91,6 +91,9 @@ def test_forty_containers_started_at_once_over_three_hosts_have_one_address_each
     assert [address for address, times in Counter(addresses).items() if times > 1] == []
     assert sorted(records.leases(lab.central)) == sorted(addresses)
     settled(lab.central)
+    for box in boxes[:3]:  # a tunnel of the userspace datapath loses what comes before it knows its end
+        for address in addresses[:3]:
+            box.reaches(address)
     checks = [
         partial(unreached, box, [each for each in addresses if each != own])
         for box, own in zip(boxes, addresses, strict=True)
