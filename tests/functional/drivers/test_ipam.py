@@ -417,6 +417,45 @@ async def test_an_address_set_after_the_switch_was_read_is_seen(hosts: Hosts) ->
         assert set(got) == {f"10.0.0.{n}" for n in (3, 5, 7, 9, 11, 13, 14)}
 
 
+async def test_a_switch_with_many_ports_of_others_costs_no_more_and_none_of_them_is_missed(
+    hosts: Hosts, short_path: Path
+) -> None:
+    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
+    async with proxy.serve(), hosts.host("h", remote=proxy.remote) as host:
+        network = await host.network_create("10.0.0.0/16")
+        name = network.pool.key
+        words = [
+            word
+            for port in (f"vm{number}" for number in range(200))
+            for word in (
+                *("--", "lsp-add", name, port),
+                *("--", "lsp-set-addresses", port, f"02:00:00:00:00:01 10.0.1.{port[2:]}"),
+            )
+        ]
+        hosts.nbctl(*words[1:])
+        await addresses(host, network, 2)
+        proxy.transactions.clear()
+        await addresses(host, network, 1)
+        [operations] = proxy.transactions
+        assert len(operations) < 10
+        with pytest.raises(ConflictError, match="logical switch port vm17 holds it"):
+            await host.request(network.pool_ids[0], "10.0.1.17")
+        hosts.nbctl("lsp-add", name, "new", "--", "lsp-set-addresses", "new", "02:00:00:00:00:01 10.0.0.50")
+        with pytest.raises(ConflictError, match="logical switch port new holds it"):
+            await host.request(network.pool_ids[0], "10.0.0.50")
+        hosts.nbctl("lsp-set-addresses", "vm17", "02:00:00:00:00:01 10.0.0.60")
+        with pytest.raises(ConflictError, match="logical switch port vm17 holds it"):
+            await lease_until_refused(host, network, "10.0.0.60")
+
+
+async def lease_until_refused(host: Host, network: Network, address: str) -> None:
+    """Ask for an address and give it back until the driver has seen that somebody holds it."""
+    async with asyncio.timeout(5):
+        while True:
+            await host.request(network.pool_ids[0], address)
+            await host.release(network.pool_ids[0], address)
+
+
 async def test_addresses_that_ovns_own_ipam_gave_are_seen(hosts: Hosts) -> None:
     """northd writes them into dynamic_addresses."""
     async with hosts.host("h") as host:
