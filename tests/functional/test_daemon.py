@@ -1,6 +1,7 @@
 """The driver as it is installed: a process, its sockets and plugin file, and the outages it lives through."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -104,8 +105,10 @@ class Daemon:
 
     def tcp_listeners(self) -> set[str]:
         """Sockets of the process that listen on TCP, as ``ADDRESS:PORT`` in the kernel's hex."""
-        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        own = {str(each.readlink()) for each in descriptors}
+        own = set()
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # one that was closed meanwhile
+                own.add(str(descriptor.readlink()))
         lines = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
         lines += Path(f"/proc/{self.process.pid}/net/tcp6").read_text().splitlines()[1:]
         fields = [line.split() for line in lines]
