@@ -279,3 +279,27 @@ def test_the_mapping_of_a_stretched_network_survives_a_kill_at_any_moment(
     assert users[0].container(network).address(network) == "10.10.10.2"
 
     assert len(records.values(records.row(administrator, SWITCH, GUIDE_SWITCH), "ports")) == 1
+
+
+def test_a_driver_takes_subnets_and_keeps_its_file_where_it_is_told(
+    users: Sequence[Tenant], lab: Lab, fleet: Fleet
+) -> None:
+    name = f"pooled{next(NUMBERS)}"
+    state = f"/run/{name}.json"
+    pool = "--default-address-pool=base=10.90.0.0/27,size=28"
+    driver = fleet.start(lab.hosts[0], name, pool, f"--state-file={state}")
+    form = "{{(index .IPAM.Config 0).Subnet}}"
+    got = []
+    for _ in range(2):
+        network = users[0].network(None, driver.docker_option, "--ipam-driver", name)
+        got.append(users[0].docker("network", "inspect", "--format", form, network.name).stdout.strip())
+        assert network.id in driver.read(state)
+    assert got == ["10.90.0.0/28", "10.90.0.16/28"]
+
+    status, said = create(users[0], driver.docker_option, "--ipam-driver", name)
+
+    assert status != 0
+    assert "the default address pools have no free IPv4 subnet left in context default" in said
+    users[0].clear()
+    driver.host.run(["rm", state])
+    assert records.left(lab) == []
