@@ -17,6 +17,7 @@ VAGUE = {"utils", "util", "common", "base", "helpers", "helper", "manager", "mis
 PURE = [
     "errors",
     "addressing",
+    "pools",
     "config",
     "ovsdb.values",
     "ovsdb.operations",
@@ -24,7 +25,9 @@ PURE = [
     "ovsdb.remotes",
     "schema.northbound",
     "schema.open_vswitch",
+    "schema.leases",
     "drivers.options",
+    "drivers.sharing",
     "libnetwork.messages",
 ]
 IMPURE = {

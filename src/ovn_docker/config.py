@@ -11,12 +11,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker import logs
-from ovn_docker.errors import ConfigError
+from ovn_docker import logs, pools
+from ovn_docker.errors import ConfigError, RequestError
+from ovn_docker.pools import DefaultPool
 from ovn_docker.process import DaemonOptions
 
 BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, port 5000)
 PLUGIN_DIRECTORY = Path("/etc/docker/plugins")
+STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
 PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
@@ -30,6 +32,10 @@ class Config:
         bind: IP address and TCP port to listen on, or None for no TCP.
         unix_socket: path to listen on, or None for no unix socket.
         scope: ``local`` or ``global``, where Docker allocates networks.
+        distributed: whether every network is on the switch of its subnet and context.
+        context: the routing context of a network that names none.
+        default_pools: where subnets come from that nobody named.
+        state_file: where it is kept which shared switch a network is on.
         driver_name: what ``docker network create -d`` calls the driver.
         plugin_directory: where Docker looks for the plugin file.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
@@ -41,6 +47,10 @@ class Config:
     bind: tuple[str, int] | None
     unix_socket: Path | None
     scope: str
+    distributed: bool
+    context: str
+    default_pools: tuple[DefaultPool, ...]
+    state_file: Path
     driver_name: str
     plugin_directory: Path
     ovsdb: str
@@ -76,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="global",
         help="where Docker allocates networks (default %(default)s)",
     )
+    _add_sharing_arguments(driver)
     driver.add_argument(
         "--driver-name",
         metavar="NAME",
@@ -89,6 +100,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the host's Open_vSwitch database (default %(default)s)",
     )
     _add_daemon_arguments(parser)
+
+
+def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
+    driver.add_argument(
+        "--distributed",
+        action="store_true",
+        help="put every network on the logical switch of its subnet and context, which an administrator made",
+    )
+    driver.add_argument(
+        "--routing-context",
+        metavar="NAME",
+        default=pools.DEFAULT_CONTEXT,
+        help="the context of networks that name none (default %(default)s)",
+    )
+    driver.add_argument(
+        "--default-address-pool",
+        metavar="base=CIDR,size=N",
+        action="append",
+        help="where subnets come from that nobody named; may be repeated"
+        f" (default {' and '.join(pools.DEFAULT_POOLS)})",
+    )
+    driver.add_argument(
+        "--state-file",
+        metavar="FILE",
+        type=Path,
+        help=f"where to keep which shared switch a network is on (default {STATE_DIRECTORY}/NAME.json)",
+    )
 
 
 def _add_daemon_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +188,12 @@ def read(arguments: argparse.Namespace) -> Config:
         bind=_bind(arguments),
         unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
         scope=arguments.docker_driver_scope,
+        distributed=arguments.distributed,
+        context=_context(arguments.routing_context),
+        default_pools=tuple(
+            pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
+        ),
+        state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
         ovsdb=arguments.ovsdb,
@@ -163,6 +207,13 @@ def read(arguments: argparse.Namespace) -> Config:
         levels=logs.parse(arguments.verbose),
         log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
     )
+
+
+def _context(name: str) -> str:
+    try:
+        return pools.check_context(name)
+    except RequestError as error:
+        raise ConfigError(f"--routing-context: {error}") from error
 
 
 def _bind(arguments: argparse.Namespace) -> tuple[str, int] | None:

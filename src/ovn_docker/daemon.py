@@ -4,12 +4,19 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 from ovn_docker import __version__
 from ovn_docker.config import Config
-from ovn_docker.drivers.overlay import OverlayDriver
+from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
+from ovn_docker.drivers.leasing import AddressLeases
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.occupied import Occupied
+from ovn_docker.drivers.overlay import Docker, OverlayDriver
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
@@ -22,6 +29,7 @@ from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.process import Ready
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.schema.open_vswitch import Settings
+from ovn_docker.state import StateFile
 
 LOG = logging.getLogger(__name__)
 
@@ -41,15 +49,21 @@ async def serve(config: Config, ready: Ready) -> None:
     ovs.redirect(_ovsdb(config))
     nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
     links = Links()
+    attachments = Attachments(ovs, links)
+    database = Northbound(nb, attachments, lambda: datetime.now(UTC))
+    shared = SharedNetworks(database, StateFile(config.state_file))
+    leases = AddressLeases(database, Occupied(database, shared.switches_of), choose_at_random)
+    ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
+    policy = Policy(config.distributed, config.context, ADDRESS_SPACE)
     driver = OverlayDriver(
-        nb, Attachments(ovs, links), config.scope, lambda: datetime.now(UTC), _about(config)
+        database, attachments, shared, Docker(config.scope, policy, _about(config)), ipam.opened
     )
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(links.close)
         background = [asyncio.create_task(work) for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb))]
         for task in background:
             undo.push_async_callback(_cancel, task)
-        listeners = Listeners(create_application(driver))
+        listeners = Listeners(create_application(driver, ipam))
         await listeners.start(config.unix_socket, config.bind)
         undo.push_async_callback(listeners.stop)
         _announce(config, listeners, undo)
@@ -134,8 +148,8 @@ def _about(config: Config) -> dict[str, Any]:
     return {
         "bind_ip": ip,
         "bind_port": port,
-        "context": "default",
-        "distributed": False,
+        "context": config.context,
+        "distributed": config.distributed,
         "docker_api_version": None,
         "docker_last_synched": None,
         "docker_socket": None,
@@ -147,6 +161,8 @@ def _about(config: Config) -> dict[str, Any]:
         "tls_private_key": None,
         "driver_name": config.driver_name,
         "scope": config.scope,
+        "default_address_pools": [str(each) for each in config.default_pools],
+        "state_file": str(config.state_file),
         "unix_socket": str(config.unix_socket) if config.unix_socket else None,
         "version": __version__,
     }

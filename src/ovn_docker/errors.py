@@ -17,6 +17,9 @@ translated where they enter (ovsdb/client.py, host/veth.py, libnetwork/server.py
 command line and the daemon's main function catch them.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class OvnDockerError(Exception):
     """The base of all; its text is one line that can be shown to a person as it is."""
@@ -35,7 +38,15 @@ class ConflictError(RequestError):
 
 
 class DatabaseError(OvnDockerError):
-    """An OVSDB server refused a transaction (RFC 7047 section 4.1.3)."""
+    """An OVSDB server refused a transaction (RFC 7047 section 4.1.3).
+
+    Attributes:
+        results: of the operations before the one that was refused, as the database was then.
+    """
+
+    def __init__(self, text: str, results: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(text)
+        self.results = tuple(results)
 
 
 class ConstraintError(DatabaseError):

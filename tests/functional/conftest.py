@@ -47,7 +47,7 @@ def open_vswitch(make_server: MakeServer) -> OvsdbServer:
 
 @pytest.fixture
 def cluster(short_path: Path) -> Iterator[Cluster]:
-    members = Cluster(short_path, "OVN_Northbound")
+    members = Cluster(short_path / "cluster", "OVN_Northbound")
     try:
         members.start()
         yield members

@@ -20,6 +20,7 @@ from tests.polling import eventually
 
 SCHEMAS = {
     "OVN_Northbound": Path("/usr/share/ovn/ovn-nb.ovsschema"),
+    "OVN_Southbound": Path("/usr/share/ovn/ovn-sb.ovsschema"),
     "Open_vSwitch": Path("/usr/share/openvswitch/vswitch.ovsschema"),
 }
 LIMIT = 10.0

@@ -1,6 +1,7 @@
 """The driver as it is installed: a process, its sockets and plugin file, and the outages it lives through."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -106,8 +107,10 @@ class Daemon:
 
     def tcp_listeners(self) -> set[str]:
         """Sockets of the process that listen on TCP, as ``ADDRESS:PORT`` in the kernel's hex."""
-        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        own = {str(each.readlink()) for each in descriptors}
+        own = set()
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # one that was closed meanwhile
+                own.add(str(descriptor.readlink()))
         lines = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
         lines += Path(f"/proc/{self.process.pid}/net/tcp6").read_text().splitlines()[1:]
         fields = [line.split() for line in lines]
@@ -162,7 +165,7 @@ def free_port() -> int:
 
 async def test_docker_can_load_the_plugin_while_everything_is_down(daemons: Daemons) -> None:
     daemon = daemons.on_socket()
-    assert await daemon.call("Plugin.Activate") == (200, {"Implements": ["NetworkDriver"]})
+    assert await daemon.call("Plugin.Activate") == (200, {"Implements": ["NetworkDriver", "IpamDriver"]})
     status, capabilities = await daemon.call("NetworkDriver.GetCapabilities")
     assert (status, capabilities["Scope"], capabilities["ConnectivityScope"]) == (200, "global", "global")
     database = await daemon.database()

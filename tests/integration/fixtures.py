@@ -3,7 +3,7 @@
 A story names this module in `pytest_plugins`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -41,6 +41,8 @@ def wipe(lab: Lab) -> None:
     """Remove what a failed test left, so that the next one does not fail of it."""
     for switch in records.rows(lab.central, records.SWITCH):
         lab.central.run(["ovn-nbctl", "--if-exists", "ls-del", switch["_uuid"][1]])
+    for lease in records.rows(lab.central, records.LEASE):
+        lab.central.run(["ovn-nbctl", "--if-exists", "destroy", records.LEASE, lease["_uuid"][1]])
     for host in lab.hosts:
         for interface in records.interfaces(host):
             host.run(["ovs-vsctl", "--if-exists", "del-port", interface["name"]])
@@ -62,6 +64,15 @@ def other(lab: Lab, clean: None) -> Iterator[Tenant]:  # noqa: ARG001
     user = Tenant(lab.hosts[1])
     yield user
     user.clear()
+
+
+@pytest.fixture
+def users(lab: Lab, clean: None) -> Iterator[Sequence[Tenant]]:  # noqa: ARG001
+    """A user of each host, h1's first."""
+    tenants = tuple(Tenant(host) for host in lab.hosts)
+    yield tenants
+    for each in tenants:
+        each.clear()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ovn_docker.ovsdb.values import mapping, members
 
 Row = Mapping[str, Any]
 
-SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
+SWITCH, PORT, LEASE = "Logical_Switch", "Logical_Switch_Port", "DHCP_Options"
 OURS = "ovn-docker-"
 
 
@@ -55,12 +55,24 @@ def addresses(row: Row) -> str:
     return str(only)
 
 
+def held(central: Machine) -> list[tuple[str, str]]:
+    """Pools, leases, claims and reserved addresses: of what kind, and its address or subnet."""
+    listed = rows(central, LEASE)
+    return sorted((marks(each)["ovn-docker"], each["cidr"]) for each in listed if "ovn-docker" in marks(each))
+
+
+def leases(central: Machine) -> list[str]:
+    """The addresses that are leased or claimed."""
+    return [address for kind, address in held(central) if kind in {"lease", "claim"}]
+
+
 def left(lab: Lab) -> list[str]:
     """What of the driver's is in a lab, each in a few words."""
     found = []
     for table in (SWITCH, PORT):
         ours = [each for each in rows(lab.central, table) if any(OURS in key for key in marks(each))]
         found += [f"{table} {each['name']}" for each in ours]
+    found += [f"{kind} {address}" for kind, address in held(lab.central)]
     for host in lab.hosts:
         found += [f"interface {each['name']} on {host.name}" for each in interfaces(host)]
         found += [f"link {name} on {host.name}" for name in links(host)]

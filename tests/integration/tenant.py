@@ -13,6 +13,9 @@ from tests.polling import eventually
 
 DRIVER = "openvswitch"
 IMAGE = "busybox"
+OURS = ("--ipam-driver", DRIVER)
+"""What makes a network's addresses OVN's."""
+
 ONE_PING = "ping -c1 -W1"
 
 Result = subprocess.CompletedProcess[str]

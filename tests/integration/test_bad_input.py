@@ -54,7 +54,8 @@ def _the_daemon_goes_on(lab: Lab) -> Iterator[None]:
     host = lab.hosts[0]
     pid = host.pid("driver")
     yield
-    assert Plugin(host.paths.plugin_socket).call("Plugin.Activate").body == {"Implements": ["NetworkDriver"]}
+    implements = Plugin(host.paths.plugin_socket).call("Plugin.Activate").body
+    assert implements == {"Implements": ["NetworkDriver", "IpamDriver"]}
     assert host.pid("driver") == pid
     assert "Traceback" not in host.log("driver")
 
@@ -130,7 +131,7 @@ def test_what_is_no_http_is_refused(plugin: Plugin) -> None:
 
 def test_unknown_paths_and_methods_are_refused(plugin: Plugin) -> None:
     assert_refused(plugin.post("NetworkDriver.Nonsense", b"{}"), "NetworkDriver.Nonsense", status=404)
-    assert_refused(plugin.post("IpamDriver.RequestPool", b"{}"), status=404)
+    assert_refused(plugin.post("IpamDriver.RequestPools", b"{}"), status=404)
     assert_refused(plugin.post("CreateNetwork", b"", method="GET"), status=405)
 
 

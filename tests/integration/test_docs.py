@@ -199,20 +199,29 @@ def strip(lab: labs.Lab) -> None:
             machine.run(["mount", "-t", "tmpfs", "tmpfs", directory])
 
 
-def test_the_overlay_chapter_is_true(tmp_path: Path) -> None:
+def play_on_bare_hosts(document: str, tmp_path: Path, central: str) -> None:
+    """Run a document that begins with two hosts on which nothing is set up; `central` gets the databases."""
     lab = labs.Lab.up(lab_name("guide"), 2, docker=True, driver=False)
     try:
         strip(lab)
         common = {
             "PATH": programs(tmp_path / "bin", lab.name),
-            "CENTRAL_IP": str(lab.central.address),
+            "CENTRAL_IP": str(lab.machine(central).address),
             "ENCAP_TYPE": "geneve",
         }
         hosts = {host.name: common | {"LOCAL_IP": str(host.address)} for host in lab.hosts}
         shells = Shells(tmp_path, hosts | {"central": common})
-        shells.play("how-to/overlay.md", lab, lab.settings.datapath)
+        shells.play(document, lab, lab.settings.datapath)
     finally:
         lab.down()
+
+
+def test_the_overlay_chapter_is_true(tmp_path: Path) -> None:
+    play_on_bare_hosts("how-to/overlay.md", tmp_path, "central")
+
+
+def test_the_tutorial_of_two_hosts_is_true(tmp_path: Path) -> None:
+    play_on_bare_hosts("tutorial/two-hosts.md", tmp_path, "h1")
 
 
 @pytest.mark.parametrize("document", ["how-to/troubleshoot.md", "reference/http-api.md"])

@@ -128,3 +128,45 @@ def test_the_run_directory_is_taken_from_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("OVS_RUNDIR", "/run/elsewhere")
     assert read().ovsdb == "unix:/run/elsewhere/db.sock"
     assert read("--pidfile").daemon.pidfile == Path("/run/elsewhere/ovn-docker-overlay-driver.pid")
+
+
+def test_sharing_is_off_without_flags_and_subnets_come_from_the_default_pools() -> None:
+    settings = read()
+    assert (settings.distributed, settings.context) == (False, "default")
+    assert [str(each) for each in settings.default_pools] == [
+        "base=10.200.0.0/14,size=24",
+        "base=fd6f:766e:6400::/48,size=64",
+    ]
+    assert settings.state_file == Path("/var/lib/ovn-docker/openvswitch.json")
+
+
+def test_the_guides_flags_for_sharing_are_read() -> None:
+    settings = read("--distributed", "--routing-context", "red", "--driver-name", "red-ovn")
+    assert (settings.distributed, settings.context) == (True, "red")
+    assert settings.state_file == Path("/var/lib/ovn-docker/red-ovn.json")
+
+
+def test_default_pools_replace_those_that_are_built_in() -> None:
+    flags = ["--default-address-pool", "base=10.8.0.0/16,size=24"]
+    settings = read(*flags, "--default-address-pool", "base=fd00:8::/48,size=64")
+    assert [str(each) for each in settings.default_pools] == [flags[1], "base=fd00:8::/48,size=64"]
+
+
+def test_the_state_file_is_found_again_after_the_daemon_went_to_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read("--state-file", "state.json").state_file == tmp_path / "state.json"
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--routing-context", "a b"], "--routing-context: context 'a b' is no name"),
+        (["--routing-context", ""], "--routing-context: context '' is no name"),
+        (["--default-address-pool", "10.0.0.0/8"], "--default-address-pool '10.0.0.0/8': write base=CIDR"),
+    ],
+)
+def test_a_flag_of_sharing_that_cannot_be_used_is_refused(flags: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read(*flags)

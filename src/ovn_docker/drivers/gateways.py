@@ -5,6 +5,7 @@ A host watches Northbound's router ports, which are few, so without any router a
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 from ovn_docker.addressing import IPInterface, IPNetwork
 from ovn_docker.ovsdb.client import Client
@@ -19,7 +20,7 @@ class RouterGateways:
         """Use a client that watches `northbound.ROUTER_PORTS`."""
         self._client = client
 
-    async def of(self, network_id: str, pools: Sequence[IPNetwork]) -> dict[int, str]:
+    async def of(self, switch: UUID, pools: Sequence[IPNetwork]) -> dict[int, str]:
         """The gateway of each IP version, for as many as the switch has a router port in one of its pools.
 
         Which switch holds a port is asked each time, from the index: an administrator may have moved it.
@@ -30,7 +31,7 @@ class RouterGateways:
         ports = dict(self._client.replica.rows(northbound.PORT))
         if not ports:
             return {}
-        held = await self._client.transact([northbound.ls_holding(network_id, port) for port in ports])
+        held = await self._client.transact([northbound.ls_holding(switch, port) for port in ports])
         names = [
             mapping(row.get("options")).get("router-port", "")
             for row, found in zip(ports.values(), held, strict=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ovn_docker import addressing
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU, IPAddress, IPNetwork
+from ovn_docker.drivers import sharing
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.messages import CreateNetworkRequest, IPAMData
@@ -29,7 +30,7 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
         pools=pools,
         gateways=tuple(_gateway(each, pool) for each, pool in zip(data, pools, strict=True)),
         internal=options.get(messages.INTERNAL) is True,
-        mtu=_mtu(_generic(options), pools),
+        mtu=_mtu(generic(options), pools),
     )
 
 
@@ -46,7 +47,7 @@ def _gateway(data: IPAMData, pool: IPNetwork) -> IPAddress | None:
     return gateway
 
 
-def _generic(options: dict[str, Any]) -> dict[str, Any]:
+def generic(options: dict[str, Any]) -> dict[str, Any]:
     """What was given with ``-o``; Docker may send null for none.
 
     Raises:
@@ -57,8 +58,9 @@ def _generic(options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(generic, dict):
         raise RequestError(f"option {messages.GENERIC} is no mapping of names to values")
     for name in generic:
-        if not name.startswith(messages.DOCKER_OPTIONS):
-            raise RequestError(f"unknown network option '{name}': this driver knows {messages.MTU}")
+        if not name.startswith(messages.DOCKER_OPTIONS) and name not in sharing.OPTIONS:
+            known = ", ".join((*sharing.OPTIONS, messages.MTU))
+            raise RequestError(f"unknown network option '{name}': this driver knows {known}")
     return generic
 
 

@@ -4,32 +4,50 @@ Each method is the whole story of one verb: what Docker asks, the one transactio
 answered. Nothing is remembered between two calls.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
+from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
-from ovn_docker.drivers.options import switch_for
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.options import generic, switch_for
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.drivers.shared_ports import SharedPorts, outside
+from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import (
     ConflictError,
     ConstraintError,
-    HostError,
     NotFoundError,
     RequestError,
     RequirementError,
 )
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
-from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.ovsdb.values import members
-from ovn_docker.schema import northbound, open_vswitch
-from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+from ovn_docker.schema import leases, northbound, open_vswitch
+from ovn_docker.schema.northbound import Switch, SwitchPort
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """What Docker is told of this driver, and what this driver tells of itself.
+
+    Attributes:
+        scope: ``local`` or ``global``, where Docker allocates networks.
+        policy: how networks come to share switches.
+        about: the configuration that NetworkDriver.Database shows.
+    """
+
+    scope: str
+    policy: Policy
+    about: Mapping[str, Any]
 
 
 class OverlayDriver:
@@ -37,37 +55,30 @@ class OverlayDriver:
 
     def __init__(
         self,
-        northbound_client: Client,
+        database: Northbound,
         attachments: Attachments,
-        scope: str,
-        now: Callable[[], datetime],
-        about: Mapping[str, Any],
+        shared: SharedNetworks,
+        docker: Docker,
+        made: Callable[[Sequence[addressing.IPNetwork]], None],
     ) -> None:
-        """Serve with these.
-
-        Args:
-            northbound_client: watches `northbound.ROUTER_PORTS`.
-            attachments: this host's.
-            scope: Docker's, ``local`` or ``global``.
-            now: gives UTC.
-            about: the configuration that `database` shows.
-        """
-        self._northbound = northbound_client
+        """Serve with these; `made` is told the pools of each network that is made."""
+        self._northbound = database
         self._attachments = attachments
-        self._gateways = RouterGateways(northbound_client)
-        self._scope = scope
-        self._now = now
-        self._about = about
+        self._shared = shared
+        self._shared_ports = SharedPorts(database, shared)
+        self._gateways = RouterGateways(database.client)
+        self._docker = docker
+        self._made = made
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
         return messages.CapabilitiesResponse(
-            scope=self._scope, connectivity_scope="global", gw_alloc_checker=True
+            scope=self._docker.scope, connectivity_scope="global", gw_alloc_checker=True
         )
 
     def outage(self) -> str:
         """Which of the two databases cannot be reached, and why."""
-        return "; ".join(filter(None, (self._attachments.outage(), self._northbound.outage())))
+        return "; ".join(filter(None, (self._attachments.outage(), self._northbound.client.outage())))
 
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
@@ -83,43 +94,60 @@ class OverlayDriver:
         return messages.GwAllocCheckResponse(skip_ipv4=False, skip_ipv6=False)
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
-        """Make the switch. A repeat finds it there, and equal."""
-        switch, mark = switch_for(request), await self._mark()
+        """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
+        switch = switch_for(request)
+        self._made(switch.pools)
+        data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
+        policy = self._docker.policy
+        leased = any(each.address_space == policy.address_space for each in data)
+        network = sharing.shared(switch, generic(request.options or {}), leased, policy)
+        if network is None:
+            await self._create_own(switch)
+        else:
+            await self._shared.create(network, switch)
+
+    async def _create_own(self, switch: Switch) -> None:
+        mark = await self._northbound.mark()
+        undo = northbound.ls_add_undo(switch.network_id, switch.network_id, mark)
         try:
-            undo = northbound.ls_add_undo(request.network_id, mark)
-            await self._transact(northbound.ls_add(switch, mark), undo)
+            await self._northbound.transact(northbound.ls_add(switch, mark), undo)
         except ConstraintError:
-            found = await self._switch(request.network_id)
+            found = await self._switch(switch.network_id)
             if not _alike(found, switch):
                 raise ConflictError(
-                    f"network {request.network_id} exists in OVN with other pools or options"
+                    f"network {switch.network_id} exists in OVN with other pools or options"
                 ) from None
         except RequirementError:
             raise ConflictError(
-                f"OVN has a logical switch named {request.network_id} that this driver did not make"
+                f"OVN has a logical switch named {switch.network_id} that this driver did not make"
             ) from None
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the switch, unless somebody else's port is on it.
+        """Remove the switch, unless somebody else's port is on it; go off a shared one.
 
         The transaction names the ports that may go with the switch, none at first; while others come and go
         it is tried with those that are there then.
         """
+        network = self._shared.get(request.network_id)
+        if network is not None:
+            await self._shared.delete(network)
+            return
+        switch = northbound.switch_id(request.network_id)
         ports: list[UUID] | None = []
         while ports is not None:
-            [deleted] = await self._transact([northbound.ls_del(request.network_id, ports)])
+            [deleted] = await self._northbound.transact([northbound.ls_del(switch, ports)])
             ports = None if deleted["count"] else await self._leftovers(request.network_id)
 
     async def _leftovers(self, network_id: str) -> list[UUID] | None:
         """The ports on a switch, if all are leftovers of this host on this network; None without switch."""
-        [held] = await self._transact([northbound.ls_ports(network_id)])
+        [held] = await self._northbound.transact([northbound.ls_ports(northbound.switch_id(network_id))])
         if not held["rows"]:
             return None
         ports = [port for row in held["rows"] for port in members(row["ports"])]
         if not ports:
             return []
-        owners = await self._transact([northbound.lsp_owner(port) for port in ports])
-        mark = await self._mark()
+        owners = await self._northbound.transact([northbound.lsp_owner(port) for port in ports])
+        mark = await self._northbound.mark()
         ours = {northbound.NETWORK: network_id, northbound.HOST: mark.host}
         foreign = [row["name"] for each in owners for row in each["rows"] if not _has(row, ours)]
         if foreign:
@@ -145,29 +173,29 @@ class OverlayDriver:
         ips = [each.ip for each in interfaces]
         mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
         port = SwitchPort(request.network_id, request.endpoint_id, " ".join([mac, *map(str, ips)]))
-        await self._add_port(port, [each.network for each in interfaces])
+        network = self._shared.get(request.network_id)
+        try:
+            if network is None:
+                await self._add_port(port, [each.network for each in interfaces])
+            else:
+                await self._shared_ports.add(network, port, interfaces)
+        except ConstraintError:
+            await self._check_repeat(port)
         if asked.mac_address:
             return messages.CreateEndpointResponse()
         return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
 
     async def _add_port(self, port: SwitchPort, pools: Sequence[addressing.IPNetwork]) -> None:
-        mark = await self._mark()
-        try:
-            undo = northbound.lsp_add_undo(port, mark)
-            results = await self._transact(northbound.lsp_add(port, pools, mark), undo)
-        except ConstraintError:
-            await self._check_repeat(port)
-            return
+        switch, mark = northbound.switch_id(port.network_id), await self._northbound.mark()
+        undo = northbound.lsp_add_undo(port, switch, mark)
+        results = await self._northbound.transact(northbound.lsp_add(port, switch, pools, mark), undo)
         if not results[-1]["count"]:
-            switch = await self._switch(port.network_id)
-            raise RequestError(
-                f"endpoint {port.endpoint_id} cannot have {' and '.join(map(str, pools))}: network"
-                f" {port.network_id} has the pools {', '.join(map(str, switch.pools)) or '(none)'}"
-            )
+            found = await self._switch(port.network_id)
+            raise RequestError(outside(port, pools, list(map(str, found.pools))))
 
     async def _check_repeat(self, port: SwitchPort) -> None:
         """Succeed if the port that is in the way is the one that was asked for."""
-        own, named = await self._transact(
+        own, named = await self._northbound.transact(
             [northbound.lsp_get(port.network_id, port.endpoint_id), northbound.lsp_named(port.endpoint_id)]
         )
         if any(northbound.read_addresses(row) == port.addresses for row in own["rows"]):
@@ -180,17 +208,34 @@ class OverlayDriver:
         )
 
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
-        """Remove the port, and what a Join that failed or a Leave that never came left on this host."""
-        if self._attachments.leftover(request.endpoint_id):
-            await self._attachments.detach(request.endpoint_id)
+        """Remove the port, and what a Join that failed or a Leave that never came left on this host.
+
+        Each without waiting for the other: Docker asks once, and forgets.
+        """
+        await asyncio.gather(self._detach_leftover(request.endpoint_id), self._delete_port(request))
+
+    async def _detach_leftover(self, endpoint_id: str) -> None:
+        if self._attachments.leftover(endpoint_id):
+            await self._attachments.detach(endpoint_id)
+
+    async def _delete_port(self, request: messages.EndpointRequest) -> None:
+        network = self._shared.get(request.network_id)
+        if network is not None:
+            await self._shared_ports.delete(network, request.endpoint_id)
+            return
         ids = request.network_id, request.endpoint_id
-        [deleted] = await self._transact([northbound.lsp_del(*ids)])
+        switch = northbound.switch_id(request.network_id)
+        [deleted] = await self._northbound.transact([northbound.lsp_del(*ids, switch)])
         if not deleted["count"]:
-            await self._transact([northbound.lsp_del_anywhere(*ids)])
+            mark = await self._northbound.mark()
+            leftovers = leases.endpoint_del(request.endpoint_id, mark.host)
+            await self._northbound.transact([northbound.lsp_del_anywhere(*ids), *leftovers])
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
         """Say the endpoint's addresses and the link that stays on the host."""
-        [found] = await self._transact([northbound.lsp_get(request.network_id, request.endpoint_id)])
+        [found] = await self._northbound.transact(
+            [northbound.lsp_get(request.network_id, request.endpoint_id)]
+        )
         if not found["rows"]:
             raise NotFoundError(_no_endpoint(request))
         mac, *addresses = northbound.read_addresses(found["rows"][0]).split()
@@ -205,9 +250,11 @@ class OverlayDriver:
         Answered when the switch's flows are in, so the container's first packet arrives. Without a router on
         the switch no gateway is named, and Docker adds its own gateway bridge (remote.md, Join).
         """
-        switches, ports = await self._transact(
+        network = self._shared.get(request.network_id)
+        row = northbound.switch_id(request.network_id) if network is None else UUID(network.row)
+        switches, ports = await self._northbound.transact(
             [
-                northbound.ls_get(request.network_id),
+                northbound.ls_get(row),
                 northbound.lsp_get(request.network_id, request.endpoint_id),
             ]
         )
@@ -216,7 +263,9 @@ class OverlayDriver:
         if not ports["rows"]:
             raise NotFoundError(_no_endpoint(request))
         switch = northbound.read_switch(request.network_id, switches["rows"][0])
-        gateways = {} if switch.internal else await self._gateways.of(switch.network_id, switch.pools)
+        if network is not None:
+            switch = network.as_switch()
+        gateways = {} if switch.internal else await self._gateways.of(row, switch.pools)
         mac, *_ = northbound.read_addresses(ports["rows"][0]).split()
         inside = await self._attachments.attach(await self._wish(request, switch, mac))
         return messages.JoinResponse(
@@ -227,7 +276,7 @@ class OverlayDriver:
         )
 
     async def _wish(self, request: messages.JoinRequest, switch: Switch, mac: str) -> Wish:
-        mark = await self._mark()
+        mark = await self._northbound.mark()
         marks = {
             open_vswitch.NETWORK: request.network_id,
             open_vswitch.CREATED: mark.created,
@@ -263,7 +312,7 @@ class OverlayDriver:
     async def database(self) -> dict[str, Any]:
         """The networks that this host made and the endpoints joined here; empty while OVN is away."""
         return {
-            **self._about,
+            **self._docker.about,
             "networks": await self._networks(),
             "integration_bridge": self._attachments.settings().bridge,
             "system_id": self._attachments.settings().system_id,
@@ -271,14 +320,21 @@ class OverlayDriver:
         }
 
     async def _networks(self) -> dict[str, Any]:
-        if not self._northbound.connected:
+        if not self._northbound.client.connected:
             return {}
-        [found] = await self._transact([northbound.ls_list(self._attachments.settings().system_id)])
+        [found] = await self._northbound.transact(
+            [northbound.ls_list(self._attachments.settings().system_id)]
+        )
         containers = self._attachments.by_network()
-        networks = {}
+        networks = {
+            network_id: {**each, "Containers": containers.get(network_id, {})}
+            for network_id, each in self._shared.describe().items()
+        }
         for row in found["rows"]:
             marks = northbound.read_marks(row)
             network_id = marks.get(northbound.NETWORK, row["name"])
+            if network_id != row["name"]:
+                continue  # a shared switch, told by what this host remembers
             networks[network_id] = {
                 "Logical_Switch": row["name"],
                 "NetworkID": network_id,
@@ -289,33 +345,10 @@ class OverlayDriver:
         return networks
 
     async def _switch(self, network_id: str) -> Switch:
-        [found] = await self._transact([northbound.ls_get(network_id)])
+        [found] = await self._northbound.transact([northbound.ls_get(northbound.switch_id(network_id))])
         if not found["rows"]:
             raise NotFoundError(_no_network(network_id))
         return northbound.read_switch(network_id, found["rows"][0])
-
-    async def _transact(
-        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
-    ) -> list[dict[str, Any]]:
-        """One transaction with Northbound; there is no use in waiting for one that nobody named."""
-        settings = await self._attachments.known_settings()
-        if not settings.northbound:
-            raise HostError(
-                "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
-                " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
-            )
-        return await self._northbound.transact(operations, undo)
-
-    async def _mark(self) -> Mark:
-        """This host and this second.
-
-        Raises:
-            HostError: the host has no name in OVN.
-        """
-        settings = await self._attachments.known_settings()
-        if not settings.system_id:
-            raise HostError("external_ids:system-id is not set in Open_vSwitch: OVN does not know this host")
-        return Mark(host=settings.system_id, created=self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _alike(one: Switch, other: Switch) -> bool:

@@ -74,7 +74,8 @@ def start_keeper(machine: Machine) -> Process:
 def _make_directories(machine: Machine) -> None:
     etc = (machine.paths.etc / name for name in PRIVATE_ETC)
     run = (machine.paths.run / name for name in RUN_DIRECTORIES)
-    for directory in (machine.paths.log(KEEPER).parent, machine.paths.pid(KEEPER).parent, *etc, *run):
+    files = machine.paths.log(KEEPER).parent, machine.paths.pid(KEEPER).parent, machine.paths.state
+    for directory in (*files, *etc, *run):
         directory.mkdir(parents=True, exist_ok=True)
 
 

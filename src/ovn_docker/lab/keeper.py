@@ -7,6 +7,9 @@ from ovn_docker.lab.plan import MachinePaths
 PRIVATE_ETC = ("docker", "openvswitch", "ovn")
 """Directories below /etc that each machine has of its own."""
 
+STATE = "/var/lib/ovn-docker"
+"""Where a driver keeps what it must remember, each machine for itself."""
+
 RUN_DIRECTORIES = ("docker/plugins", "openvswitch", "ovn", "lock")
 """Directories below /run that daemons expect to find."""
 
@@ -27,6 +30,8 @@ for name in {etc}; do
     mkdir -p /etc/$name
     mount --bind {directory}/etc/$name /etc/$name
 done
+mkdir -p {state}
+mount --bind {directory}/state {state}
 # A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, which are put
 # back as they were, version 1 or 2.
 mount --rbind /sys/fs/cgroup {directory}/cgroup
@@ -50,6 +55,7 @@ def keeper_script(paths: MachinePaths) -> str:
         directory=shlex.quote(str(paths.directory)),
         machine=shlex.quote(paths.machine),
         etc=" ".join(PRIVATE_ETC),
+        state=STATE,
     )
 
 

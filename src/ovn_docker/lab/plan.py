@@ -119,6 +119,11 @@ class MachinePaths:
         return self.directory / "etc"
 
     @property
+    def state(self) -> Path:
+        """What the machine sees as /var/lib/ovn-docker."""
+        return self.directory / "state"
+
+    @property
     def docker_data(self) -> Path:
         """Data root of the machine's dockerd."""
         return self.directory / "docker"

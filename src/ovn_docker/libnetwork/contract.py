@@ -73,3 +73,22 @@ class NetworkDriver(Protocol):
 
     async def database(self) -> dict[str, Any]:
         """The plugin's configuration and state, for people (NetworkDriver.Database)."""
+
+
+class IpamDriver(Protocol):
+    """Docker's IpamDriver, as moby daemon/libnetwork/ipams/remote/remote.go calls it."""
+
+    def default_address_spaces(self) -> messages.AddressSpacesResponse:
+        """Answer at once, whatever is down."""
+
+    async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
+        """Enter a network into a pool, which is made if it does not exist."""
+
+    async def release_pool(self, request: messages.PoolRequest) -> None:
+        """Strike the network out; the pool goes with its last."""
+
+    async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
+        """Lease an address, or reserve a gateway or an auxiliary address."""
+
+    async def release_address(self, request: messages.AddressRequest) -> None:
+        """Give an address back."""

@@ -17,6 +17,8 @@ INTERNAL = "com.docker.network.internal"
 GENERIC = "com.docker.network.generic"
 MTU = "com.docker.network.driver.mtu"
 DOCKER_OPTIONS = "com.docker.network."
+ADDRESS_TYPE = "RequestAddressType"
+GATEWAY_TYPE = "com.docker.network.gateway"
 
 Options = dict[str, Any]
 
@@ -191,3 +193,68 @@ class CapabilitiesResponse(Message, frozen=True):
     scope: str = msgspec.field(name="Scope")
     connectivity_scope: str = msgspec.field(name="ConnectivityScope")
     gw_alloc_checker: bool = msgspec.field(name="GwAllocChecker")
+
+
+class IPAMCapabilitiesResponse(Message, frozen=True):
+    """What Docker has to tell the IPAM driver beyond the pool."""
+
+    requires_mac_address: bool = msgspec.field(default=False, name="RequiresMACAddress")
+    requires_request_replay: bool = msgspec.field(default=False, name="RequiresRequestReplay")
+
+
+class AddressSpacesResponse(Message, frozen=True):
+    """The names of the IPAM driver's address spaces for networks of local and of global scope."""
+
+    local: str = msgspec.field(name="LocalDefaultAddressSpace")
+    global_: str = msgspec.field(name="GlobalDefaultAddressSpace")
+
+
+class RequestPoolRequest(Message, frozen=True):
+    """``docker network create``: one request for each pool.
+
+    Attributes:
+        address_space: as answered by GetDefaultAddressSpaces.
+        pool: ``--subnet``, or "" for a pool of the driver's choice.
+        sub_pool: ``--ip-range``, or "".
+        options: ``--ipam-opt``.
+        v6: whether a pool of the driver's choice is to be IPv6.
+    """
+
+    address_space: str = msgspec.field(default="", name="AddressSpace")
+    pool: str = msgspec.field(default="", name="Pool")
+    sub_pool: str = msgspec.field(default="", name="SubPool")
+    options: dict[str, str] | None = msgspec.field(default=None, name="Options")
+    v6: bool = msgspec.field(default=False, name="V6")
+
+
+class RequestPoolResponse(Message, frozen=True):
+    """The pool, and the id by which Docker names it from now on."""
+
+    pool_id: str = msgspec.field(name="PoolID")
+    pool: str = msgspec.field(name="Pool")
+    data: dict[str, str] = msgspec.field(default_factory=dict, name="Data")
+
+
+class PoolRequest(Message, frozen=True):
+    """ReleasePool."""
+
+    pool_id: str = msgspec.field(name="PoolID")
+
+
+class AddressRequest(PoolRequest, frozen=True):
+    """RequestAddress and ReleaseAddress.
+
+    Attributes:
+        address: without prefix length; "" for an address of the driver's choice.
+        options: what the address is for; see `ADDRESS_TYPE`.
+    """
+
+    address: str = msgspec.field(default="", name="Address")
+    options: dict[str, str] | None = msgspec.field(default=None, name="Options")
+
+
+class RequestAddressResponse(Message, frozen=True):
+    """The address with its pool's prefix length."""
+
+    address: str = msgspec.field(name="Address")
+    data: dict[str, str] = msgspec.field(default_factory=dict, name="Data")

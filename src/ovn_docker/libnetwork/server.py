@@ -17,7 +17,7 @@ from aiohttp import web
 
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
-from ovn_docker.libnetwork.contract import NetworkDriver
+from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.logs import fields
 
 DEADLINE = 10.0
@@ -59,20 +59,22 @@ class Verb:
 
 
 def create_application(
-    driver: NetworkDriver, *, implements: Sequence[str] = ("NetworkDriver",), deadline: float = DEADLINE
+    driver: NetworkDriver, ipam: IpamDriver | None = None, *, deadline: float = DEADLINE
 ) -> web.Application:
     """The web application that serves a driver to dockerd.
 
     Args:
         driver: whom to ask.
-        implements: the services that Plugin.Activate names.
+        ipam: whom to ask for addresses, or None to leave them to Docker.
         deadline: seconds that a request may take, from its head to its reply. dockerd waits for a plugin
             without end (moby pkg/plugins/client.go), so that each verb is ended here: it is cancelled
             `ROLLBACK` seconds before, to undo what it began.
     """
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals])
     front = _Front(driver, deadline)
-    for verb in _plugin_verbs(driver, implements) + _driver_verbs(driver):
+    ipam_verbs = _ipam_verbs(ipam) if ipam is not None else []
+    implements = ["NetworkDriver", *(["IpamDriver"] if ipam is not None else [])]
+    for verb in _plugin_verbs(driver, implements) + _driver_verbs(driver) + ipam_verbs:
         application.router.add_post(f"/{verb.name}", front.handler(verb))
     database = _database_verb(driver)
     application.router.add_post(f"/{database.name}", front.handler(database))
@@ -117,6 +119,23 @@ def _driver_verbs(driver: NetworkDriver) -> list[Verb]:
         ("RevokeExternalConnectivity", messages.EndpointRequest, driver.revoke_external_connectivity),
     ]
     return [Verb(f"NetworkDriver.{name}", request_type, call) for name, request_type, call in table]
+
+
+def _ipam_verbs(ipam: IpamDriver) -> list[Verb]:
+    async def capabilities(_: None) -> messages.IPAMCapabilitiesResponse:
+        return messages.IPAMCapabilitiesResponse()
+
+    async def default_address_spaces(_: None) -> messages.AddressSpacesResponse:
+        return ipam.default_address_spaces()
+
+    return [
+        Verb("IpamDriver.GetCapabilities", None, capabilities),
+        Verb("IpamDriver.GetDefaultAddressSpaces", None, default_address_spaces),
+        Verb("IpamDriver.RequestPool", messages.RequestPoolRequest, ipam.request_pool),
+        Verb("IpamDriver.ReleasePool", messages.PoolRequest, ipam.release_pool),
+        Verb("IpamDriver.RequestAddress", messages.AddressRequest, ipam.request_address),
+        Verb("IpamDriver.ReleaseAddress", messages.AddressRequest, ipam.release_address),
+    ]
 
 
 def _database_verb(driver: NetworkDriver) -> Verb:

@@ -111,10 +111,14 @@ class Client:
             return await self._carry_out(operations)
         except asyncio.CancelledError:
             if undo:
-                task = asyncio.ensure_future(self._take_back(undo))
-                self._undoing.add(task)  # the loop itself holds tasks weakly
-                task.add_done_callback(self._undoing.discard)
+                self.take_back(undo)
             raise
+
+    def take_back(self, undo: Sequence[Operation]) -> None:
+        """Carry out a transaction that nobody waits for, as soon as there is a server; a refusal is fine."""
+        task = asyncio.ensure_future(self._take_back(undo))
+        self._undoing.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._undoing.discard)
 
     async def _take_back(self, undo: Sequence[Operation]) -> None:
         try:

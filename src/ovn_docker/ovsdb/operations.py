@@ -74,12 +74,14 @@ def check(results: Sequence[Any], operations: Sequence[Operation]) -> list[dict[
         operations: what was sent.
 
     Raises:
-        DatabaseError: the first refusal, typed.
+        DatabaseError: the first refusal, typed, with the results before it.
     """
     for number, result in enumerate(results):
         if isinstance(result, dict) and result.get("error"):
             table = operations[number].get("table", "") if number < len(operations) else ""
-            raise refusal(result["error"], result.get("details", ""), table)
+            refused = refusal(result["error"], result.get("details", ""), table)
+            refused.results = tuple(results[:number])
+            raise refused
     return [result for result in results if isinstance(result, dict)]
 
 

@@ -12,8 +12,9 @@ Message = dict[str, Any]
 MAXIMUM_MESSAGE = 256 * 1024 * 1024
 """Bytes; more is a peer that is not an OVSDB server."""
 
-_OUTSIDE_STRING = re.compile(rb'["{}]')
-_INSIDE_STRING = re.compile(rb'["\\]')
+_NO_BRACE = re.compile(rb'(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+"""As much as there is without a brace outside a string; a string that is not whole yet is none of it."""
+_IN_STRING = re.compile(rb'["\\]')
 
 
 def encode(message: Message) -> bytes:
@@ -25,7 +26,7 @@ class Decoder:
     """Cuts the stream into messages.
 
     OVSDB puts nothing between two JSON objects, so the end of one is where its braces balance. Each byte is
-    looked at once, however the stream is cut into reads.
+    looked at once, however the stream is cut into reads, or twice in a string that a cut goes through.
     """
 
     def __init__(self) -> None:
@@ -50,31 +51,35 @@ class Decoder:
 
     def _end_of_message(self) -> int | None:
         while True:
-            pattern = _INSIDE_STRING if self._in_string else _OUTSIDE_STRING
-            match = pattern.search(self._buffer, self._position)
-            if match is None:
-                self._position = max(self._position, len(self._buffer))
+            if self._in_string and not self._leave_string():
                 return None
-            if not self._step(match[0], match.end()):
+            plain = _NO_BRACE.match(self._buffer, self._position)
+            self._position = plain.end() if plain is not None else self._position
+            token = bytes(self._buffer[self._position : self._position + 1])
+            if not token:
                 return None
-            if match[0] == b"}" and self._depth == 0 and not self._in_string:
-                return match.end()
-
-    def _step(self, token: bytes, end: int) -> bool:
-        """Go past a token; False when the byte that a backslash escapes is still to come."""
-        if token == b"\\":
-            if end >= len(self._buffer):
-                self._position = end - 1
-                return False
-            end += 1
-        elif token == b'"':
-            self._in_string = not self._in_string
-        else:
+            self._position += 1
+            if token == b'"':
+                self._in_string = True
+                continue
             self._depth += 1 if token == b"{" else -1
             if self._depth < 0:
                 raise DatabaseError("the peer does not speak OVSDB: a brace closes nothing")
-        self._position = end
-        return True
+            if self._depth == 0:
+                return self._position
+
+    def _leave_string(self) -> bool:
+        """Go to behind the string that a read's end has cut; False when its end is still to come."""
+        while (match := _IN_STRING.search(self._buffer, self._position)) is not None:
+            if match[0] == b'"':
+                self._position, self._in_string = match.end(), False
+                return True
+            if match.end() >= len(self._buffer):  # the byte that a backslash escapes is still to come
+                self._position = match.start()
+                return False
+            self._position = match.end() + 1
+        self._position = max(self._position, len(self._buffer))
+        return False
 
     def _take(self, end: int) -> Message:
         raw = bytes(self._buffer[:end])

@@ -16,13 +16,13 @@ from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.ovsdb.operations import Operation, Row, delete, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.replica import Watch
-from ovn_docker.ovsdb.values import mapping, members, reference, to_map, to_set
+from ovn_docker.ovsdb.values import atom, mapping, members, reference, to_map, to_set
 
 SWITCH, PORT, ROUTER_PORT = "Logical_Switch", "Logical_Switch_Port", "Logical_Router_Port"
 
 NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-created"
 INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
-SUBNET, GATEWAY = "subnet", "gateway_ip"
+SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
 
 ROUTER_PORTS = {PORT: Watch(("options",), (("type", "==", "router"),))}
 """The only rows of Northbound that a host keeps in memory: few, and none of them a container's."""
@@ -81,41 +81,67 @@ def port_id(network_id: str, endpoint_id: str) -> UUID:
     return addressing.row_id(PORT, network_id, endpoint_id)
 
 
-def ls_add(switch: Switch, mark: Mark) -> list[Operation]:
+def ls_add(switch: Switch, mark: Mark, name: str = "", context: str = "") -> list[Operation]:
     """Make the switch, unless one of that name was made by somebody else.
+
+    Args:
+        switch: what it is to be.
+        mark: who makes it.
+        name: of a switch that several networks share, or "" for the network's own.
+        context: of a shared switch, or "".
 
     Refused with `ConstraintError` when the row is there, with `RequirementError` when only the name is:
     Logical_Switch has no unique index on its name, so the transaction has to look.
     """
-    row = {
-        "name": switch.network_id,
-        "external_ids": to_map(_switch_ids(switch) | _marks(switch.network_id, mark)),
-    }
-    uuid = switch_id(switch.network_id)
-    foreign = [("name", "==", switch.network_id), ("_uuid", "!=", reference(uuid))]
+    name = name or switch.network_id
+    ids = _switch_ids(switch) | _marks(switch.network_id, mark) | ({CONTEXT: context} if context else {})
+    uuid = switch_id(name)
+    foreign = [("name", "==", name), ("_uuid", "!=", reference(uuid))]
+    row = {"name": name, "external_ids": to_map(ids)}
     return [require(SWITCH, foreign, ["_uuid"], []), insert(SWITCH, uuid, row)]
 
 
-def ls_add_undo(network_id: str, mark: Mark) -> list[Operation]:
-    """Take back the `ls_add` that carried this mark, and no other's."""
+def ls_add_undo(name: str, network_id: str, mark: Mark) -> list[Operation]:
+    """Take back the `ls_add` of this name that carried this mark, and no other's."""
     same = ("external_ids", "includes", to_map(_marks(network_id, mark)))
-    return [delete(SWITCH, [row_is(switch_id(network_id)), same, ("ports", "==", to_set(()))])]
+    return [delete(SWITCH, [row_is(switch_id(name)), same, ("ports", "==", to_set(()))])]
 
 
-def ls_get(network_id: str) -> Operation:
-    """Read the switch; its row goes to `read_switch`."""
-    return select(SWITCH, [row_is(switch_id(network_id))], ["external_ids"])
+def ls_get(switch: UUID) -> Operation:
+    """Read a switch; its row goes to `read_switch`."""
+    return select(SWITCH, [row_is(switch)], ["external_ids"])
 
 
-def ls_ports(network_id: str) -> Operation:
-    """Read which ports the switch holds."""
-    return select(SWITCH, [row_is(switch_id(network_id))], ["ports"])
+def ls_find(name: str) -> Operation:
+    """Read the switches of a name (a scan over switches: not for a container's path)."""
+    return select(SWITCH, [("name", "==", name)], ["_uuid", "external_ids"])
 
 
-def ls_del(network_id: str, ports: Sequence[UUID] = ()) -> Operation:
+def ls_exists(switch: UUID) -> Operation:
+    """Abort the transaction with `RequirementError` unless the switch exists."""
+    return require(SWITCH, [row_is(switch)], ["_uuid"], [{"_uuid": reference(switch)}])
+
+
+def ls_state(name: str, switch: UUID | None) -> Operation:
+    """Read whether a switch has changed, and what OVN's own IPAM leaves out of it.
+
+    Args:
+        name: of the switch; asked for only while its row is not known, for that is a scan over switches.
+        switch: its row id, or None.
+    """
+    where = ("name", "==", name) if switch is None else row_is(switch)
+    return select(SWITCH, [where], ["_uuid", "_version", "other_config"])
+
+
+def ls_ports(switch: UUID) -> Operation:
+    """Read which ports a switch holds."""
+    return select(SWITCH, [row_is(switch)], ["ports"])
+
+
+def ls_del(switch: UUID, ports: Sequence[UUID] = ()) -> Operation:
     """Delete the switch if these are exactly its ports; the answer's count is 0 when it was not."""
     unchanged = ("ports", "==", to_set(reference(port) for port in ports))
-    return delete(SWITCH, [row_is(switch_id(network_id)), unchanged])
+    return delete(SWITCH, [row_is(switch), unchanged])
 
 
 def ls_list(host: str) -> Operation:
@@ -123,8 +149,8 @@ def ls_list(host: str) -> Operation:
     return select(SWITCH, [("external_ids", "includes", to_map({HOST: host}))], ["name", "external_ids"])
 
 
-def lsp_add(port: SwitchPort, pools: Sequence[IPNetwork], mark: Mark) -> list[Operation]:
-    """Make the port and put it into its switch.
+def lsp_add(port: SwitchPort, switch: UUID, pools: Sequence[IPNetwork], mark: Mark) -> list[Operation]:
+    """Make the port and put it into a switch.
 
     The last answer's count is 0 when the switch does not exist or lacks one of `pools`: then the port is in
     no switch and OVSDB drops it at commit (RFC 7047 section 3.2, isRoot), so nothing is left.
@@ -138,16 +164,16 @@ def lsp_add(port: SwitchPort, pools: Sequence[IPNetwork], mark: Mark) -> list[Op
         "external_ids": to_map(_marks(port.network_id, mark)),
     }
     has_pools = ("external_ids", "includes", to_map({POOL + str(pool): f"v{pool.version}" for pool in pools}))
-    where = [row_is(switch_id(port.network_id)), has_pools]
+    where = [row_is(switch), has_pools]
     return [insert(PORT, uuid, row), mutate(SWITCH, where, ("ports", "insert", reference(uuid)))]
 
 
-def lsp_add_undo(port: SwitchPort, mark: Mark) -> list[Operation]:
+def lsp_add_undo(port: SwitchPort, switch: UUID, mark: Mark) -> list[Operation]:
     """Take back the `lsp_add` that carried this mark; refused with `RequirementError` when it is gone."""
     ids = port.network_id, port.endpoint_id
     same = ("external_ids", "includes", to_map(_marks(port.network_id, mark)))
     made = require(PORT, [row_is(port_id(*ids)), same], ["name"], [{"name": port.endpoint_id}])
-    return [made, lsp_del(*ids)]
+    return [made, lsp_del(*ids, switch)]
 
 
 def lsp_get(network_id: str, endpoint_id: str) -> Operation:
@@ -166,10 +192,10 @@ def lsp_owner(uuid: UUID) -> Operation:
     return select(PORT, [row_is(uuid)], ["name", "external_ids"])
 
 
-def lsp_del(network_id: str, endpoint_id: str) -> Operation:
-    """Take the port out of its switch, which removes it; count is 0 when it was not there."""
+def lsp_del(network_id: str, endpoint_id: str, switch: UUID) -> Operation:
+    """Take the port out of a switch, which removes it; count is 0 when it was not there."""
     uuid = port_id(network_id, endpoint_id)
-    where = [row_is(switch_id(network_id)), ("ports", "includes", reference(uuid))]
+    where = [row_is(switch), ("ports", "includes", reference(uuid))]
     return mutate(SWITCH, where, ("ports", "delete", reference(uuid)))
 
 
@@ -179,10 +205,26 @@ def lsp_del_anywhere(network_id: str, endpoint_id: str) -> Operation:
     return mutate(SWITCH, holder, ("ports", "delete", reference(port_id(network_id, endpoint_id))))
 
 
-def ls_holding(network_id: str, port: UUID) -> Operation:
+def ls_holding(switch: UUID, port: UUID) -> Operation:
     """Read the switch if it holds a port; answered from the index and the order of the set, not by a scan."""
-    where = [row_is(switch_id(network_id)), ("ports", "includes", reference(port))]
+    where = [row_is(switch), ("ports", "includes", reference(port))]
     return select(SWITCH, where, ["_uuid"])
+
+
+def lsp_state(uuid: UUID) -> Operation:
+    """Read what addresses a port holds, whoever made it."""
+    columns = ["_uuid", "name", "type", "options", "addresses", "dynamic_addresses", "external_ids"]
+    return select(PORT, [row_is(uuid)], columns)
+
+
+def is_endpoint(row: Row) -> bool:
+    """Whether a port is an endpoint of this driver's, on whatever host."""
+    return NETWORK in mapping(row["external_ids"])
+
+
+def read_uuid(row: Row) -> UUID:
+    """The row's id."""
+    return UUID(str(atom(row["_uuid"])))
 
 
 def lrp_get(name: str) -> Operation:

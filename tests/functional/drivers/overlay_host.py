@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ovn_docker.drivers.overlay import OverlayDriver
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.overlay import Docker, OverlayDriver
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.drivers.sharing import Policy
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
@@ -23,6 +26,7 @@ from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.values import mapping, optional, to_map
 from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
+from ovn_docker.state import StateFile
 from tests.functional.private_network import links
 from tests.functional.servers import OvsdbServer, Proxy, connected, running
 
@@ -141,7 +145,17 @@ class Place:
         proxy = Proxy(self.directory / "proxy", self.northbound.socket)
         daemons = SwitchDaemons(self.open_vswitch)
         links = Links()
-        driver = OverlayDriver(nb, Attachments(ovs, links), "local", lambda: NOW, {"about": "this"})
+        attachments = Attachments(ovs, links)
+        database = Northbound(nb, attachments, lambda: NOW)
+        driver = OverlayDriver(
+            database,
+            attachments,
+            SharedNetworks(database, StateFile(self.directory / "state.json")),
+            Docker(
+                "local", Policy(distributed=False, context="default", address_space="ours"), {"about": "this"}
+            ),
+            lambda _: None,
+        )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))
         try:

@@ -61,6 +61,29 @@ async def nothing() -> None:
     """What a verb does beside answering."""
 
 
+class StubIpam:
+    """An IPAM driver with one pool of one address."""
+
+    def default_address_spaces(self) -> messages.AddressSpacesResponse:
+        return messages.AddressSpacesResponse(local="here", global_="there")
+
+    async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
+        return messages.RequestPoolResponse(pool_id="p", pool=request.pool)
+
+    async def release_pool(self, request: messages.PoolRequest) -> None:
+        assert request.pool_id == "p"
+
+    async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
+        assert (request.pool_id, request.options) == (
+            "p",
+            {"RequestAddressType": "com.docker.network.gateway"},
+        )
+        return messages.RequestAddressResponse(address=f"{request.address}/24")
+
+    async def release_address(self, request: messages.AddressRequest) -> None:
+        raise ConflictError(f"{request.address} is another's")
+
+
 @dataclass
 class StubDriver:
     """A driver that notes its calls, and does before each answer what a test wants it to do."""
@@ -249,7 +272,7 @@ async def test_activate_and_capabilities_answer_whatever_the_body(plugin: Plugin
 
 
 async def test_activate_names_the_services_that_are_served(tmp_path: Path) -> None:
-    application = create_application(StubDriver(), implements=("NetworkDriver", "IpamDriver"))
+    application = create_application(StubDriver(), StubIpam())
     listeners = Listeners(application)
     await listeners.start(tmp_path / "p.sock", None)
     client = Client(*await asyncio.open_unix_connection(str(tmp_path / "p.sock")))
@@ -257,6 +280,52 @@ async def test_activate_names_the_services_that_are_served(tmp_path: Path) -> No
     await client.close()
     await listeners.stop()
     assert reply.json == {"Implements": ["NetworkDriver", "IpamDriver"]}
+
+
+IPAM_CALLS: dict[str, tuple[dict[str, Any] | bytes, dict[str, Any]]] = {
+    "GetCapabilities": (b"", {"RequiresMACAddress": False, "RequiresRequestReplay": False}),
+    "GetDefaultAddressSpaces": (
+        b"",
+        {"LocalDefaultAddressSpace": "here", "GlobalDefaultAddressSpace": "there"},
+    ),
+    "RequestPool": (
+        {"AddressSpace": "here", "Pool": "10.0.0.0/24", "SubPool": "", "Options": None, "V6": False},
+        {"PoolID": "p", "Pool": "10.0.0.0/24", "Data": {}},
+    ),
+    "ReleasePool": ({"PoolID": "p"}, {}),
+    "RequestAddress": (
+        {
+            "PoolID": "p",
+            "Address": "10.0.0.1",
+            "Options": {"RequestAddressType": "com.docker.network.gateway"},
+        },
+        {"Address": "10.0.0.1/24", "Data": {}},
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", IPAM_CALLS)
+async def test_every_ipam_verb_is_answered_as_docker_spells_it(tmp_path: Path, verb: str) -> None:
+    body, answer = IPAM_CALLS[verb]
+    reply = await ipam_post(tmp_path, verb, body)
+    assert (reply.status, reply.json) == (200, answer)
+
+
+async def test_an_ipam_verb_that_is_refused_says_so_under_both_of_dockers_keys(tmp_path: Path) -> None:
+    reply = await ipam_post(tmp_path, "ReleaseAddress", {"PoolID": "p", "Address": "10.0.0.2"})
+    assert_error(reply, 400, "10.0.0.2 is another's")
+
+
+async def ipam_post(directory: Path, verb: str, body: dict[str, Any] | bytes) -> Reply:
+    """One request to a plugin that serves addresses."""
+    listeners = Listeners(create_application(StubDriver(), StubIpam()))
+    await listeners.start(directory / "p.sock", None)
+    client = Client(*await asyncio.open_unix_connection(str(directory / "p.sock")))
+    try:
+        return await client.post(f"IpamDriver.{verb}", body)
+    finally:
+        await client.close()
+        await listeners.stop()
 
 
 @pytest.mark.parametrize("verb", REQUESTS)

@@ -21,6 +21,7 @@ NB = "OVN_Northbound"
 EARLY, LATE = Mark("h1", "2026-01-01T00:00:00Z"), Mark("h1", "2026-01-01T00:00:01Z")
 POOL = ipaddress.ip_network("10.0.0.0/24")
 NET, PORT = Switch("net", (POOL,)), SwitchPort("net", "port", "02:00:00:00:00:01 10.0.0.2")
+SWITCH_ROW = schema.switch_id("net")
 
 
 async def give_up(
@@ -44,7 +45,7 @@ def names(server: OvsdbServer, table: str) -> list[str]:
 
 async def test_a_switch_that_was_given_up_is_taken_back(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
-        await give_up(client, northbound, schema.ls_add(NET, EARLY), schema.ls_add_undo("net", EARLY))
+        await give_up(client, northbound, schema.ls_add(NET, EARLY), schema.ls_add_undo("net", "net", EARLY))
     assert names(northbound, schema.SWITCH) == []
 
 
@@ -57,26 +58,26 @@ async def test_without_an_undo_it_stays(northbound: OvsdbServer) -> None:
 async def test_a_port_that_was_given_up_is_taken_back(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
         await client.transact(schema.ls_add(NET, EARLY))
-        undo = schema.lsp_add_undo(PORT, EARLY)
-        await give_up(client, northbound, schema.lsp_add(PORT, [POOL], EARLY), undo)
+        undo = schema.lsp_add_undo(PORT, SWITCH_ROW, EARLY)
+        await give_up(client, northbound, schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY), undo)
     assert names(northbound, schema.PORT) == []
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
 async def test_what_an_earlier_call_made_is_not_taken_back_with_a_repeat(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
-        await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, [POOL], EARLY)])
-        undo = schema.lsp_add_undo(PORT, LATE)
-        await give_up(client, northbound, schema.lsp_add(PORT, [POOL], LATE), undo)
-        await give_up(client, northbound, schema.ls_add(NET, LATE), schema.ls_add_undo("net", LATE))
+        await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY)])
+        undo = schema.lsp_add_undo(PORT, SWITCH_ROW, LATE)
+        await give_up(client, northbound, schema.lsp_add(PORT, SWITCH_ROW, [POOL], LATE), undo)
+        await give_up(client, northbound, schema.ls_add(NET, LATE), schema.ls_add_undo("net", "net", LATE))
     assert names(northbound, schema.PORT) == ["port"]
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
 async def test_a_switch_that_has_a_port_by_now_is_not_taken_back(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
-        await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, [POOL], EARLY)])
-        await client.transact(schema.ls_add_undo("net", EARLY))
+        await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY)])
+        await client.transact(schema.ls_add_undo("net", "net", EARLY))
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
@@ -84,7 +85,7 @@ async def test_an_undo_of_a_port_that_is_not_there_changes_nothing(northbound: O
     async with connected([northbound.remote], NB) as client:
         await client.transact(schema.ls_add(NET, EARLY))
         with pytest.raises(RequirementError):
-            await client.transact(schema.lsp_add_undo(PORT, EARLY))
+            await client.transact(schema.lsp_add_undo(PORT, SWITCH_ROW, EARLY))
 
 
 async def test_a_server_that_owes_an_answer_is_named(

@@ -13,6 +13,7 @@ from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 
 NET, ENDPOINT = "b5082ded" * 8, "a0b1c2d3" * 8
 MARK = Mark(host="chassis-1", created="2030-01-02T03:04:05Z")
+OWN = northbound.switch_id(NET)
 FULL = Switch(
     network_id=NET,
     pools=(network("10.0.0.0/24", ""), network("10.1.0.0/24", ""), network("fd00::/64", "")),
@@ -77,7 +78,7 @@ def test_a_switch_is_made_only_where_no_other_has_its_name() -> None:
 
 def test_a_port_carries_its_addresses_twice_and_joins_its_switch_by_row_id() -> None:
     port = SwitchPort(NET, ENDPOINT, "02:42:0a:00:00:02 10.0.0.2 fd00::2")
-    operations = northbound.lsp_add(port, FULL.pools[:1], MARK)
+    operations = northbound.lsp_add(port, OWN, FULL.pools[:1], MARK)
     row = written(operations, "Logical_Switch_Port")
     assert (row["name"], row["addresses"], row["port_security"]) == (ENDPOINT, port.addresses, port.addresses)
     assert mapping(row["external_ids"]) == {
@@ -98,12 +99,14 @@ def test_a_port_carries_its_addresses_twice_and_joins_its_switch_by_row_id() -> 
 @pytest.mark.parametrize(
     "operation",
     [
-        northbound.ls_get(NET),
-        northbound.ls_del(NET),
-        northbound.ls_ports(NET),
+        northbound.ls_get(OWN),
+        northbound.ls_del(OWN),
+        northbound.ls_ports(OWN),
+        northbound.ls_exists(OWN),
+        northbound.ls_state(NET, OWN),
         northbound.lsp_get(NET, ENDPOINT),
-        northbound.lsp_del(NET, ENDPOINT),
-        northbound.lsp_add(SwitchPort(NET, ENDPOINT, "m"), [], MARK)[1],
+        northbound.lsp_del(NET, ENDPOINT, OWN),
+        northbound.lsp_add(SwitchPort(NET, ENDPOINT, "m"), OWN, [], MARK)[1],
     ],
 )
 def test_a_containers_path_is_answered_from_the_index(operation: Operation) -> None:

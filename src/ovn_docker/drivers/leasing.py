@@ -1,0 +1,208 @@
+"""How an address is leased: one transaction where nobody else leases, and what to do where somebody does.
+
+The database judges. A lease is the insert of a row whose id follows from the pool and the address, so of all
+who try at once one succeeds. What this process remembers of a pool (where it was, what was free) is a hint
+that saves questions; a wrong hint costs one more.
+"""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.occupied import Occupied, Results
+from ovn_docker.errors import ConflictError, ConstraintError, RequestError
+from ovn_docker.ovsdb.operations import Row
+from ovn_docker.pools import Pool
+from ovn_docker.schema import leases
+from ovn_docker.schema.leases import LEASE, Lease
+
+FIRST_WINDOW, LARGEST_WINDOW = 32, 1024
+"""How many addresses one question asks about; it grows while all of them are taken."""
+
+WIDEST_STEP = 256
+"""How many free addresses at most are passed over to step aside from others that lease too."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Where the next address of a pool is looked for.
+
+    Attributes:
+        last: behind which one, as an integer, or None before the first question.
+        free: addresses that a question found free and nobody tried since, in the order to try them.
+        blind: whether to go on behind `last` without a question, because what was asked about was all free.
+        late: how often others were quicker lately.
+        round: counts the questions, to tell an address of this one's from an earlier one's.
+        asking: held by the one who asks for all.
+    """
+
+    last: int | None = None
+    free: deque[int] = field(default_factory=deque)
+    blind: bool = False
+    late: int = 0
+    round: int = 0
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def knows(self) -> bool:
+        """Whether there is something to try."""
+        return self.blind or bool(self.free)
+
+    def next(self, pool: Pool) -> int:
+        """The address to try; nobody else in this process is given it."""
+        if self.free:
+            return self.free.popleft()
+        [self.last] = pool.window(self.last, 1)
+        return self.last
+
+    def found(self, free: list[int], window: list[int], skip: int) -> None:
+        """Take the answer of a question: try the free ones, those behind the first `skip` of them first."""
+        self.free = deque(free[skip:] + free[:skip])
+        self.last, self.blind = window[-1], len(free) == len(window)
+        self.round += 1
+
+    def taken(self) -> None:
+        """Note that the try succeeded."""
+        self.late = max(0, self.late - 1)
+
+    def refused(self, asked_in: int, hint: int | None) -> None:
+        """Note that somebody else was quicker, and that the pool's last lease was `hint`.
+
+        The first time it is where to go on, so that hosts that take turns lease in order. Who comes too late
+        again and again stays away from there.
+        """
+        if asked_in != self.round:
+            return
+        self.late += 1
+        self.free.clear()
+        self.blind = False
+        self.round += 1
+        if self.late == 1:
+            self.last = hint
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Of a try: who has the address, or "" where it is ours now, and what the pool leased last before."""
+
+    holder: str
+    hint: int | None
+
+
+class AddressLeases:
+    """Takes addresses of pools for this host."""
+
+    def __init__(self, database: Northbound, occupied: Occupied, choose: Callable[[int], int]) -> None:
+        """Lease there.
+
+        Args:
+            database: where leases live.
+            occupied: knows what is held without a lease.
+            choose: a random number below its argument, to step aside from hosts that try the same.
+        """
+        self._northbound = database
+        self._occupied = occupied
+        self._choose = choose
+        self._cursors: dict[tuple[str, IPNetwork], Cursor] = {}
+
+    async def lease(self, pool: Pool, address: IPAddress) -> None:
+        """Lease the address that is asked for.
+
+        Raises:
+            ConflictError: it is taken; the text says by whom.
+        """
+        outcome = await self._try(pool, address, secrets.token_hex(8))
+        if outcome.holder:
+            raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {outcome.holder}")
+
+    async def lease_next(self, pool: Pool) -> IPAddress:
+        """Lease the address behind the one leased last, if it is free, else the next free one.
+
+        Raises:
+            RequestError: none is free.
+        """
+        request = secrets.token_hex(8)
+        cursor = self._cursors.setdefault((pool.key, pool.range), Cursor())
+        while True:
+            if not cursor.knows:
+                async with cursor.asking:
+                    if not cursor.knows:
+                        await self._ask(pool, cursor)
+            asked_in, address = cursor.round, pool.address(cursor.next(pool))
+            outcome = await self._try(pool, address, request)
+            if not outcome.holder:
+                cursor.taken()
+                return address
+            cursor.refused(asked_in, outcome.hint)
+
+    async def _try(self, pool: Pool, address: IPAddress, request: str) -> _Outcome:
+        """Take the address unless somebody has it, in one transaction that says who."""
+        mark = await self._northbound.mark()
+        lease = Lease(LEASE, host=mark.host, request=request)
+        question = self._occupied.question(pool)
+        operations = [
+            leases.lease_get(pool.key, address),
+            leases.pool_get(pool.key),
+            *question.operations,
+            leases.lease_add(pool.key, address, lease, mark),
+            leases.hint(pool.key, address),
+            leases.DURABLE,
+        ]
+        undo = leases.lease_undo(pool.key, address, request)
+        try:
+            results: Results = await self._northbound.transact(operations, undo)
+        except ConstraintError as refused:
+            results = refused.results
+            if not results or not results[0]["rows"]:
+                raise
+            holder = leases.read_lease(results[0]["rows"][0])
+            if holder.request != request:  # else its reply was lost, and this was the repeat
+                return _Outcome(holder.holder(), _hint(results[1]["rows"]))
+        try:
+            held = await self._occupied.held(question, results[2 : 2 + len(question.operations)])
+        except BaseException:
+            self._northbound.client.take_back(undo)
+            raise
+        if who := held.by(int(address)):
+            await self._northbound.transact(undo, undo)
+        return _Outcome(who, _hint(results[1]["rows"]))
+
+    async def _ask(self, pool: Pool, cursor: Cursor) -> None:
+        """Find addresses that are free, in windows that grow."""
+        after, size, seen, total = cursor.last, FIRST_WINDOW, 0, pool.size()
+        if after is None:
+            [found] = await self._northbound.transact([leases.pool_get(pool.key)])
+            after = _hint(found["rows"])
+        while seen < total:
+            window = pool.window(after, min(size, total - seen))
+            if free := await self._free(pool, window):
+                step = min(len(free), WIDEST_STEP, 1 << min(max(0, cursor.late - 1), 8))
+                cursor.found(free, window, self._choose(step))
+                return
+            seen += len(window)
+            after, size = window[-1], min(size * 2, LARGEST_WINDOW)
+        raise RequestError(
+            f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()} addresses"
+            " are leased, reserved or held by ports"
+        )
+
+    async def _free(self, pool: Pool, window: list[int]) -> list[int]:
+        """Those of the addresses that nobody has."""
+        question = self._occupied.question(pool)
+        probes = [leases.lease_probe(pool.key, pool.address(number)) for number in window]
+        results = await self._northbound.transact([*question.operations, *probes])
+        answers = results[len(question.operations) :]
+        held = await self._occupied.held(question, results[: len(question.operations)])
+        return [
+            number
+            for number, answer in zip(window, answers, strict=True)
+            if not answer["rows"] and not held.by(number)
+        ]
+
+
+def _hint(rows: Sequence[Row]) -> int | None:
+    return leases.read_next(rows[0]) if rows else None

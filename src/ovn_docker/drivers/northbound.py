@@ -1,0 +1,49 @@
+"""Northbound as the drivers use it: this host's mark, and transactions that fail where nobody named it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from ovn_docker.errors import HostError
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import Operation
+from ovn_docker.schema.northbound import Mark
+
+
+class Northbound:
+    """OVN Northbound, as this host is told to reach it."""
+
+    def __init__(self, client: Client, attachments: Attachments, now: Callable[[], datetime]) -> None:
+        """Use a client that watches `northbound.ROUTER_PORTS`; `now` gives UTC."""
+        self.client = client
+        self._attachments = attachments
+        self._now = now
+
+    async def transact(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
+        """Carry out one transaction; `undo` takes it back if the caller gives up meanwhile.
+
+        Raises:
+            HostError: Open_vSwitch does not say where Northbound is.
+            DatabaseError: it refused.
+        """
+        settings = await self._attachments.known_settings()
+        if not settings.northbound:
+            raise HostError(
+                "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
+                " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
+            )
+        return await self.client.transact(operations, undo)
+
+    async def mark(self) -> Mark:
+        """This host and this second.
+
+        Raises:
+            HostError: the host has no name in OVN.
+        """
+        settings = await self._attachments.known_settings()
+        if not settings.system_id:
+            raise HostError("external_ids:system-id is not set in Open_vSwitch: OVN does not know this host")
+        return Mark(host=settings.system_id, created=self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))

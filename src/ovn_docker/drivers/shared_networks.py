@@ -1,0 +1,190 @@
+"""The networks of this host that are on a switch shared with others, and what makes sharing safe.
+
+Docker gives a network another NetworkID on each host, so this host has to remember which switch each of its
+networks is on; that is the one thing kept in a file. The switch itself, and who has which address on it, is
+Northbound's to say.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.sharing import Shared
+from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, RequirementError
+from ovn_docker.ovsdb.values import mapping
+from ovn_docker.pools import Pool
+from ovn_docker.schema import northbound
+from ovn_docker.schema.northbound import Switch
+from ovn_docker.state import StateFile
+
+NETWORKS = "networks"
+
+
+class SharedNetworks:
+    """What this host shares."""
+
+    def __init__(self, database: Northbound, file: StateFile) -> None:
+        """Take up what the file says."""
+        self._northbound = database
+        self._file = file
+        self._networks = {
+            network_id: Shared.from_json(content)
+            for network_id, content in file.load().get(NETWORKS, {}).items()
+        }
+        self._saving = asyncio.Lock()
+
+    def get(self, network_id: str) -> Shared | None:
+        """The network, or None if it is not a shared one."""
+        return self._networks.get(network_id)
+
+    def all(self) -> Sequence[Shared]:
+        """All of them."""
+        return list(self._networks.values())
+
+    def switches_of(self, pool: Pool) -> list[str]:
+        """The names of the switches on which this host's networks lease from a pool.
+
+        Before the network is made, that is the switch of the pool's subnet and context.
+        """
+        names = {
+            each.switch
+            for each in self._networks.values()
+            if each.leased and str(pool.subnet) in each.pools and each.context in {"", pool.context}
+        }
+        return sorted(names) or [pool.key]
+
+    async def create(self, asked: Shared, switch: Switch) -> None:
+        """Put the network on its switch, which is made only if the network asks for it.
+
+        Raises:
+            NotFoundError: the switch does not exist; the text says how to make it.
+            ConflictError: the switch is for another subnet or gateway, or the network is known otherwise.
+        """
+        known = self.get(asked.network_id)
+        if known is not None and replace(known, row="") != asked:
+            raise ConflictError(f"network {asked.network_id} exists with other pools or options")
+        found = await self._resolve(asked, switch)
+        try:
+            await self._remember(replace(asked, row=str(found)))
+        except BaseException:
+            if known is None and asked.create:  # Docker will not ask to delete what it could not create
+                self._northbound.client.take_back([northbound.ls_del(northbound.switch_id(asked.switch))])
+            raise
+
+    async def delete(self, network: Shared) -> None:
+        """Forget the network; a switch that we made goes if no port is left on it, whoever's.
+
+        A host with the network but without containers makes the switch again when it needs it. The network
+        is forgotten last, so that a stop in between leaves a DeleteNetwork that can be repeated.
+        """
+        if network.create:
+            await self._northbound.transact([northbound.ls_del(northbound.switch_id(network.switch))])
+        async with self._saving:
+            await self._save({key: each for key, each in self._networks.items() if each != network})
+
+    async def locate(self, network: Shared) -> Shared:
+        """Find the switch again after its row has changed, and make it if the network may.
+
+        Raises:
+            NotFoundError, ConflictError: as `create`.
+        """
+        found = await self._resolve(network, network.as_switch())
+        located = replace(network, row=str(found))
+        await self._remember(located)
+        return located
+
+    async def _resolve(self, network: Shared, switch: Switch) -> UUID:
+        [result] = await self._northbound.transact([northbound.ls_find(network.switch)])
+        rows = result["rows"]
+        if len(rows) > 1:
+            raise ConflictError(
+                f"OVN has {len(rows)} logical switches named {network.switch}: rename all but one"
+            )
+        if rows:
+            _agree(network, mapping(rows[0]["external_ids"]))
+            return northbound.read_uuid(rows[0])
+        if not network.create:
+            raise NotFoundError(_how_to_make(network))
+        return await self._make(network, switch)
+
+    async def _make(self, network: Shared, switch: Switch) -> UUID:
+        mark = await self._northbound.mark()
+        name = network.switch
+        undo = northbound.ls_add_undo(name, network.network_id, mark)
+        try:
+            await self._northbound.transact(northbound.ls_add(switch, mark, name, network.context), undo)
+        except (ConstraintError, RequirementError):
+            return await self._resolve(network, switch)  # another host was quicker
+        return northbound.switch_id(name)
+
+    async def _remember(self, network: Shared) -> None:
+        if self.get(network.network_id) == network:
+            return
+        async with self._saving:
+            await self._save({**self._networks, network.network_id: network})
+
+    async def _save(self, networks: dict[str, Shared]) -> None:
+        """Write what is known from now on; if that fails, it is not."""
+        content = {network_id: network.to_json() for network_id, network in networks.items()}
+        await asyncio.to_thread(self._file.save, {NETWORKS: content})
+        self._networks = networks
+
+    def describe(self) -> dict[str, Any]:
+        """For people: what is shared, by network."""
+        return {
+            each.network_id: {
+                "Logical_Switch": each.switch,
+                "NetworkID": each.network_id,
+                "Subnet": each.pools[0],
+                "Context": each.context,
+            }
+            for each in self.all()
+        }
+
+
+def _agree(network: Shared, ids: dict[str, str]) -> None:
+    """Refuse a switch that its owner meant for something else.
+
+    A switch that was named with ``-o switch`` need not say what it is for.
+    """
+    name, subnet, gateway = network.switch, network.pools[0], network.gateway
+    told = {northbound.SUBNET, *([northbound.GATEWAY] if gateway else [])} <= ids.keys()
+    if network.context and not told:
+        raise ConflictError(
+            f"logical switch {name} does not say what it is for: set it with 'ovn-nbctl set Logical_Switch"
+            f" {name} {_description(network)}'"
+        )
+    if ids.get(northbound.SUBNET, subnet) not in network.pools:
+        raise ConflictError(
+            f"logical switch {name} is for subnet {ids[northbound.SUBNET]}, not for"
+            f" {', '.join(network.pools)}"
+        )
+    context = ids.get(northbound.CONTEXT, network.context)
+    if network.context and context != network.context:
+        raise ConflictError(f"logical switch {name} is for context {context}, not for {network.context}")
+    other = ids.get(northbound.GATEWAY, gateway)
+    if gateway and other != gateway:
+        raise ConflictError(
+            f"logical switch {name} has the gateway {other}, not {gateway}: create the network with"
+            f" --gateway {other}"
+        )
+
+
+def _how_to_make(network: Shared) -> str:
+    name = network.switch
+    if not network.context:
+        return f"OVN has no logical switch named '{name}': make it with 'ovn-nbctl ls-add'"
+    return (
+        f"OVN has no logical switch for subnet {network.pools[0]} in context {network.context}: make it with"
+        f" 'ovn-nbctl ls-add {name} -- set Logical_Switch {name} {_description(network)}', or create the"
+        " network with -o create=true"
+    )
+
+
+def _description(network: Shared) -> str:
+    """The guide's keys of a switch, as ovn-nbctl takes them."""
+    gateway = f" external_ids:gateway_ip={network.gateway}" if network.gateway else ""
+    return f"external_ids:subnet={network.pools[0]}{gateway} external_ids:subnet_context={network.context}"

@@ -1,0 +1,134 @@
+"""Which switch a network is on when it is not its own: by subnet and context, or by name. Pure.
+
+The guide, "Streching logical switch across multiple application clusters".
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ovn_docker import addressing, pools
+from ovn_docker.addressing import IPAddress
+from ovn_docker.errors import RequestError
+from ovn_docker.schema.northbound import Switch
+
+CONTEXT, CREATE, SWITCH = "context", "create", "switch"
+OPTIONS = (CONTEXT, CREATE, SWITCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How this process shares switches.
+
+    Attributes:
+        distributed: ``--distributed``: every network is on the switch of its subnet and context.
+        context: ``--routing-context``.
+        address_space: what our own IPAM calls its addresses; a network that has some is shared.
+    """
+
+    distributed: bool
+    context: str
+    address_space: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A network of this host on a switch that other hosts use too.
+
+    Attributes:
+        network_id: Docker's.
+        switch: the switch's name.
+        row: its row id, as text, as it was when the network was made.
+        context: the routing context, or "" where the switch was named.
+        pools: in CIDR form.
+        gateway: what IPAM keeps as the gateway of the first pool, or "".
+        create: whether the switch is to be made where it is absent.
+        leased: whether our IPAM gave the addresses, so that each has a lease already.
+        internal: ``--internal``.
+        mtu: bytes, or None to follow the encapsulation.
+    """
+
+    network_id: str
+    switch: str
+    row: str
+    context: str
+    pools: tuple[str, ...]
+    gateway: str
+    create: bool
+    leased: bool
+    internal: bool
+    mtu: int | None
+
+    def as_switch(self) -> Switch:
+        """What the network asked of its switch."""
+        own = tuple(addressing.network(each, "pool") for each in self.pools)
+        gateway = ipaddress.ip_address(self.gateway) if self.gateway else None
+        return Switch(self.network_id, own, (gateway,), internal=self.internal, mtu=self.mtu)
+
+    def key(self, address: IPAddress) -> str:
+        """What the address is filed under: its pool's switch, or the switch that was named."""
+        return next(
+            (
+                pools.switch_name(self.context, pool)
+                for pool in self.as_switch().pools
+                if self.context and address in pool
+            ),
+            self.switch,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For the state file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Shared":
+        """From the state file."""
+        return cls(**{**content, "pools": tuple(content["pools"])})
+
+
+def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Policy) -> Shared | None:  # noqa: FBT001
+    """The sharing that a CreateNetwork asks for, or None for a network with a switch of its own.
+
+    Args:
+        switch: what was asked for, as a switch.
+        options: those given with ``-o``.
+        leased: whether the pools come from our IPAM.
+        policy: this process's.
+
+    Raises:
+        RequestError: the options do not go together.
+    """
+    name, context = options.get(SWITCH), options.get(CONTEXT)
+    create = _truth(options.get(CREATE))
+    if name == "":
+        raise RequestError(f"option '{SWITCH}' is empty: name a logical switch")
+    if name is not None and (context is not None or create):
+        raise RequestError(f"option '{SWITCH}' names a switch that exists: it does not go with the others")
+    if name is None and context is None and create is None and not leased and not policy.distributed:
+        return None
+    if not switch.pools:
+        raise RequestError("a shared network needs a subnet: name one with --subnet")
+    where = "" if name is not None else pools.check_context(policy.context if context is None else context)
+    gateway = next(iter(switch.gateways), None)
+    return Shared(
+        network_id=switch.network_id,
+        switch=name if name is not None else pools.switch_name(where, switch.pools[0]),
+        row="",
+        context=where,
+        pools=tuple(map(str, switch.pools)),
+        gateway=str(gateway) if gateway is not None else "",
+        create=name is None and (create if create is not None else leased and not policy.distributed),
+        leased=leased,
+        internal=switch.internal,
+        mtu=switch.mtu,
+    )
+
+
+def _truth(text: object) -> bool | None:
+    """Read ``true`` or ``false``; None where the option is absent."""
+    if text is None:
+        return None
+    if text not in {"true", "false"}:
+        raise RequestError(f"option '{CREATE}' is '{text}': give true or false")
+    return text == "true"

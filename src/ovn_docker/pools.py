@@ -1,0 +1,223 @@
+"""Address pools: how one is named, which of its addresses may be leased, and which to try next. Pure."""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ovn_docker import addressing
+from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.errors import ConfigError, RequestError
+
+DEFAULT_CONTEXT = "default"
+SEPARATOR = "|"
+_CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+def check_context(name: str) -> str:
+    """A routing context's name, for a process or a network.
+
+    Raises:
+        RequestError: it is not 1 to 63 letters, digits, dots, dashes and underscores.
+    """
+    if not _CONTEXT.fullmatch(name):
+        raise RequestError(
+            f"context {name!r} is no name: use 1 to 63 letters, digits, dots, dashes and underscores"
+        )
+    return name
+
+
+@lru_cache(maxsize=1024)
+def switch_name(context: str, subnet: IPNetwork) -> str:
+    """The name of the logical switch that a subnet has in a context, the same on every host.
+
+    The guide, "Streching logical switch": the SHA-256 of ``<context>-<subnet>`` in hex.
+    """
+    return hashlib.sha256(f"{context}-{subnet}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A user's hold on the addresses of a subnet in a context.
+
+    Attributes:
+        context: leases of one context never meet those of another.
+        subnet: all addresses.
+        range: those that may be leased without being asked for (``--ip-range``), or the subnet.
+        token: tells this hold from others on the same addresses.
+    """
+
+    context: str
+    subnet: IPNetwork
+    range: IPNetwork
+    token: str
+
+    @property
+    def key(self) -> str:
+        """What leases are filed under: the name of the subnet's switch."""
+        return switch_name(self.context, self.subnet)
+
+    def __str__(self) -> str:
+        """The PoolID that Docker keeps and gives back; it needs no table to be read."""
+        return SEPARATOR.join((self.context, str(self.subnet), str(self.range), self.token))
+
+    def has(self, address: IPAddress) -> bool:
+        """Whether the address may belong to a container at all."""
+        return address in self.subnet and not _is_reserved(self.subnet, address)
+
+    def size(self) -> int:
+        """How many addresses may be leased without being asked for."""
+        first, last = self.bounds()
+        return max(0, last - first + 1)
+
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last of these, as integers."""
+        first, last = int(self.range.network_address), int(self.range.broadcast_address)
+        if _is_reserved(self.subnet, self.range.network_address):
+            first += 1
+        if _is_reserved(self.subnet, self.range.broadcast_address):
+            last -= 1
+        return first, last
+
+    def address(self, number: int) -> IPAddress:
+        """The address that an integer stands for, in this pool's IP version."""
+        return type(self.subnet.network_address)(number)
+
+    def window(self, after: int | None, size: int) -> list[int]:
+        """The next addresses to try, in order, from behind `after` and round the end.
+
+        Args:
+            after: the address leased last, or None to begin at the first.
+            size: how many at most; no address comes twice.
+        """
+        first, last = self.bounds()
+        count = last - first + 1
+        if count <= 0:
+            return []
+        start = first if after is None or not first <= after < last else after + 1
+        return [first + (start - first + step) % count for step in range(min(size, count))]
+
+
+def parse_pool(text: str) -> Pool:
+    """Read a PoolID.
+
+    Raises:
+        RequestError: it is none of ours.
+    """
+    try:
+        context, subnet, span, token = text.split(SEPARATOR)
+        pool = Pool(check_context(context), ipaddress.ip_network(subnet), ipaddress.ip_network(span), token)
+    except (RequestError, ValueError) as error:
+        raise RequestError(f"PoolID {text!r} was not given by this driver: {error}") from error
+    if not _contains(pool.subnet, pool.range):
+        raise RequestError(f"PoolID {text!r} was not given by this driver: its range lies outside its pool")
+    return pool
+
+
+def new_pool(context: str, subnet: str, span: str, token: str) -> Pool:
+    """The pool that a user asks for.
+
+    Raises:
+        RequestError: the subnet or the range is no CIDR, or one does not contain the other.
+    """
+    whole = addressing.network(subnet, "pool")
+    part = addressing.network(span, "range") if span else whole
+    if not _contains(whole, part):
+        raise RequestError(f"range {part} lies outside its pool {whole}")
+    return Pool(check_context(context), whole, part, token)
+
+
+def _contains(whole: IPNetwork, part: IPNetwork) -> bool:
+    return part.version == whole.version and part.subnet_of(whole)  # type: ignore[arg-type]
+
+
+def _is_reserved(subnet: IPNetwork, address: IPAddress) -> bool:
+    """The network's own address and the broadcast address.
+
+    RFC 3021: a /31 has neither. RFC 4291 section 2.6.1: IPv6 has no broadcast, and its first is the
+    routers' anycast address; section 2.6.1 of RFC 6164 frees a /127.
+    """
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return False
+    if address == subnet.network_address:
+        return True
+    return subnet.version == 4 and address == subnet.broadcast_address  # noqa: PLR2004
+
+
+def first_gateway(pool: Pool) -> IPAddress:
+    """The gateway of a pool whose user names none: the first address, as dockerd's IPAM chooses.
+
+    Raises:
+        RequestError: the pool is too small to have one.
+    """
+    first = int(pool.subnet.network_address) + (
+        1 if _is_reserved(pool.subnet, pool.subnet.network_address) else 0
+    )
+    return pool.address(first)
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPool:
+    """Where subnets come from that nobody named: ``base`` cut into networks of prefix length ``size``."""
+
+    base: IPNetwork
+    size: int
+
+    def __str__(self) -> str:
+        """As it is written on a command line."""
+        return f"base={self.base},size={self.size}"
+
+    def subnets(self) -> Iterator[IPNetwork]:
+        """All of them, in order."""
+        return iter(self.base.subnets(new_prefix=self.size))
+
+
+DEFAULT_POOLS = ("base=10.200.0.0/14,size=24", "base=fd6f:766e:6400::/48,size=64")
+
+
+def parse_default_pool(text: str) -> DefaultPool:
+    """Read ``base=10.200.0.0/14,size=24``, as dockerd's ``--default-address-pool`` spells it.
+
+    Raises:
+        ConfigError: it has another form, or the size does not fit into the base.
+    """
+    fields = dict(part.partition("=")[::2] for part in text.split(","))
+    try:
+        base, size = ipaddress.ip_network(fields.pop("base")), int(fields.pop("size"))
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"--default-address-pool '{text}': write base=CIDR,size=PREFIXLENGTH ({error})"
+        ) from error
+    if fields or not base.prefixlen <= size <= base.max_prefixlen - 2:
+        raise ConfigError(f"--default-address-pool '{text}': networks of /{size} do not fit into {base}")
+    return DefaultPool(base, size)
+
+
+def free_subnet(
+    defaults: Iterable[DefaultPool], taken: Iterable[IPNetwork], version: int
+) -> IPNetwork | None:
+    """The first subnet of the default pools that overlaps none that is taken."""
+    used = [each for each in taken if each.version == version]
+    for pool in defaults:
+        if pool.base.version == version:
+            for subnet in pool.subnets():
+                if not any(subnet.overlaps(each) for each in used):
+                    return subnet
+    return None
+
+
+def excluded(text: str) -> list[tuple[int, int]]:
+    """The spans of ``other_config:exclude_ips`` (ovn-nb(5)): ``10.0.0.5 10.0.0.8..10.0.0.20``.
+
+    What is no address is passed over: it is an administrator's text for OVN.
+    """
+    spans = []
+    for word in text.split():
+        first, _, last = word.partition("..")
+        try:
+            spans.append((int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last or first))))
+        except ValueError:
+            continue
+    return spans

@@ -1,0 +1,86 @@
+"""A small file of JSON that is whole at every moment, whatever stops the process.
+
+Owns how it is written and read; knows nothing of what is in it. It is not a pickle: reading one runs what it
+says, and the guide's is written at a clean stop only.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ovn_docker.errors import HostError
+
+VERSION = 1
+
+LOG = logging.getLogger(__name__)
+
+
+class StateFile:
+    """One file, mode 0600, with a version in it."""
+
+    def __init__(self, path: Path) -> None:
+        """Touch nothing yet."""
+        self._path = path
+        self._writing = threading.Lock()
+
+    def load(self) -> dict[str, Any]:
+        """What was saved last; nothing if there is no file.
+
+        A file that cannot be used is put aside under another name, so that the next save does not destroy it.
+        """
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            return self._put_aside(str(error))
+        if not isinstance(content, dict) or content.get("version") != VERSION:
+            return self._put_aside(f"it is not of version {VERSION}")
+        return {key: value for key, value in content.items() if key != "version"}
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Write the file; when this returns it is on disk, and when it fails the old one is.
+
+        Raises:
+            HostError: it cannot be written.
+        """
+        temporary = self._path.with_name(f".{self._path.name}.new")
+        with self._writing:
+            self._replace(temporary, content)
+
+    def _replace(self, temporary: Path, content: Mapping[str, Any]) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            self._write(temporary, json.dumps({"version": VERSION, **content}, indent=1, sort_keys=True))
+            temporary.replace(self._path)
+            self._sync_directory()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise HostError(f"the state file {self._path} cannot be written: {error.strerror}") from error
+
+    def _write(self, path: Path, text: str) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _put_aside(self, why: str) -> dict[str, Any]:
+        aside = self._path.with_name(f"{self._path.name}.unusable")
+        LOG.error("state file %s cannot be used and is kept as %s: %s", self._path, aside, why)
+        with contextlib.suppress(OSError):
+            self._path.replace(aside)
+        return {}

@@ -1,0 +1,86 @@
+"""What a lease costs the rest of OVN: nothing. A real ovn-northd between private databases."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.functional.conftest import MakeServer
+from tests.functional.drivers.shared_host import SUBNET, Hosts
+from tests.functional.servers import LIMIT, OvsdbServer, run
+from tests.polling import eventually
+
+pytestmark = pytest.mark.functional
+
+LEASES = 100
+
+
+class Northd:
+    """An ovn-northd process."""
+
+    def __init__(self, northbound: OvsdbServer, southbound: OvsdbServer, directory: Path) -> None:
+        self._control = directory / "northd.ctl"
+        self._nb, self._sb = northbound, southbound
+        command = [
+            "ovn-northd",
+            f"--ovnnb-db={northbound.remote}",
+            f"--ovnsb-db={southbound.remote}",
+            f"--unixctl={self._control}",
+            "--no-chdir",
+            "-vconsole:off",
+            "-vsyslog:off",
+        ]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=directory)
+        eventually(self._control.exists, LIMIT, "ovn-northd takes commands")
+
+    def sync(self) -> None:
+        """Wait until it has done what Northbound held when this was called."""
+        run("ovn-nbctl", f"--db={self._nb.remote}", "--timeout=5", "--wait=sb", "sync")
+
+    def cost_of_sync(self) -> tuple[dict[str, int], int]:
+        """How often each part has been computed anew, and how many changes Southbound has seen.
+
+        Left out is what looks at a table (NB_, SB_) or a clock (_waker) each time that northd wakes.
+        """
+        self.sync()
+        stats = run("ovn-appctl", "-t", self._control, "inc-engine/show-stats")
+        found = re.findall(r"Node: (\S+)\s+- recompute:\s+(\d+)", stats)
+        assert len(found) > 10, stats
+        parts = {node: int(count) for node, count in found if not re.match(r"[NS]B_|.*_waker$", node)}
+        return parts, self._changes()
+
+    def _changes(self) -> int:
+        return run("ovsdb-tool", "show-log", self._sb.file).count("record ")
+
+
+@pytest.fixture
+def northd(northbound: OvsdbServer, make_server: MakeServer, short_path: Path) -> Iterator[Northd]:
+    daemon = Northd(northbound, make_server("OVN_Southbound"), short_path)
+    yield daemon
+    daemon.process.terminate()
+    daemon.process.wait(LIMIT)
+
+
+def difference(after: tuple[dict[str, int], int], before: tuple[dict[str, int], int]) -> dict[str, int]:
+    changes = {node: count - before[0][node] for node, count in after[0].items()}
+    return changes | {"Southbound": after[1] - before[1]}
+
+
+async def test_leases_compute_nothing_anew_and_write_nothing_into_southbound(
+    hosts: Hosts, northd: Northd
+) -> None:
+    async with hosts.host("h") as host:
+        network = await host.network_create(SUBNET)
+        northd.sync()
+        first, second = northd.cost_of_sync(), northd.cost_of_sync()
+        held = [await host.request(network.pool_ids[0]) for _ in range(LEASES)]
+        for address in held[:50]:
+            await host.release(network.pool_ids[0], address)
+        third = northd.cost_of_sync()
+        assert difference(third, second) == difference(second, first)
+        await host.run(network)
+        assert difference(northd.cost_of_sync(), third) != difference(second, first), (
+            "the measure sees a port"
+        )

@@ -1,0 +1,315 @@
+"""Networks of many hosts on one switch: which switch it is, who makes it, and who may never take it away."""
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from ovn_docker.errors import ConflictError, HostError, NotFoundError, RequestError
+from ovn_docker.libnetwork import messages
+from ovn_docker.ovsdb.values import mapping
+from tests.functional.drivers.shared_host import SUBNET, Flags, Hosts, create
+from tests.functional.servers import until
+
+pytestmark = pytest.mark.functional
+
+GUIDES_SUBNET = "10.10.10.0/24"
+GUIDES_SWITCH = "19a05268b5eb3df10e2d50b8220505ea0026679bb62eb39d71c8707dd5165248"
+DISTRIBUTED = Flags(distributed=True)
+ENDPOINTS = ["a0b1c2d3" * 8, "e0e1e2e3" * 8, "f0f1f2f3" * 8]
+
+
+def guides_switch(hosts: Hosts, *ids: str, name: str = GUIDES_SWITCH) -> None:
+    """What the guide tells an administrator to type."""
+    given = ids or (
+        "external_ids:subnet=10.10.10.0/24",
+        "external_ids:gateway_ip=10.10.10.1",
+        "external_ids:subnet_context=default",
+    )
+    hosts.nbctl("ls-add", name, "--", "set", "Logical_Switch", name, *given)
+
+
+# --- The guide's --distributed ------------------------------------------------------------------------------
+
+
+async def test_a_distributed_network_is_on_the_guides_switch_which_outlives_it(hosts: Hosts) -> None:
+    guides_switch(hosts)
+    before = hosts.nbctl("list", "Logical_Switch")
+    async with hosts.host("h", DISTRIBUTED) as host, hosts.host("i", DISTRIBUTED) as other:
+        network = await host.plain_network_create(GUIDES_SUBNET, gateway="10.10.10.1")
+        theirs = await other.network_create(GUIDES_SUBNET)
+        assert theirs.data[0].gateway == "10.10.10.1/24"
+        await host.endpoint(network, ENDPOINTS[0], "10.10.10.2/24")
+        assert ENDPOINTS[0] in hosts.nbctl("lsp-list", GUIDES_SWITCH)
+        await host.driver.delete_endpoint(
+            messages.EndpointRequest(network_id=network.network_id, endpoint_id=ENDPOINTS[0])
+        )
+        await host.network_rm(network)
+        await other.network_rm(theirs)
+    assert hosts.nbctl("list", "Logical_Switch") == before
+    assert hosts.northbound.rows("DHCP_Options") == []
+
+
+async def test_a_distributed_network_without_its_switch_says_what_to_type(hosts: Hosts) -> None:
+    async with hosts.host("h", DISTRIBUTED) as host:
+        with pytest.raises(NotFoundError) as caught:
+            await host.plain_network_create(GUIDES_SUBNET, gateway="10.10.10.1")
+        [command] = re.findall("'ovn-nbctl (.*?)'", str(caught.value))
+        hosts.nbctl(*command.split())
+        network = await host.plain_network_create(GUIDES_SUBNET, gateway="10.10.10.1")
+        assert hosts.switches() == [GUIDES_SWITCH]
+        await host.network_rm(network)
+        assert hosts.switches() == [GUIDES_SWITCH]
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        (["external_ids:subnet=10.10.0.0/16"], "does not say what it is for: set it with 'ovn-nbctl"),
+        (["external_ids:gateway_ip=10.10.10.1"], "does not say what it is for: set it with 'ovn-nbctl"),
+        (
+            ["external_ids:subnet=10.10.0.0/16", "external_ids:gateway_ip=10.10.10.1"],
+            "is for subnet 10.10.0.0/16, not for 10.10.10.0/24",
+        ),
+        (
+            ["external_ids:subnet=10.10.10.0/24", "external_ids:gateway_ip=10.10.10.9"],
+            "has the gateway 10.10.10.9, not 10.10.10.1: create the network with --gateway 10.10.10.9",
+        ),
+        (
+            [
+                "external_ids:subnet=10.10.10.0/24",
+                "external_ids:gateway_ip=10.10.10.1",
+                "external_ids:subnet_context=red",
+            ],
+            "is for context red, not for default",
+        ),
+    ],
+)
+async def test_a_switch_that_was_meant_for_something_else_is_refused(
+    hosts: Hosts, ids: list[str], text: str
+) -> None:
+    guides_switch(hosts, *ids)
+    async with hosts.host("h", DISTRIBUTED) as host:
+        with pytest.raises(ConflictError, match=re.escape(text)):
+            await host.plain_network_create(GUIDES_SUBNET, gateway="10.10.10.1")
+        assert host.shared.all() == []
+
+
+async def test_two_switches_of_one_name_are_refused(hosts: Hosts) -> None:
+    guides_switch(hosts)
+    hosts.nbctl("--add-duplicate", "ls-add", GUIDES_SWITCH)
+    async with hosts.host("h", DISTRIBUTED) as host:
+        with pytest.raises(ConflictError, match="OVN has 2 logical switches named"):
+            await host.plain_network_create(GUIDES_SUBNET)
+
+
+async def test_contexts_with_overlapping_subnets_are_different_switches(hosts: Hosts) -> None:
+    async with hosts.host("h", Flags(context="red")) as red, hosts.host("h2", Flags(context="blue")) as blue:
+        for host in (red, blue):
+            network = await host.plain_network_create(SUBNET, options={"create": "true"})
+            await host.endpoint(network, ENDPOINTS[0] if host is red else ENDPOINTS[1], "10.0.0.2/24")
+        named = await red.plain_network_create(SUBNET, options={"create": "true", "context": "green"})
+        await red.endpoint(named, ENDPOINTS[2], "10.0.0.2/24")
+    assert len(hosts.switches()) == 3
+    rows = hosts.northbound.rows("Logical_Switch", "external_ids")
+    assert {mapping(row["external_ids"])["subnet_context"] for row in rows} == {"red", "blue", "green"}
+
+
+# --- -o create and -o switch --------------------------------------------------------------------------------
+
+
+async def test_a_switch_made_by_many_hosts_at_once_is_one(hosts: Hosts) -> None:
+    async with hosts.several(5) as several:
+        networks = await asyncio.gather(
+            *(
+                host.plain_network_create(SUBNET, gateway="10.0.0.1", options={"create": "true"})
+                for host in several
+            )
+        )
+        [row] = hosts.northbound.rows("Logical_Switch", "name", "external_ids")
+        ids = mapping(row["external_ids"])
+        assert (ids["subnet"], ids["gateway_ip"], ids["subnet_context"]) == (SUBNET, "10.0.0.1", "default")
+        for host, network in zip(several, networks, strict=True):
+            await host.network_rm(network)
+    assert hosts.switches() == []
+
+
+async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> None:
+    hosts.nbctl("ls-add", "mine", "--", "set", "Logical_Switch", "mine", "other_config:mcast_snoop=true")
+    before = hosts.nbctl("list", "Logical_Switch")
+    async with hosts.several(2) as several:
+        networks = [
+            await host.plain_network_create(SUBNET, gateway="10.0.0.1", options={"switch": "mine"})
+            for host in several
+        ]
+        for host, network, endpoint in zip(several, networks, ENDPOINTS, strict=False):
+            await host.endpoint(network, endpoint, f"10.0.0.1{host.name[1:]}/24")
+        assert sorted(hosts.ports()) == sorted(ENDPOINTS[:2])
+        for host, network, endpoint in zip(several, networks, ENDPOINTS, strict=False):
+            request = messages.EndpointRequest(network_id=network.network_id, endpoint_id=endpoint)
+            await host.driver.delete_endpoint(request)
+            await host.network_rm(network)
+        with pytest.raises(NotFoundError, match="OVN has no logical switch named 'yours': make it with"):
+            await several[0].plain_network_create(SUBNET, options={"switch": "yours"})
+    assert hosts.nbctl("list", "Logical_Switch") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"switch": "mine", "create": "true"}, "does not go with the others"),
+        ({"switch": "mine", "context": "red"}, "does not go with the others"),
+        ({"create": "yes"}, "option 'create' is 'yes': give true or false"),
+        ({"context": "a b"}, "context 'a b' is no name"),
+    ],
+)
+async def test_options_that_do_not_go_together_are_refused(
+    hosts: Hosts, options: dict[str, str], text: str
+) -> None:
+    async with hosts.host("h") as host:
+        with pytest.raises(RequestError, match=text):
+            await host.plain_network_create(SUBNET, options=options)
+        with pytest.raises(RequestError, match="a shared network needs a subnet"):
+            await host.plain_network_create(options={"create": "true"})
+
+
+# --- Who may take a switch away -----------------------------------------------------------------------------
+
+
+async def test_a_network_that_goes_never_takes_the_switch_from_under_anothers_port(hosts: Hosts) -> None:
+    async with hosts.several(2) as (host, other):
+        networks = await host.network_create(SUBNET), await other.network_create(SUBNET)
+        container = await other.run(networks[1])
+        await host.network_rm(networks[0])
+        assert hosts.ports() == [container.endpoint_id]
+        await container.rm()
+        await other.network_rm(networks[1])
+    assert hosts.switches() == []
+
+
+async def test_a_host_whose_switch_another_took_makes_it_again(hosts: Hosts) -> None:
+    async with hosts.several(2) as (host, other):
+        networks = await host.network_create(SUBNET), await other.network_create(SUBNET)
+        before = hosts.northbound.rows("Logical_Switch", "name", "external_ids")
+        await host.network_rm(networks[0])
+        assert hosts.switches() == []
+        container = await other.run(networks[1])
+        assert hosts.ports() == [container.endpoint_id]
+        [row] = hosts.northbound.rows("Logical_Switch", "external_ids")
+        ids, old = mapping(row["external_ids"]), mapping(before[0]["external_ids"])
+        assert {key: ids[key] for key in ("subnet", "gateway_ip", "subnet_context")} == {
+            key: old[key] for key in ("subnet", "gateway_ip", "subnet_context")
+        }
+
+
+async def test_endpoints_find_a_switch_that_was_deleted_and_made_again(hosts: Hosts) -> None:
+    guides_switch(hosts)
+    async with hosts.host("h", DISTRIBUTED) as host:
+        network = await host.network_create(GUIDES_SUBNET)
+        first = await host.run(network)
+        hosts.nbctl("ls-del", GUIDES_SWITCH)
+        with pytest.raises(NotFoundError, match="OVN has no logical switch for subnet"):
+            await host.run(network)
+        guides_switch(hosts)
+        second = await host.run(network)
+        assert hosts.ports() == [second.endpoint_id]
+        await first.rm()
+        await second.rm()
+        assert hosts.ports() == hosts.rows("lease") == hosts.rows("claim") == []
+
+
+async def test_a_claim_goes_with_an_endpoint_whose_switch_was_deleted(hosts: Hosts) -> None:
+    guides_switch(hosts)
+    async with hosts.host("h", DISTRIBUTED) as host:
+        network = await host.plain_network_create(GUIDES_SUBNET)
+        await host.endpoint(network, ENDPOINTS[0], "10.10.10.2/24")
+        hosts.nbctl("ls-del", GUIDES_SWITCH)
+        request = messages.EndpointRequest(network_id=network.network_id, endpoint_id=ENDPOINTS[0])
+        await host.driver.delete_endpoint(request)
+        assert hosts.rows("claim") == []
+
+
+# --- Docker's own IPAM on a shared switch -------------------------------------------------------------------
+
+
+async def test_the_second_of_two_hosts_that_choose_one_address_is_told_who_has_it(hosts: Hosts) -> None:
+    async with hosts.several(2) as several:
+        networks = [
+            await host.plain_network_create(SUBNET, "fd00::/64", options={"create": "true"})
+            for host in several
+        ]
+        await several[0].endpoint(networks[0], ENDPOINTS[0], "10.0.0.2/24", "fd00::2/64")
+        for addresses in (["10.0.0.2/24", "fd00::3/64"], ["10.0.0.3/24", "fd00::2/64"]):
+            with pytest.raises(ConflictError, match=f"endpoint {ENDPOINTS[0]} on host h0 has it"):
+                await several[1].endpoint(networks[1], ENDPOINTS[1], *addresses)
+            assert hosts.ports() == [ENDPOINTS[0]]
+            assert hosts.rows("claim") == ["10.0.0.2", "fd00::2"]
+        await several[1].endpoint(networks[1], ENDPOINTS[1], "10.0.0.3/24", "fd00::3/64")
+        assert len(hosts.rows("claim")) == 4
+
+
+async def test_a_host_with_dockers_ipam_is_told_of_a_lease_and_the_other_way_round(hosts: Hosts) -> None:
+    async with hosts.several(2) as (ours, dockers):
+        network = await ours.network_create(SUBNET)
+        plain = await dockers.plain_network_create(SUBNET, gateway="10.0.0.1", options={"context": "default"})
+        container = await ours.run(network)
+        with pytest.raises(ConflictError, match=f"endpoint {container.endpoint_id} on host h0 has it"):
+            await dockers.endpoint(plain, ENDPOINTS[0], "10.0.0.2/24")
+        await dockers.endpoint(plain, ENDPOINTS[0], "10.0.0.3/24")
+        assert (await ours.run(network)).ip == "10.0.0.4"
+
+
+async def test_a_repeated_create_endpoint_succeeds_and_claims_nothing_twice(hosts: Hosts) -> None:
+    async with hosts.host("h") as host:
+        network = await host.plain_network_create(SUBNET, options={"create": "true"})
+        for _ in range(2):
+            await host.endpoint(network, ENDPOINTS[0], "10.0.0.2/24")
+        assert hosts.rows("claim") == ["10.0.0.2"]
+        with pytest.raises(RequestError, match=r"cannot have 10\.1\.0\.0/24"):
+            await host.endpoint(network, ENDPOINTS[1], "10.1.0.2/24")
+        request = messages.EndpointRequest(network_id=network.network_id, endpoint_id=ENDPOINTS[0])
+        for _ in range(2):
+            await host.driver.delete_endpoint(request)
+        assert hosts.rows("claim") == hosts.ports() == []
+
+
+# --- What a host remembers ----------------------------------------------------------------------------------
+
+
+async def test_a_driver_that_starts_again_knows_its_networks(hosts: Hosts) -> None:
+    async with hosts.host("h") as host:
+        network = await host.network_create(SUBNET)
+    state = json.loads((hosts.directory / "h.json").read_text())
+    assert state["version"] == 1
+    async with hosts.host("h") as again:
+        assert (await again.run(network)).ip == "10.0.0.2"
+        await again.driver.create_network(create(network, None))
+        with pytest.raises(ConflictError, match="exists with other pools or options"):
+            await again.driver.create_network(create(network, {"context": "red"}))
+        shown = (await again.driver.database())["networks"][network.network_id]
+        assert (shown["Subnet"], shown["Context"], shown["Logical_Switch"]) == (
+            SUBNET,
+            "default",
+            network.pool.key,
+        )
+    assert len(hosts.switches()) == 1
+
+
+async def test_a_network_that_cannot_be_written_down_is_refused(hosts: Hosts) -> None:
+    async with hosts.host("h") as host:
+        (hosts.directory / ".h.json.new").mkdir()
+        with pytest.raises(HostError, match="cannot be written: Is a directory"):
+            await host.network_create(SUBNET)
+        assert host.shared.all() == []
+        await until(lambda: hosts.switches() == [], "the switch is gone again")
+        (hosts.directory / ".h.json.new").rmdir()
+        await host.network_create(SUBNET)
+
+
+async def test_a_repeated_delete_network_succeeds(hosts: Hosts) -> None:
+    async with hosts.host("h") as host:
+        network = await host.plain_network_create(SUBNET, options={"create": "true"})
+        for _ in range(2):
+            await host.network_rm(network)
+    assert hosts.switches() == []

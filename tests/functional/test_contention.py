@@ -1,0 +1,223 @@
+"""Sixteen processes lease and release on one pool while drivers and Northbound are killed.
+
+No address is ever two clients', and no lease that was answered is lost.
+
+``OVN_DOCKER_CONTENTION_SECONDS`` says for how long each test does it; a release is checked with 60.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovn_docker.ovsdb.values import mapping, to_map
+from tests.functional.conftest import MakeServer
+from tests.functional.servers import Cluster, OvsdbServer
+from tests.polling import eventually
+
+SECONDS = float(os.environ.get("OVN_DOCKER_CONTENTION_SECONDS", "8"))
+CLIENTS, HOSTS = 16, 3
+SUBNET = "10.0.0.0/23"
+PROGRAM = Path(sys.executable).with_name("ovn-docker-overlay-driver")
+CLIENT = Path(__file__).with_name("leasing_client.py")
+
+LOG = logging.getLogger(__name__)
+
+pytestmark = [pytest.mark.functional, pytest.mark.timeout(60 + 2 * SECONDS)]
+
+
+class Driver:
+    """A real driver process with a host's database of its own, which can be killed and started again."""
+
+    def __init__(self, server: OvsdbServer, name: str, northbound: str, directory: Path) -> None:
+        self.name = name
+        self.socket = directory / f"{name}.sock"
+        self._command = [
+            str(PROGRAM),
+            *("--unix-socket", str(self.socket)),
+            *("--plugin-dir", str(directory / f"{name}.plugins")),
+            *("--state-file", str(directory / f"{name}.json")),
+            *("--ovsdb", str(server.remote)),
+            "-vconsole:off",
+        ]
+        ids = to_map({"system-id": name, "ovn-nb": northbound})
+        server.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": ids}})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        eventually(self._accepts, 20, f"driver {self.name} accepts connections")
+
+    def _accepts(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def pool(self) -> str:
+        """A hold on the pool."""
+        done = subprocess.run(
+            [
+                *("curl", "-sS", "--unix-socket", str(self.socket)),
+                *("-d", json.dumps({"Pool": SUBNET}), "http://plugin/IpamDriver.RequestPool"),
+            ],
+            capture_output=True,
+            check=True,
+            timeout=20,
+        )
+        return str(json.loads(done.stdout)["PoolID"])
+
+
+@dataclass
+class Account:
+    """What the clients wrote down."""
+
+    leases: int = 0
+    releases: int = 0
+    unanswered: int = 0
+    errors: list[str] = field(default_factory=list)
+    events: list[tuple[float, str, str, int]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, texts: list[str]) -> "Account":
+        account = cls()
+        for number, text in enumerate(texts):
+            for line in text.splitlines():
+                account._note(number, line)
+        account.events.sort()
+        return account
+
+    def _note(self, client: int, line: str) -> None:
+        kind, _, rest = line.partition(" ")
+        if kind == "?":
+            self.unanswered += 1
+        elif kind == "!":
+            self.errors.append(rest)
+        else:
+            moment, address = rest.split()
+            self.leases += kind == "+"
+            self.releases += kind == "-"
+            self.events.append((float(moment), kind, address, client))
+
+    def holders(self) -> dict[str, int]:
+        """Who has which address at the end; it fails if at any moment two had one."""
+        held: dict[str, int] = {}
+        for moment, kind, address, client in self.events:
+            if kind == "+":
+                assert address not in held, f"{address} is {held[address]}'s and {client}'s at {moment}"
+                held[address] = client
+            else:
+                assert held.pop(address) == client
+        return held
+
+
+@pytest.fixture
+def make_drivers(make_server: MakeServer, short_path: Path) -> Iterator[Callable[[str], list[Driver]]]:
+    started: list[Driver] = []
+
+    def make(northbound: str) -> list[Driver]:
+        for number in range(HOSTS):
+            driver = Driver(make_server("Open_vSwitch"), f"h{number}", northbound, short_path)
+            started.append(driver)
+            driver.start()
+        return started
+
+    yield make
+    for each in started:
+        each.kill()
+
+
+def contend(drivers: list[Driver], directory: Path, disturb: list[Callable[[], None]]) -> Account:
+    """Let the clients loose, and disturb at random moments until they are done."""
+    pools = [driver.pool() for driver in drivers]
+    files = [directory / f"client-{number}" for number in range(CLIENTS)]
+    chance = random.Random(7)  # noqa: S311
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for number, file in enumerate(files):
+            driver, pool = drivers[number % HOSTS], pools[number % HOSTS]
+            arguments = [str(driver.socket), pool, str(SECONDS), str(number)]
+            output = stack.enter_context(file.open("w"))
+            client = subprocess.Popen([sys.executable, "-S", str(CLIENT), *arguments], stdout=output)
+            stack.callback(client.wait)
+            stack.callback(client.kill)
+            clients.append(client)
+        end = time.monotonic() + SECONDS - 1
+        while time.monotonic() < end:
+            until = time.monotonic() + chance.uniform(0.5, 1.5)
+            eventually(lambda until=until: time.monotonic() > until, 5, "the next moment")  # type: ignore[misc]
+            chance.choice(disturb)()
+        assert [client.wait(40) for client in clients] == [0] * CLIENTS
+    return Account.of([file.read_text() for file in files])
+
+
+def check(account: Account, rows: list[dict[str, Any]]) -> None:
+    """No duplicate at any moment; every answered lease is in Northbound, and little that was not answered."""
+    held = account.holders()
+    leases = {
+        row["cidr"]: mapping(row["external_ids"])["ovn-docker-host"]
+        for row in rows
+        if mapping(row["external_ids"]).get("ovn-docker") == "lease"
+    }
+    lost = {address for address, client in held.items() if leases.get(address) != f"h{client % HOSTS}"}
+    assert lost == set()
+    left = leases.keys() - held.keys()
+    LOG.info(
+        "%d leases, %d releases, %d unanswered, %d errors %s, %d leases that nobody was told of",
+        *(account.leases, account.releases, account.unanswered),
+        *(len(account.errors), set(account.errors), len(left)),
+    )
+    assert len(left) <= account.unanswered + len(account.errors)
+    assert account.leases > 10 * SECONDS
+
+
+def test_no_lease_is_lost_or_given_twice_while_drivers_and_northbound_are_killed(
+    northbound: OvsdbServer, make_drivers: Callable[[str], list[Driver]], tmp_path: Path
+) -> None:
+    drivers = make_drivers(str(northbound.remote))
+
+    def restart() -> None:
+        northbound.kill()
+        northbound.start()
+
+    account = contend(drivers, tmp_path, [*(driver.restart for driver in drivers), restart, restart])
+    check(account, northbound.rows("DHCP_Options", "cidr", "external_ids"))
+
+
+def test_no_lease_is_lost_or_given_twice_while_drivers_and_the_leader_of_a_cluster_are_killed(
+    cluster: Cluster, make_drivers: Callable[[str], list[Driver]], tmp_path: Path
+) -> None:
+    drivers = make_drivers(",".join(map(str, cluster.remotes)))
+
+    def leader() -> OvsdbServer:
+        found = eventually(cluster.leader, 10, "the cluster has a leader")
+        assert found is not None
+        return found
+
+    def new_leader() -> None:
+        old = leader()
+        old.kill()
+        leader()
+        old.start()
+
+    account = contend(drivers, tmp_path, [*(driver.restart for driver in drivers), new_leader, new_leader])
+    check(account, leader().rows("DHCP_Options", "cidr", "external_ids"))
