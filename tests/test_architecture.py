@@ -2,8 +2,9 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,13 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
-def test_the_import_ladder_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    lint_imports = import_module("importlinter.cli").lint_imports
-    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
-    report = capsys.readouterr().out
-    assert status == 0, report
-    kept = re.search(r"(\d+) kept, 0 broken", report)
-    assert kept, report
+def test_the_import_ladder_holds() -> None:
+    """As a process of its own: in this one it would switch off the loggers that other tests listen to."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = re.search(r"(\d+) kept, 0 broken", done.stdout)
+    assert kept, done.stdout
     assert int(kept[1]) >= 3
 
 

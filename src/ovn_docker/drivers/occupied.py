@@ -172,21 +172,31 @@ class Occupied:
     async def _read(self, seen: Seen, row: UUID, version: object) -> Seen:
         """Read which ports the switch has, and what those hold that are new and not ours.
 
-        A change between `version` and this is seen by the next question, whose version is another.
+        A change between `version` and this is seen by the next question, whose version is another. What was
+        read is kept when the time is up meanwhile, so that the next request goes on from there.
         """
         [switch] = await self._northbound.transact([northbound.ls_ports(row)])
         ports = frozenset(port for each in switch["rows"] for port in members(each["ports"]))
         unknown = [port for port in ports - seen.ours if port not in seen.foreign]
         foreign = {uuid: port for uuid, port in seen.foreign.items() if uuid in ports}
-        for start in range(0, len(unknown), PORTS_AT_ONCE):
-            questions = [northbound.lsp_state(port) for port in unknown[start : start + PORTS_AT_ONCE]]
-            results = await self._northbound.transact(questions)
-            rows = [row for result in results for row in result["rows"]]
-            foreign |= {
-                northbound.read_uuid(each): _port(each) for each in rows if not northbound.is_endpoint(each)
-            }
-        now = replace(seen, row=row, version=version, ours=ports.difference(foreign))
+        read = seen.read if seen.foreign else asyncio.get_running_loop().time()
+        done = 0
+        try:
+            while done < len(unknown):
+                foreign |= await self._foreign(unknown[done : done + PORTS_AT_ONCE])
+                done += PORTS_AT_ONCE
+        except asyncio.CancelledError:
+            ours = ports.difference(foreign, unknown[done:])
+            self._seen[seen.name] = replace(seen, row=row, ours=ours, read=read).with_foreign(foreign)
+            raise
+        now = replace(seen, row=row, version=version, ours=ports.difference(foreign), read=read)
         return now if foreign == seen.foreign else now.with_foreign(foreign)
+
+    async def _foreign(self, ports: Sequence[UUID]) -> dict[UUID, Port]:
+        """Those of the ports that are not ours."""
+        results = await self._northbound.transact([northbound.lsp_state(port) for port in ports])
+        rows = [row for result in results for row in result["rows"] if not northbound.is_endpoint(row)]
+        return {northbound.read_uuid(row): _port(row) for row in rows}
 
 
 def _with_answers(seen: Seen, rows: Iterable[Row]) -> Seen:
