@@ -52,7 +52,8 @@ async def serve(config: Config, ready: Ready) -> None:
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))
     shared = SharedNetworks(database, StateFile(config.state_file))
-    leases = AddressLeases(database, Occupied(database, shared.switches_of), choose_at_random)
+    occupied = Occupied(database, shared.switches_of)
+    leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     policy = Policy(config.distributed, config.context, ADDRESS_SPACE)
     driver = OverlayDriver(

@@ -3,7 +3,7 @@
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +13,8 @@ from ovn_docker.errors import ConfigError, RequestError
 
 DEFAULT_CONTEXT = "default"
 SEPARATOR = "|"
+LARGEST_POOL = 8
+"""Prefix length; a larger pool would take the default pools' addresses, and the loopback's, with it."""
 _CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -123,6 +125,10 @@ def new_pool(context: str, subnet: str, span: str, token: str) -> Pool:
         RequestError: the subnet or the range is no CIDR, or one does not contain the other.
     """
     whole = addressing.network(subnet, "pool")
+    if whole.is_multicast or whole.is_loopback or whole.prefixlen < LARGEST_POOL:
+        raise RequestError(
+            f"pool {whole} cannot hold containers: give a unicast network of /{LARGEST_POOL} or less"
+        )
     part = addressing.network(span, "range") if span else whole
     if not _contains(whole, part):
         raise RequestError(f"range {part} lies outside its pool {whole}")
@@ -169,9 +175,19 @@ class DefaultPool:
         """As it is written on a command line."""
         return f"base={self.base},size={self.size}"
 
-    def subnets(self) -> Iterator[IPNetwork]:
-        """All of them, in order."""
-        return iter(self.base.subnets(new_prefix=self.size))
+    def first_free(self, used: Iterable[IPNetwork]) -> IPNetwork | None:
+        """The first of its subnets that overlaps none of these, which come in order of address."""
+        step = 1 << (self.base.max_prefixlen - self.size)
+        start = int(self.base.network_address)
+        for each in used:
+            first, last = int(each.network_address), int(each.broadcast_address)
+            if first >= start + step:
+                break
+            if last >= start:
+                start += -(-(last + 1 - start) // step) * step  # to the next subnet behind it
+        if start > int(self.base.broadcast_address):
+            return None
+        return type(self.base)((start, self.size))
 
 
 DEFAULT_POOLS = ("base=10.200.0.0/14,size=24", "base=fd6f:766e:6400::/48,size=64")
@@ -199,12 +215,12 @@ def free_subnet(
     defaults: Iterable[DefaultPool], taken: Iterable[IPNetwork], version: int
 ) -> IPNetwork | None:
     """The first subnet of the default pools that overlaps none that is taken."""
-    used = [each for each in taken if each.version == version]
+    used = sorted(
+        (each for each in taken if each.version == version), key=lambda each: int(each.network_address)
+    )
     for pool in defaults:
-        if pool.base.version == version:
-            for subnet in pool.subnets():
-                if not any(subnet.overlaps(each) for each in used):
-                    return subnet
+        if pool.base.version == version and (subnet := pool.first_free(used)) is not None:
+            return subnet
     return None
 
 

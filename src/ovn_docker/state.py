@@ -38,9 +38,9 @@ class StateFile:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            return self._put_aside(str(error))
+            return self.put_aside(str(error))
         if not isinstance(content, dict) or content.get("version") != VERSION:
-            return self._put_aside(f"it is not of version {VERSION}")
+            return self.put_aside(f"it is not of version {VERSION}")
         return {key: value for key, value in content.items() if key != "version"}
 
     def save(self, content: Mapping[str, Any]) -> None:
@@ -78,7 +78,8 @@ class StateFile:
         finally:
             os.close(descriptor)
 
-    def _put_aside(self, why: str) -> dict[str, Any]:
+    def put_aside(self, why: str) -> dict[str, Any]:
+        """Keep a file that cannot be used under another name, and go on without."""
         aside = self._path.with_name(f"{self._path.name}.unusable")
         LOG.error("state file %s cannot be used and is kept as %s: %s", self._path, aside, why)
         with contextlib.suppress(OSError):

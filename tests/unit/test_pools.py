@@ -289,3 +289,15 @@ def test_a_free_subnet_is_the_first_that_overlaps_none(
 def test_exclude_ips_is_read_as_ovn_writes_it(text: str, spans: list[tuple[str, str]]) -> None:
     expected = [tuple(int(ipaddress.ip_address(each)) for each in span) for span in spans]
     assert pools.excluded(text) == expected
+
+
+def test_a_default_pool_of_countless_subnets_is_searched_at_once() -> None:
+    default = pools.parse_default_pool("base=fd00::/8,size=64")
+    taken = [ipaddress.ip_network("fd00::/16"), ipaddress.ip_network("fd01::/64")]
+    assert str(pools.free_subnet([default], taken, 6)) == "fd01:0:0:1::/64"
+
+
+@pytest.mark.parametrize("subnet", ["0.0.0.0/0", "224.0.0.0/24", "127.0.0.0/24", "ff02::/64", "10.0.0.0/7"])
+def test_a_pool_that_cannot_hold_containers_is_refused(subnet: str) -> None:
+    with pytest.raises(RequestError, match="cannot hold containers"):
+        pools.new_pool("default", subnet, "", "t")

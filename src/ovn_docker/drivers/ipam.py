@@ -127,7 +127,8 @@ class OverlayIpam:
         """Strike the network out of its pool."""
         pool = pools.parse_pool(request.pool_id)
         self._opening.pop(pool, None)
-        _, went = await self._northbound.transact(leases.pool_leave(pool.key, pool.token))
+        leave = leases.pool_leave(pool.key, pool.token)
+        _, went = await self._northbound.transact(leave, leave)
         if went["count"]:
             with contextlib.suppress(RequirementError):  # another host made it again
                 await self._northbound.transact(leases.reserved_del(pool.key))
@@ -160,12 +161,11 @@ class OverlayIpam:
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         mark = await self._northbound.mark()
-        await self._northbound.transact(
-            [
-                leases.lease_del(pool.key, address, mark.host),
-                *leases.reserved_leave(pool.key, address, pool.token),
-            ]
-        )
+        release = [
+            leases.lease_del(pool.key, address, mark.host),
+            *leases.reserved_leave(pool.key, address, pool.token),
+        ]
+        await self._northbound.transact(release, release)
 
     async def _reserve(self, pool: Pool, address: IPAddress) -> None:
         """Keep an address from all containers; a second network that asks the same gets it too."""

@@ -25,6 +25,8 @@ class Northbound:
     ) -> list[dict[str, Any]]:
         """Carry out one transaction; `undo` takes it back if the caller gives up meanwhile.
 
+        A delete names itself: Docker asks once for it and forgets, whatever the answer was.
+
         Raises:
             HostError: Open_vSwitch does not say where Northbound is.
             DatabaseError: it refused.

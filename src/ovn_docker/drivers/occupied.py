@@ -44,6 +44,10 @@ class Held:
         """Who has an address, or ""."""
         if any(first <= number <= last for first, last in self.spans):
             return "other_config:exclude_ips of its switch names it"
+        return self.by_port(number)
+
+    def by_port(self, number: int) -> str:
+        """Which port has an address, or ""; what exclude_ips names may still be given on purpose."""
         return next((each[number] for each in self.single if number in each), "")
 
 
@@ -134,8 +138,12 @@ class Occupied:
 
     def question(self, pool: Pool) -> Question:
         """What to ask in the transaction that takes an address of a pool."""
+        return self.about(self._switches(pool))
+
+    def about(self, switches: Iterable[str]) -> Question:
+        """What to ask in the transaction that takes an address on switches of these names."""
         now = asyncio.get_running_loop().time()
-        seen = [self._seen.get(name, Seen(name)) for name in self._switches(pool)]
+        seen = [self._seen.get(name, Seen(name)) for name in switches]
         inquiries = tuple(Inquiry(each, each.to_ask(now)) for each in seen)
         return Question(inquiries, [operation for each in inquiries for operation in each.operations])
 

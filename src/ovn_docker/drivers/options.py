@@ -61,6 +61,8 @@ def generic(options: dict[str, Any]) -> dict[str, Any]:
         if not name.startswith(messages.DOCKER_OPTIONS) and name not in sharing.OPTIONS:
             known = ", ".join((*sharing.OPTIONS, messages.MTU))
             raise RequestError(f"unknown network option '{name}': this driver knows {known}")
+        if name in sharing.OPTIONS and not isinstance(generic[name], str):
+            raise RequestError(f"network option '{name}' is no text")
     return generic
 
 

@@ -15,6 +15,7 @@ from ovn_docker import addressing
 from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.shared_ports import SharedPorts, outside
@@ -65,7 +66,7 @@ class OverlayDriver:
         self._northbound = database
         self._attachments = attachments
         self._shared = shared
-        self._shared_ports = SharedPorts(database, shared)
+        self._shared_ports = SharedPorts(database, shared, Occupied(database, shared.switches_of))
         self._gateways = RouterGateways(database.client)
         self._docker = docker
         self._made = made
@@ -135,7 +136,8 @@ class OverlayDriver:
         switch = northbound.switch_id(request.network_id)
         ports: list[UUID] | None = []
         while ports is not None:
-            [deleted] = await self._northbound.transact([northbound.ls_del(switch, ports)])
+            delete = [northbound.ls_del(switch, ports)]
+            [deleted] = await self._northbound.transact(delete, delete)
             ports = None if deleted["count"] else await self._leftovers(request.network_id)
 
     async def _leftovers(self, network_id: str) -> list[UUID] | None:
@@ -225,7 +227,8 @@ class OverlayDriver:
             return
         ids = request.network_id, request.endpoint_id
         switch = northbound.switch_id(request.network_id)
-        [deleted] = await self._northbound.transact([northbound.lsp_del(*ids, switch)])
+        delete = [northbound.lsp_del(*ids, switch)]
+        [deleted] = await self._northbound.transact(delete, delete)
         if not deleted["count"]:
             mark = await self._northbound.mark()
             leftovers = leases.endpoint_del(request.endpoint_id, mark.host)

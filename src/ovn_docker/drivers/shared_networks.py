@@ -30,11 +30,16 @@ class SharedNetworks:
         """Take up what the file says."""
         self._northbound = database
         self._file = file
-        self._networks = {
-            network_id: Shared.from_json(content)
-            for network_id, content in file.load().get(NETWORKS, {}).items()
-        }
+        self._networks = self._loaded()
         self._saving = asyncio.Lock()
+
+    def _loaded(self) -> dict[str, Shared]:
+        try:
+            networks = self._file.load().get(NETWORKS, {})
+            return {network_id: Shared.from_json(content) for network_id, content in networks.items()}
+        except (AttributeError, KeyError, TypeError) as error:
+            self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
+            return {}
 
     def get(self, network_id: str) -> Shared | None:
         """The network, or None if it is not a shared one."""

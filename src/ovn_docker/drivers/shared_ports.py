@@ -5,12 +5,13 @@ is claimed the same way, so that two hosts whose Docker chose the same are told 
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Shared
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
@@ -23,10 +24,11 @@ from ovn_docker.schema.northbound import Mark, SwitchPort
 class SharedPorts:
     """The ports of this host's endpoints on shared switches."""
 
-    def __init__(self, database: Northbound, networks: SharedNetworks) -> None:
-        """Make them there; `networks` finds a switch again whose row has changed."""
+    def __init__(self, database: Northbound, networks: SharedNetworks, occupied: Occupied) -> None:
+        """Make them there; `networks` finds a switch again, `occupied` knows what others' ports hold."""
         self._northbound = database
         self._networks = networks
+        self._occupied = occupied
 
     async def add(
         self, network: Shared, port: SwitchPort, interfaces: Sequence[addressing.IPInterface]
@@ -42,7 +44,7 @@ class SharedPorts:
         if strange:
             raise RequestError(outside(port, strange, network.pools))
         addresses = [each.ip for each in interfaces]
-        leased = set(addresses) if network.leased and network.context else set()
+        leased = dict.fromkeys(addresses, "") if network.leased and network.context else {}
         try:
             await self._add(network, port, addresses, leased)
         except RequirementError:
@@ -63,7 +65,9 @@ class SharedPorts:
         ]
         holders = {address: leases.read_lease(row) for address, row in rows}
         leased = {
-            address for address, lease in holders.items() if (lease.kind, lease.host) == (LEASE, mark.host)
+            address: lease.endpoint_id
+            for address, lease in holders.items()
+            if (lease.kind, lease.host) == (LEASE, mark.host) and lease.endpoint_id in {"", port.endpoint_id}
         }
         try:
             await self._add(located, port, addresses, leased)
@@ -74,23 +78,36 @@ class SharedPorts:
             ) from None
 
     async def _add(
-        self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress], leased: set[IPAddress]
+        self,
+        network: Shared,
+        port: SwitchPort,
+        addresses: Sequence[IPAddress],
+        leased: Mapping[IPAddress, str],
     ) -> None:
+        """Make the port; `leased` says which endpoint stands in the lease of an address that has one."""
         mark = await self._northbound.mark()
         switch = UUID(network.row)
         takes: list[Operation] = []
         for address in addresses:
             key = network.key(address)
             takes += (
-                _bind(key, address, mark, port) if address in leased else [_claim(key, address, mark, port)]
+                _bind(key, address, mark, port, leased[address])
+                if address in leased
+                else [_claim(key, address, mark, port)]
             )
-        operations = [northbound.ls_exists(switch), *takes, *northbound.lsp_add(port, switch, (), mark)]
+        question = self._occupied.about([network.switch])
+        operations = [
+            *question.operations,
+            northbound.ls_exists(switch),
+            *takes,
+            *northbound.lsp_add(port, switch, (), mark),
+        ]
         undo = [
             *northbound.lsp_add_undo(port, switch, mark),
             *_drops(network, addresses, mark, port.endpoint_id),
         ]
         try:
-            await self._northbound.transact(operations, undo)
+            results = await self._northbound.transact(operations, undo)
         except ConstraintError:
             if holder := await self._holder(network, addresses, port.endpoint_id):
                 raise ConflictError(
@@ -98,6 +115,18 @@ class SharedPorts:
                     f" {network.switch}: {holder}"
                 ) from None
             raise
+        try:
+            held = await self._occupied.held(question, results[: len(question.operations)])
+        except BaseException:
+            self._northbound.client.take_back(undo)
+            raise
+        for address in addresses:
+            if who := held.by_port(int(address)):
+                await self._northbound.transact(undo, undo)
+                raise ConflictError(
+                    f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch"
+                    f" {network.switch}: {address}: {who}"
+                )
 
     async def _holder(self, network: Shared, addresses: Sequence[IPAddress], endpoint_id: str) -> str:
         """Who else has one of the addresses on the switch, for people, or ""."""
@@ -115,12 +144,15 @@ class SharedPorts:
         """Remove the port and give up what it had claimed; a lease is Docker's to release from then on."""
         ids = network.network_id, endpoint_id
         mark = await self._northbound.mark()
-        [found] = await self._northbound.transact([northbound.lsp_get(*ids)])
+        gone = leases.endpoint_del(endpoint_id, mark.host)
+        unplug = northbound.lsp_del(*ids, UUID(network.row))
+        [found] = await self._northbound.transact([northbound.lsp_get(*ids)], [unplug, *gone])
         words = [word for row in found["rows"] for word in northbound.read_addresses(row).split()[1:]]
         drops = _drops(network, [ipaddress.ip_address(word) for word in words], mark, endpoint_id)
         if not found["rows"]:  # an administrator took the port away, or the whole switch
-            drops = leases.endpoint_del(endpoint_id, mark.host)
-        deleted, *_ = await self._northbound.transact([northbound.lsp_del(*ids, UUID(network.row)), *drops])
+            drops = gone
+        delete = [unplug, *drops]
+        deleted, *_ = await self._northbound.transact(delete, delete)
         if found["rows"] and not deleted["count"]:
             await self._northbound.transact([northbound.lsp_del_anywhere(*ids)])
 
@@ -141,10 +173,10 @@ def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) 
     )
 
 
-def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort) -> list[Operation]:
-    """Enter the endpoint into the lease that this host has."""
+def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort, holder: str) -> list[Operation]:
+    """Enter the endpoint into the lease that this host has, and that is no other endpoint's."""
     return [
-        leases.lease_held(key, address, mark.host),
+        leases.lease_held(key, address, mark.host, holder),
         leases.lease_bind(key, address, mark.host, port.endpoint_id),
     ]
 

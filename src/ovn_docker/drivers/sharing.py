@@ -5,7 +5,7 @@ The guide, "Streching logical switch across multiple application clusters".
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ovn_docker import addressing, pools
@@ -84,7 +84,8 @@ class Shared:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Shared":
         """From the state file."""
-        return cls(**{**content, "pools": tuple(content["pools"])})
+        known = {each.name: content[each.name] for each in fields(cls)}
+        return cls(**{**known, "pools": tuple(content["pools"])})
 
 
 def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Policy) -> Shared | None:  # noqa: FBT001

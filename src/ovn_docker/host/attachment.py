@@ -104,9 +104,8 @@ class Attachments:
             HostError: the kernel refused.
         """
         outside, _ = addressing.link_names(endpoint_id)
-        await asyncio.gather(
-            self._ovs.transact([open_vswitch.del_port(endpoint_id)]), self._links.delete(outside)
-        )
+        unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
+        await asyncio.gather(self._ovs.transact(unplug, unplug), self._links.delete(outside))
 
     def leftover(self, endpoint_id: str) -> bool:
         """Whether anything of the endpoint is still on this host."""

@@ -197,10 +197,17 @@ def lease_probe(key: str, address: IPAddress) -> Operation:
     return select(TABLE, [row_is(lease_id(key, address))], ["_uuid"])
 
 
-def lease_held(key: str, address: IPAddress, host: str) -> Operation:
-    """Abort the transaction with `RequirementError` unless this host has the lease."""
+def lease_held(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
+    """Abort the transaction with `RequirementError` unless this host has the lease for this endpoint.
+
+    Args:
+        key: of the pool.
+        address: the one leased.
+        host: this one's ``system-id``.
+        endpoint_id: the endpoint that stands in the lease, or "" for none yet.
+    """
     uuid = lease_id(key, address)
-    mine = [row_is(uuid), ("external_ids", "includes", to_map({HOST: host}))]
+    mine = [row_is(uuid), _of_endpoint(host, LEASE, endpoint_id)]
     return require(TABLE, mine, ["_uuid"], [{"_uuid": reference(uuid)}])
 
 

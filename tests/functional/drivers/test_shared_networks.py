@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 
 import pytest
 
@@ -313,3 +314,57 @@ async def test_a_repeated_delete_network_succeeds(hosts: Hosts) -> None:
         for _ in range(2):
             await host.network_rm(network)
     assert hosts.switches() == []
+
+
+async def test_an_address_of_an_administrators_port_is_refused_to_dockers_ipam(hosts: Hosts) -> None:
+    guides_switch(hosts)
+    hosts.nbctl(
+        "lsp-add", GUIDES_SWITCH, "vm", "--", "lsp-set-addresses", "vm", "00:00:00:00:00:33 10.10.10.3"
+    )
+    async with hosts.host("h0", DISTRIBUTED) as host:
+        network = await host.plain_network_create(GUIDES_SUBNET, gateway="10.10.10.1")
+        with pytest.raises(ConflictError, match=r"10\.10\.10\.3: logical switch port vm holds it"):
+            await host.endpoint(network, ENDPOINTS[0], "10.10.10.3/24")
+        assert (hosts.ports(), hosts.rows("claim")) == (["vm"], [])
+        await host.endpoint(network, ENDPOINTS[0], "10.10.10.4/24")
+        hosts.nbctl("lsp-set-addresses", "vm", "00:00:00:00:00:33 10.10.10.5")
+        with pytest.raises(ConflictError, match="logical switch port vm holds it"):
+            await host.endpoint(network, ENDPOINTS[1], "10.10.10.5/24")
+
+
+async def test_a_lease_of_one_endpoint_is_not_given_to_another(hosts: Hosts) -> None:
+    """A network whose IPAM has another context leases from another pool than its switch has."""
+    async with hosts.host("h0") as host:
+        blue = {"context": "blue", "create": "true"}
+        right = await host.network_create(SUBNET, options=blue, ipam_options={"context": "blue"})
+        wrong = await host.network_create(SUBNET, options=blue)
+        container = await host.run(right)
+        with pytest.raises(ConflictError, match=f"endpoint {container.endpoint_id} on host h0 has it"):
+            await host.endpoint(wrong, ENDPOINTS[0], container.addresses[0])
+        assert hosts.ports() == [container.endpoint_id]
+
+
+async def test_what_docker_deletes_while_northbound_hangs_goes_when_it_is_back(hosts: Hosts) -> None:
+    async with hosts.host("h0") as host:
+        container = await host.run(await host.network_create(SUBNET))
+        request = messages.EndpointRequest(
+            network_id=container.network.network_id, endpoint_id=container.endpoint_id
+        )
+        hosts.northbound.signal(signal.SIGSTOP)
+        for step in (host.driver.delete_endpoint(request), container.release()):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await step
+        hosts.northbound.signal(signal.SIGCONT)
+        await until(lambda: (hosts.ports(), hosts.rows("lease")) == ([], []), "port and lease are gone")
+
+
+@pytest.mark.parametrize(
+    "content", ['{"version": 1, "networks": []}', '{"version": 1, "networks": {"a": {"x": 1}}}']
+)
+async def test_a_state_file_that_holds_no_networks_is_put_aside(hosts: Hosts, content: str) -> None:
+    (hosts.directory / "h0.json").write_text(content)
+    async with hosts.host("h0") as host:
+        assert host.shared.all() == []
+        assert (hosts.directory / "h0.json.unusable").read_text() == content
+        await host.network_create(SUBNET)

@@ -64,7 +64,7 @@ def test_a_holder_is_named_for_people(lease: Lease, text: str) -> None:
         *leases.reserved_leave(KEY, ADDRESS, TOKEN),
         leases.lease_get(KEY, ADDRESS),
         leases.lease_probe(KEY, ADDRESS),
-        leases.lease_held(KEY, ADDRESS, "h"),
+        leases.lease_held(KEY, ADDRESS, "h", ""),
         leases.lease_bind(KEY, ADDRESS, "h", "e"),
         *leases.lease_undo(KEY, ADDRESS, "r1"),
         leases.lease_unbind(KEY, ADDRESS, "h", "e"),
