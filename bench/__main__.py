@@ -2,6 +2,8 @@
 
 import sys
 
-from bench.cli import main
+from bench import cli
+from bench.ipam import cli as ipam
 
-sys.exit(main())
+words = sys.argv[1:]
+sys.exit(ipam.main(words[1:]) if words[:1] == ["ipam"] else cli.main(words))

@@ -43,12 +43,22 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where figures come from."""
+    """Where figures come from.
+
+    Attributes:
+        cores: of the processor.
+        memory_gb: in GB of 10^9 bytes.
+        kernel: as ``uname -r``.
+        datapath: "kernel" or "userspace", or "" where no packet was forwarded.
+        disk: what the databases were on and what it costs to write there, or "" where it was not looked at.
+        versions: by program.
+    """
 
     cores: int
     memory_gb: float
     kernel: str
-    datapath: str
+    datapath: str = ""
+    disk: str = ""
     versions: dict[str, str]
 
 

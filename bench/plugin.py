@@ -99,7 +99,15 @@ class Plugin:
             HostError: the driver answered with an error.
             OSError: it does not answer.
         """
-        path = verb if verb.startswith("Plugin.") else f"NetworkDriver.{verb}"
+        took, _ = self.exchange(verb if verb.startswith("Plugin.") else f"NetworkDriver.{verb}", body)
+        return took
+
+    def exchange(self, path: str, body: dict[str, Any] | None = None) -> tuple[float, bytes]:
+        """Make one call of any interface, as "IpamDriver.RequestPool"; returns the answer too.
+
+        Raises:
+            HostError, OSError: as `call`.
+        """
         content = json.dumps(body or {}).encode()
         started = time.perf_counter()
         self._connection.request("POST", f"/{path}", content, {"Content-Type": _CONTENT_TYPE})
@@ -108,8 +116,8 @@ class Plugin:
         took = (time.perf_counter() - started) * 1000
         said = json.loads(answer) if answer.startswith(b"{") else {}
         if response.status != http.client.OK or said.get("Err"):
-            raise HostError(f"{verb} failed: {said.get('Err') or response.status}")
-        return took
+            raise HostError(f"{path.rpartition('.')[2]} failed: {said.get('Err') or response.status}")
+        return took, answer
 
     def close(self) -> None:
         """End the connection."""

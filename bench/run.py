@@ -1,7 +1,8 @@
 """The parts of a run, one after the other; one that fails does not take the others with it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,25 +15,24 @@ from bench.plan import Plan
 Part = tuple[str, Callable[[], list[Figure]]]
 
 
-def run(place: Place, plan: Plan, results: Results, file: Path) -> None:
+def run(steps: Iterable[Part], results: Results, file: Path, report: Callable[[str], None]) -> None:
     """Measure everything, and write what there is after each part.
 
     Args:
-        place: the lab.
-        plan: how much.
+        steps: the parts in their order; none runs before the one before it has.
         results: takes figures and failures.
         file: where to write the results as JSON.
+        report: takes the name of each part as it begins.
     """
     started = time.monotonic()
-    for name, measure in parts(place, plan):
-        place.report(name)
+    for name, measure in steps:
+        report(name)
         try:
-            place.start_missing()
             results.figures += measure()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other parts shall have their turn
             failure = " ".join(f"{name.strip()}: {type(error).__name__}: {error}".split())
             results.failures.append(failure)
-            place.report(f"  FAILED {failure}")
+            report(f"  FAILED {failure}")
         results.seconds = round(time.monotonic() - started, 1)
         write(results, file)
     results.complete = True
@@ -54,6 +54,17 @@ def read(file: Path) -> Results:
         msgspec.DecodeError: it is something else.
     """
     return msgspec.json.decode(file.read_bytes(), type=Results)
+
+
+def contest(place: Place, plan: Plan) -> Iterator[Part]:
+    """The parts of the contest of drivers; each begins with all of them running."""
+    for name, measure in parts(place, plan):
+        yield name, partial(_with_all, place, measure)
+
+
+def _with_all(place: Place, measure: Callable[[], list[Figure]]) -> list[Figure]:
+    place.start_missing()
+    return measure()
 
 
 def parts(place: Place, plan: Plan) -> Iterator[Part]:

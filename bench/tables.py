@@ -1,10 +1,10 @@
 """Results as tables, for a terminal and as Markdown. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.figures import BRIDGE, CONTESTANTS, Figure, Results
-from bench.targets import Verdict, judge
+from bench.figures import BRIDGE, CONTESTANTS, Figure, Machine, Results
+from bench.targets import TARGETS, Target, Verdict, judge
 
 SECTIONS = {
     "verbs": "Calls to the driver (median / 99th percentile)",
@@ -25,6 +25,31 @@ BUSY = 0.7
 _WITH_P99 = frozenset({"verbs", "join", "northbound", "one switch"})
 
 
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """How one command shows its results.
+
+    Attributes:
+        sections: titles by section, in the order in which they are shown.
+        columns: contestants, in the order of a table's columns.
+        with_p99: the sections whose cells show the 99th percentile too.
+        targets: what is judged.
+        marks: the lines of a document between which the tables go.
+    """
+
+    sections: Mapping[str, str]
+    columns: Sequence[str]
+    with_p99: Collection[str]
+    targets: Sequence[Target]
+    marks: tuple[str, str]
+
+
+CONTEST = Page(SECTIONS, CONTESTANTS, _WITH_P99, TARGETS, (BEGIN, END))
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table of text; the first column is the rows' own title."""
@@ -34,14 +59,14 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(results: Results) -> list[Table]:
+def tables(results: Results, page: Page = CONTEST) -> list[Table]:
     """The targets, then each section that has figures."""
-    found = [targets_table(judge(results))]
-    for section, title in SECTIONS.items():
+    found = [targets_table(judge(results, page.targets))]
+    for section, title in page.sections.items():
         figures = [each for each in results.figures if each.section == section]
         for ports in sorted({each.ports for each in figures}):
             here = [each for each in figures if each.ports == ports]
-            found.append(_table(f"{title}{_others(ports)}", here, results))
+            found.append(_table(f"{title}{_others(ports)}", here, results, page))
     return found
 
 
@@ -55,7 +80,7 @@ def targets_table(verdicts: Sequence[Verdict]) -> Table:
     rows = [
         (
             each.target.text,
-            f"≤ {each.target.limit:g}",
+            f"{'≥' if each.target.at_least else '≤'} {each.target.limit:,g}",
             "-" if each.measured is None else _number(each.measured),
             words[each.reached],
         )
@@ -64,23 +89,23 @@ def targets_table(verdicts: Sequence[Verdict]) -> Table:
     return Table("Targets", ("", "target", "measured", "verdict"), rows)
 
 
-def _table(title: str, figures: Sequence[Figure], results: Results) -> Table:
-    present = [name for name in CONTESTANTS if any(each.contestant == name for each in figures)]
+def _table(title: str, figures: Sequence[Figure], results: Results, page: Page) -> Table:
+    present = [name for name in page.columns if any(each.contestant == name for each in figures)]
     rows = []
     for item in dict.fromkeys(each.item for each in figures):
         mine = {each.contestant: each for each in figures if each.item == item}
         first = next(iter(mine.values()))
         unit = "" if first.unit.startswith("of ") else f", {first.unit}"
-        rows.append((f"{item}{unit}", *(_cell(mine.get(name), results) for name in present)))
+        rows.append((f"{item}{unit}", *(_cell(mine.get(name), results, page) for name in present)))
     return Table(title, ("", *present), rows)
 
 
-def _cell(figure: Figure | None, results: Results) -> str:
+def _cell(figure: Figure | None, results: Results, page: Page) -> str:
     if figure is None:
         return "-"
     if figure.unit.startswith("of "):
         return f"{figure.p50:.0f} {figure.unit}"
-    if figure.section in _WITH_P99:
+    if figure.section in page.with_p99:
         return f"{_number(figure.p50)} / {_number(figure.p99)}"
     base = results.find("docker", figure.item, BRIDGE, figure.ports) if figure.section == "docker" else None
     ratio = f" ({figure.p50 / base.p50:.2f})" if base else ""
@@ -105,16 +130,21 @@ def about(results: Results) -> list[str]:
         f"`{results.command}`, {results.date}, {minutes}"
         + ("" if results.complete else ", not finished")
         + busy,
-        f"{size}, Linux {kernel}, {machine.datapath} datapath",
+        ", ".join([size, f"Linux {kernel}", *_where(machine)]),
         versions,
         *(f"failed: {failure}" for failure in results.failures),
     ]
 
 
-def markdown(results: Results) -> str:
+def _where(machine: Machine) -> list[str]:
+    datapath = f"{machine.datapath} datapath" if machine.datapath else ""
+    return list(filter(None, (datapath, machine.disk)))
+
+
+def markdown(results: Results, page: Page = CONTEST) -> str:
     """All tables as Markdown."""
     parts = ["\n".join(f"- {line}" for line in about(results))]
-    for table in tables(results):
+    for table in tables(results, page):
         lines = [f"### {table.title}", "", _markdown_row(table.header)]
         lines.append(_markdown_row(["---"] + ["---:"] * (len(table.header) - 1)))
         parts.append("\n".join([*lines, *map(_markdown_row, table.rows)]))
@@ -125,10 +155,10 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def text(results: Results) -> str:
+def text(results: Results, page: Page = CONTEST) -> str:
     """All tables for a terminal."""
     parts = ["\n".join(about(results))]
-    for table in tables(results):
+    for table in tables(results, page):
         widths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
         lines = [_text_row(row, widths) for row in (table.header, *table.rows)]
         parts.append("\n".join([table.title, *lines]))
@@ -144,17 +174,15 @@ def _text_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"  {'  '.join(row)}".rstrip()
 
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
-
-
-def put_into(document: str, results: Results) -> str:
-    """A document with all tables between its two marks.
+def put_into(document: str, results: Results, page: Page = CONTEST) -> str:
+    """A document with all tables between the page's two marks.
 
     Raises:
         ValueError: a mark is missing.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = page.marks
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the document lacks the lines '{BEGIN}' and '{END}'")
-    return f"{before}{begin}\n\n{markdown(results)}\n{end}{after}"
+        raise ValueError(f"the document lacks the lines '{first}' and '{last}'")
+    return f"{before}{begin}\n\n{markdown(results, page)}\n{end}{after}"

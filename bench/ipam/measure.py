@@ -1,0 +1,128 @@
+"""The parts of a run: on each kind of Northbound, with few and with many other rows, level after level."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from bench.figures import Figure, Results, Samples
+from bench.ipam import clients as load
+from bench.ipam import page
+from bench.ipam.place import Network, Place
+from bench.ipam.plan import CLIENTS, DRIVERS, LEVELS, Level, Plan
+from bench.ovsdb import Database
+from bench.run import Part
+from ovn_docker.errors import OvnDockerError
+
+Report = Callable[[str], None]
+
+SUBNETS = ("10.61.0.0/16", "10.62.0.0/16", "10.63.0.0/16")
+"""One for all that is filled at random, then one for each that is filled in a row."""
+
+
+def parts(directory: Path, plan: Plan, results: Results, report: Report) -> Iterator[Part]:
+    """Name and function of each part.
+
+    Args:
+        directory: for the files of all servers.
+        plan: how much.
+        results: takes the failures of levels.
+        report: takes the name of each level as it begins.
+    """
+    for mode in page.MODES:
+        for ports in plan.ports:
+            run = _Run(mode, ports, plan, results.failures, report)
+            place = directory / f"{mode[0]}{ports}"
+            yield f"{mode} Northbound with {ports:,} other ports", partial(_measure, run, place)
+
+
+def _measure(run: "_Run", directory: Path) -> list[Figure]:
+    with Place(directory, run.mode, run.ports, run.plan.switches) as place:
+        return run.levels(place)
+
+
+class _Run:
+    """What is measured on one Northbound."""
+
+    def __init__(self, mode: str, ports: int, plan: Plan, failures: list[str], report: Report) -> None:
+        self.mode = mode
+        self.ports = ports
+        self.plan = plan
+        self._failures = failures
+        self._report = report
+        self._times = Samples(page.section(page.TIME, mode), ports)
+        self._rates = Samples(page.section(page.RATE, mode), ports)
+        self._searches = Samples(page.SEARCH, ports)
+        self._leased = self._duplicates = 0
+
+    def levels(self, place: Place) -> list[Figure]:
+        """Measure at each level; one that fails does not take the others with it."""
+        subnets = iter(SUBNETS)
+        network = place.network_create(next(subnets), scattered=True)
+        for level in LEVELS:
+            self._report(f"  {level.title}")
+            try:
+                with closing(place.connect()) as database:
+                    if not level.scattered:
+                        network.pool.clear(database)
+                        network = place.network_create(next(subnets), scattered=False)
+                    network.pool.fill(database, level)
+                    self._level(database, network, level)
+            except (OvnDockerError, OSError) as error:
+                failure = " ".join(f"{self.mode}, {self.ports:,} other ports, {level.title}: {error}".split())
+                self._failures.append(failure)
+                self._report(f"  FAILED {failure}")
+        return self._figures()
+
+    def _level(self, database: Database, network: Network, level: Level) -> None:
+        if not level.scattered:
+            self._search(database, network)
+        for count in CLIENTS:
+            for _ in range(self.plan.rounds):
+                self._round(database, network, level, count)
+
+    def _search(self, database: Database, network: Network) -> None:
+        """The first lease of each driver, which has to find out what is taken from the first address on."""
+        item = f"pass {network.pool.filled:,} taken addresses"
+        for client in network.clients(DRIVERS):
+            network.pool.come_to_end(database)
+            with closing(client.connection):
+                answers, _ = load.lease([client], 1)
+            self._searches.add(self.mode, item, answers[0].took)
+            self._check(database, network, answers)
+
+    def _round(self, database: Database, network: Network, level: Level, count: int) -> None:
+        column = page.clients(count)
+        clients = network.clients(count)
+        try:
+            answers, seconds = load.lease(clients, self.plan.leases)
+        finally:
+            for each in clients:
+                each.connection.close()
+        for answer in answers:
+            self._times.add(column, level.title, answer.took)
+        self._rates.add(column, level.title, len(answers) / seconds)
+        self._check(database, network, answers)
+
+    def _check(self, database: Database, network: Network, answers: list[load.Answer]) -> None:
+        self._leased += len(answers)
+        self._duplicates += network.pool.duplicates(database, answers)
+        network.pool.empty(database, answers)
+
+    def _figures(self) -> list[Figure]:
+        twice = Figure(
+            section=page.DUPLICATES,
+            item=page.LEASED_TWICE,
+            contestant=self.mode,
+            ports=self.ports,
+            unit=f"of {self._leased:,}",
+            samples=self._leased,
+            p50=self._duplicates,
+            p99=self._duplicates,
+        )
+        return [
+            *self._times.figures(),
+            *self._rates.figures(unit="per s"),
+            *self._searches.figures(),
+            twice,
+        ]
