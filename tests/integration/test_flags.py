@@ -13,6 +13,7 @@ import pytest
 from ovn_docker.lab import Lab, Machine
 from ovn_docker.lab.processes import start_time
 from ovn_docker.lab.requirements import find_driver
+from tests.guide import DATABASE_KEYS
 from tests.integration import records
 from tests.integration.plugin import Plugin
 from tests.integration.tenant import Result, Tenant
@@ -22,22 +23,6 @@ pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = pytest.mark.integration
 
 NUMBERS = itertools.count(2)
-GUIDE_KEYS = {
-    "bind_ip",
-    "bind_port",
-    "context",
-    "distributed",
-    "docker_api_version",
-    "docker_last_synched",
-    "docker_socket",
-    "health_check_enabled",
-    "health_check_interval",
-    "ip_lookup",
-    "networks",
-    "tls_ca_cert",
-    "tls_key_cert",
-    "tls_private_key",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +124,7 @@ def test_its_state_is_shown_with_all_of_the_guide_s_keys(
     foo = tenant.network("10.21.0.0/24", driver.docker_option)
     box = tenant.container(foo)
     state = json.loads(driver.fetch("http://0.0.0.0:5000/NetworkDriver.Database", *options))
-    assert set(state) >= GUIDE_KEYS
+    assert set(state) >= DATABASE_KEYS
     assert (state["bind_ip"], state["bind_port"]) == ("0.0.0.0", 5000)
     network = state["networks"][foo.id]
     assert network["Subnet"] == "10.21.0.0/24"
