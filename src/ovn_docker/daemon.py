@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import time
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ async def serve(config: Config, ready: Ready) -> None:
         ConfigError: an address cannot be listened on, or a setting cannot be used.
     """
     stop = _stop_signals()
+    _allow_many_connections()
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
     ovs.redirect(_ovsdb(config))
     nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
@@ -113,6 +115,12 @@ async def _follow_settings(ovs: Client, nb: Client) -> None:
             remotes, why = (), f"external_ids:ovn-nb of Open_vSwitch cannot be used: {error}"
             LOG.warning("%s", why)
         nb.redirect(remotes, TlsFiles(*current.tls) if current.tls else None, why)
+
+
+def _allow_many_connections() -> None:
+    """Take as many file descriptors as the host lets us, so that idle clients do not keep dockerd out."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stop_signals() -> asyncio.Event:

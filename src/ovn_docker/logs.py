@@ -4,6 +4,7 @@ Owns the syntax of ovs-vswitchd(8) "Logging Options" on top of the standard libr
 that one event is one line. Knows nothing of what is logged.
 """
 
+import codecs
 import logging
 import logging.handlers
 import re
@@ -32,6 +33,7 @@ THIRD_PARTIES = frozenset({"aiohttp", "asyncio", "pyroute2"})
 _NAMES = {number: name.upper() for name, number in LEVELS.items()}
 # C0, DEL, C1, the two Unicode line ends, and surrogates, which no file can hold.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+codecs.lookup("unicode_escape")  # now: once no file can be opened any more, its module could not be loaded
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,-]+")
 
 
