@@ -175,6 +175,7 @@ class OverlayDriver:
         ips = [each.ip for each in interfaces]
         mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
         port = SwitchPort(request.network_id, request.endpoint_id, " ".join([mac, *map(str, ips)]))
+        await self._supersede(port, ips)
         network = self._shared.get(request.network_id)
         try:
             if network is None:
@@ -186,6 +187,13 @@ class OverlayDriver:
         if asked.mac_address:
             return messages.CreateEndpointResponse()
         return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
+
+    async def _supersede(self, port: SwitchPort, addresses: Sequence[addressing.IPAddress]) -> None:
+        """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
+        ids = port.network_id, port.endpoint_id
+        for endpoint_id in await self._attachments.superseded(*ids, map(str, addresses)):
+            LOG.warning("endpoint %s takes the place of %s, whose container is gone", ids[1], endpoint_id)
+            await self.delete_endpoint(messages.EndpointRequest(network_id=ids[0], endpoint_id=endpoint_id))
 
     async def _add_port(self, port: SwitchPort, pools: Sequence[addressing.IPNetwork]) -> None:
         switch, mark = northbound.switch_id(port.network_id), await self._northbound.mark()
@@ -269,8 +277,8 @@ class OverlayDriver:
         if network is not None:
             switch = network.as_switch()
         gateways = {} if switch.internal else await self._gateways.of(row, switch.pools)
-        mac, *_ = northbound.read_addresses(ports["rows"][0]).split()
-        inside = await self._attachments.attach(await self._wish(request, switch, mac))
+        mac, *addresses = northbound.read_addresses(ports["rows"][0]).split()
+        inside = await self._attachments.attach(await self._wish(request, switch, mac, addresses))
         return messages.JoinResponse(
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),
@@ -278,11 +286,14 @@ class OverlayDriver:
             disable_gateway_service=switch.internal,
         )
 
-    async def _wish(self, request: messages.JoinRequest, switch: Switch, mac: str) -> Wish:
+    async def _wish(
+        self, request: messages.JoinRequest, switch: Switch, mac: str, addresses: Sequence[str]
+    ) -> Wish:
         mark = await self._northbound.mark()
         marks = {
             open_vswitch.NETWORK: request.network_id,
             open_vswitch.CREATED: mark.created,
+            open_vswitch.ADDRESSES: " ".join(addresses),
             "vm-id": request.sandbox_key.rpartition("/")[2],
             "iface-status": "active",
         }
