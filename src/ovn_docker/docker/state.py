@@ -193,7 +193,7 @@ class _Actor(msgspec.Struct):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One of Docker's events: ``container`` ``start``, ``network`` ``connect``, …"""
+    """One of Docker's events: ``container`` ``start``, ``network`` ``connect`` and more."""
 
     type: str = msgspec.field(name="Type", default="")
     action: str = msgspec.field(name="Action", default="")
@@ -284,7 +284,8 @@ def read_event(line: bytes) -> Event:
     Raises:
         HostError: the line is not what the Engine API says.
     """
-    return _decode(line, Event)
+    event: Event = _decode(line, Event)
+    return event
 
 
 def read_message(body: bytes) -> str:

@@ -125,8 +125,9 @@ class OverlayIpam:
         while not await self._use(pool) and not await self._make(pool):
             pass
         await self._reserve(pool, _asked(pool, gateway) or await self._gateway(pool))
-        for address in filter(None, (_asked(pool, each) for each in others)):
-            await self._reserve(pool, address)
+        for each in others:
+            if (address := _asked(pool, each)) is not None:
+                await self._reserve(pool, address)
 
     async def forget_reserved(self, key: str) -> None:
         """Remove the reserved addresses of a pool that went, unless another host made it again."""

@@ -14,7 +14,6 @@ from uuid import UUID
 from ovn_docker import addressing
 from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
-from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
 from ovn_docker.drivers.shared_networks import SharedNetworks
@@ -48,7 +47,7 @@ class Docker:
 
     scope: str
     policy: Policy
-    about: Mapping[str, Any]
+    about: Callable[[], Mapping[str, Any]]
 
 
 class OverlayDriver:
@@ -56,18 +55,18 @@ class OverlayDriver:
 
     def __init__(
         self,
-        database: Northbound,
         attachments: Attachments,
         shared: SharedNetworks,
+        occupied: Occupied,
         docker: Docker,
         made: Callable[[Sequence[addressing.IPNetwork]], None],
     ) -> None:
         """Serve with these; `made` is told the pools of each network that is made."""
-        self._northbound = database
+        self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
-        self._shared_ports = SharedPorts(database, shared, Occupied(database, shared.switches_of))
-        self._gateways = RouterGateways(database.client)
+        self._shared_ports = SharedPorts(shared, occupied)
+        self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
         self._made = made
 
@@ -326,7 +325,7 @@ class OverlayDriver:
     async def database(self) -> dict[str, Any]:
         """The networks that this host made and the endpoints joined here; empty while OVN is away."""
         return {
-            **self._docker.about,
+            **self._docker.about(),
             "networks": await self._networks(),
             "integration_bridge": self._attachments.settings().bridge,
             "system_id": self._attachments.settings().system_id,

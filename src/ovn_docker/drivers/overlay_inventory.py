@@ -36,9 +36,7 @@ class _Rows:
 class OverlayInventory:
     """Reads and mends what the overlay driver and its IPAM hold."""
 
-    def __init__(
-        self, database: Northbound, shared: SharedNetworks, ipam: OverlayIpam, context: str
-    ) -> None:
+    def __init__(self, database: Northbound, shared: SharedNetworks, ipam: OverlayIpam, context: str) -> None:
         """Use these; `context` is the routing context of a network that names none."""
         self._northbound = database
         self._shared = shared
@@ -95,7 +93,8 @@ class OverlayInventory:
         ]
         results = [each["rows"] for each in await self._northbound.transact(operations)]
         there = {network: bool(rows) for network, rows in zip(asked, results[5:], strict=True)}
-        return _Rows(*results[:5], there)
+        switches, ports, leased, held, reserved = results[:5]
+        return _Rows(switches, ports, leased, held, reserved, there)
 
     def _row(self, network_id: str) -> UUID:
         network = self._shared.get(network_id)

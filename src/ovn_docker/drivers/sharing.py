@@ -79,9 +79,7 @@ class Shared:
 
     def keys(self) -> dict[str, str]:
         """Pool in CIDR form to what its addresses are filed under."""
-        return {
-            str(pool): self.key(pool.network_address) for pool in self.as_switch().pools
-        }
+        return {str(pool): self.key(pool.network_address) for pool in self.as_switch().pools}
 
     def to_json(self) -> dict[str, Any]:
         """For the state file."""

@@ -1,4 +1,4 @@
-"""The pass: one reading, its findings, the repair of those that are confirmed; and when the next one is due."""
+"""The pass: one reading, its findings, the repair of what is confirmed; and when the next one is due."""
 
 import asyncio
 import contextlib

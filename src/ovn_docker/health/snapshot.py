@@ -31,7 +31,7 @@ class HeldNetwork:
 
 @dataclass(frozen=True, slots=True)
 class HeldEndpoint:
-    """What a driver holds of an endpoint of this host: its MAC and IP addresses, and its container's names."""
+    """What a driver holds of an endpoint: its MAC and IP addresses, and its container's names."""
 
     network_id: str
     endpoint_id: str

@@ -112,9 +112,7 @@ class Attachments:
         unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
         await asyncio.gather(self._ovs.transact(unplug, unplug), self._links.delete(outside))
 
-    async def plug_again(
-        self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]
-    ) -> None:
+    async def plug_again(self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]) -> None:
         """Plug in the link of an endpoint that has lost its interface.
 
         Raises:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import importlib
 import ipaddress
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -178,7 +177,7 @@ def exists(link: str) -> bool:
 
 
 def _all_ours() -> frozenset[str]:
-    return frozenset(name for name in os.listdir(SYSFS) if _is_ours(name))
+    return frozenset(each.name for each in Path(SYSFS).iterdir() if _is_ours(each.name))
 
 
 def _is_ours(link: str) -> bool:

@@ -7,7 +7,7 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError
@@ -59,6 +59,7 @@ class Client:
         self._moved = asyncio.Event()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
+        self._when_connected: list[Callable[[], object]] = []
 
     @property
     def connected(self) -> bool:
@@ -95,6 +96,10 @@ class Client:
         self._moved.set()
         if self._session is not None:
             self._session.close("its address changed")
+
+    def when_connected(self, call: Callable[[], object]) -> None:
+        """Call this each time that transactions are served from now on."""
+        self._when_connected.append(call)
 
     async def transact(
         self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
@@ -201,6 +206,8 @@ class Client:
             self._connection = connection
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
+            for call in self._when_connected:
+                call()
             self._why = await _ended(reading)
             return True
         finally:
