@@ -43,11 +43,17 @@ class SharedPorts:
         if strange:
             raise RequestError(outside(port, strange, network.pools))
         addresses = [each.ip for each in interfaces]
-        leased = dict.fromkeys(addresses, "") if network.leased and network.context else {}
+        leased = dict.fromkeys(addresses, Lease(LEASE)) if network.leased and network.context else {}
         try:
             await self._add(network, port, addresses, leased)
         except RequirementError:
             await self._add_again(network, port, addresses)
+        except ConstraintError:
+            ids = port.network_id, port.endpoint_id
+            [found] = await self._northbound.transact([northbound.lsp_get(*ids)])
+            if found["rows"]:
+                raise
+            await self._add_again(network, port, addresses)  # its port is lost, what it claimed is not
 
     async def _add_again(self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]) -> None:
         """Once more, on the switch as it is now, claiming what this host has no lease for.
@@ -64,9 +70,11 @@ class SharedPorts:
         ]
         holders = {address: leases.read_lease(row) for address, row in rows}
         leased = {
-            address: lease.endpoint_id
+            address: lease
             for address, lease in holders.items()
-            if (lease.kind, lease.host) == (LEASE, mark.host) and lease.endpoint_id in {"", port.endpoint_id}
+            if lease.host == mark.host
+            and (lease.kind, lease.endpoint_id)
+            in {(LEASE, ""), (LEASE, port.endpoint_id), (CLAIM, port.endpoint_id)}
         }
         try:
             await self._add(located, port, addresses, leased)
@@ -81,9 +89,9 @@ class SharedPorts:
         network: Shared,
         port: SwitchPort,
         addresses: Sequence[IPAddress],
-        leased: Mapping[IPAddress, str],
+        leased: Mapping[IPAddress, Lease],
     ) -> None:
-        """Make the port; `leased` says which endpoint stands in the lease of an address that has one."""
+        """Make the port; `leased` are this host's leases of its addresses, and what it has claimed before."""
         mark = await self._northbound.mark()
         switch = UUID(network.row)
         takes: list[Operation] = []
@@ -172,10 +180,10 @@ def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) 
     )
 
 
-def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort, holder: str) -> list[Operation]:
+def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort, lease: Lease) -> list[Operation]:
     """Enter the endpoint into the lease that this host has, and that is no other endpoint's."""
     return [
-        leases.lease_held(key, address, mark.host, holder),
+        leases.lease_held(key, address, mark.host, lease.endpoint_id, lease.kind),
         leases.lease_bind(key, address, mark.host, port.endpoint_id),
     ]
 

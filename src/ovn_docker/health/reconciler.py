@@ -110,6 +110,7 @@ class Reconciler:
             why = await mend(self._repairs, finding)
             if why:
                 failed.append((finding, why))
+                self._sightings.failed(finding)
             else:
                 mended.append(finding)
                 self._sightings.forget(finding)

@@ -220,7 +220,7 @@ def lease_probe(key: str, address: IPAddress) -> Operation:
     return select(TABLE, [row_is(lease_id(key, address))], ["_uuid"])
 
 
-def lease_held(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
+def lease_held(key: str, address: IPAddress, host: str, endpoint_id: str, kind: str = LEASE) -> Operation:
     """Abort the transaction with `RequirementError` unless this host has the lease for this endpoint.
 
     Args:
@@ -228,9 +228,10 @@ def lease_held(key: str, address: IPAddress, host: str, endpoint_id: str) -> Ope
         address: the one leased.
         host: this one's ``system-id``.
         endpoint_id: the endpoint that stands in the lease, or "" for none yet.
+        kind: ``lease`` or ``claim``.
     """
     uuid = lease_id(key, address)
-    mine = [row_is(uuid), _of_endpoint(host, LEASE, endpoint_id)]
+    mine = [row_is(uuid), _of_endpoint(host, kind, endpoint_id)]
     return require(TABLE, mine, ["_uuid"], [{"_uuid": reference(uuid)}])
 
 
