@@ -30,7 +30,8 @@ def _read_host(host: Machine) -> Host:
     networks = networks_of(_inspect(host, "network", ["network", "ls", "--filter", f"driver={DRIVER}"]))
     containers = _inspect(host, "container", ["container", "ls", "--all"])
     bridged = host.run(["ovs-vsctl", "list-ports", BRIDGE]).stdout.split()
-    interfaces = host.run(["ovs-vsctl", "--format=json", "list", "Interface"]).stdout
+    columns = "--columns=name,external_ids,error,ofport"
+    interfaces = host.run(["ovs-vsctl", "--format=json", columns, "list", "Interface"]).stdout
     links = host.run(["ip", "-json", "link", "show", "group", GROUP]).stdout
     return Host(
         host.name,

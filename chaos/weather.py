@@ -13,6 +13,8 @@ _COUNTS, _COUNT_WEIGHTS = (0, 1, 2), (2, 5, 3)
 _LONGEST_DELAY = 2.0
 _HOLDS = (0.0, 0.5, 2.0, 5.0, 12.0)
 _HOLD_WEIGHTS = (3, 3, 3, 2, 1)
+_CUTS = (2.0, 6.0, 12.0, 30.0)
+_CUT_WEIGHTS = (3, 3, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ class Weather:
         part = ""
         if kind in {KILL, RESTART}:
             part = self._random.choice(CENTRAL_PARTS if machine == CENTRAL else HOST_PARTS)
-        [hold] = self._random.choices(_HOLDS, _HOLD_WEIGHTS)
+        # Nobody notices a cut that is shorter than what TCP sends again.
+        times = (_CUTS, _CUT_WEIGHTS) if kind == CUT else (_HOLDS, _HOLD_WEIGHTS)
+        [hold] = self._random.choices(*times)
         return Fault(kind, machine, part, round(self._random.uniform(0, _LONGEST_DELAY), 2), hold)
 
     def _machine(self, kind: str) -> str:
