@@ -19,7 +19,7 @@ SERVER = ("httpd", "-f", "-h", "/etc")
 
 WEIGHTS = {
     "network create": 5,
-    "network rm": 2,
+    "network rm": 5,
     "run": 8,
     "create": 2,
     "start": 5,
