@@ -9,8 +9,9 @@ CENTRAL = "central"
 
 KILL, RESTART, CUT, REBOOT = "kill", "restart", "cut off", "reboot"
 
-_COUNTS, _COUNT_WEIGHTS = (0, 1, 2), (2, 5, 3)
+_COUNTS, _COUNT_WEIGHTS = (0, 1, 2, 3), (1, 4, 3, 2)
 _LONGEST_DELAY = 2.0
+_KINDS = {KILL: 8, RESTART: 3, CUT: 2, REBOOT: 2}
 _HOLDS = (0.0, 0.5, 2.0, 5.0, 12.0)
 _HOLD_WEIGHTS = (3, 3, 3, 2, 1)
 _CUTS = (2.0, 6.0, 12.0, 30.0)
@@ -54,14 +55,13 @@ class Weather:
         self._hosts = [f"h{number}" for number in range(1, hosts + 1)]
 
     def next(self) -> tuple[Fault, ...]:
-        """The faults of one round: none, one, or two on different machines."""
+        """The faults of one round: none, or up to three on different machines."""
         [count] = self._random.choices(_COUNTS, _COUNT_WEIGHTS)
         first = [self._fault() for _ in range(count)]
         return tuple({fault.machine: fault for fault in first}.values())
 
     def _fault(self) -> Fault:
-        kinds = {KILL: 6, RESTART: 3, CUT: 2, REBOOT: 1}
-        [kind] = self._random.choices(list(kinds), list(kinds.values()))
+        [kind] = self._random.choices(list(_KINDS), list(_KINDS.values()))
         machine = self._machine(kind)
         part = ""
         if kind in {KILL, RESTART}:

@@ -39,7 +39,7 @@ def test_every_host_is_hit() -> None:
     assert set(hit) == {"h1", "h2", "h3", CENTRAL}
 
 
-def test_two_faults_of_a_round_are_on_different_machines() -> None:
+def test_the_faults_of_a_round_are_on_different_machines() -> None:
     for one in plan(3):
         machines = [fault.machine for fault in one.faults]
         assert len(machines) == len(set(machines))
