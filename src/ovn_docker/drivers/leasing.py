@@ -15,7 +15,7 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
-from ovn_docker.ovsdb.operations import Row
+from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.pools import Pool
 from ovn_docker.schema import leases
 from ovn_docker.schema.leases import LEASE, Lease
@@ -115,7 +115,7 @@ class AddressLeases:
         Raises:
             ConflictError: it is taken; the text says by whom.
         """
-        outcome = await self._try(pool, address, secrets.token_hex(8))
+        outcome = await self._try(pool, address, secrets.token_hex(8), [])
         if outcome.holder:
             raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {outcome.holder}")
 
@@ -133,14 +133,16 @@ class AddressLeases:
                     if not cursor.knows:
                         await self._ask(pool, cursor)
             asked_in, address = cursor.round, pool.address(cursor.next(pool))
-            outcome = await self._try(pool, address, request)
+            outcome = await self._try(pool, address, request, [leases.hint(pool.key, address)])
             if not outcome.holder:
                 cursor.taken()
                 return address
             cursor.refused(asked_in, outcome.hint)
 
-    async def _try(self, pool: Pool, address: IPAddress, request: str) -> _Outcome:
-        """Take the address unless somebody has it, in one transaction that says who."""
+    async def _try(
+        self, pool: Pool, address: IPAddress, request: str, along: Sequence[Operation]
+    ) -> _Outcome:
+        """Take the address unless somebody has it, in one transaction that says who and does `along`."""
         mark = await self._northbound.mark()
         lease = Lease(LEASE, host=mark.host, request=request)
         question = self._occupied.question(pool)
@@ -149,7 +151,7 @@ class AddressLeases:
             leases.pool_get(pool.key),
             *question.operations,
             leases.lease_add(pool.key, address, lease, mark),
-            leases.hint(pool.key, address),
+            *along,
             leases.DURABLE,
         ]
         undo = leases.lease_undo(pool.key, address, request)

@@ -22,6 +22,9 @@ FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
 REPAIR_TIMEOUT = 15.0
 """Seconds for one repair."""
 
+UNREMARKABLE = frozenset({"names-changed"})
+"""Kinds that come of nothing worse than an event of Docker's that was missed."""
+
 JITTER = 0.1
 """Part of the interval by which passes differ, so that the hosts of a cluster do not all read at once."""
 
@@ -123,7 +126,8 @@ class Reconciler:
             LOG.info("health check: everything can be read again")
         self._error = report.error
         for finding in report.mended:
-            LOG.warning("health check: %s: %s; %s", finding.kind, finding.text, finding.repair)
+            level = logging.INFO if finding.kind in UNREMARKABLE else logging.WARNING
+            LOG.log(level, "health check: %s: %s; %s", finding.kind, finding.text, finding.repair)
         stays = dict(report.failed) | {each: "" for each in report.findings if not each.repair}
         for finding, why in stays.items():
             if self._told.get(finding) != why:
