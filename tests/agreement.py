@@ -94,10 +94,7 @@ def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
         driver_name=DRIVER,
         docker=state,
         held=Held(
-            networks={
-                each.network_id: HeldNetwork(each.network_id, True, keys_of(each, each.name in claimed))
-                for each in ours
-            },
+            networks={each.network_id: _whole(each, keys_of(each, each.name in claimed)) for each in ours},
             endpoints=tuple(_port(state, one) for each in ours for one in each.endpoints.values()),
             leases=tuple(
                 lease(keys[str(whole.network)], str(whole.ip), one.endpoint_id if each in ours else "")
@@ -115,6 +112,10 @@ def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
         links=frozenset(addressing.link_names(one.endpoint_id)[0] for _, one in joined),
         pool_key=pool_key,
     )
+
+
+def _whole(network: Network, keys: Mapping[str, str]) -> HeldNetwork:
+    return HeldNetwork(network.network_id, whole=True, keys=keys)
 
 
 def _port(state: DockerState, endpoint: Endpoint) -> HeldEndpoint:
@@ -149,4 +150,6 @@ def attached(network_id: str, endpoint_id: str) -> Attached:
     """An interface that is plugged in and works."""
     outside, _ = addressing.link_names(endpoint_id)
     ids = {IFACE_ID: endpoint_id, NETWORK: network_id, "ovn-installed": "true"}
-    return Attached(outside, "", True, network_id, endpoint_id, ids)
+    return Attached(
+        outside, "", installed=True, network_id=network_id, endpoint_id=endpoint_id, external_ids=ids
+    )

@@ -66,7 +66,8 @@ class Endpoint:
 class PoolConfig:
     """A pool of a network as Docker was told or chose it; "" for what it does not say.
 
-    Docker keeps a subnet as it was typed, ``FD50:0::/64``; here it stands in its one canonical form.
+    Docker keeps a subnet as it was typed, ``FD50:0::/64``; here it stands in its one canonical form, and so
+    do the addresses.
     """
 
     subnet: str
@@ -236,7 +237,11 @@ def read_network(body: bytes) -> Network:
         ipam_driver=ipam.driver,
         ipam_options=ipam.options or {},
         pools=tuple(
-            PoolConfig(_subnet(each.subnet), each.gateway, each.auxiliary_addresses or {})
+            PoolConfig(
+                _subnet(each.subnet),
+                _address(each.gateway),
+                {name: _address(text) for name, text in (each.auxiliary_addresses or {}).items()},
+            )
             for each in ipam.config or []
         ),
         internal=read.internal,
@@ -260,6 +265,13 @@ def _endpoint(network_id: str, key: str, member: _Member) -> Endpoint:
 def _subnet(text: str) -> str:
     try:
         return text and str(ipaddress.ip_network(text, strict=False))
+    except ValueError as error:
+        raise _unreadable(error) from error
+
+
+def _address(text: str) -> str:
+    try:
+        return text and str(ipaddress.ip_interface(text).ip)
     except ValueError as error:
         raise _unreadable(error) from error
 

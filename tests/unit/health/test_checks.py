@@ -65,13 +65,13 @@ def other_interface(**changes: object) -> Snapshot:
 FIRST_PORT, FIRST_ATTACHED = GOOD.held.endpoints[0], GOOD.attached[0]
 
 ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
-    ("network-missing", PLAIN.network_id, with_networks(HeldNetwork(PLAIN.network_id, False, {}))),
+    ("network-missing", PLAIN.network_id, with_networks(HeldNetwork(PLAIN.network_id, whole=False, keys={}))),
     (
         "network-missing",
         PLAIN.network_id,
         held(networks={k: v for k, v in GOOD.held.networks.items() if k != PLAIN.network_id}),
     ),
-    ("network-stale", GONE, with_networks(HeldNetwork(GONE, True, {}))),
+    ("network-stale", GONE, with_networks(HeldNetwork(GONE, whole=True, keys={}))),
     (
         "switch-stale",
         str(row_id("switch")),
@@ -158,9 +158,16 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
 
 
 def test_each_pool_that_does_not_know_this_host_is_found() -> None:
-    without = held(pools=tuple(each for each in GOOD.held.pools if each.cidr != "fd02::/64"), reserved=())
+    without = held(
+        pools=tuple(each for each in GOOD.held.pools if each.cidr != "fd02::/64"),
+        reserved=tuple(each for each in GOOD.held.reserved if ":" not in each.cidr),
+    )
     assert [(each.kind, each.subject) for each in check(without)] == [
         ("pool-missing", f"{LEASED.network_id} fd02::/64")
+    ]
+    unreserved = held(reserved=tuple(each for each in GOOD.held.reserved if each.cidr != "10.0.2.1"))
+    assert [(each.kind, each.subject) for each in check(unreserved)] == [
+        ("pool-missing", f"{LEASED.network_id} 10.0.2.0/24")
     ]
     others = held(
         pools=tuple(replace(each, tokens=frozenset()) for each in GOOD.held.pools), reserved=()
