@@ -22,6 +22,7 @@ STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
 PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
+SHORTEST_DEAD_HOST_AFTER = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Config:
         context: the routing context of a network that names none.
         default_pools: where subnets come from that nobody named.
         state_file: where it is kept which shared switch a network is on.
+        dead_host_after: seconds after which a host that is gone from OVN is given up, or 0 for never.
         driver_name: what ``docker network create -d`` calls the driver.
         plugin_directory: where Docker looks for the plugin file.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
@@ -51,6 +53,7 @@ class Config:
     context: str
     default_pools: tuple[DefaultPool, ...]
     state_file: Path
+    dead_host_after: int
     driver_name: str
     plugin_directory: Path
     ovsdb: str
@@ -99,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default_ovsdb(),
         help="the host's Open_vSwitch database (default %(default)s)",
     )
+    _add_dead_host_argument(driver)
     _add_daemon_arguments(parser)
 
 
@@ -126,6 +130,16 @@ def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
         metavar="FILE",
         type=Path,
         help=f"where to keep which shared switch a network is on (default {STATE_DIRECTORY}/NAME.json)",
+    )
+
+
+def _add_dead_host_argument(driver: "argparse._ArgumentGroup") -> None:
+    driver.add_argument(
+        "--dead-host-after",
+        metavar="SECONDS",
+        type=int,
+        default=0,
+        help="give up what is left of a host that has been gone from OVN for so long (default: 0, never)",
     )
 
 
@@ -194,6 +208,7 @@ def read(arguments: argparse.Namespace) -> Config:
             pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
         ),
         state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
+        dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
         ovsdb=arguments.ovsdb,
@@ -207,6 +222,15 @@ def read(arguments: argparse.Namespace) -> Config:
         levels=logs.parse(arguments.verbose),
         log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
     )
+
+
+def _dead_host_after(seconds: int) -> int:
+    if seconds != 0 and seconds < SHORTEST_DEAD_HOST_AFTER:
+        raise ConfigError(
+            f"--dead-host-after {seconds} is too short for a host that is restarted: give"
+            f" {SHORTEST_DEAD_HOST_AFTER} seconds or more, or 0 for never"
+        )
+    return seconds
 
 
 def _context(name: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import resource
 import signal
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,9 @@ from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError, OvnDockerError
+from ovn_docker.health.collector import Collector
+from ovn_docker.health.presence import Presence
+from ovn_docker.host import databases
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import plugin_file
@@ -27,11 +31,9 @@ from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.metrics import Metrics
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.process import Ready
 from ovn_docker.schema import northbound, open_vswitch
-from ovn_docker.schema.open_vswitch import Settings
 from ovn_docker.state import StateFile
 from ovn_docker.status import problems
 
@@ -66,7 +68,9 @@ async def serve(config: Config, ready: Ready) -> None:
     )
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(links.close)
-        background = [asyncio.create_task(work) for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb))]
+        follow = databases.follow_settings(ovs, nb, databases.NORTHBOUND)
+        work = [ovs.run(), nb.run(), follow, *_hosts(config, ovs, nb)]
+        background = [asyncio.create_task(each) for each in work]
         for task in background:
             undo.push_async_callback(_cancel, task)
         metrics = Metrics(__version__, {each.database: each.answers for each in (ovs, nb)})
@@ -83,6 +87,14 @@ async def serve(config: Config, ready: Ready) -> None:
         await _until(stop, background)
         LOG.info("stopping")
         ready.stopping()
+
+
+def _hosts(config: Config, ovs: Client, nb: Client) -> list[Coroutine[Any, Any, None]]:
+    """What this host does for the list of hosts: it is on it, and maybe strikes dead ones off."""
+    work = [Presence(ovs, nb, lambda: datetime.now(UTC)).run()]
+    if config.dead_host_after:
+        work.append(Collector(ovs, nb, config.dead_host_after, time.monotonic).run())
+    return work
 
 
 def _ovsdb(config: Config) -> tuple[Remote, ...]:
@@ -102,26 +114,6 @@ def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitSt
     if address is not None:
         plugin_file.write_plugin_file(directory, name, address)
         undo.callback(plugin_file.remove_plugin_file, directory, name, address)
-
-
-async def _follow_settings(ovs: Client, nb: Client) -> None:
-    """Point the Northbound client at what Open_vSwitch says, whenever it says something else."""
-    current: Settings | None = None
-
-    def changed() -> Settings | None:
-        settings = open_vswitch.read_settings(ovs.replica)
-        known = bool(ovs.replica.rows(open_vswitch.ROOT))
-        return settings if known and settings != current else None
-
-    while True:
-        current = await ovs.replica.until(changed)
-        try:
-            remotes = parse_remotes(current.northbound)
-            why = "" if remotes else "external_ids:ovn-nb is not set in Open_vSwitch"
-        except ConfigError as error:
-            remotes, why = (), f"external_ids:ovn-nb of Open_vSwitch cannot be used: {error}"
-            LOG.warning("%s", why)
-        nb.redirect(remotes, TlsFiles(*current.tls) if current.tls else None, why)
 
 
 def _allow_many_connections() -> None:
@@ -177,6 +169,7 @@ def _about(config: Config) -> dict[str, Any]:
         "tls_private_key": None,
         "driver_name": config.driver_name,
         "scope": config.scope,
+        "dead_host_after": config.dead_host_after or None,
         "default_address_pools": [str(each) for each in config.default_pools],
         "state_file": str(config.state_file),
         "unix_socket": str(config.unix_socket) if config.unix_socket else None,

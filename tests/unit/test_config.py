@@ -170,3 +170,15 @@ def test_the_state_file_is_found_again_after_the_daemon_went_to_the_root(
 def test_a_flag_of_sharing_that_cannot_be_used_is_refused(flags: list[str], text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(text)):
         read(*flags)
+
+
+@pytest.mark.parametrize("seconds", ["0", "60", "86400"])
+def test_dead_hosts_are_given_up_after_a_minute_or_more_or_never(seconds: str) -> None:
+    assert read("--dead-host-after", seconds).dead_host_after == int(seconds)
+    assert read().dead_host_after == 0
+
+
+@pytest.mark.parametrize("seconds", ["1", "59", "-1"])
+def test_a_host_is_not_dead_within_a_minute(seconds: str) -> None:
+    with pytest.raises(ConfigError, match=f"--dead-host-after {seconds} is too short"):
+        read(f"--dead-host-after={seconds}")
