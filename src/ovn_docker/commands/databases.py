@@ -11,7 +11,7 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import parse_remotes
 from ovn_docker.schema import northbound, open_vswitch, southbound
 
-REACH_TIMEOUT = 10.0
+REACH_TIMEOUT = 5.0
 """Seconds for a database to be reached."""
 
 
