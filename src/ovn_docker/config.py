@@ -23,6 +23,27 @@ DRIVER_NAME = "openvswitch"
 PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
 SHORTEST_DEAD_HOST_AFTER = 60
+HEALTH_CHECK_INTERVAL = 180.0
+"""Seconds; the guide's sample of NetworkDriver.Database."""
+SHORTEST_INTERVAL = 1.0
+DOCKER_SOCKET = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How this host's Docker is compared with what stands for it.
+
+    Attributes:
+        on: whether the driver does it by itself.
+        interval: seconds from one pass to the next.
+        docker_socket: where Docker's API is, as ``unix:///PATH``.
+        docker_api_version: ``1.45``, or None for the newest that both sides know.
+    """
+
+    on: bool
+    interval: float
+    docker_socket: str
+    docker_api_version: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,7 @@ class Config:
         dead_host_after: seconds after which a host that is gone from OVN is given up, or 0 for never.
         driver_name: what ``docker network create -d`` calls the driver.
         plugin_directory: where Docker looks for the plugin file.
+        health: whether and how the health check runs.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
         daemon: how the process detaches and is watched.
         levels: what is logged where.
@@ -56,6 +78,7 @@ class Config:
     dead_host_after: int
     driver_name: str
     plugin_directory: Path
+    health: HealthCheck
     ovsdb: str
     daemon: DaemonOptions
     levels: logs.Levels
@@ -90,6 +113,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where Docker allocates networks (default %(default)s)",
     )
     _add_sharing_arguments(driver)
+    _add_host_arguments(driver)
+    _add_health_arguments(parser)
+    _add_daemon_arguments(parser)
+
+
+def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of the driver's flags that say what a command looks at; `read_inspection` reads them."""
+    group = parser.add_argument_group("what the driver was told, where that is not the default")
+    _add_sharing_arguments(group)
+    _add_host_arguments(group)
+    _add_docker_arguments(group)
+
+
+def read_inspection(arguments: argparse.Namespace) -> Config:
+    """The configuration of a driver that was told so much, and nothing else.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return read(parser.parse_args([], namespace=arguments))
+
+
+def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
     driver.add_argument(
         "--driver-name",
         metavar="NAME",
@@ -102,8 +150,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default_ovsdb(),
         help="the host's Open_vSwitch database (default %(default)s)",
     )
-    _add_dead_host_argument(driver)
-    _add_daemon_arguments(parser)
+
+
+def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
+    health = parser.add_argument_group("health check")
+    health.add_argument(
+        "--health-check-on",
+        action="store_true",
+        help="compare Docker, this host and OVN again and again, and repair what differs",
+    )
+    health.add_argument(
+        "--health-check-interval",
+        metavar="SECONDS",
+        type=float,
+        default=HEALTH_CHECK_INTERVAL,
+        help="seconds from one comparison to the next (default %(default)g)",
+    )
+    _add_dead_host_argument(health)
+    _add_docker_arguments(health)
+
+
+def _add_docker_arguments(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--docker-socket",
+        metavar="SOCKET",
+        default=DOCKER_SOCKET,
+        help="where this host's Docker answers (default %(default)s)",
+    )
+    group.add_argument(
+        "--docker-api-version",
+        metavar="VERSION",
+        help="of Docker's API (default: the newest that both sides know)",
+    )
 
 
 def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
@@ -133,8 +211,8 @@ def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_dead_host_argument(driver: "argparse._ArgumentGroup") -> None:
-    driver.add_argument(
+def _add_dead_host_argument(health: "argparse._ArgumentGroup") -> None:
+    health.add_argument(
         "--dead-host-after",
         metavar="SECONDS",
         type=int,
@@ -211,6 +289,7 @@ def read(arguments: argparse.Namespace) -> Config:
         dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
+        health=_health(arguments),
         ovsdb=arguments.ovsdb,
         daemon=DaemonOptions(
             detach=arguments.detach,
@@ -231,6 +310,15 @@ def _dead_host_after(seconds: int) -> int:
             f" {SHORTEST_DEAD_HOST_AFTER} seconds or more, or 0 for never"
         )
     return seconds
+
+
+def _health(arguments: argparse.Namespace) -> HealthCheck:
+    interval, version = arguments.health_check_interval, arguments.docker_api_version
+    if not SHORTEST_INTERVAL <= interval < float("inf"):
+        raise ConfigError(f"--health-check-interval {interval:g}: give {SHORTEST_INTERVAL:g} s or more")
+    if version is not None and not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", version):
+        raise ConfigError(f"--docker-api-version '{version}' is no version: write it as 1.45")
+    return HealthCheck(arguments.health_check_on, interval, arguments.docker_socket, version)
 
 
 def _context(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from ovn_docker import config
 from ovn_docker.commands.databases import Databases, following, reach
-from ovn_docker.errors import ConflictError, UnreachableError
+from ovn_docker.errors import ConflictError, LockError, UnreachableError
 from ovn_docker.health.giving_up import GivingUp, Remains, remains
 from ovn_docker.host.databases import known_settings
 from ovn_docker.schema import hosts, southbound
@@ -108,7 +108,7 @@ async def _give_up(databases: Databases, host: str, *, force: bool, dry_run: boo
     """Give up a host.
 
     Raises:
-        ConflictError: it is this one, or seems to be alive.
+        ConflictError: it is this one, or seems to be alive, or came back.
         UnreachableError: Southbound cannot be asked.
     """
     if (await known_settings(databases.ovs)).system_id == host:
@@ -125,7 +125,12 @@ async def _give_up(databases: Databases, host: str, *, force: bool, dry_run: boo
             )
         if dry_run:
             return await remains(databases.northbound, host)
-        return await GivingUp(databases.northbound, host, [presence]).run()
+        try:
+            return await GivingUp(databases.northbound, host, [presence]).run()
+        except LockError:
+            raise ConflictError(
+                f"host {host} came back while it was given up: its health check makes again what was removed"
+            ) from None
 
 
 async def _check_absent(databases: Databases, host: str) -> None:

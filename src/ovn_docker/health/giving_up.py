@@ -16,7 +16,7 @@ from ovn_docker.ovsdb.values import members
 from ovn_docker.schema import hosts, leases, northbound
 
 BATCH = 100
-"""Rows in one transaction: 3 ms of the server's time for ports on 1,000 switches with 10,000 ports."""
+"""Rows in one transaction: 9 ms for ports where there are 1,000 switches and 10,000 ports."""
 
 PASSES = 5
 """How often the ports are looked for again when they have changed hands meanwhile."""

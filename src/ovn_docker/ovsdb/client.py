@@ -7,7 +7,7 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -58,6 +58,7 @@ class Client:
         self._moved = asyncio.Event()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
+        self._when_connected: list[Callable[[], object]] = []
         self._locks = Locks()
 
     @property
@@ -95,6 +96,10 @@ class Client:
         self._moved.set()
         if self._session is not None:
             self._session.close("its address changed")
+
+    def when_connected(self, call: Callable[[], object]) -> None:
+        """Call this each time that transactions are served from now on."""
+        self._when_connected.append(call)
 
     async def ready(self) -> None:
         """Wait until transactions are served, without limit."""
@@ -216,6 +221,8 @@ class Client:
             self._connection = connection
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
+            for call in self._when_connected:
+                call()
             self._why = await _ended(reading)
             return True
         finally:

@@ -48,6 +48,11 @@ def mutate(table: str, where: Iterable[Condition], mutation: tuple[str, str, Val
     return {"op": "mutate", "table": table, "where": list(where), "mutations": [mutation]}
 
 
+def update(table: str, where: Iterable[Condition], row: Row) -> Operation:
+    """Set columns of the rows that meet all conditions."""
+    return {"op": "update", "table": table, "where": list(where), "row": dict(row)}
+
+
 def delete(table: str, where: Iterable[Condition]) -> Operation:
     """Delete the rows that meet all conditions."""
     return {"op": "delete", "table": table, "where": list(where)}
