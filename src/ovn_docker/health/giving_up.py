@@ -130,7 +130,7 @@ class GivingUp:
         used = [use for each in found for use in hosts.uses(self._host, each["rows"])]
         for use in used:
             _, went = await self._transact(hosts.use_drop(self._host, use))
-            if went["count"] and use.kind == hosts.POOL_ROW:
+            if went["count"] and use.kind == leases.POOL_ROW:
                 await self._reserved(use.key)
         return len(used)
 

@@ -22,10 +22,8 @@ from ovn_docker.ovsdb.operations import (
     select,
 )
 from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
-from ovn_docker.schema.leases import CLAIM, KIND, LEASE, POOL, RESERVED, TABLE
+from ovn_docker.schema.leases import CLAIM, HOST_ROW, KIND, LEASE, POOL, POOL_ROW, RESERVED, TABLE, kind_list
 from ovn_docker.schema.northbound import CREATED, HOST, PORT, SWITCH, Mark, read_uuid
-
-HOST_ROW, POOL_ROW = "host", "pool"
 
 COLLECTOR_LOCK = "ovn_docker_collector"
 """Who has this lock of Northbound gives up dead hosts by itself."""
@@ -123,11 +121,7 @@ class Use:
 
 def all_used() -> list[Operation]:
     """Read all pools and reserved addresses with their users (two scans); the rows go to `uses`."""
-    columns = ["_uuid", "options", "external_ids"]
-    return [
-        select(TABLE, [("external_ids", "includes", to_map({KIND: kind}))], columns)
-        for kind in (POOL_ROW, RESERVED)
-    ]
+    return [kind_list(POOL_ROW), kind_list(RESERVED)]
 
 
 def uses(host: str, rows: Iterable[Row]) -> list[Use]:

@@ -1,12 +1,15 @@
 """A driver shows that its host is there: in a row of Northbound, and with a lock that it takes at once."""
 
 import asyncio
+import ipaddress
 
 import pytest
 
 from ovn_docker.health.presence import Presence
 from ovn_docker.ovsdb.values import to_map
-from ovn_docker.schema import hosts
+from ovn_docker.schema import hosts, leases
+from ovn_docker.schema.leases import Lease
+from ovn_docker.schema.northbound import Mark
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, NOW, Databases, Local, task
 from tests.functional.servers import connected, until
@@ -30,6 +33,16 @@ async def test_a_host_is_registered_once_however_often_its_driver_starts(databas
     [row] = databases.northbound.rows("DHCP_Options", "cidr", "external_ids", "options")
     ids = {"ovn-docker": "host", "ovn-docker-host": "h1", "ovn-docker-created": CREATED}
     assert row == {"cidr": "", "external_ids": to_map(dict(sorted(ids.items()))), "options": to_map({})}
+
+
+async def test_the_row_of_a_host_is_none_of_its_leases(databases: Databases) -> None:
+    """Else its own health check would give it up."""
+    async with databases.driver("h1") as local, task(presence(local).run()):
+        await until(databases.registered, "it is registered")
+        mark, address = Mark("h1", CREATED), ipaddress.ip_address("10.0.0.2")
+        await local.nb.transact([leases.lease_add("pool", address, Lease("lease", "h1", "e"), mark)])
+        [found] = await local.nb.transact([leases.lease_list("h1")])
+        assert [row["cidr"] for row in found["rows"]] == ["10.0.0.2"]
 
 
 async def test_a_host_that_was_struck_off_is_registered_again(databases: Databases) -> None:
