@@ -174,23 +174,29 @@ class AddressLeases:
         return _Outcome(who, _hint(results[1]["rows"]))
 
     async def _ask(self, pool: Pool, cursor: Cursor) -> None:
-        """Find addresses that are free, in windows that grow."""
-        after, size, seen, total = cursor.last, FIRST_WINDOW, 0, pool.size()
+        """Find addresses that are free, in windows that grow.
+
+        Who comes too late again and again wants many, to have a choice where others do not try.
+        """
+        after, size, total = cursor.last, FIRST_WINDOW, pool.size()
         if after is None:
             [found] = await self._northbound.transact([leases.pool_get(pool.key)])
             after = _hint(found["rows"])
-        while seen < total:
-            window = pool.window(after, min(size, total - seen))
-            if free := await self._free(pool, window):
-                step = min(len(free), WIDEST_STEP, 1 << min(max(0, cursor.late - 1), 8))
-                cursor.found(free, window, self._choose(step))
-                return
-            seen += len(window)
+        free: list[int] = []
+        asked: list[int] = []
+        enough = min(WIDEST_STEP, 1 << min(cursor.late, 8))
+        while len(asked) < total and len(free) < enough:
+            window = pool.window(after, min(size, total - len(asked)))
+            free += await self._free(pool, window)
+            asked += window
             after, size = window[-1], min(size * 2, LARGEST_WINDOW)
-        raise RequestError(
-            f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()} addresses"
-            " are leased, reserved or held by ports"
-        )
+        if not free:
+            raise RequestError(
+                f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()}"
+                " addresses are leased, reserved or held by ports"
+            )
+        step = min(len(free), WIDEST_STEP, 1 << min(max(0, cursor.late - 1), 8))
+        cursor.found(free, asked, self._choose(step))
 
     async def _free(self, pool: Pool, window: list[int]) -> list[int]:
         """Those of the addresses that nobody has."""

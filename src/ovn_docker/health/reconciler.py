@@ -34,7 +34,7 @@ class Report:
     """What a pass found and did.
 
     Attributes:
-        findings: all of them.
+        findings: all that were seen for long enough.
         mended: those whose repair was done.
         failed: those whose repair was not, with the reason.
         error: why there was no reading, or "".
@@ -109,14 +109,15 @@ class Reconciler:
     async def _repair(self, findings: list[Finding], began: float) -> Report:
         mended: list[Finding] = []
         failed: list[tuple[Finding, str]] = []
-        for finding in self._sightings.confirmed(findings, began):
+        confirmed = self._sightings.confirmed(findings, began)
+        for finding in (each for each in confirmed if each.repair):
             why = await mend(self._repairs, finding)
             if why:
                 failed.append((finding, why))
             else:
                 mended.append(finding)
                 self._sightings.forget(finding)
-        return Report(tuple(findings), tuple(mended), tuple(failed))
+        return Report(tuple(confirmed), tuple(mended), tuple(failed))
 
     def _tell(self, report: Report) -> None:
         """Log what was done, and each thing that stays wrong once."""
