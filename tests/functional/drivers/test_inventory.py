@@ -480,6 +480,7 @@ async def test_whatever_is_lost_and_left_behind_docker_s_truth_comes_back(hosts:
         assert picture(hosts.northbound) == before
         for docker in dockers:
             await only(docker.host, docker)
+        for docker in dockers:
             for container in list(docker.containers):
                 await docker.rm(container)
             for network, _ in list(docker.networks):
