@@ -8,6 +8,7 @@ Source: moby pkg/plugins/client.go.
 
 import asyncio
 import logging
+import platform
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
+from ovn_docker.libnetwork.admission import Head, Refusal, judge
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
@@ -53,12 +55,11 @@ def create_application(
         observation: who counts requests, and what /healthz and /metrics tell; by default nobody and nothing.
     """
     observation = observation or Observation()
-    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals])
+    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals, _admit])
     front = _Front(driver, deadline, observation.verb_done)
-    for verb in table(driver, ipam):
-        application.router.add_post(f"/{verb.name}", front.handler(verb))
     database = database_verb(driver)
-    application.router.add_post(f"/{database.name}", front.handler(database))
+    for verb in (*table(driver, ipam), database):
+        application.router.add_post(f"/{verb.name}", front.handler(verb), expect_handler=_continue)
     application.router.add_get(f"/{database.name}", front.handler(database), allow_head=False)
     application.add_routes(routes(observation))
     return application
@@ -211,3 +212,43 @@ async def _explain_refusals(
         allow = {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
         body = codec.encode_error(text)
         return web.Response(body=body, status=refusal.status, headers=allow, content_type=PLUGIN_TYPE)
+
+
+OWN_NAMES = frozenset({platform.node().lower()})
+
+
+@web.middleware
+async def _admit(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse what no Docker sends and a browser may, before its body is read."""
+    refusal = _refusal(request)
+    if refusal is None:
+        return await handler(request)
+    body = codec.encode_error(f"{request.method} {request.path[:200]}: {refusal.text}")
+    return web.Response(body=body, status=refusal.status, content_type=PLUGIN_TYPE)
+
+
+def _refusal(request: web.Request) -> Refusal | None:
+    transport, headers = request.transport, request.headers
+    if transport is None:
+        return None  # it has gone already
+    plain_tcp = isinstance(transport.get_extra_info("sockname"), tuple) and not request.secure
+    head = Head(
+        has_body=request.can_read_body,
+        hosts=tuple(headers.getall("Host", ())),
+        origin=headers.get("Origin"),
+        fetch_site=headers.get("Sec-Fetch-Site"),
+        content_type=headers.get("Content-Type"),
+    )
+    return judge(head, OWN_NAMES if plain_tcp else None)
+
+
+async def _continue(request: web.Request) -> None:
+    """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1) and is not refused.
+
+    An expectation that nobody knows is ignored.
+    """
+    awaits = request.headers.get("Expect", "").lower() == "100-continue"
+    if awaits and request.transport is not None and _refusal(request) is None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

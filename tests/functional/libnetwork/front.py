@@ -198,6 +198,10 @@ class Client:
         await self.send(f"/{verb}", body)
         return await self.receive()
 
+    async def line(self) -> bytes:
+        """The next line, whatever it belongs to."""
+        return await self._reader.readline()
+
     async def is_closed_by_the_server(self) -> bool:
         return await self._reader.read(1) == b""
 
@@ -205,3 +209,10 @@ class Client:
         self.writer.close()
         with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, five seconds at most."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)

@@ -7,7 +7,7 @@ import pytest
 
 from ovn_docker.addressing import network
 from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.ovsdb.values import mapping, reference
+from ovn_docker.ovsdb.values import mapping, members, reference
 from ovn_docker.schema import northbound
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 
