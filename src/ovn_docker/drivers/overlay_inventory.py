@@ -115,7 +115,7 @@ class OverlayInventory:
         """Give the endpoint's port its addresses again."""
         addresses = " ".join([endpoint.mac, *endpoint.addresses])
         await self._northbound.transact(
-            [northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)]
+            northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)
         )
 
     async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
