@@ -20,6 +20,9 @@ Report = Callable[[str], None]
 LOCAL = "--docker-driver-scope=local"
 """Several hosts make the same network, each for itself."""
 
+LIVE_RESTORE = "--live-restore"
+"""With it containers outlive their dockerd, as on every second host here."""
+
 HEALTH = ("--health-check-on", "--health-check-interval=10")
 SETTLE = 90.0
 """Seconds until nothing may be wrong any more: OVN's daemons wait up to 8 s between two attempts to connect,
@@ -52,6 +55,9 @@ class Place:
             for host in self.lab.hosts:
                 host.stop("driver")
                 host.start_driver(flags)
+            for host in self.lab.hosts[1::2]:
+                host.stop("dockerd")
+                host.start("dockerd", [LIVE_RESTORE])
         except BaseException:
             self.lab.down()
             raise
@@ -117,16 +123,24 @@ class Place:
 
     # Judgement
 
-    def judge(self) -> tuple[dict[str, int], list[Difference]]:
+    def judge(self, differs: Callable[[Difference], None]) -> tuple[dict[str, int], list[Difference]]:
         """Wait until everything is as Docker has it, at most SETTLE seconds.
+
+        Args:
+            differs: is told of each difference when it is seen first.
 
         Returns:
             How much was compared, and what is still different.
         """
         deadline = time.monotonic() + SETTLE
+        known: set[Difference] = set()
         while True:
             late = time.monotonic() > deadline
             seen, found = self._judge_now()
+            for each in found:
+                if each not in known:
+                    differs(each)
+            known.update(found)
             if not found or late or self.stop.is_set():
                 return seen, found
             self.pause(_PAUSE)

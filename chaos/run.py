@@ -79,8 +79,9 @@ class Run:
         """Mend everything, let it settle, and compare."""
         self.log.write("judge: mending all parts")
         found = self._broken + self.place.mend_all()
-        self.tally.judged, differences = self.place.judge()
-        self.tally.judgements += 1
+        started = time.monotonic()
+        self.tally.judged, differences = self.place.judge(lambda each: self.log.write(f"not yet: {each}"))
+        self.tally.add_judgement(time.monotonic() - started)
         found += differences
         self.log.write(f"judge: {len(found)} differences, {self.tally.judged}")
         for each in found:
