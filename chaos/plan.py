@@ -69,7 +69,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What goes on at the same time: each host's commands one after the other, and the faults.
+    """What goes on at the same time: each host's commands, a few at a time, and the faults.
 
     Attributes:
         number: from 1.
@@ -229,6 +229,6 @@ def rounds(seed: int, hosts: int) -> Iterator[Round]:
     number = 0
     while True:
         number += 1
-        commands = tuple(tuple(model.next() for _ in range(random.randint(2, 5))) for model in models)
+        commands = tuple(tuple(model.next() for _ in range(random.randint(3, 7))) for model in models)
         # First there has to be something that a fault can harm.
         yield Round(number, commands, weather.next() if number > 1 else ())
