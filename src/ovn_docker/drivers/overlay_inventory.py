@@ -134,7 +134,7 @@ class OverlayInventory:
         )
         addresses = " ".join([mac, *endpoint.addresses])
         await self._northbound.transact(
-            [northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)]
+            northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)
         )
 
     async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:

@@ -25,7 +25,7 @@ from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.values import mapping, members, to_map
 from ovn_docker.pools import Pool, parse_pool
 from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
@@ -148,9 +148,10 @@ class Host:
             raise
         return container
 
-    async def endpoint(self, network: Network, endpoint_id: str, *addresses: str) -> None:
-        """CreateEndpoint with addresses that have prefix lengths."""
+    async def endpoint(self, network: Network, endpoint_id: str, *addresses: str, mac: str = "") -> None:
+        """CreateEndpoint with addresses that have prefix lengths; `mac` as by ``--mac-address``."""
         interface = messages.EndpointInterface(
+            mac_address=mac,
             address=next((each for each in addresses if ":" not in each), ""),
             address_ipv6=next((each for each in addresses if ":" in each), ""),
         )
@@ -253,6 +254,11 @@ class Hosts:
         async with contextlib.AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.host(f"h{number}")) for number in range(count)]
 
+    def port_security(self) -> dict[str, str]:
+        """What each port is held to, by name, "" for nothing."""
+        rows = self.northbound.rows("Logical_Switch_Port", "name", "port_security")
+        return {row["name"]: " ".join(members(row["port_security"])) for row in rows}
+
     def rows(self, kind: str) -> list[str]:
         """The addresses or subnets of our rows of a kind: pool, lease, claim, reserved."""
         rows = self.northbound.rows("DHCP_Options", "cidr", "external_ids")
@@ -263,6 +269,11 @@ class Hosts:
 
     def ports(self) -> list[str]:
         return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))
+
+    def allowed_switch(self, name: str) -> None:
+        """An administrator's switch that every host may use."""
+        self.nbctl("ls-add", name)
+        self.nbctl("set", "Logical_Switch", name, "external_ids:ovn-docker-allow=true")
 
     def nbctl(self, *words: str) -> str:
         """What an administrator types."""
