@@ -253,7 +253,7 @@ def docker_with(addresses: list[str]) -> DockerState:
     """A network of another driver with our IPAM, whose containers have these addresses."""
     network_id, prefix = "b5082ded" * 8, SUBNET.partition("/")[2]
     endpoints = [
-        Endpoint(network_id, address.ljust(64, "0"), "", (f"{address}/{prefix}",), "")
+        Endpoint(network_id, address.ljust(64, "-"), "", (f"{address}/{prefix}",), "")
         for address in addresses
     ]
     network = Network(
