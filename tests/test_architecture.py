@@ -19,6 +19,7 @@ PURE = [
     "errors",
     "addressing",
     "pools",
+    "status",
     "config",
     "ovsdb.values",
     "ovsdb.operations",

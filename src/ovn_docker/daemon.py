@@ -23,7 +23,9 @@ from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import Listeners
+from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
+from ovn_docker.metrics import Metrics
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
@@ -31,6 +33,7 @@ from ovn_docker.process import Ready
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.schema.open_vswitch import Settings
 from ovn_docker.state import StateFile
+from ovn_docker.status import problems
 
 LOG = logging.getLogger(__name__)
 
@@ -66,7 +69,11 @@ async def serve(config: Config, ready: Ready) -> None:
         background = [asyncio.create_task(work) for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb))]
         for task in background:
             undo.push_async_callback(_cancel, task)
-        listeners = Listeners(create_application(driver, ipam))
+        metrics = Metrics(__version__, {each.database: each.answers for each in (ovs, nb)})
+        observation = Observation(
+            metrics.verb_done, lambda: problems((ovs.outage(), nb.outage())), metrics.exposition
+        )
+        listeners = Listeners(create_application(driver, ipam, observation=observation))
         await listeners.start(config.unix_socket, config.bind)
         undo.push_async_callback(listeners.stop)
         _announce(config, listeners, undo)

@@ -18,6 +18,7 @@ import pytest
 from ovn_docker import daemon
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.ovsdb.values import to_map
+from tests.exposition import read
 from tests.functional.servers import OvsdbServer
 from tests.guide import DATABASE_KEYS
 from tests.polling import eventually
@@ -81,6 +82,16 @@ class Daemon:
 
     async def database(self) -> dict[str, Any]:
         return (await self.call("NetworkDriver.Database", method="GET"))[1]
+
+    async def connected(self) -> dict[str, float]:
+        """Each database and whether it is connected, as Prometheus reads it."""
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as session,
+            session.get("http://plugin/metrics") as response,
+        ):
+            samples = read(await response.read())
+        series = "ovn_docker_database_connected"
+        return {labels["database"]: value for name, labels, value in samples if name == series}
 
     async def outage(self, text: str) -> None:
         """Wait until the driver says of itself what cannot be reached ("" for nothing)."""
@@ -157,6 +168,23 @@ async def test_docker_can_load_the_plugin_while_everything_is_down(daemons: Daem
     assert set(database) >= DATABASE_KEYS
     assert database["networks"] == {}
     assert "Open vSwitch cannot be reached at unix:/nonexistent" in database["outage"]
+
+
+async def test_a_monitor_sees_each_database_come_and_go(
+    daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer
+) -> None:
+    configure(open_vswitch, **{"ovn-nb": str(northbound.remote)})
+    daemon = daemons.on_socket(str(open_vswitch.remote))
+    await daemon.outage("")
+    assert await daemon.call("healthz", method="GET") == (200, {"status": "ok", "problems": []})
+    assert await daemon.connected() == {"Open_vSwitch": 1, "OVN_Northbound": 1}
+    northbound.kill()
+    await daemon.outage("OVN Northbound cannot be reached")
+    status, health = await daemon.call("healthz", method="GET")
+    assert (status, health["status"]) == (503, "failing")
+    [problem] = health["problems"]
+    assert f"OVN Northbound cannot be reached at {northbound.remote}" in problem
+    assert await daemon.connected() == {"Open_vSwitch": 1, "OVN_Northbound": 0}
 
 
 async def test_the_plugin_file_lives_as_long_as_the_socket(daemons: Daemons) -> None:

@@ -3,12 +3,13 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ovn_docker.errors import ConflictError, HostError, NotFoundError
+from ovn_docker.errors import ConfigError, ConflictError, HostError, NotFoundError
 from ovn_docker.lab import Lab, Machine, down
 from ovn_docker.lab.plan import BASE
 from ovn_docker.lab.processes import send, start_time
@@ -249,6 +250,132 @@ def test_down_spares_a_process_that_only_reads_a_log() -> None:
         tail.kill()
         tail.wait(10)
         made.down()
+
+
+@pytest.fixture(scope="module")
+def docked() -> Iterator[Lab]:
+    """Two hosts with Docker, whose faults harm no other test."""
+    made = Lab.up(lab_name("docked"), 2, driver=False)
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture
+def boxes(docked: Lab) -> Iterator[Machine]:
+    """A host with a container that comes up with its dockerd, and one that does not."""
+    host = docked.hosts[0]
+    for name, policy in (("stays", "always"), ("goes", "no")):
+        command = ("--restart", policy, "--stop-signal=KILL", "--name", name, "busybox", "sleep", "1000")
+        host.docker("run", "--detach", *command)
+    yield host
+    host.docker("rm", "--force", "stays", "goes")
+
+
+def running_boxes(host: Machine) -> list[str]:
+    return sorted(host.docker("ps", "--format", "{{.Names}}").stdout.split())
+
+
+def reaches(host: Machine, other: Machine) -> bool:
+    ping = ["busybox", "ping", "-c", "1", "-W", "1", str(other.address)]
+    return host.run(ping, check=False).returncode == 0
+
+
+def test_a_killed_dockerd_starts_at_once_and_ends_what_ran(boxes: Machine) -> None:
+    boxes.kill("dockerd")
+    started = time.monotonic()
+    boxes.start_again("dockerd")
+    assert time.monotonic() - started < 8, "it waits 10 s for a containerd that it takes for alive"
+    eventually(lambda: running_boxes(boxes) == ["stays"], 10, "only one box comes up again")
+
+
+def test_live_restore_keeps_containers_over_a_kill_of_dockerd(boxes: Machine) -> None:
+    boxes.stop("dockerd")
+    boxes.start("dockerd", ["--live-restore"])
+    boxes.docker("start", "stays", "goes")
+    pids = boxes.docker("inspect", "--format", "{{.State.Pid}}", "stays", "goes").stdout
+    boxes.kill("dockerd")
+    boxes.start_again("dockerd")
+    assert boxes.docker("inspect", "--format", "{{.State.Pid}}", "stays", "goes").stdout == pids
+    boxes.stop("dockerd")
+    boxes.start("dockerd")
+
+
+def test_a_reboot_keeps_what_is_on_disk_and_nothing_else(boxes: Machine, docked: Lab) -> None:
+    disk = {
+        boxes.paths.etc / "docker" / "kept": "etc",
+        boxes.paths.state / "kept": "state",
+    }
+    for file, text in disk.items():
+        file.write_text(text)
+    (boxes.paths.run / "lost").write_text("run")
+    boxes.run(["ip", "link", "add", "lost", "type", "veth"])
+    boxes.run(["ovs-vsctl", "--may-exist", "add-br", "kept"])
+    before = lab_processes(boxes.paths.directory)
+    boxes.reboot()
+    assert not set(before) & set(lab_processes(boxes.paths.directory))
+    assert {file: file.read_text() for file in disk} == disk
+    assert not (boxes.paths.run / "lost").exists()
+    assert "lost" not in boxes.run(["ip", "link"]).stdout
+    boxes.run(["ovs-vsctl", "br-exists", "kept"])
+    assert all(boxes.running(daemon) for daemon in boxes.daemons)
+    assert "stays" in running_boxes(boxes)
+    assert all(reaches(boxes, other) for other in (docked.hosts[1], docked.central))
+
+
+def test_a_host_that_is_off_is_mended(boxes: Machine, docked: Lab) -> None:
+    boxes.power_off()
+    boxes.power_off()
+    assert lab_processes(boxes.paths.directory) == []
+    with pytest.raises(HostError, match=r"h1 of lab .* does not run"):
+        boxes.run(["true"])
+    boxes.mend()
+    assert reaches(boxes, docked.central)
+    with pytest.raises(ConflictError, match="is on"):
+        boxes.power_on()
+
+
+def test_the_central_is_not_rebooted(docked: Lab) -> None:
+    with pytest.raises(ConfigError, match="cut it off"):
+        docked.central.reboot()
+    assert docked.central.running("nb")
+
+
+def test_a_host_that_is_cut_off_reaches_nobody_until_it_is_mended(docked: Lab) -> None:
+    first, second = docked.hosts
+    second.cut_off()
+    assert not reaches(first, second)
+    assert not reaches(second, docked.central)
+    assert reaches(first, docked.central)
+    second.mend()
+    eventually(lambda: reaches(second, first), 5, "the host is reached again")
+
+
+def test_hosts_reach_each_other_while_the_central_is_cut_off(docked: Lab) -> None:
+    first, second = docked.hosts
+    docked.central.cut_off()
+    assert not reaches(first, docked.central)
+    assert reaches(first, second)
+    docked.central.reconnect()
+    eventually(lambda: reaches(first, docked.central), 5, "the central is reached again")
+
+
+def test_faults_are_commands_too(docked: Lab) -> None:
+    host, name = docked.hosts[1], ("--name", docked.name)
+    assert run_command("kill", *name, "h2", "dockerd").returncode == 0
+    assert not host.running("dockerd")
+    assert run_command("start", *name, "h2", "dockerd", "--live-restore").returncode == 0
+    assert host.docker("info", "--format", "{{.LiveRestoreEnabled}}").stdout == "true\n"
+    assert run_command("cut", *name, "h2").returncode == 0
+    assert run_command("kill", *name, "h2", "ovn-controller").returncode == 0
+    assert run_command("mend", *name, "h2").returncode == 0
+    assert host.running("ovn-controller")
+    eventually(lambda: reaches(host, docked.central), 5, "the host is plugged in again")
+    assert run_command("reboot", *name, "h2").returncode == 0
+    assert host.docker("info", "--format", "{{.LiveRestoreEnabled}}").stdout == "true\n"
+    refused = run_command("reboot", *name, "central")
+    assert (refused.returncode, "cannot be switched off" in refused.stderr) == (1, True)
 
 
 def command_line(*arguments: str) -> list[str]:

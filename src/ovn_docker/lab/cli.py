@@ -36,7 +36,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add up, down, ls, exec and docker to a parser."""
+    """Add up, down, ls, exec, docker and the faults to a parser."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_up(commands)
     take_down = _add_command(commands, "down", _down, "take a lab down, whatever state it is in")
@@ -48,6 +48,21 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         _add_name(command)
         command.add_argument("host", metavar="HOST", help="h1, h2, ... or central")
         command.add_argument("rest", metavar=rest, nargs=argparse.REMAINDER)
+    _add_faults(commands)
+
+
+def _add_faults(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    kill = _add_command(commands, "kill", _kill, "end a daemon with SIGKILL")
+    start = _add_command(commands, "start", _start, "start a daemon again, with other flags if you like")
+    reboot = _add_command(commands, "reboot", _reboot, "cut a host's power and boot it")
+    cut = _add_command(commands, "cut", _cut, "pull a machine's plug from the network of the hosts")
+    mend = _add_command(commands, "mend", _mend, "plug a machine in again and start its dead daemons")
+    for command in (kill, start, reboot, cut, mend):
+        _add_name(command)
+        command.add_argument("host", metavar="HOST", help="h1, h2, ... or central")
+    for command in (kill, start):
+        command.add_argument("daemon", metavar="DAEMON", help="as ls shows it")
+    start.add_argument("rest", metavar="ARGS", nargs=argparse.REMAINDER)
 
 
 def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -143,15 +158,44 @@ def _states(machine: Machine) -> str:
 
 
 def _exec(arguments: argparse.Namespace) -> int:
-    command = arguments.rest[1:] if arguments.rest[:1] == ["--"] else arguments.rest
     machine = _machine(arguments)
-    return _run(machine, command or ["sh"])
+    return _run(machine, _rest(arguments) or ["sh"])
 
 
 def _docker(arguments: argparse.Namespace) -> int:
-    command = arguments.rest[1:] if arguments.rest[:1] == ["--"] else arguments.rest
+    command = _rest(arguments)
     machine = _machine(arguments)
     return _run(machine, machine.docker_command(command))
+
+
+def _rest(arguments: argparse.Namespace) -> list[str]:
+    rest: list[str] = arguments.rest
+    return rest[1:] if rest[:1] == ["--"] else rest
+
+
+def _kill(arguments: argparse.Namespace) -> int:
+    _machine(arguments).kill(arguments.daemon)
+    return 0
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    _machine(arguments).start(arguments.daemon, _rest(arguments))
+    return 0
+
+
+def _reboot(arguments: argparse.Namespace) -> int:
+    _machine(arguments).reboot()
+    return 0
+
+
+def _cut(arguments: argparse.Namespace) -> int:
+    _machine(arguments).cut_off()
+    return 0
+
+
+def _mend(arguments: argparse.Namespace) -> int:
+    _machine(arguments).mend()
+    return 0
 
 
 def _machine(arguments: argparse.Namespace) -> Machine:

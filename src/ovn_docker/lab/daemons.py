@@ -17,6 +17,9 @@ from ovn_docker.lab.plan import (
 OVS_SOCKET = "/run/openvswitch/db.sock"
 NB_SOCKET = "/run/ovn/ovnnb_db.sock"
 SB_SOCKET = "/run/ovn/ovnsb_db.sock"
+BOOT_ORDER = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "driver", "dockerd")
+"""Daemons of a host as its boot starts them: the driver is there before Docker asks for it."""
+
 UNDERLAY_LINK = "eth0"
 UNDERLAY_BRIDGE = "br-phy"
 

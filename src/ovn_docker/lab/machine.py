@@ -1,58 +1,37 @@
-"""One machine of a lab: run commands in its namespaces, start and stop its daemons.
+"""One machine of a lab: start, stop, kill and cut off its daemons and itself.
 
 Knows nothing of the order in which a lab comes up; that is bringup.py's.
 """
 
-import subprocess
+import contextlib
+import shutil
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 
-from ovn_docker.errors import ConflictError, HostError, NotFoundError
+from ovn_docker.errors import ConfigError, ConflictError, HostError, NotFoundError
 from ovn_docker.lab.daemons import (
+    BOOT_ORDER,
     Daemon,
     central_daemons,
     daemon_named,
     host_daemons,
     underlay_device,
 )
-from ovn_docker.lab.plan import (
-    CENTRAL,
-    MachinePaths,
-    Settings,
-    northbound_remote,
-    southbound_remote,
-    underlay_address,
-)
+from ovn_docker.lab.namespaces import START_TIMEOUT, Namespaces
+from ovn_docker.lab.plan import CENTRAL, MachinePaths, Settings
 from ovn_docker.lab.probe import answers
-from ovn_docker.lab.processes import alive, read_process, send, spawn, wait_until, write_process
-from ovn_docker.lab.requirements import DRIVER, environment, find_driver
+from ovn_docker.lab.processes import alive, read_process, send, spawn, start_time, wait_until, write_process
+from ovn_docker.lab.requirements import DRIVER, find_driver
+from ovn_docker.lab.teardown import end_processes, lab_processes, remove_cgroups
 
-KEEPER = "keeper"
-START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
-LOG_TAIL = 15
+DOCKERD_TIMEOUT = 120.0
+"""Seconds; dockerd answers only after it has started the containers that it shall."""
 
 
-class Machine:
-    """A host or the central of a lab.
-
-    Attributes:
-        name: "h1", "h2", ... or "central"; also its host name and, on a host, its system-id.
-        paths: its files as seen from outside.
-        settings: what the lab was asked to be.
-    """
-
-    def __init__(self, paths: MachinePaths, settings: Settings) -> None:
-        self.name = paths.machine
-        self.paths = paths
-        self.settings = settings
-
-    @property
-    def address(self) -> IPv4Address:
-        """Address in the network that joins the machines of the lab."""
-        return underlay_address(self.name).ip
+class Machine(Namespaces):
+    """A host or the central of a lab."""
 
     @property
     def daemons(self) -> Mapping[str, Daemon]:
@@ -66,81 +45,6 @@ class Machine:
             del daemons["driver"]
         return daemons
 
-    # Commands
-
-    def enter(self, command: Sequence[str]) -> list[str]:
-        """Command line that runs another one inside this machine.
-
-        Raises:
-            HostError: the machine's namespaces are gone.
-        """
-        keeper = read_process(self.paths.pid(KEEPER))
-        if keeper is None or not alive(keeper):
-            raise HostError(
-                f"{self.name} of lab {self.paths.lab} does not run: take the lab down and up again"
-            )
-        return ["nsenter", f"--target={keeper.pid}", "--net", "--mount", "--uts", "--", *command]
-
-    def environment(self) -> dict[str, str]:
-        """Environment variables inside this machine, which point docker and ovn-nbctl at the lab."""
-        return environment(
-            DOCKER_HOST="unix:///run/docker.sock",
-            OVN_NB_DB=northbound_remote(),
-            OVN_SB_DB=southbound_remote(),
-        )
-
-    def run(
-        self, command: Sequence[str], *, timeout: float = 30, check: bool = True, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside this machine, without a shell, and return its output as text.
-
-        Args:
-            command: program and arguments.
-            timeout: limit in seconds.
-            check: a status other than 0 is an error.
-            stdin: what the command reads.
-
-        Raises:
-            HostError: the command failed, took too long, or the machine is gone.
-        """
-        entered = self.enter(command)
-        try:
-            done = subprocess.run(
-                entered,
-                env=self.environment(),
-                input=stdin,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise HostError(f"'{_line(command)}' on {self.name} took longer than {timeout:g} s") from error
-        if check and done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip())[-1000:]
-            raise HostError(f"'{_line(command)}' on {self.name} failed with {done.returncode}: {said}")
-        return done
-
-    def docker(
-        self, *arguments: str, timeout: float = 60, check: bool = True, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        """Run docker on this host; the rest is as for run().
-
-        Raises:
-            HostError: as run(), or the lab was made without Docker.
-        """
-        return self.run(self.docker_command(arguments), timeout=timeout, check=check, stdin=stdin)
-
-    def docker_command(self, arguments: Sequence[str]) -> list[str]:
-        """Command line of docker on this host.
-
-        Raises:
-            HostError: there is no dockerd.
-        """
-        if not self.settings.docker or self.name == CENTRAL:
-            raise HostError(f"{self.name} of lab {self.paths.lab} has no Docker: use a host of a lab with it")
-        return ["docker", *arguments]
-
     # Daemons
 
     def start(self, daemon: str, extra_arguments: Sequence[str] = ()) -> None:
@@ -148,7 +52,7 @@ class Machine:
 
         Args:
             daemon: its name, see daemons.
-            extra_arguments: appended to its usual command line.
+            extra_arguments: appended to its usual command line, such as "--live-restore" for dockerd.
 
         Raises:
             NotFoundError: the machine has no such daemon.
@@ -158,22 +62,31 @@ class Machine:
         one = daemon_named(self.daemons, daemon, self.name)
         if self.running(daemon):
             raise ConflictError(f"{daemon} on {self.name} runs already: stop it first")
-        self._make_database(one)
-        command = self.enter([*one.command, *extra_arguments])
-        process = spawn(command, self.paths.log(daemon), self.environment())
+        self._make_ready(one)
+        self.paths.arguments(daemon).write_text("\0".join(extra_arguments))
+        process = spawn(
+            self.enter([*one.command, *extra_arguments]), self.paths.log(daemon), self.environment()
+        )
         write_process(self.paths.pid(daemon), process)
         ready = Path(one.socket.format(pid=process.pid))
-        answered = wait_until(lambda: not alive(process) or answers(daemon, ready), START_TIMEOUT)
+        limit = DOCKERD_TIMEOUT if daemon == "dockerd" else START_TIMEOUT
+        answered = wait_until(lambda: not alive(process) or answers(daemon, ready), limit)
         if not alive(process):
             raise self.failed(daemon, "ended as soon as it was started")
         if not answered:
-            raise self.failed(daemon, f"did not answer within {START_TIMEOUT:g} s")
+            raise self.failed(daemon, f"did not answer within {limit:g} s")
         if daemon == "ovs-vswitchd":
             self.address_underlay()
 
     def start_driver(self, extra_arguments: Sequence[str] = ()) -> None:
         """Start the overlay driver, with further flags; the rest is as for start()."""
         self.start("driver", extra_arguments)
+
+    def start_again(self, daemon: str) -> None:
+        """Start a daemon with the extra arguments that it had the last time; the rest is as for start()."""
+        file = self.paths.arguments(daemon)
+        arguments = file.read_text().split("\0") if file.exists() and file.stat().st_size else ()
+        self.start(daemon, arguments)
 
     def stop(self, daemon: str) -> None:
         """Ask a daemon to end (SIGTERM) and wait until it has; nothing when it does not run.
@@ -185,7 +98,10 @@ class Machine:
         self._end(daemon, SIGTERM)
 
     def kill(self, daemon: str) -> None:
-        """End a daemon at once (SIGKILL); the rest is as for stop()."""
+        """End a daemon at once (SIGKILL); the rest is as for stop().
+
+        The containers of a dockerd live on: they have processes of their own.
+        """
         self._end(daemon, SIGKILL)
 
     def running(self, daemon: str) -> bool:
@@ -197,17 +113,6 @@ class Machine:
         process = read_process(self.paths.pid(daemon))
         return process.pid if process is not None and alive(process) else None
 
-    def log(self, daemon: str) -> str:
-        """All that a daemon has logged so far."""
-        file = self.paths.log(daemon)
-        return file.read_text(errors="replace") if file.exists() else ""
-
-    def failed(self, daemon: str, what: str) -> HostError:
-        """Error about a daemon that has the end of its log as a note."""
-        error = HostError(f"{daemon} on {self.name} {what}: see the end of its log")
-        error.add_note("\n".join(self.log(daemon).splitlines()[-LOG_TAIL:]))
-        return error
-
     def _end(self, daemon: str, number: Signals) -> None:
         daemon_named(self.daemons, daemon, self.name)
         process = read_process(self.paths.pid(daemon))
@@ -217,29 +122,114 @@ class Machine:
         if not wait_until(lambda: not alive(process), STOP_TIMEOUT):
             raise self.failed(daemon, f"did not end within {STOP_TIMEOUT:g} s after {number.name}")
 
-    def _make_database(self, daemon: Daemon) -> None:
+    def _make_ready(self, daemon: Daemon) -> None:
+        if daemon.name == "dockerd":
+            self._forget_dead("docker.pid")
+            self._forget_dead("docker/containerd/containerd.pid")
         if daemon.database is not None and not daemon.database.file.exists():
             self.run(["ovsdb-tool", "create", str(daemon.database.file), str(daemon.database.schema)])
 
-    # Namespaces and underlay
+    def _forget_dead(self, pidfile: str) -> None:
+        """Remove a pidfile that dockerd would believe.
 
-    def address_underlay(self) -> None:
-        """Give the underlay address to the link that carries it, once that link exists.
+        A process that was killed is a zombie until its parent, whoever that is, asks for it. dockerd takes
+        it for another dockerd that runs, and waits 10 s for its containerd, which has died with it.
+        """
+        file = self.paths.run / pidfile
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text())
+            if wait_until(lambda: start_time(pid) is None, STOP_TIMEOUT):
+                file.unlink()
 
-        A bridge of the userspace datapath is gone, address and all, whenever ovs-vswitchd ends.
+    # The machine as a whole
+
+    def reboot(self) -> None:
+        """Cut this host's power and boot it; see power_off() and power_on()."""
+        self.power_off()
+        self.power_on()
+
+    def power_off(self) -> None:
+        """End every process of this host at once, its containers' too; its links and /run go with them.
+
+        What is on disk stays: Open vSwitch's database, Docker's data, /etc and /var/lib/ovn-docker. Nothing
+        when the host is off already.
 
         Raises:
-            HostError: the link did not appear in time.
+            ConfigError: it is the central, on which the underlay depends.
+            HostError: a process does not end.
         """
-        device = underlay_device(self.name, self.settings)
-        batch = f"addr replace {underlay_address(self.name)} dev {device}\nlink set {device} up\n"
-        if not wait_until(lambda: self._ip_batch(batch), START_TIMEOUT):
-            raise self.failed("ovs-vswitchd", f"did not make the link {device}")
-        # A checksum left to the NIC stays unfinished in the userspace datapath: ping works, TCP does not.
-        self.run(["ethtool", "-K", device, "tx", "off"])
+        self._check_is_host()
+        end_processes(self.paths.directory)
+        if left := lab_processes(self.paths.directory):
+            pids = ", ".join(str(process.pid) for process in left)
+            raise HostError(f"processes {pids} of {self.name} do not end: look for what keeps them")
+        remove_cgroups(self.paths.cgroup)
+        self.paths.ready.unlink(missing_ok=True)
+        for name in ("run", "marker", "cgroup"):
+            shutil.rmtree(self.paths.directory / name, ignore_errors=True)
 
-    def _ip_batch(self, batch: str) -> bool:
-        return self.run(["ip", "-batch", "-"], stdin=batch, check=False).returncode == 0
+    def power_on(self) -> None:
+        """Boot this host after power_off(): new namespaces, a link to the underlay, and then all daemons.
+
+        They start in BOOT_ORDER, each with the extra arguments of its last start.
+
+        Raises:
+            ConfigError: it is the central.
+            ConflictError: the host is on already.
+            HostError: a daemon does not start.
+        """
+        self._check_is_host()
+        if self.paths.ready.exists():
+            raise ConflictError(f"{self.name} of lab {self.paths.lab} is on: power it off first")
+        self.make()
+        central = self._central()
+        # The kernel removes the old link some time after the namespace that its other end was in.
+        central.run(["ip", "link", "delete", self.name], check=False)
+        self.plug_into(central)
+        self._start_missing()
+
+    def cut_off(self) -> None:
+        """Pull the machine's plug from the underlay: no machine of the lab reaches it, nor it them.
+
+        The central is cut off by taking its address away, for the bridge that joins the hosts is in it.
+        """
+        if self.name == CENTRAL:
+            self._ip_batch(f"addr flush dev {underlay_device(self.name, self.settings)}\n")
+        else:
+            self._central()._ip_batch(f"link set {self.name} down\n")  # noqa: SLF001 - of the same class
+
+    def reconnect(self) -> None:
+        """Undo cut_off(); nothing when it is not cut off."""
+        if self.name == CENTRAL:
+            self.address_underlay()
+        else:
+            self._central()._ip_batch(f"link set {self.name} up\n")  # noqa: SLF001 - of the same class
+
+    def _central(self) -> "Machine":
+        return Machine(MachinePaths(self.paths.lab, CENTRAL, self.paths.base), self.settings)
+
+    def mend(self) -> None:
+        """Undo every fault: boot a host that is off, reconnect the machine, start each daemon that is dead.
+
+        Raises:
+            HostError: a daemon does not start.
+        """
+        if self.name != CENTRAL and not self.paths.ready.exists():
+            self.power_on()
+        self.reconnect()
+        self._start_missing()
+
+    def _start_missing(self) -> None:
+        for daemon in self.daemons if self.name == CENTRAL else BOOT_ORDER:
+            if daemon in self.daemons and not self.running(daemon):
+                self.start_again(daemon)
+
+    def _check_is_host(self) -> None:
+        if self.name == CENTRAL:
+            raise ConfigError(
+                f"the central of lab {self.paths.lab} cannot be switched off, for the underlay is in it: "
+                "kill its daemons, or cut it off"
+            )
 
 
 def machine_of(lab: str, name: str, settings: Settings, base: Path) -> Machine:
@@ -252,7 +242,3 @@ def machine_of(lab: str, name: str, settings: Settings, base: Path) -> Machine:
     if name != CENTRAL and (not 1 <= number <= settings.hosts or name != f"h{number}"):
         raise NotFoundError(f"lab {lab} has no host {name!r}: it has h1 to h{settings.hosts} and {CENTRAL}")
     return Machine(MachinePaths(lab, name, base), settings)
-
-
-def _line(command: Sequence[str]) -> str:
-    return " ".join(command)

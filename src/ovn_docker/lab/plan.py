@@ -160,3 +160,7 @@ class MachinePaths:
     def pid(self, daemon: str) -> Path:
         """File with the process id and start time of a daemon."""
         return self.directory / "pids" / daemon
+
+    def arguments(self, daemon: str) -> Path:
+        """File with the extra arguments that a daemon had when it was started last."""
+        return self.directory / "pids" / f"{daemon}.arguments"

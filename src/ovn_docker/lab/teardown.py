@@ -34,9 +34,9 @@ def take_down(directory: Path) -> bool:
         HostError: names what is still there after 30 s.
     """
     found = directory.exists()
-    found |= _end_processes(directory)
+    found |= end_processes(directory)
     found |= _unmount(directory)
-    found |= _remove_cgroups(directory)
+    found |= remove_cgroups(_cgroup(directory))
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()
@@ -51,13 +51,13 @@ def leftovers(directory: Path) -> list[str]:
         f"process {process.pid} ({_command_line(process.pid)[:60]})" for process in lab_processes(directory)
     ]
     left += [f"mount {mounted}" for mounted in _mounts(directory)]
-    left += [f"cgroup {cgroup}" for cgroup in _cgroups(directory)]
+    left += [f"cgroup {cgroup}" for cgroup in _cgroups(_cgroup(directory))]
     left += [f"directory {directory}"] if directory.exists() else []
     return left
 
 
 def lab_processes(directory: Path) -> list[Process]:
-    """Processes of a lab, whoever started them.
+    """Processes of a lab, or of the machine whose directory it is, whoever started them.
 
     A process counts when it is in a cgroup of the lab's containers. It also counts when its mount namespace
     is not ours and holds a mount of the lab (a host's own mounts name the lab's directory, a container's root
@@ -97,7 +97,15 @@ def _read(pid: int, file: str) -> str:
         return ""
 
 
-def _end_processes(directory: Path) -> bool:
+def end_processes(directory: Path) -> bool:
+    """Kill all processes of a lab, or of one machine of it, and wait until they have ended, at most 30 s.
+
+    Args:
+        directory: of the lab or of the machine.
+
+    Returns:
+        Whether there was any.
+    """
     found = False
 
     def all_ended() -> bool:
@@ -125,27 +133,38 @@ def _unmount(directory: Path) -> bool:
     return bool(mounted)
 
 
-def _cgroups(directory: Path) -> Iterator[Path]:
-    """Cgroups of a lab, children first, in every hierarchy of version 1 and 2."""
+def _cgroup(directory: Path) -> str:
+    return f"/{directory.parent.name}/{directory.name}"
+
+
+def _cgroups(parent: str) -> Iterator[Path]:
+    """A cgroup and those below it, children first, in every hierarchy of version 1 and 2."""
     hierarchies = (_CGROUPS, *_CGROUPS.iterdir()) if _CGROUPS.is_dir() else ()
     for hierarchy in hierarchies:
-        top = hierarchy / directory.parent.name / directory.name
-        for path, _, _ in os.walk(top, topdown=False):
+        for path, _, _ in os.walk(hierarchy / parent.lstrip("/"), topdown=False):
             yield Path(path)
 
 
-def _remove_cgroups(directory: Path) -> bool:
-    found = any(True for _ in _cgroups(directory))
+def remove_cgroups(parent: str) -> bool:
+    """Remove a cgroup of a lab or of one machine, with those below it, and the one above it when empty.
+
+    Args:
+        parent: its path from the top of a hierarchy.
+
+    Returns:
+        Whether there was any.
+    """
+    found = any(True for _ in _cgroups(parent))
 
     def all_removed() -> bool:
-        for cgroup in list(_cgroups(directory)):
+        for cgroup in list(_cgroups(parent)):
             # Busy for a moment after its last process has ended.
             with contextlib.suppress(OSError):
                 cgroup.rmdir()
-            if cgroup.name == directory.name:
+            if cgroup.name == Path(parent).name:
                 with contextlib.suppress(OSError):
                     cgroup.parent.rmdir()
-        return not any(True for _ in _cgroups(directory))
+        return not any(True for _ in _cgroups(parent))
 
     wait_until(all_removed, _TIMEOUT)
     return found

@@ -1,32 +1,28 @@
 """The HTTP front of Docker's plugin API: path to request to the driver's method to reply.
 
-Owns the path table, the time that a verb may take, and the one place where an exception becomes Docker's
-error. Knows no driver (contract.py is what it calls) and no OVN. Sockets are listeners.py's.
+Owns the time that a verb may take and the one place where an exception becomes Docker's error. The table of
+paths is verbs.py's, the sockets are listeners.py's. Knows no driver and no OVN.
 
-Source: moby daemon/libnetwork/docs/remote.md and pkg/plugins/client.go.
+Source: moby pkg/plugins/client.go.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
+from ovn_docker.libnetwork.pages import Observation, routes
+from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
 from ovn_docker.logs import fields
 
 DEADLINE = 10.0
 ROLLBACK = 1.0
 BODY_LIMIT = 1 << 20
-PLUGIN_TYPE = "application/vnd.docker.plugins.v1.2+json"
-DATABASE_TYPE = "application/json"
-
-Reply = messages.Message | dict[str, Any] | None
 
 _log = logging.getLogger(__name__)
 
@@ -39,27 +35,12 @@ class _BodyTooLargeError(RequestError):
     """The body is longer than any request of Docker's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One path of the API.
-
-    Attributes:
-        name: the path without its slash, ``NetworkDriver.Join``.
-        request_type: what the body holds; None where the body is ignored, for dockerd sends none.
-        call: the driver's method, which is handed the request.
-        content_type: of the reply.
-        level: of the line in the log.
-    """
-
-    name: str
-    request_type: type[messages.Message] | None
-    call: Callable[[Any], Awaitable[Reply]]
-    content_type: str = PLUGIN_TYPE
-    level: int = logging.INFO
-
-
 def create_application(
-    driver: NetworkDriver, ipam: IpamDriver | None = None, *, deadline: float = DEADLINE
+    driver: NetworkDriver,
+    ipam: IpamDriver | None = None,
+    *,
+    deadline: float = DEADLINE,
+    observation: Observation | None = None,
 ) -> web.Application:
     """The web application that serves a driver to dockerd.
 
@@ -69,88 +50,29 @@ def create_application(
         deadline: seconds that a request may take, from its head to its reply. dockerd waits for a plugin
             without end (moby pkg/plugins/client.go), so that each verb is ended here: it is cancelled
             `ROLLBACK` seconds before, to undo what it began.
+        observation: who counts requests, and what /healthz and /metrics tell; by default nobody and nothing.
     """
+    observation = observation or Observation()
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals])
-    front = _Front(driver, deadline)
-    ipam_verbs = _ipam_verbs(ipam) if ipam is not None else []
-    implements = ["NetworkDriver", *(["IpamDriver"] if ipam is not None else [])]
-    for verb in _plugin_verbs(driver, implements) + _driver_verbs(driver) + ipam_verbs:
+    front = _Front(driver, deadline, observation.verb_done)
+    for verb in table(driver, ipam):
         application.router.add_post(f"/{verb.name}", front.handler(verb))
-    database = _database_verb(driver)
+    database = database_verb(driver)
     application.router.add_post(f"/{database.name}", front.handler(database))
     application.router.add_get(f"/{database.name}", front.handler(database), allow_head=False)
+    application.add_routes(routes(observation))
     return application
-
-
-def _plugin_verbs(driver: NetworkDriver, implements: Sequence[str]) -> list[Verb]:
-    """What must be answered whatever is down, or dockerd does without the driver until its next start."""
-
-    async def activate(_: None) -> dict[str, Any]:
-        return {"Implements": list(implements)}
-
-    async def capabilities(_: None) -> messages.CapabilitiesResponse:
-        return driver.capabilities()
-
-    return [
-        Verb("Plugin.Activate", None, activate),
-        Verb("NetworkDriver.GetCapabilities", None, capabilities),
-    ]
-
-
-def _driver_verbs(driver: NetworkDriver) -> list[Verb]:
-    table: list[tuple[str, type[messages.Message], Callable[[Any], Awaitable[Reply]]]] = [
-        ("AllocateNetwork", messages.AllocateNetworkRequest, driver.allocate_network),
-        ("FreeNetwork", messages.NetworkRequest, driver.free_network),
-        ("GwAllocCheck", messages.GwAllocCheckRequest, driver.gw_alloc_check),
-        ("CreateNetwork", messages.CreateNetworkRequest, driver.create_network),
-        ("DeleteNetwork", messages.NetworkRequest, driver.delete_network),
-        ("CreateEndpoint", messages.CreateEndpointRequest, driver.create_endpoint),
-        ("DeleteEndpoint", messages.EndpointRequest, driver.delete_endpoint),
-        ("EndpointOperInfo", messages.EndpointRequest, driver.endpoint_info),
-        ("Join", messages.JoinRequest, driver.join),
-        ("Leave", messages.EndpointRequest, driver.leave),
-        ("DiscoverNew", messages.DiscoverRequest, driver.discover_new),
-        ("DiscoverDelete", messages.DiscoverRequest, driver.discover_delete),
-        (
-            "ProgramExternalConnectivity",
-            messages.ProgramExternalConnectivityRequest,
-            driver.program_external_connectivity,
-        ),
-        ("RevokeExternalConnectivity", messages.EndpointRequest, driver.revoke_external_connectivity),
-    ]
-    return [Verb(f"NetworkDriver.{name}", request_type, call) for name, request_type, call in table]
-
-
-def _ipam_verbs(ipam: IpamDriver) -> list[Verb]:
-    async def capabilities(_: None) -> messages.IPAMCapabilitiesResponse:
-        return messages.IPAMCapabilitiesResponse()
-
-    async def default_address_spaces(_: None) -> messages.AddressSpacesResponse:
-        return ipam.default_address_spaces()
-
-    return [
-        Verb("IpamDriver.GetCapabilities", None, capabilities),
-        Verb("IpamDriver.GetDefaultAddressSpaces", None, default_address_spaces),
-        Verb("IpamDriver.RequestPool", messages.RequestPoolRequest, ipam.request_pool),
-        Verb("IpamDriver.ReleasePool", messages.PoolRequest, ipam.release_pool),
-        Verb("IpamDriver.RequestAddress", messages.AddressRequest, ipam.request_address),
-        Verb("IpamDriver.ReleaseAddress", messages.AddressRequest, ipam.release_address),
-    ]
-
-
-def _database_verb(driver: NetworkDriver) -> Verb:
-    async def database(_: None) -> dict[str, Any]:
-        return await driver.database()
-
-    return Verb("NetworkDriver.Database", None, database, DATABASE_TYPE, logging.DEBUG)
 
 
 class _Front:
     """Runs verbs, within their time."""
 
-    def __init__(self, driver: NetworkDriver, deadline: float) -> None:
+    def __init__(
+        self, driver: NetworkDriver, deadline: float, verb_done: Callable[[str, str, float], None]
+    ) -> None:
         self._driver = driver
         self._deadline = deadline
+        self._verb_done = verb_done
         self._rollback = min(ROLLBACK, deadline / 2)
         self._running: set[asyncio.Task[Reply]] = set()  # the loop itself holds tasks weakly
 
@@ -161,11 +83,14 @@ class _Front:
             message: messages.Message | None = None
             try:
                 message = await _message(verb, request, cancel_at)
-                body, status, outcome = codec.encode(await self._reply(verb, message, cancel_at)), 200, "ok"
+                body, status = codec.encode(await self._reply(verb, message, cancel_at)), 200
+                outcome = text = "ok"
             except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
-                text = _error_text(verb, error)
-                body, status, outcome = codec.encode_error(text), _status(error), text
-            _log_outcome(verb, message, outcome, started)
+                text, outcome = _error_text(verb, error), _outcome(error)
+                body, status = codec.encode_error(text), _status(error)
+            seconds = time.monotonic() - started
+            _log_outcome(verb, message, text, seconds)
+            self._verb_done(verb.name, outcome, seconds)
             return web.Response(body=body, status=status, content_type=verb.content_type)
 
         return handle
@@ -246,6 +171,12 @@ def _status(error: Exception) -> int:
     return 400 if isinstance(error, RequestError) else 500
 
 
+def _outcome(error: Exception) -> str:
+    if isinstance(error, DeadlineError):
+        return "overdue"
+    return "refused" if isinstance(error, RequestError) else "failed"
+
+
 def _error_text(verb: Verb, error: Exception) -> str:
     """What Docker's user reads; an error that nobody expected goes to the log with its traceback."""
     if isinstance(error, OvnDockerError):
@@ -256,13 +187,13 @@ def _error_text(verb: Verb, error: Exception) -> str:
     return text
 
 
-def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, started: float) -> None:
+def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, seconds: float) -> None:
     if not _log.isEnabledFor(verb.level):
         return
     line = fields(
         network_id=getattr(message, "network_id", None),
         endpoint_id=getattr(message, "endpoint_id", None),
-        duration_ms=f"{(time.monotonic() - started) * 1000:.1f}",
+        duration_ms=f"{seconds * 1000:.1f}",
         outcome=outcome,
     )
     _log.log(verb.level, "%s %s", verb.name, line)

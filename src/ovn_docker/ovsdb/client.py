@@ -65,6 +65,10 @@ class Client:
         """Whether transactions are being served."""
         return self._connection is not None
 
+    def answers(self) -> bool:
+        """Whether the database is connected and owes no answer for long."""
+        return not self.outage()
+
     def outage(self) -> str:
         """Why the database cannot be reached or does not answer, as one line, or "" when it does."""
         if self._connection is not None:

@@ -6,6 +6,14 @@ import pytest
 
 from ovn_docker.lab.cli import add_commands
 
+FAULTS = (
+    ["kill", "h1", "dockerd"],
+    ["start", "h1", "dockerd", "--live-restore"],
+    ["reboot", "h1"],
+    ["cut", "central"],
+    ["mend", "h1"],
+)
+
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
@@ -25,8 +33,14 @@ def test_flags_of_docker_need_no_separator() -> None:
     assert arguments.rest == ["run", "--rm", "-it", "--name", "web", "busybox"]
 
 
+def test_flags_after_the_daemon_are_the_daemon_s() -> None:
+    arguments = parse("start", "--name", "a", "h1", "dockerd", "--live-restore", "--name", "b")
+    assert (arguments.name, arguments.daemon) == ("a", "dockerd")
+    assert arguments.rest == ["--live-restore", "--name", "b"]
+
+
 def test_every_command_can_be_run() -> None:
-    for command in (["up"], ["down"], ["ls"], ["exec", "h1"], ["docker", "h1"]):
+    for command in (["up"], ["down"], ["ls"], ["exec", "h1"], ["docker", "h1"], *FAULTS):
         assert callable(parse(*command).run)
 
 
