@@ -25,12 +25,10 @@ def two_hosts(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(two_hosts: Lab) -> Iterator[Lab]:
-    """The two hosts, with all their daemons before and after."""
+    """The two hosts, whole again after the test."""
     yield two_hosts
     for machine in (two_hosts.central, *two_hosts.hosts):
-        for daemon in machine.daemons:
-            if not machine.running(daemon):
-                machine.start(daemon, LOCAL if daemon == "driver" else ())
+        machine.mend()
 
 
 @pytest.fixture

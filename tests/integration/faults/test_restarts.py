@@ -5,15 +5,19 @@ are counted before the new containers start: Open vSwitch's userspace datapath l
 it gets or loses a port, with or without a fault.
 """
 
+import logging
+
 import pytest
 
 from ovn_docker.lab import Lab, Machine
-from tests.integration.faults.parts import DRIVER, KILL, STOP, caught_up, end, restart, same_drivers, start
+from tests.integration.faults.parts import DRIVER, KILL, STOP, caught_up, end, restart, same_drivers
 from tests.integration.faults.talk import INTERVAL, Talk
 from tests.integration.tenant import in_parallel
 
 pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+LOG = logging.getLogger(__name__)
 
 SECOND = 2 * int(1 / INTERVAL)
 """Packets of both directions in a second."""
@@ -27,6 +31,7 @@ def lost_while_restarting(talk: Talk, machine: Machine, part: str, how: str) -> 
     caught_up(talk.central)
     talk.goes_on()
     lost = talk.lost()
+    LOG.info("%s of %s ended by %s: %d packets lost", part, machine.name, how, lost)
     talk.new_containers_reach_the_old()
     talk.goes_on()
     return lost
@@ -44,7 +49,7 @@ def test_no_packet_is_lost_while_the_driver_is_replaced(how: str, talk: Talk, la
 def test_a_container_that_is_started_while_the_driver_is_replaced_starts(talk: Talk, lab: Lab) -> None:
     host = lab.hosts[0]
     end(host, DRIVER)
-    in_parallel(lambda: talk.new_containers_reach_the_old(limit=0), lambda: start(host, DRIVER))
+    in_parallel(lambda: talk.new_containers_reach_the_old(limit=0), lambda: host.start_again(DRIVER))
 
 
 @how
