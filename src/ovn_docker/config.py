@@ -22,6 +22,27 @@ STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
 PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
+HEALTH_CHECK_INTERVAL = 180.0
+"""Seconds; the guide's sample of NetworkDriver.Database."""
+SHORTEST_INTERVAL = 1.0
+DOCKER_SOCKET = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How this host's Docker is compared with what stands for it.
+
+    Attributes:
+        on: whether the driver does it by itself.
+        interval: seconds from one pass to the next.
+        docker_socket: where Docker's API is, as ``unix:///PATH``.
+        docker_api_version: ``1.45``, or None for the newest that both sides know.
+    """
+
+    on: bool
+    interval: float
+    docker_socket: str
+    docker_api_version: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +59,7 @@ class Config:
         state_file: where it is kept which shared switch a network is on.
         driver_name: what ``docker network create -d`` calls the driver.
         plugin_directory: where Docker looks for the plugin file.
+        health: whether and how the health check runs.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
         daemon: how the process detaches and is watched.
         levels: what is logged where.
@@ -53,6 +75,7 @@ class Config:
     state_file: Path
     driver_name: str
     plugin_directory: Path
+    health: HealthCheck
     ovsdb: str
     daemon: DaemonOptions
     levels: logs.Levels
@@ -87,6 +110,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where Docker allocates networks (default %(default)s)",
     )
     _add_sharing_arguments(driver)
+    _add_host_arguments(driver)
+    _add_health_arguments(parser)
+    _add_daemon_arguments(parser)
+
+
+def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of the driver's flags that say what a command looks at; `read_inspection` reads them."""
+    group = parser.add_argument_group("what the driver was told, where that is not the default")
+    _add_sharing_arguments(group)
+    _add_host_arguments(group)
+    _add_docker_arguments(group)
+
+
+def read_inspection(arguments: argparse.Namespace) -> Config:
+    """The configuration of a driver that was told so much, and nothing else.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return read(parser.parse_args([], namespace=arguments))
+
+
+def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
     driver.add_argument(
         "--driver-name",
         metavar="NAME",
@@ -99,7 +147,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default_ovsdb(),
         help="the host's Open_vSwitch database (default %(default)s)",
     )
-    _add_daemon_arguments(parser)
+
+
+def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
+    health = parser.add_argument_group("health check")
+    health.add_argument(
+        "--health-check-on",
+        action="store_true",
+        help="compare Docker, this host and OVN again and again, and repair what differs",
+    )
+    health.add_argument(
+        "--health-check-interval",
+        metavar="SECONDS",
+        type=float,
+        default=HEALTH_CHECK_INTERVAL,
+        help="seconds from one comparison to the next (default %(default)g)",
+    )
+    _add_docker_arguments(health)
+
+
+def _add_docker_arguments(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--docker-socket",
+        metavar="SOCKET",
+        default=DOCKER_SOCKET,
+        help="where this host's Docker answers (default %(default)s)",
+    )
+    group.add_argument(
+        "--docker-api-version",
+        metavar="VERSION",
+        help="of Docker's API (default: the newest that both sides know)",
+    )
 
 
 def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
@@ -196,6 +274,7 @@ def read(arguments: argparse.Namespace) -> Config:
         state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
+        health=_health(arguments),
         ovsdb=arguments.ovsdb,
         daemon=DaemonOptions(
             detach=arguments.detach,
@@ -207,6 +286,15 @@ def read(arguments: argparse.Namespace) -> Config:
         levels=logs.parse(arguments.verbose),
         log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
     )
+
+
+def _health(arguments: argparse.Namespace) -> HealthCheck:
+    interval, version = arguments.health_check_interval, arguments.docker_api_version
+    if not SHORTEST_INTERVAL <= interval < float("inf"):
+        raise ConfigError(f"--health-check-interval {interval:g}: give {SHORTEST_INTERVAL:g} s or more")
+    if version is not None and not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", version):
+        raise ConfigError(f"--docker-api-version '{version}' is no version: write it as 1.45")
+    return HealthCheck(arguments.health_check_on, interval, arguments.docker_socket, version)
 
 
 def _context(name: str) -> str:

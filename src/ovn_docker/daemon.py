@@ -1,4 +1,4 @@
-"""The composition root: it makes the clients, the driver and the listeners, and ends them in order."""
+"""The driver as a daemon: what runs, in which order it starts, and how it ends."""
 
 import asyncio
 import contextlib
@@ -6,34 +6,22 @@ import logging
 import resource
 import signal
 import time
-from datetime import UTC, datetime
+from collections import Counter
 from typing import Any
 
 from ovn_docker import __version__
+from ovn_docker.assembly import Parts, assemble, cancel, running
 from ovn_docker.config import Config
-from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
-from ovn_docker.drivers.leasing import AddressLeases
-from ovn_docker.drivers.northbound import Northbound
-from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.overlay import Docker, OverlayDriver
-from ovn_docker.drivers.shared_networks import SharedNetworks
-from ovn_docker.drivers.sharing import Policy
-from ovn_docker.errors import ConfigError, OvnDockerError
-from ovn_docker.host.attachment import Attachments
-from ovn_docker.host.veth import Links
+from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.naming import Naming
+from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.metrics import Metrics
-from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.connection import TlsFiles
-from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.process import Ready
-from ovn_docker.schema import northbound, open_vswitch
-from ovn_docker.schema.open_vswitch import Settings
-from ovn_docker.state import StateFile
-from ovn_docker.status import problems
+from ovn_docker.status import HealthCheck, problems
 
 LOG = logging.getLogger(__name__)
 
@@ -50,49 +38,71 @@ async def serve(config: Config, ready: Ready) -> None:
     """
     stop = _stop_signals()
     _allow_many_connections()
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    ovs.redirect(_ovsdb(config))
-    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
-    links = Links()
-    attachments = Attachments(ovs, links)
-    database = Northbound(nb, attachments, lambda: datetime.now(UTC))
-    shared = SharedNetworks(database, StateFile(config.state_file))
-    occupied = Occupied(database, shared.switches_of)
-    leases = AddressLeases(database, occupied, choose_at_random)
-    ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
-    policy = Policy(config.distributed, config.context, ADDRESS_SPACE)
-    driver = OverlayDriver(
-        database, attachments, shared, Docker(config.scope, policy, _about(config)), ipam.opened
-    )
+    synched = _LastSynched()
+    parts = assemble(config, lambda: _about(config) | {"docker_last_synched": synched.when})
     async with contextlib.AsyncExitStack() as undo:
-        undo.callback(links.close)
-        background = [asyncio.create_task(work) for work in (ovs.run(), nb.run(), _follow_settings(ovs, nb))]
-        for task in background:
-            undo.push_async_callback(_cancel, task)
-        metrics = Metrics(__version__, {each.database: each.answers for each in (ovs, nb)})
-        observation = Observation(
-            metrics.verb_done, lambda: problems((ovs.outage(), nb.outage())), metrics.exposition
+        background = await undo.enter_async_context(running(parts))
+        databases = {each.database: each.answers for each in (parts.ovs, parts.northbound)}
+        metrics = Metrics(__version__, databases)
+        listeners = Listeners(
+            create_application(parts.driver, parts.ipam, observation=_observation(config, parts, metrics))
         )
-        listeners = Listeners(create_application(driver, ipam, observation=observation))
         await listeners.start(config.unix_socket, config.bind)
         undo.push_async_callback(listeners.stop)
         _announce(config, listeners, undo)
+        if config.health.on:
+            health = _start_health_check(config, parts, metrics, synched)
+            undo.push_async_callback(cancel, *health)
+            background += health
         LOG.info("ovn-docker %s serves driver %s", __version__, config.driver_name)
         ready()
-        await links.open()
+        await parts.links.open()
         await _until(stop, background)
         LOG.info("stopping")
         ready.stopping()
 
 
-def _ovsdb(config: Config) -> tuple[Remote, ...]:
-    try:
-        remotes = parse_remotes(config.ovsdb)
-    except ConfigError as error:
-        raise ConfigError(f"--ovsdb: {error}") from error
-    if not remotes:
-        raise ConfigError("--ovsdb names no remote: leave it out for the one of this host")
-    return remotes
+class _LastSynched:
+    """When the last pass of the health check succeeded.
+
+    Attributes:
+        when: in seconds since 1970, UTC, as the guide has it; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.when: float | None = None
+
+    def note(self, report: Report) -> None:
+        if report.good:
+            self.when = time.time()
+
+
+def _start_health_check(
+    config: Config, parts: Parts, metrics: Metrics, synched: _LastSynched
+) -> list[asyncio.Task[None]]:
+    def done(report: Report) -> None:
+        synched.note(report)
+        findings = Counter(each.kind for each in report.findings)
+        metrics.pass_done(findings, Counter(each.kind for each in report.mended), good=report.good)
+
+    reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done)
+    naming = Naming(parts.engine, parts.inventory, reconciler.want)
+    for client in (parts.ovs, parts.northbound):
+        client.when_connected(reconciler.want)
+    return [asyncio.create_task(each) for each in (reconciler.run(), naming.run())]
+
+
+def _observation(config: Config, parts: Parts, metrics: Metrics) -> Observation:
+    """What /healthz and /metrics tell."""
+    started = time.monotonic()
+
+    def found() -> list[str]:
+        age = metrics.last_good_pass_age()
+        silence = time.monotonic() - started if age is None else age
+        check = HealthCheck(config.health.interval, silence) if config.health.on else None
+        return problems((parts.ovs.outage(), parts.northbound.outage()), check)
+
+    return Observation(metrics.verb_done, found, metrics.exposition)
 
 
 def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitStack) -> None:
@@ -102,26 +112,6 @@ def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitSt
     if address is not None:
         plugin_file.write_plugin_file(directory, name, address)
         undo.callback(plugin_file.remove_plugin_file, directory, name, address)
-
-
-async def _follow_settings(ovs: Client, nb: Client) -> None:
-    """Point the Northbound client at what Open_vSwitch says, whenever it says something else."""
-    current: Settings | None = None
-
-    def changed() -> Settings | None:
-        settings = open_vswitch.read_settings(ovs.replica)
-        known = bool(ovs.replica.rows(open_vswitch.ROOT))
-        return settings if known and settings != current else None
-
-    while True:
-        current = await ovs.replica.until(changed)
-        try:
-            remotes = parse_remotes(current.northbound)
-            why = "" if remotes else "external_ids:ovn-nb is not set in Open_vSwitch"
-        except ConfigError as error:
-            remotes, why = (), f"external_ids:ovn-nb of Open_vSwitch cannot be used: {error}"
-            LOG.warning("%s", why)
-        nb.redirect(remotes, TlsFiles(*current.tls) if current.tls else None, why)
 
 
 def _allow_many_connections() -> None:
@@ -153,11 +143,6 @@ async def _until(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> N
             raise OvnDockerError(f"a part of the driver ended by itself, so the rest ends too: {error!r}")
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-
-
 def _about(config: Config) -> dict[str, Any]:
     """The configuration as NetworkDriver.Database shows it: the guide's keys, then ours."""
     ip, port = config.bind or (None, None)
@@ -166,11 +151,11 @@ def _about(config: Config) -> dict[str, Any]:
         "bind_port": port,
         "context": config.context,
         "distributed": config.distributed,
-        "docker_api_version": None,
+        "docker_api_version": config.health.docker_api_version,
         "docker_last_synched": None,
-        "docker_socket": None,
-        "health_check_enabled": False,
-        "health_check_interval": None,
+        "docker_socket": config.health.docker_socket,
+        "health_check_enabled": config.health.on,
+        "health_check_interval": config.health.interval,
         "ip_lookup": False,
         "tls_ca_cert": None,
         "tls_key_cert": None,

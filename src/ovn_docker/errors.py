@@ -7,6 +7,7 @@
   * DatabaseError         an OVSDB server answered with a refusal
     * ConstraintError     ... because a unique index or a row id is taken
     * RequirementError    ... because something stands in it that must not
+    * LockError           ... because another client has the lock by now
     * SchemaError         ... because its schema lacks what we use
   * UnreachableError      a database or a daemon does not answer
   * HostError             the kernel or Open vSwitch on this host refused
@@ -55,6 +56,10 @@ class ConstraintError(DatabaseError):
 
 class RequirementError(DatabaseError):
     """What the transaction requires of the database does not hold (RFC 7047 section 5.2.6, wait)."""
+
+
+class LockError(DatabaseError):
+    """The client does not have the lock that the transaction asserts (RFC 7047 section 5.2.9, assert)."""
 
 
 class SchemaError(DatabaseError):

@@ -152,16 +152,10 @@ def _is_reserved(subnet: IPNetwork, address: IPAddress) -> bool:
     return subnet.version == 4 and address == subnet.broadcast_address  # noqa: PLR2004
 
 
-def first_gateway(pool: Pool) -> IPAddress:
-    """The gateway of a pool whose user names none: the first address, as dockerd's IPAM chooses.
-
-    Raises:
-        RequestError: the pool is too small to have one.
-    """
-    first = int(pool.subnet.network_address) + (
-        1 if _is_reserved(pool.subnet, pool.subnet.network_address) else 0
-    )
-    return pool.address(first)
+def first_gateway(subnet: IPNetwork) -> IPAddress:
+    """The gateway of a pool whose user names none: the first address, as dockerd's IPAM chooses."""
+    first = subnet.network_address
+    return first + 1 if _is_reserved(subnet, first) else first
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,7 +281,7 @@ def reasons(source: str) -> set[str]:
     return found - {""}
 
 
-@pytest.mark.parametrize("module", ["ovsdb/client.py", "daemon.py"])
+@pytest.mark.parametrize("module", ["ovsdb/client.py", "ovsdb/opening.py", "assembly.py"])
 def test_every_reason_of_an_outage_is_in_the_troubleshooting_page(module: str) -> None:
     found = reasons((PACKAGE / module).read_text())
     assert found

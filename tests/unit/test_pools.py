@@ -193,7 +193,7 @@ def test_windows_one_behind_the_other_are_one_walk(
     ],
 )
 def test_the_gateway_that_nobody_names_is_the_first_address(subnet: str, gateway: str) -> None:
-    assert str(pools.first_gateway(pool(subnet))) == gateway
+    assert str(pools.first_gateway(ipaddress.ip_network(subnet))) == gateway
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,31 @@ class OverlayIpam:
             return any(pool.token in leases.read_users(row) for row in found["rows"])
         return True
 
+    async def enter(self, context: str, subnet: str, gateway: str, others: Sequence[str]) -> None:
+        """Enter a network into its pool again, of which nothing is known any more.
+
+        Args:
+            context: of the network.
+            subnet: in CIDR form.
+            gateway: that was named, or "".
+            others: the auxiliary addresses.
+
+        Raises:
+            ConflictError: one of the addresses is a container's by now.
+        """
+        pool = pools.new_pool(context, subnet, "", secrets.token_hex(6))
+        while not await self._use(pool) and not await self._make(pool):
+            pass
+        await self._reserve(pool, _asked(pool, gateway) or await self._gateway(pool))
+        for each in others:
+            if (address := _asked(pool, each)) is not None:
+                await self._reserve(pool, address)
+
+    async def forget_reserved(self, key: str) -> None:
+        """Remove the reserved addresses of a pool that went, unless another host made it again."""
+        with contextlib.suppress(RequirementError):
+            await self._northbound.transact(leases.reserved_del(key))
+
     async def _make_default(self, context: str, token: str, version: int) -> Pool:
         while True:
             [found] = await self._northbound.transact([leases.pool_list(context)])
@@ -130,8 +155,7 @@ class OverlayIpam:
         leave = leases.pool_leave(pool.key, pool.token)
         _, went = await self._northbound.transact(leave, leave)
         if went["count"]:
-            with contextlib.suppress(RequirementError):  # another host made it again
-                await self._northbound.transact(leases.reserved_del(pool.key))
+            await self.forget_reserved(pool.key)
 
     async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
         """Lease the address that is asked for, or the next; a gateway is reserved for all hosts alike."""
@@ -152,7 +176,7 @@ class OverlayIpam:
         """The gateway where the user names none: what the pool's switch says, or the first address."""
         [found] = await self._northbound.transact([northbound.ls_find(pool.key)])
         said = (northbound.read_marks(row).get(northbound.GATEWAY, "") for row in found["rows"])
-        return next((_asked(pool, text) for text in said if text), None) or pools.first_gateway(pool)
+        return next((_asked(pool, text) for text in said if text), None) or pools.first_gateway(pool.subnet)
 
     async def release_address(self, request: messages.AddressRequest) -> None:
         """Give up this host's lease, or this network's part in a reserved address."""

@@ -14,7 +14,6 @@ from uuid import UUID
 from ovn_docker import addressing
 from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
-from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
 from ovn_docker.drivers.shared_networks import SharedNetworks
@@ -48,7 +47,7 @@ class Docker:
 
     scope: str
     policy: Policy
-    about: Mapping[str, Any]
+    about: Callable[[], Mapping[str, Any]]
 
 
 class OverlayDriver:
@@ -56,18 +55,18 @@ class OverlayDriver:
 
     def __init__(
         self,
-        database: Northbound,
         attachments: Attachments,
         shared: SharedNetworks,
+        occupied: Occupied,
         docker: Docker,
         made: Callable[[Sequence[addressing.IPNetwork]], None],
     ) -> None:
         """Serve with these; `made` is told the pools of each network that is made."""
-        self._northbound = database
+        self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
-        self._shared_ports = SharedPorts(database, shared, Occupied(database, shared.switches_of))
-        self._gateways = RouterGateways(database.client)
+        self._shared_ports = SharedPorts(shared, occupied)
+        self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
         self._made = made
 
@@ -175,6 +174,7 @@ class OverlayDriver:
         ips = [each.ip for each in interfaces]
         mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
         port = SwitchPort(request.network_id, request.endpoint_id, " ".join([mac, *map(str, ips)]))
+        await self._supersede(port, ips)
         network = self._shared.get(request.network_id)
         try:
             if network is None:
@@ -186,6 +186,13 @@ class OverlayDriver:
         if asked.mac_address:
             return messages.CreateEndpointResponse()
         return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
+
+    async def _supersede(self, port: SwitchPort, addresses: Sequence[addressing.IPAddress]) -> None:
+        """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
+        ids = port.network_id, port.endpoint_id
+        for endpoint_id in await self._attachments.superseded(*ids, map(str, addresses)):
+            LOG.warning("endpoint %s takes the place of %s, whose container is gone", ids[1], endpoint_id)
+            await self.delete_endpoint(messages.EndpointRequest(network_id=ids[0], endpoint_id=endpoint_id))
 
     async def _add_port(self, port: SwitchPort, pools: Sequence[addressing.IPNetwork]) -> None:
         switch, mark = northbound.switch_id(port.network_id), await self._northbound.mark()
@@ -269,8 +276,8 @@ class OverlayDriver:
         if network is not None:
             switch = network.as_switch()
         gateways = {} if switch.internal else await self._gateways.of(row, switch.pools)
-        mac, *_ = northbound.read_addresses(ports["rows"][0]).split()
-        inside = await self._attachments.attach(await self._wish(request, switch, mac))
+        mac, *addresses = northbound.read_addresses(ports["rows"][0]).split()
+        inside = await self._attachments.attach(await self._wish(request, switch, mac, addresses))
         return messages.JoinResponse(
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),
@@ -278,11 +285,14 @@ class OverlayDriver:
             disable_gateway_service=switch.internal,
         )
 
-    async def _wish(self, request: messages.JoinRequest, switch: Switch, mac: str) -> Wish:
+    async def _wish(
+        self, request: messages.JoinRequest, switch: Switch, mac: str, addresses: Sequence[str]
+    ) -> Wish:
         mark = await self._northbound.mark()
         marks = {
             open_vswitch.NETWORK: request.network_id,
             open_vswitch.CREATED: mark.created,
+            open_vswitch.ADDRESSES: " ".join(addresses),
             "vm-id": request.sandbox_key.rpartition("/")[2],
             "iface-status": "active",
         }
@@ -315,7 +325,7 @@ class OverlayDriver:
     async def database(self) -> dict[str, Any]:
         """The networks that this host made and the endpoints joined here; empty while OVN is away."""
         return {
-            **self._docker.about,
+            **self._docker.about(),
             "networks": await self._networks(),
             "integration_bridge": self._attachments.settings().bridge,
             "system_id": self._attachments.settings().system_id,

@@ -28,7 +28,7 @@ class SharedNetworks:
 
     def __init__(self, database: Northbound, file: StateFile) -> None:
         """Take up what the file says."""
-        self._northbound = database
+        self.database = self._northbound = database
         self._file = file
         self._networks = self._loaded()
         self._saving = asyncio.Lock()

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
-from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Shared
@@ -24,9 +23,9 @@ from ovn_docker.schema.northbound import Mark, SwitchPort
 class SharedPorts:
     """The ports of this host's endpoints on shared switches."""
 
-    def __init__(self, database: Northbound, networks: SharedNetworks, occupied: Occupied) -> None:
-        """Make them there; `networks` finds a switch again, `occupied` knows what others' ports hold."""
-        self._northbound = database
+    def __init__(self, networks: SharedNetworks, occupied: Occupied) -> None:
+        """Make them where `networks` finds a switch; `occupied` knows what others' ports hold."""
+        self._northbound = networks.database
         self._networks = networks
         self._occupied = occupied
 

@@ -77,6 +77,10 @@ class Shared:
             self.switch,
         )
 
+    def keys(self) -> dict[str, str]:
+        """Pool in CIDR form to what its addresses are filed under."""
+        return {str(pool): self.key(pool.network_address) for pool in self.as_switch().pools}
+
     def to_json(self) -> dict[str, Any]:
         """For the state file."""
         return asdict(self)

@@ -6,7 +6,7 @@ makes in two steps it also unmakes when the second fails.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ovn_docker import addressing
@@ -15,13 +15,17 @@ from ovn_docker.host import veth
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import open_vswitch
-from ovn_docker.schema.open_vswitch import Settings
+from ovn_docker.schema.open_vswitch import Attached, Settings
 
 DEFAULT_UNDERLAY_MTU = 1500
 """Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""
 
 INSTALL_TIMEOUT = 6.0
 """Seconds for ovs-vswitchd and ovn-controller to install an interface's flows."""
+
+
+LINK_TIMEOUT, LINK_PAUSE = 2.0, 0.02
+"""Seconds to wait for the link of a container that has ended, and between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Attachments:
     def by_network(self) -> dict[str, dict[str, dict[str, str]]]:
         """What is attached here: by network, then by link, for people."""
         networks: dict[str, dict[str, dict[str, str]]] = {}
-        for each in open_vswitch.all_attached(self._ovs.replica):
+        for each in self.attached():
             networks.setdefault(each.network_id, {})[each.name] = {
                 "OVSPort": each.name,
                 "EndpointID": each.endpoint_id,
@@ -92,7 +96,8 @@ class Attachments:
             except ConflictError:
                 undo.pop_all()  # what is there serves a container, or is not ours
                 raise
-            await self._plug(wish, pair)
+            external_ids = {"attached-mac": wish.mac} | dict(wish.external_ids)
+            await self._plug(wish.endpoint_id, pair.outside, external_ids)
             await self._installed(wish.endpoint_id, pair)
             undo.pop_all()
             return pair.inside
@@ -106,6 +111,53 @@ class Attachments:
         outside, _ = addressing.link_names(endpoint_id)
         unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
         await asyncio.gather(self._ovs.transact(unplug, unplug), self._links.delete(outside))
+
+    async def plug_again(self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]) -> None:
+        """Plug in the link of an endpoint that has lost its interface.
+
+        Raises:
+            HostError: there is no integration bridge.
+            ConflictError: the link's name is taken in Open vSwitch.
+        """
+        outside, _ = addressing.link_names(endpoint_id)
+        external_ids = {
+            "attached-mac": mac,
+            open_vswitch.NETWORK: network_id,
+            open_vswitch.ADDRESSES: " ".join(addresses),
+        }
+        await self._plug(endpoint_id, outside, external_ids)
+
+    async def links(self) -> frozenset[str]:
+        """The names of all links that this driver made and that are in this network namespace."""
+        return await self._links.ours()
+
+    async def remove_link(self, name: str) -> None:
+        """Remove a link that belongs to nothing; its other end goes with it."""
+        await self._links.delete(name)
+
+    def attached(self) -> list[Attached]:
+        """Every interface that carries our mark."""
+        return open_vswitch.all_attached(self._ovs.replica)
+
+    async def superseded(self, network_id: str, endpoint_id: str, addresses: Iterable[str]) -> list[str]:
+        """Other endpoints that are plugged in with one of these addresses and whose containers are gone.
+
+        Docker gives an address of a network to one endpoint at a time. When it was killed it has forgotten
+        the endpoints that it had, and asks for no Leave of theirs (moby daemon/libnetwork/sandbox_store.go
+        sandboxCleanup). A link goes with its container, or a moment later.
+        """
+        wanted = set(addresses)
+        others = [
+            each
+            for each in self.attached()
+            if each.network_id == network_id and each.endpoint_id != endpoint_id and wanted & each.addresses
+        ]
+        deadline = asyncio.get_running_loop().time() + LINK_TIMEOUT
+        while any(veth.exists(each.name) for each in others):
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(LINK_PAUSE)
+        return [each.endpoint_id for each in others if not veth.exists(each.name)]
 
     def leftover(self, endpoint_id: str) -> bool:
         """Whether anything of the endpoint is still on this host."""
@@ -138,17 +190,17 @@ class Attachments:
             )
         return min(leaves, default=addressing.mtu(DEFAULT_UNDERLAY_MTU, list(settings.encapsulations), 4))
 
-    async def _plug(self, wish: Wish, pair: VethPair) -> None:
+    async def _plug(self, endpoint_id: str, outside: str, external_ids: Mapping[str, str]) -> None:
         bridge = self.settings().bridge
-        external_ids = {"iface-id": wish.endpoint_id, "attached-mac": wish.mac} | dict(wish.external_ids)
-        operations = open_vswitch.add_port(bridge, wish.endpoint_id, pair.outside, external_ids)
+        ids = {open_vswitch.IFACE_ID: endpoint_id} | dict(external_ids)
+        operations = open_vswitch.add_port(bridge, endpoint_id, outside, ids)
         try:
             results = await self._ovs.transact(operations)
         except ConstraintError as error:
-            if open_vswitch.attached(self._ovs.replica, wish.endpoint_id) is None:
+            if open_vswitch.attached(self._ovs.replica, endpoint_id) is None:
                 raise ConflictError(
-                    f"Open vSwitch has a port {pair.outside} that is not endpoint {wish.endpoint_id}'s:"
-                    f" remove it with 'ovs-vsctl del-port {pair.outside}'"
+                    f"Open vSwitch has a port {outside} that is not endpoint {endpoint_id}'s:"
+                    f" remove it with 'ovs-vsctl del-port {outside}'"
                 ) from error
             return
         if not results[-1]["count"]:

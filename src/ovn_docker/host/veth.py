@@ -26,6 +26,8 @@ T = TypeVar("T")
 GROUP = 0x0D0C
 """The link group (ip-link(8), group) of every link of ours."""
 
+SYSFS = "/sys/class/net"
+
 SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
 """linux/sockios.h and linux/ethtool.h: set transmit checksumming of a link."""
 
@@ -82,6 +84,10 @@ class Links:
             HostError: the kernel refused.
         """
         await self._run(lambda: self._delete(outside))
+
+    async def ours(self) -> frozenset[str]:
+        """The names of all links of our group."""
+        return await self._run(_all_ours)
 
     async def holding(self, address: str) -> str | None:
         """The name of the link that holds an IP address, or None."""
@@ -170,6 +176,10 @@ def exists(link: str) -> bool:
     return bool(_attribute(link, "ifindex"))
 
 
+def _all_ours() -> frozenset[str]:
+    return frozenset(each.name for each in Path(SYSFS).iterdir() if _is_ours(each.name))
+
+
 def _is_ours(link: str) -> bool:
     text = _attribute(link, "netdev_group")
     return bool(text) and int(text) == GROUP
@@ -178,7 +188,7 @@ def _is_ours(link: str) -> bool:
 def _attribute(link: str, name: str) -> str:
     """A link's attribute in /sys/class/net (Documentation/ABI/testing/sysfs-class-net), "" without link."""
     try:
-        return Path("/sys/class/net", link, name).read_text().strip()
+        return Path(SYSFS, link, name).read_text().strip()
     except OSError:
         return ""
 

@@ -7,24 +7,23 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
+from ovn_docker.ovsdb.locks import Lock, Locks
+from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.values import optional
 
 LOG = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts; doubled from the first to the longest while none succeeds."""
-
-OPEN_TIMEOUT = 4.0
-"""Seconds for a server to say what it serves and to send what is watched."""
 
 SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
@@ -59,6 +58,8 @@ class Client:
         self._moved = asyncio.Event()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
+        self._when_connected: list[Callable[[], object]] = []
+        self._locks = Locks()
 
     @property
     def connected(self) -> bool:
@@ -95,6 +96,25 @@ class Client:
         self._moved.set()
         if self._session is not None:
             self._session.close("its address changed")
+
+    def when_connected(self, call: Callable[[], object]) -> None:
+        """Call this each time that transactions are served from now on."""
+        self._when_connected.append(call)
+
+    async def ready(self) -> None:
+        """Wait until transactions are served, without limit."""
+        await self._ready.wait()
+
+    def lock(self, name: str, *, steal: bool = False) -> AbstractAsyncContextManager[Lock]:
+        """Want a lock of the database as long as the context lasts, on whichever connection there is.
+
+        A connection is of use to others only after the locks that were wanted before it were asked for.
+
+        Args:
+            name: letters, digits and underscores.
+            steal: take it from whoever has it.
+        """
+        return self._locks.wanted(name, steal=steal)
 
     async def transact(
         self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
@@ -189,7 +209,7 @@ class Client:
         return served
 
     async def _serve(self, remote: Remote, connection: Connection) -> bool:
-        session = _Session(self.database, self.replica, connection)
+        session = Opening(self.database, self.replica, self._locks, connection)
         self._session = connection
         reading = asyncio.ensure_future(connection.serve(session.notify))
         opening = asyncio.ensure_future(session.open())
@@ -201,6 +221,8 @@ class Client:
             self._connection = connection
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
+            for call in self._when_connected:
+                call()
             self._why = await _ended(reading)
             return True
         finally:
@@ -212,65 +234,9 @@ class Client:
     def _leave(self, connection: Connection) -> None:
         self._ready.clear()
         self._connection = self._session = None
+        self._locks.lost()
         connection.close(self._why)
         self.replica.wake()
-
-
-class _Session:
-    """What is asked of a server before it is used, and where its notifications go."""
-
-    def __init__(self, database: str, replica: Replica, connection: Connection) -> None:
-        self._database = database
-        self._replica = replica
-        self._connection = connection
-        self._server = Replica(
-            {"Database": Watch(("model", "connected", "leader"), (("name", "==", database),))}
-        )
-
-    async def open(self) -> None:
-        """Find out whether the server may be used, then watch the database.
-
-        Raises:
-            DatabaseError: it lacks the database, or is not its leader.
-        """
-        async with asyncio.timeout(OPEN_TIMEOUT):
-            self._server.reset(
-                await self._connection.call("monitor_cond", ["_Server", "_Server", self._server.request()])
-            )
-            if why := self._unusable():
-                raise DatabaseError(why)
-            if self._replica.watches:
-                request = self._replica.request()
-                self._replica.reset(
-                    await self._connection.call("monitor_cond", [self._database, self._database, request])
-                )
-
-    def notify(self, method: str, params: list[Any]) -> None:
-        """Take a notification: an update of what is watched, or that the server is of no more use."""
-        if method != "update2":
-            return
-        watched, updates = params
-        if watched == self._database:
-            self._replica.update(updates)
-            return
-        self._server.update(updates)
-        if why := self._unusable():
-            self._connection.close(why)
-
-    def _unusable(self) -> str:
-        """Why the server cannot take transactions, or "".
-
-        ovsdb-server(5), table Database of _Server: "leader" says that a clustered database is written here.
-        """
-        rows = list(self._server.rows("Database").values())
-        if not rows:
-            return f"the server has no database {self._database}"
-        row = rows[0]
-        if row.get("model") != "standalone" and not optional(row.get("connected", False)):
-            return "the server has lost its cluster"
-        if row.get("model") == "clustered" and not row.get("leader"):
-            return "the server is not the leader of its cluster; name all members"
-        return ""
 
 
 async def _ended(reading: "asyncio.Future[None]") -> str:

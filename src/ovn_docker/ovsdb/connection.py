@@ -119,6 +119,12 @@ class Connection:
         finally:
             self._replies.pop(number, None)
 
+    def post(self, method: str, params: list[Any]) -> None:
+        """Send a request whose reply nobody waits for."""
+        if not self._writer.is_closing():
+            self._number += 1
+            self._send({"method": method, "params": params, "id": self._number})
+
     async def serve(self, notify: Callable[[str, list[Any]], None]) -> None:
         """Read until the connection ends.
 

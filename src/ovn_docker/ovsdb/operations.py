@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
+from ovn_docker.errors import ConstraintError, DatabaseError, LockError, RequirementError, SchemaError
 from ovn_docker.ovsdb.values import Value, reference
 
 Operation = dict[str, Any]
@@ -18,6 +18,7 @@ _REFUSALS: Mapping[str, type[DatabaseError]] = {
     "constraint violation": ConstraintError,
     "duplicate uuid": ConstraintError,
     "timed out": RequirementError,
+    "not owner": LockError,
     "unknown table": SchemaError,
     "unknown column": SchemaError,
 }
@@ -47,6 +48,11 @@ def mutate(table: str, where: Iterable[Condition], mutation: tuple[str, str, Val
     return {"op": "mutate", "table": table, "where": list(where), "mutations": [mutation]}
 
 
+def update(table: str, where: Iterable[Condition], row: Row) -> Operation:
+    """Set columns of the rows that meet all conditions."""
+    return {"op": "update", "table": table, "where": list(where), "row": dict(row)}
+
+
 def delete(table: str, where: Iterable[Condition]) -> Operation:
     """Delete the rows that meet all conditions."""
     return {"op": "delete", "table": table, "where": list(where)}
@@ -63,6 +69,11 @@ def require(table: str, where: Iterable[Condition], columns: Sequence[str], rows
         "until": "==",
         "rows": list(rows),
     }
+
+
+def assert_lock(name: str) -> Operation:
+    """Abort the transaction unless its client has the lock (RFC 7047 section 5.2.9, assert)."""
+    return {"op": "assert", "lock": name}
 
 
 def check(results: Sequence[Any], operations: Sequence[Operation]) -> list[dict[str, Any]]:

@@ -95,7 +95,12 @@ def pool_users(key: str) -> Operation:
 
 def pool_leave(key: str, token: str) -> list[Operation]:
     """Strike a user out, and with the last one the pool; the second answer's count says whether it went."""
-    return _leave([row_is(pool_id(key))], token)
+    return leave(pool_id(key), [token])
+
+
+def leave(row: UUID, tokens: Sequence[str]) -> list[Operation]:
+    """Strike users out of a pool or a reserved address, which goes with the last one, as `pool_leave`."""
+    return _leave([row_is(row)], tokens)
 
 
 def reserved_del(key: str) -> list[Operation]:
@@ -115,10 +120,10 @@ def _enter(where: Sequence[Condition], token: str, host: str) -> Operation:
     return mutate(TABLE, where, ("options", "insert", to_map({token: host})))
 
 
-def _leave(where: Sequence[Condition], token: str) -> list[Operation]:
-    """Strike a user out, and delete what has none left."""
+def _leave(where: Sequence[Condition], tokens: Sequence[str]) -> list[Operation]:
+    """Strike users out, and delete what has none left."""
     return [
-        mutate(TABLE, where, ("options", "delete", to_set([token]))),
+        mutate(TABLE, where, ("options", "delete", to_set(tokens))),
         delete(TABLE, [*where, ("options", "==", to_map({}))]),
     ]
 
@@ -137,7 +142,7 @@ def reserved_add(key: str, address: IPAddress, token: str, mark: Mark) -> list[O
 
 def reserved_leave(key: str, address: IPAddress, token: str) -> list[Operation]:
     """Strike a user out of a reserved address, and with the last one free it."""
-    return _leave(_reserved(key, address), token)
+    return _leave(_reserved(key, address), [token])
 
 
 def _reserved(key: str, address: IPAddress) -> list[Condition]:
@@ -153,6 +158,24 @@ def pool_list(context: str) -> Operation:
     """Read the subnets of all pools of a context (a scan: only for a network without ``--subnet``)."""
     marks = to_map({KIND: "pool", CONTEXT: context})
     return select(TABLE, [("external_ids", "includes", marks)], ["cidr"])
+
+
+def lease_list(host: str) -> Operation:
+    """Read all leases and claims of a host (a scan: not for a container's path)."""
+    return select(
+        TABLE, [("external_ids", "includes", to_map({HOST: host}))], ["_uuid", "cidr", "external_ids"]
+    )
+
+
+def kind_list(kind: str) -> Operation:
+    """Read all pools, or all reserved addresses, whoever's (a scan)."""
+    columns = ["_uuid", "cidr", "options", "external_ids"]
+    return select(TABLE, [("external_ids", "includes", to_map({KIND: kind}))], columns)
+
+
+def lease_del_unchanged(row: UUID, marks: Mapping[str, str]) -> Operation:
+    """Delete a lease if its external_ids are these still."""
+    return delete(TABLE, [row_is(row), ("external_ids", "==", to_map(marks))])
 
 
 def read_next(row: Row) -> int | None:

@@ -14,7 +14,18 @@ from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
-from ovn_docker.ovsdb.operations import Operation, Row, delete, insert, mutate, require, row_is, select
+from ovn_docker.ovsdb.operations import (
+    Condition,
+    Operation,
+    Row,
+    delete,
+    insert,
+    mutate,
+    require,
+    row_is,
+    select,
+    update,
+)
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.values import atom, mapping, members, reference, to_map, to_set
 
@@ -146,7 +157,21 @@ def ls_del(switch: UUID, ports: Sequence[UUID] = ()) -> Operation:
 
 def ls_list(host: str) -> Operation:
     """Read all switches that a host made (a scan: not for a container's path)."""
-    return select(SWITCH, [("external_ids", "includes", to_map({HOST: host}))], ["name", "external_ids"])
+    return select(SWITCH, [_of_host(host)], ["_uuid", "name", "external_ids"])
+
+
+def lsp_list(host: str) -> Operation:
+    """Read all ports that a host made (a scan: not for a container's path)."""
+    return select(PORT, [_of_host(host)], ["name", "addresses", "external_ids"])
+
+
+def _of_host(host: str) -> Condition:
+    return ("external_ids", "includes", to_map({HOST: host}))
+
+
+def ls_exists_question(switch: UUID) -> Operation:
+    """Ask only whether a switch is there."""
+    return select(SWITCH, [row_is(switch)], ["_uuid"])
 
 
 def lsp_add(port: SwitchPort, switch: UUID, pools: Sequence[IPNetwork], mark: Mark) -> list[Operation]:
@@ -180,6 +205,23 @@ def lsp_get(network_id: str, endpoint_id: str) -> Operation:
     """Read the port; its row goes to `read_addresses`."""
     where = [row_is(port_id(network_id, endpoint_id))]
     return select(PORT, where, ["name", "addresses", "external_ids"])
+
+
+def lsp_set_addresses(network_id: str, endpoint_id: str, addresses: str) -> Operation:
+    """Give a port of ours its addresses; `addresses` as in `SwitchPort`."""
+    where = [row_is(port_id(network_id, endpoint_id))]
+    return update(PORT, where, {"addresses": addresses, "port_security": addresses})
+
+
+def lsp_rename(
+    network_id: str, endpoint_id: str, old: Mapping[str, str], names: Mapping[str, str]
+) -> Operation:
+    """Write what a port's external_ids say of its container, in place of what they said."""
+    operation = mutate(
+        PORT, [row_is(port_id(network_id, endpoint_id))], ("external_ids", "delete", to_map(old))
+    )
+    operation["mutations"] += [("external_ids", "insert", to_map(names))]
+    return operation
 
 
 def lsp_named(endpoint_id: str) -> Operation:
@@ -249,6 +291,11 @@ def read_switch(network_id: str, row: Row) -> Switch:
 def read_addresses(row: Row) -> str:
     """The addresses of a port as `SwitchPort` writes them."""
     return " ".join(members(row["addresses"]))
+
+
+def read_network_id(row: Row) -> str:
+    """The Docker network that a row of ours was made for."""
+    return mapping(row["external_ids"]).get(NETWORK, "")
 
 
 def read_marks(row: Row) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from ovn_docker.ovsdb.values import mapping, optional, reference, to_map
 ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interface", "SSL"
 
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
+ADDRESSES = "ovn-docker-addresses"
 
 WATCHES = {
     ROOT: Watch(("external_ids", "other_config")),
@@ -93,6 +94,11 @@ class Attached:
     network_id: str
     endpoint_id: str
     external_ids: Mapping[str, str]
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The IP addresses of the endpoint."""
+        return frozenset(self.external_ids.get(ADDRESSES, "").split())
 
 
 def interface_id(endpoint_id: str) -> UUID:

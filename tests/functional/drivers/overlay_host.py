@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
@@ -147,13 +148,13 @@ class Place:
         links = Links()
         attachments = Attachments(ovs, links)
         database = Northbound(nb, attachments, lambda: NOW)
+        shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
+        policy = Policy(distributed=False, context="default", address_space="ours")
         driver = OverlayDriver(
-            database,
             attachments,
-            SharedNetworks(database, StateFile(self.directory / "state.json")),
-            Docker(
-                "local", Policy(distributed=False, context="default", address_space="ours"), {"about": "this"}
-            ),
+            shared,
+            Occupied(database, shared.switches_of),
+            Docker("local", policy, lambda: {"about": "this"}),
             lambda _: None,
         )
         ovs.redirect((self.open_vswitch.remote,))

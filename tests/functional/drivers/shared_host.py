@@ -229,12 +229,13 @@ class Hosts:
         attachments = Attachments(ovs, links)
         database = Northbound(nb, attachments, lambda: datetime.now(UTC))
         shared = SharedNetworks(database, StateFile(self.directory / f"{name}.json"))
-        addresses = AddressLeases(database, Occupied(database, shared.switches_of), choose_at_random)
+        occupied = Occupied(database, shared.switches_of)
+        addresses = AddressLeases(database, occupied, choose_at_random)
         defaults = [pools.parse_default_pool(each) for each in flags.default_pools]
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
         policy = Policy(flags.distributed, flags.context, ADDRESS_SPACE)
-        driver = OverlayDriver(database, attachments, shared, Docker("local", policy, {}), ipam.opened)
+        driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), ipam.opened)
         try:
             async with running(ovs), running(nb):
                 yield Host(name, driver, ipam, shared, nb)

@@ -13,8 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
-from ovn_docker.ovsdb import client as client_module
-from ovn_docker.ovsdb import connection
+from ovn_docker.ovsdb import connection, opening
 from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.operations import delete, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.remotes import Remote
@@ -296,7 +295,7 @@ NOT_OVSDB = [
 async def test_a_peer_that_speaks_something_else_is_told_and_passed_over(
     northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bytes
 ) -> None:
-    monkeypatch.setattr(client_module, "OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr(opening, "OPEN_TIMEOUT", 0.5)
     peer = Peer(short_path / "peer", lambda _: answers)
     async with peer.serve(), connected([peer.remote], NB) as client:
         await until(lambda: peer.connections, "the peer is tried")
@@ -310,7 +309,7 @@ async def test_a_peer_that_speaks_something_else_is_told_and_passed_over(
 async def test_a_server_that_accepts_and_never_answers_is_passed_over(
     northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr(opening, "OPEN_TIMEOUT", 0.5)
     peer = Peer(short_path / "peer", lambda _: b"")
     async with peer.serve(), connected([peer.remote, northbound.remote], NB) as client:
         async with asyncio.timeout(6):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
+from ovn_docker.errors import ConstraintError, DatabaseError, LockError, RequirementError, SchemaError
 from ovn_docker.ovsdb import operations
 
 ROW = UUID("6f766e2d-646f-5b65-8b00-6f76642e726f")
@@ -55,6 +55,7 @@ def test_check_gives_a_result_for_each_operation() -> None:
         ("constraint violation", ConstraintError),
         ("duplicate uuid", ConstraintError),
         ("timed out", RequirementError),
+        ("not owner", LockError),
         ("unknown table", SchemaError),
         ("unknown column", SchemaError),
         ("referential integrity violation", DatabaseError),
@@ -86,4 +87,4 @@ def test_the_first_refusal_is_told_in_one_line_with_its_table(results: list[Any]
 
 def test_an_operation_without_a_table_is_refused_without_one() -> None:
     with pytest.raises(DatabaseError, match=r"^the database refused: not owner$"):
-        operations.check([{"error": "not owner"}], [{"op": "assert", "lock": "l"}])
+        operations.check([{"error": "not owner"}], [operations.assert_lock("l")])

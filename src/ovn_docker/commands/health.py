@@ -1,0 +1,140 @@
+"""``ovn-docker check`` and ``ovn-docker repair``: the health check by hand, with no driver needed."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ovn_docker import config, logs
+from ovn_docker.assembly import assemble, running
+from ovn_docker.config import Config
+from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.checks import check
+from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
+from ovn_docker.health.reader import Reader
+from ovn_docker.health.reconciler import Report, mend
+
+NOTHING_WRONG, SOMETHING_WRONG, NOT_READ = 0, 1, 3
+
+STATUS = """exit status:
+  0  nothing is wrong, or everything has been mended
+  1  something is wrong still
+  2  bad usage
+  3  not everything could be read, so nothing was judged"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands."""
+    for name, run, text in (
+        ("check", run_check, "compare what Docker has with this host and OVN, and say what differs"),
+        ("repair", run_repair, "compare likewise, and mend what differs"),
+    ):
+        parser = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=STATUS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON, for a program")
+        if name == "repair":
+            parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not")
+        config.add_inspection_arguments(parser)
+        parser.set_defaults(run=run)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Say what differs in two looks, for what Docker is about to do differs for a moment."""
+    return _run(arguments, repair=False, wait=False)
+
+
+def run_repair(arguments: argparse.Namespace) -> int:
+    """Mend what differs in two looks."""
+    return _run(arguments, repair=not arguments.dry_run, wait=True)
+
+
+def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
+    try:
+        report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
+    except OvnDockerError as error:
+        print(f"ovn-docker: {error}", file=sys.stderr)
+        return NOT_READ
+    return _print(report, arguments, done=repair)
+
+
+async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
+    """Look twice.
+
+    Args:
+        settings: of the driver.
+        repair: whether to mend what is confirmed.
+        wait: whether to wait for as long as it takes to confirm a removal.
+
+    Raises:
+        OvnDockerError: not everything could be read.
+    """
+    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
+    parts = assemble(settings, dict)
+    async with running(parts):
+        sightings = Sightings()
+        first = await _look(parts.reader, sightings)
+        if not first:
+            return Report()
+        await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
+        began = time.monotonic()
+        findings = [each for each in check(await parts.reader.read()) if each in first]
+        confirmed = sightings.confirmed(findings, began)
+        if not repair:
+            return Report(tuple(findings))
+        results = [(each, await mend(parts.repairs, each)) for each in confirmed]
+        mended = tuple(each for each, why in results if not why)
+        return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
+
+
+async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
+    began = time.monotonic()
+    findings = check(await reader.read())
+    sightings.confirmed(findings, began)
+    return findings
+
+
+def _print(report: Report, arguments: argparse.Namespace, *, done: bool) -> int:
+    left = [each for each in report.findings if each not in report.mended]
+    if arguments.json:
+        print(json.dumps({"good": not left, "findings": _as_json(report)}, indent=2))
+    else:
+        for line in _lines(report, done=done):
+            print(line)
+    return SOMETHING_WRONG if left else NOTHING_WRONG
+
+
+def _as_json(report: Report) -> list[dict[str, Any]]:
+    failed = dict(report.failed)
+    return [
+        {
+            "kind": each.kind,
+            "subject": each.subject,
+            "text": each.text,
+            "repair": each.repair or None,
+            "removes": each.removes,
+            "mended": each in report.mended,
+            "error": failed.get(each) or None,
+        }
+        for each in report.findings
+    ]
+
+
+def _lines(report: Report, *, done: bool) -> Sequence[str]:
+    if not report.findings:
+        return ["nothing is wrong: what Docker has, this host and OVN agree"]
+    failed = dict(report.failed)
+    lines = []
+    for each in report.findings:
+        state = "mended" if each in report.mended else "failed" if each in failed else each.kind
+        repair = failed.get(each) or each.repair or "this has no repair but by hand"
+        lines.append(f"{state}: {each.text}: {repair}")
+    mended = f", {len(report.mended)} of them mended" if done else ""
+    return [*lines, f"{len(report.findings)} finding(s){mended}"]

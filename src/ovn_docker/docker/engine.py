@@ -1,0 +1,170 @@
+"""The Engine API of this host's Docker, for the health check: never called inside a request of Docker's.
+
+Owns the connection and the API version; what an answer means is state.py's.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+
+from ovn_docker.docker import state
+from ovn_docker.docker.state import Container, DockerState, Event, Network
+from ovn_docker.errors import ConfigError, HostError, NotFoundError, UnreachableError
+
+NEWEST = (1, 45)
+"""The newest version of the Engine API that this was tried with."""
+
+ANSWER_TIMEOUT = 20.0
+"""Seconds for one answer; dockerd holds some back while it starts a container."""
+
+BUILT_IN = frozenset({"bridge", "host", "null"})
+"""Drivers whose networks are never of interest, unless a plugin gives their addresses."""
+
+LONGEST_EVENT = 1 << 20
+SUCCESS, NOT_FOUND = range(200, 300), 404
+
+
+def socket_path(address: str) -> str:
+    """The path of ``unix:///var/run/docker.sock``, and of the guide's ``unix://var/run/docker.sock``.
+
+    Raises:
+        ConfigError: it is no unix socket.
+    """
+    scheme, separator, path = address.partition("://")
+    if not separator:
+        scheme, path = "unix", address
+    if scheme != "unix" or not path.strip("/"):
+        raise ConfigError(f"--docker-socket '{address}' is no unix socket: write unix:///PATH")
+    return "/" + path.lstrip("/")
+
+
+class Engine:
+    """This host's Docker."""
+
+    def __init__(self, address: str, version: str | None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            address: ``unix:///PATH``.
+            version: of the API, as ``1.45``; None for the newest that both sides know.
+
+        Raises:
+            ConfigError: the address is no unix socket.
+        """
+        self.path = socket_path(address)
+        self._asked_version = version
+        self._version = version
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def network_ids(self) -> dict[str, str]:
+        """NetworkID to driver, of all networks."""
+        return state.read_network_list(await self._get("/networks"))
+
+    async def read(self) -> DockerState:
+        """All that may concern a plugin; a network that goes meanwhile is left out.
+
+        Raises:
+            UnreachableError: Docker does not answer.
+            HostError: it answers with an error; nothing is returned by halves.
+        """
+        containers = state.read_container_list(await self._get("/containers/json"))
+        networks: dict[str, Network] = {}
+        for network_id in await self.network_ids():
+            try:
+                network = state.read_network(await self._get(f"/networks/{network_id}"))
+            except NotFoundError:
+                continue
+            if network.driver not in BUILT_IN or network.has_foreign_ipam:
+                networks[network_id] = network
+        return DockerState(networks, containers)
+
+    async def container(self, container_id: str) -> Container:
+        """One container.
+
+        Raises:
+            NotFoundError: it is gone.
+        """
+        return state.read_container(await self._get(f"/containers/{container_id}/json"))
+
+    async def events(self, types: Mapping[str, list[str]]) -> AsyncIterator[Event | None]:
+        """Docker's events as they happen, and None first, when they are being listened to.
+
+        Ends when Docker closes the connection.
+
+        Args:
+            types: filters, as SystemEvents takes them: ``{"type": ["container"]}``.
+
+        Raises:
+            UnreachableError: Docker does not answer.
+        """
+        await self._negotiate()
+        url = self._url("/events")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_TIMEOUT)
+        try:
+            async with self._client().get(
+                url, params={"filters": json.dumps(types)}, timeout=timeout
+            ) as reply:
+                if reply.status not in SUCCESS:
+                    raise HostError(f"Docker refused its events: {state.read_message(await reply.read())}")
+                yield None
+                async for line in reply.content:
+                    yield state.read_event(line)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    async def _get(self, path: str) -> bytes:
+        await self._negotiate()
+        try:
+            async with self._client().get(self._url(path)) as reply:
+                body = await reply.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._version = self._asked_version  # it may be another Docker when it is back
+            raise self._unreachable(error) from error
+        if reply.status == NOT_FOUND:
+            raise NotFoundError(f"Docker has no {path}: {state.read_message(body)}")
+        if reply.status not in SUCCESS:
+            raise HostError(f"Docker refused {path}: {state.read_message(body)}")
+        return body
+
+    async def _negotiate(self) -> None:
+        """Agree on a version: dockerd refuses what is too old, and what is newer than itself."""
+        if self._version is not None:
+            return
+        try:
+            async with self._client().get("http://docker/_ping") as reply:
+                said = reply.headers.get("Api-Version", "")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+        try:
+            major, minor = map(int, said.split("."))
+        except ValueError:
+            raise HostError(f"what answers at {self.path} is no Docker: it names no Api-Version") from None
+        self._version = ".".join(map(str, min(NEWEST, (major, minor))))
+
+    def _url(self, path: str) -> str:
+        return f"http://docker/v{self._version}{path}"
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(self.path),
+                timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT),
+                read_bufsize=LONGEST_EVENT,
+            )
+        return self._session
+
+    def _unreachable(self, error: BaseException) -> UnreachableError:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = "it does not answer" if isinstance(error, asyncio.TimeoutError) else why
+        return UnreachableError(
+            f"Docker cannot be reached at {self.path}: {text or type(error).__name__}: see whether dockerd"
+            " runs, or name its socket with --docker-socket"
+        )

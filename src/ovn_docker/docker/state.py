@@ -1,0 +1,304 @@
+"""What Docker says that it has: networks, their endpoints, and the containers these belong to. Pure.
+
+The only module that knows the JSON of the Engine API. Nothing is judged here.
+
+Source: the Engine API's reference, NetworkInspect, ContainerInspect, SystemEvents; moby
+api/server/router/network/network_routes.go buildDetailedNetworkResources.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ovn_docker.errors import HostError
+
+WITHOUT_SANDBOX = "ep-"
+"""Before the endpoint's id, where a container's would stand: the endpoint is in no sandbox."""
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container.
+
+    Attributes:
+        container_id: 64 hex digits.
+        name: without a slash.
+        labels: of the container.
+        endpoints: pairs of NetworkID and EndpointID, of its joined endpoints.
+    """
+
+    container_id: str
+    name: str
+    labels: Labels
+    endpoints: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint as Docker keeps it.
+
+    Attributes:
+        network_id: Docker's NetworkID.
+        endpoint_id: Docker's EndpointID.
+        mac: ``02:42:c0:a8:01:02``, or "".
+        interfaces: its addresses with prefix length, IPv4 before IPv6.
+        container_id: whose, or "" while it is in no sandbox.
+    """
+
+    network_id: str
+    endpoint_id: str
+    mac: str
+    interfaces: tuple[str, ...]
+    container_id: str
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses without prefix length."""
+        return tuple(each.partition("/")[0] for each in self.interfaces)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """A pool of a network as Docker was told or chose it; "" for what it does not say."""
+
+    subnet: str
+    gateway: str
+    aux_addresses: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as Docker keeps it.
+
+    Attributes:
+        network_id: Docker's NetworkID.
+        name: what its user calls it.
+        driver: as in ``docker network create -d``.
+        ipam_driver: as in ``--ipam-driver``; ``default`` is Docker's own.
+        ipam_options: ``--ipam-opt``.
+        pools: its pools.
+        internal: ``--internal``.
+        ipv6: ``--ipv6``.
+        options: ``-o``.
+        endpoints: by EndpointID.
+    """
+
+    network_id: str
+    name: str
+    driver: str
+    ipam_driver: str
+    ipam_options: Mapping[str, str]
+    pools: tuple[PoolConfig, ...]
+    internal: bool
+    ipv6: bool
+    options: Mapping[str, str]
+    endpoints: Mapping[str, Endpoint]
+
+    def is_of(self, driver_name: str) -> bool:
+        """Whether it is a network of a driver, be that a legacy plugin or a managed one with a tag."""
+        return _names(self.driver, driver_name)
+
+    def is_leased_by(self, driver_name: str) -> bool:
+        """Whether the addresses come from that driver's IPAM."""
+        return _names(self.ipam_driver, driver_name)
+
+    @property
+    def has_foreign_ipam(self) -> bool:
+        """Whether the addresses come from a plugin, whichever."""
+        return self.ipam_driver not in {"", "default", "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class DockerState:
+    """All that Docker has, in one reading: networks by NetworkID, containers by id."""
+
+    networks: Mapping[str, Network]
+    containers: Mapping[str, Container]
+
+    def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        """The endpoint of an id, on whichever network."""
+        for network in self.networks.values():
+            if endpoint_id in network.endpoints:
+                return network.endpoints[endpoint_id]
+        return None
+
+
+def _names(plugin: str, driver_name: str) -> bool:
+    return plugin == driver_name or plugin.startswith(driver_name + ":")
+
+
+class _Pool(msgspec.Struct, rename="pascal"):
+    subnet: str = ""
+    gateway: str = ""
+    auxiliary_addresses: dict[str, str] | None = None
+
+
+class _IPAM(msgspec.Struct, rename="pascal"):
+    driver: str = ""
+    options: dict[str, str] | None = None
+    config: list[_Pool] | None = None
+
+
+class _Member(msgspec.Struct):
+    endpoint_id: str = msgspec.field(name="EndpointID", default="")
+    mac: str = msgspec.field(name="MacAddress", default="")
+    ipv4: str = msgspec.field(name="IPv4Address", default="")
+    ipv6: str = msgspec.field(name="IPv6Address", default="")
+
+
+class _Network(msgspec.Struct):
+    network_id: str = msgspec.field(name="Id")
+    name: str = msgspec.field(name="Name")
+    driver: str = msgspec.field(name="Driver", default="")
+    ipam: _IPAM | None = msgspec.field(name="IPAM", default=None)
+    internal: bool = msgspec.field(name="Internal", default=False)
+    ipv6: bool = msgspec.field(name="EnableIPv6", default=False)
+    options: dict[str, str] | None = msgspec.field(name="Options", default=None)
+    members: dict[str, _Member] | None = msgspec.field(name="Containers", default=None)
+
+
+class _Attachment(msgspec.Struct):
+    network_id: str = msgspec.field(name="NetworkID", default="")
+    endpoint_id: str = msgspec.field(name="EndpointID", default="")
+
+
+class _Settings(msgspec.Struct):
+    networks: dict[str, _Attachment] | None = msgspec.field(name="Networks", default=None)
+
+
+class _Config(msgspec.Struct):
+    labels: dict[str, str] | None = msgspec.field(name="Labels", default=None)
+
+
+class _Inspected(msgspec.Struct):
+    container_id: str = msgspec.field(name="Id")
+    name: str = msgspec.field(name="Name")
+    config: _Config = msgspec.field(name="Config", default_factory=_Config)
+    settings: _Settings = msgspec.field(name="NetworkSettings", default_factory=_Settings)
+
+
+class _Listed(msgspec.Struct):
+    container_id: str = msgspec.field(name="Id")
+    names: list[str] | None = msgspec.field(name="Names", default=None)
+    labels: dict[str, str] | None = msgspec.field(name="Labels", default=None)
+
+
+class _Actor(msgspec.Struct):
+    object_id: str = msgspec.field(name="ID", default="")
+    attributes: dict[str, str] | None = msgspec.field(name="Attributes", default=None)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One of Docker's events: ``container`` ``start``, ``network`` ``connect`` and more."""
+
+    type: str = msgspec.field(name="Type", default="")
+    action: str = msgspec.field(name="Action", default="")
+    actor: _Actor = msgspec.field(name="Actor", default_factory=_Actor)
+
+    @property
+    def container_id(self) -> str:
+        """The container that it is about, or ""."""
+        if self.type == "container":
+            return self.actor.object_id
+        return (self.actor.attributes or {}).get("container", "")
+
+
+def read_network_list(body: bytes) -> dict[str, str]:
+    """NetworkList: NetworkID to driver."""
+    return {each.network_id: each.driver for each in _decode(body, list[_Network])}
+
+
+def read_network(body: bytes) -> Network:
+    """NetworkInspect.
+
+    Raises:
+        HostError: the body is not what the Engine API says.
+    """
+    read = _decode(body, _Network)
+    ipam = read.ipam or _IPAM()
+    members = (read.members or {}).items()
+    endpoints = [_endpoint(read.network_id, key, member) for key, member in members]
+    return Network(
+        network_id=read.network_id,
+        name=read.name,
+        driver=read.driver,
+        ipam_driver=ipam.driver,
+        ipam_options=ipam.options or {},
+        pools=tuple(
+            PoolConfig(each.subnet, each.gateway, each.auxiliary_addresses or {})
+            for each in ipam.config or []
+        ),
+        internal=read.internal,
+        ipv6=read.ipv6,
+        options=read.options or {},
+        endpoints={each.endpoint_id: each for each in endpoints if each.endpoint_id},
+    )
+
+
+def _endpoint(network_id: str, key: str, member: _Member) -> Endpoint:
+    return Endpoint(
+        network_id=network_id,
+        endpoint_id=member.endpoint_id,
+        mac=member.mac,
+        interfaces=tuple(each for each in (member.ipv4, member.ipv6) if each),
+        container_id="" if key.startswith(WITHOUT_SANDBOX) else key,
+    )
+
+
+def read_container(body: bytes) -> Container:
+    """ContainerInspect.
+
+    Raises:
+        HostError: the body is not what the Engine API says.
+    """
+    read = _decode(body, _Inspected)
+    joined = tuple(
+        (each.network_id, each.endpoint_id)
+        for each in (read.settings.networks or {}).values()
+        if each.network_id and each.endpoint_id
+    )
+    return Container(read.container_id, read.name.lstrip("/"), read.config.labels or {}, joined)
+
+
+def read_container_list(body: bytes) -> dict[str, Container]:
+    """ContainerList, by id, without endpoints.
+
+    Raises:
+        HostError: the body is not what the Engine API says.
+    """
+    return {
+        each.container_id: Container(
+            each.container_id, next(iter(each.names or [""])).lstrip("/"), each.labels or {}
+        )
+        for each in _decode(body, list[_Listed])
+    }
+
+
+def read_event(line: bytes) -> Event:
+    """One line of SystemEvents.
+
+    Raises:
+        HostError: the line is not what the Engine API says.
+    """
+    event: Event = _decode(line, Event)
+    return event
+
+
+def read_message(body: bytes) -> str:
+    """The text of an error reply, or its beginning where it has another form."""
+    try:
+        message: Any = msgspec.json.decode(body)["message"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+    return str(message)
+
+
+def _decode(body: bytes, shape: type[Any]) -> Any:  # noqa: ANN401  (of that shape)
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.DecodeError as error:
+        raise HostError(f"Docker's answer cannot be read: {error}") from error

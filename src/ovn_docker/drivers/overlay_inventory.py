@@ -1,0 +1,208 @@
+"""What this host holds in Northbound, for the health check, and the repairs that no verb of Docker's does."""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from uuid import UUID
+
+from ovn_docker import addressing, pools
+from ovn_docker.docker.state import Endpoint, Network
+from ovn_docker.drivers.ipam import CONTEXT_OPTION, OverlayIpam
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.errors import ConflictError, ConstraintError
+from ovn_docker.health.checks import is_name
+from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
+from ovn_docker.ovsdb.operations import Operation, Row
+from ovn_docker.ovsdb.values import mapping
+from ovn_docker.schema import leases, northbound
+from ovn_docker.schema.leases import CLAIM, LEASE, Lease
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of one transaction, which saw the database at one moment."""
+
+    switches: Sequence[Row]
+    ports: Sequence[Row]
+    leases: Sequence[Row]
+    pools: Sequence[Row]
+    reserved: Sequence[Row]
+    asked: Mapping[str, bool]
+
+
+class OverlayInventory:
+    """Reads and mends what the overlay driver and its IPAM hold."""
+
+    def __init__(self, database: Northbound, shared: SharedNetworks, ipam: OverlayIpam, context: str) -> None:
+        """Use these; `context` is the routing context of a network that names none."""
+        self._northbound = database
+        self._shared = shared
+        self._ipam = ipam
+        self._context = context
+
+    def pool_key(self, network: Network, subnet: str) -> str:
+        """What a pool is filed under that our IPAM gave to a network."""
+        context = network.ipam_options.get(CONTEXT_OPTION, self._context)
+        return pools.switch_name(context, addressing.network(subnet, "pool"))
+
+    async def held(self, networks: Iterable[str]) -> Held:
+        """Read all that carries this host's mark, and whether those networks are whole (five scans).
+
+        Raises:
+            DatabaseError, HostError: it cannot be read.
+        """
+        mark = await self._northbound.mark()
+        remembered = {each.network_id: each for each in self._shared.all()}
+        rows = await self._read(mark.host, [*networks, *remembered])
+        own = [row for row in rows.switches if northbound.read_network_id(row) == row["name"]]
+        found = {northbound.read_network_id(row): True for row in own} | dict(rows.asked)
+        used = {each.switch for each in remembered.values()}
+        return Held(
+            networks={
+                network_id: HeldNetwork(
+                    network_id,
+                    whole,
+                    remembered[network_id].keys() if network_id in remembered else {},
+                )
+                for network_id, whole in found.items()
+            },
+            endpoints=tuple(map(_endpoint, rows.ports)),
+            switches=tuple(
+                HeldSwitch(northbound.read_uuid(row), row["name"])
+                for row in rows.switches
+                if row not in own and row["name"] not in used
+            ),
+            leases=tuple(map(_lease, rows.leases)),
+            pools=tuple(_pool(row, mark.host) for row in rows.pools),
+            reserved=tuple(_pool(row, mark.host) for row in rows.reserved),
+        )
+
+    async def _read(self, host: str, networks: Iterable[str]) -> _Rows:
+        asked = list(dict.fromkeys(networks))
+        questions = [northbound.ls_exists_question(self._row(each)) for each in asked]
+        operations: list[Operation] = [
+            northbound.ls_list(host),
+            northbound.lsp_list(host),
+            leases.lease_list(host),
+            leases.kind_list("pool"),
+            leases.kind_list(leases.RESERVED),
+            *questions,
+        ]
+        results = [each["rows"] for each in await self._northbound.transact(operations)]
+        there = {network: bool(rows) for network, rows in zip(asked, results[5:], strict=True)}
+        switches, ports, leased, held, reserved = results[:5]
+        return _Rows(switches, ports, leased, held, reserved, there)
+
+    def _row(self, network_id: str) -> UUID:
+        network = self._shared.get(network_id)
+        return northbound.switch_id(network_id) if network is None else UUID(network.row)
+
+    async def restore(self, network_id: str) -> bool:
+        """Make the switch again of a network that is on a shared one; False for any other."""
+        network = self._shared.get(network_id)
+        if network is not None:
+            await self._shared.locate(network)
+        return network is not None
+
+    async def remove_switch(self, switch: HeldSwitch) -> None:
+        """Remove a switch that nobody uses, unless a port is on it by now."""
+        await self._northbound.transact([northbound.ls_del(switch.row)])
+
+    async def readdress(self, endpoint: Endpoint) -> None:
+        """Give the endpoint's port its addresses again."""
+        addresses = " ".join([endpoint.mac, *endpoint.addresses])
+        await self._northbound.transact(
+            [northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)]
+        )
+
+    async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
+        """Write a container's names to its port, in place of those that are there."""
+        [found] = await self._northbound.transact([northbound.lsp_get(network_id, endpoint_id)])
+        if not found["rows"]:
+            return False
+        old = _names(found["rows"][0])
+        if old != names:
+            rename = northbound.lsp_rename(network_id, endpoint_id, old, names)
+            await self._northbound.transact([rename])
+        return True
+
+    async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
+        """Lease an address for an endpoint that has it.
+
+        Raises:
+            ConflictError: it is leased otherwise; the text says to whom.
+        """
+        mark, ip = await self._northbound.mark(), ip_address(address)
+        lease = Lease(LEASE if leased else CLAIM, mark.host, endpoint.endpoint_id, secrets.token_hex(8))
+        try:
+            await self._northbound.transact([leases.lease_add(key, ip, lease, mark), leases.DURABLE])
+        except ConstraintError:
+            await self._bind(key, address, endpoint, mark.host)
+
+    async def _bind(self, key: str, address: str, endpoint: Endpoint, host: str) -> None:
+        """Enter the endpoint into the lease that this host has already, if it is no other endpoint's."""
+        ip = ip_address(address)
+        [found] = await self._northbound.transact([leases.lease_get(key, ip)])
+        holder = next(map(leases.read_lease, found["rows"]), None)
+        if holder is None or holder.endpoint_id == endpoint.endpoint_id:
+            return
+        if (holder.kind, holder.host, holder.endpoint_id) != (LEASE, host, ""):
+            raise ConflictError(
+                f"endpoint {endpoint.endpoint_id} has address {address}, which is not its own:"
+                f" {holder.holder()}; restart container {endpoint.container_id[:12]}"
+            )
+        await self._northbound.transact(
+            [
+                leases.lease_held(key, ip, host, ""),
+                leases.lease_bind(key, ip, host, endpoint.endpoint_id),
+            ]
+        )
+
+    async def release(self, lease: HeldLease) -> None:
+        """Give a lease up, unless it has changed since it was read."""
+        await self._northbound.transact([leases.lease_del_unchanged(lease.row, lease.marks)])
+
+    async def enter_pool(self, network: Network, subnet: str) -> None:
+        """Enter a network into its pool again, with its gateway and auxiliary addresses."""
+        config = next(each for each in network.pools if each.subnet == subnet)
+        context = network.ipam_options.get(CONTEXT_OPTION, self._context)
+        await self._ipam.enter(context, subnet, config.gateway, list(config.aux_addresses.values()))
+
+    async def leave_pool(self, pool: HeldPool) -> None:
+        """Strike these holds out of a pool, or of a reserved address, and remove it if they were the last."""
+        [gone] = (await self._northbound.transact(leases.leave(pool.row, sorted(pool.tokens))))[-1:]
+        if gone["count"] and "/" in pool.cidr:
+            await self._ipam.forget_reserved(pool.key)
+
+
+def _endpoint(row: Row) -> HeldEndpoint:
+    return HeldEndpoint(
+        network_id=northbound.read_network_id(row),
+        endpoint_id=row["name"],
+        addresses=tuple(northbound.read_addresses(row).split()),
+        names=_names(row),
+    )
+
+
+def _names(row: Row) -> dict[str, str]:
+    return {key: value for key, value in northbound.read_marks(row).items() if is_name(key)}
+
+
+def _lease(row: Row) -> HeldLease:
+    marks: dict[str, Any] = mapping(row["external_ids"])
+    return HeldLease(
+        row=northbound.read_uuid(row),
+        key=marks.get(leases.POOL, ""),
+        address=row["cidr"],
+        endpoint_id=marks.get(leases.ENDPOINT, ""),
+        marks=marks,
+    )
+
+
+def _pool(row: Row, host: str) -> HeldPool:
+    tokens = frozenset(token for token, user in leases.read_users(row).items() if user == host)
+    key = mapping(row["external_ids"]).get(leases.POOL, "")
+    return HeldPool(northbound.read_uuid(row), key, row["cidr"], tokens)

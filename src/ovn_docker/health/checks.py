@@ -1,0 +1,178 @@
+"""From a snapshot to findings: one function for each thing that is compared. Pure.
+
+The direction is always Docker's: what it has is to be whole, what it has not is to go.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from ovn_docker import addressing
+from ovn_docker.docker.state import Container, Endpoint, Network
+from ovn_docker.health import lease_checks
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
+
+CONTAINER, NAME, LABEL = "ovn-docker-container", "ovn-docker-name", "ovn-docker-label:"
+"""Keys of a port's external_ids, by which people find it."""
+
+MOST_LABELS, LONGEST_LABEL = 32, 256
+"""How many labels of a container are written to its port, and how long: OVN hands each to every chassis."""
+
+
+def check(snapshot: Snapshot) -> list[Finding]:
+    """Every discrepancy, in the order in which they are best repaired."""
+    return [finding for each in CHECKS for finding in each(snapshot)]
+
+
+def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
+    """What Docker has is made again; what it has not goes, but never from under a container that runs."""
+    for network in _ours(snapshot):
+        held = snapshot.held.networks.get(network.network_id)
+        if held is None or not held.whole:
+            text = f"network {network.name} ({network.network_id}) is not in OVN, or not all of it"
+            yield Finding("network-missing", network.network_id, text, network)
+    alive = _networks_alive(snapshot)
+    for network_id in snapshot.held.networks:
+        if network_id not in snapshot.docker.networks and network_id not in alive:
+            text = f"Docker has no network {network_id} any more"
+            yield Finding("network-stale", network_id, text, network_id)
+
+
+def check_switches(snapshot: Snapshot) -> Iterator[Finding]:
+    """A switch for several networks that was made for one which never came to be."""
+    for switch in snapshot.held.switches:
+        text = f"logical switch {switch.name} was made by this host, and none of its networks is on it"
+        yield Finding("switch-stale", str(switch.row), text, switch)
+
+
+def check_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each endpoint of Docker's has its port, with its addresses and its container's names."""
+    held = {each.endpoint_id: each for each in snapshot.held.endpoints}
+    for network in _ours(snapshot):
+        for endpoint in network.endpoints.values():
+            if endpoint.endpoint_id in held:
+                yield from _compare(snapshot, endpoint, held[endpoint.endpoint_id])
+            else:
+                text = f"endpoint {endpoint.endpoint_id} of network {network.name} has no port in OVN"
+                yield Finding("endpoint-missing", endpoint.endpoint_id, text, endpoint)
+
+
+def _compare(snapshot: Snapshot, endpoint: Endpoint, held: HeldEndpoint) -> Iterator[Finding]:
+    wanted = {endpoint.mac, *endpoint.addresses} - {""}
+    if not wanted <= set(held.addresses):
+        text = (
+            f"the port of endpoint {endpoint.endpoint_id} has the addresses {' '.join(held.addresses)},"
+            f" Docker says {' '.join([endpoint.mac, *endpoint.addresses])}"
+        )
+        yield Finding("endpoint-changed", endpoint.endpoint_id, text, endpoint)
+    container = snapshot.docker.containers.get(endpoint.container_id)
+    if container is not None and names_of(container) != held.names:
+        text = f"the port of endpoint {endpoint.endpoint_id} does not name its container {container.name}"
+        yield Finding("names-changed", endpoint.endpoint_id, text, (endpoint, names_of(container)))
+
+
+def check_stale_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
+    """What Docker has no endpoint for goes, unless a container runs on it: see `check_alive`."""
+    alive = _endpoints_alive(snapshot)
+    for held in snapshot.held.endpoints:
+        if snapshot.docker.endpoint(held.endpoint_id) is None and held.endpoint_id not in alive:
+            text = f"Docker has no endpoint {held.endpoint_id} any more, but OVN has its port"
+            yield Finding("endpoint-stale", held.endpoint_id, text, (held.network_id, held.endpoint_id))
+
+
+def check_interfaces(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each joined endpoint's link is plugged in and in use; each interface has an endpoint."""
+    attached = {each.endpoint_id: each for each in snapshot.attached}
+    for network in _ours(snapshot):
+        for endpoint in network.endpoints.values():
+            if not endpoint.container_id:
+                continue
+            outside, _ = addressing.link_names(endpoint.endpoint_id)
+            what = f"interface {outside} of endpoint {endpoint.endpoint_id}"
+            found = attached.get(endpoint.endpoint_id)
+            if outside not in snapshot.links:
+                text = f"{what} is gone from the kernel: restart container {endpoint.container_id[:12]}"
+                yield Finding("interface-lost", endpoint.endpoint_id, text)
+            elif found is None:
+                text = f"{what} is not plugged into the integration bridge"
+                yield Finding("interface-missing", endpoint.endpoint_id, text, endpoint)
+            elif not found.installed:
+                why = found.error or "ovn-controller has not installed its flows: see whether it runs"
+                yield Finding("interface-dead", endpoint.endpoint_id, f"{what} carries nothing: {why}")
+    alive = _endpoints_alive(snapshot)
+    for each in snapshot.attached:
+        if snapshot.docker.endpoint(each.endpoint_id) is None and each.endpoint_id not in alive:
+            text = f"interface {each.name} is plugged in, but Docker has no endpoint {each.endpoint_id}"
+            yield Finding("interface-stale", each.endpoint_id, text, each.endpoint_id)
+
+
+def check_links(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each link of ours belongs to an endpoint that Docker has, or to an interface, which see."""
+    known = {each.endpoint_id for network in snapshot.docker.networks.values() for each in _all(network)}
+    known |= {each.endpoint_id for each in snapshot.attached}
+    expected = {name for endpoint_id in known for name in addressing.link_names(endpoint_id)}
+    for name in sorted(snapshot.links - expected):
+        yield Finding("link-stale", name, f"link {name} belongs to no endpoint of Docker's", name)
+
+
+def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
+    """A container runs on a network that this Docker does not know: it may be another Docker's."""
+    for endpoint_id, network_id in _endpoints_alive(snapshot).items():
+        text = (
+            f"a container runs on network {network_id}, which Docker does not know: nothing of it is removed;"
+            " see whether --docker-socket names the Docker that the driver serves"
+        )
+        yield Finding("interface-alive", endpoint_id, text)
+
+
+CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
+    lease_checks.check_pools,
+    check_networks,
+    lease_checks.check_leases,
+    check_endpoints,
+    check_interfaces,
+    check_alive,
+    check_stale_endpoints,
+    check_links,
+    check_switches,
+    lease_checks.check_stale_leases,
+    lease_checks.check_stale_pools,
+)
+
+
+def names_of(container: Container) -> dict[str, str]:
+    """What a port's external_ids say of its container."""
+    labels = sorted(container.labels.items())[:MOST_LABELS]
+    return {
+        CONTAINER: container.container_id,
+        NAME: container.name,
+        **{LABEL + key: value[:LONGEST_LABEL] for key, value in labels},
+    }
+
+
+def is_name(key: str) -> bool:
+    """Whether a key of external_ids is one that `names_of` writes."""
+    return key in {CONTAINER, NAME} or key.startswith(LABEL)
+
+
+def _ours(snapshot: Snapshot) -> list[Network]:
+    return [each for each in snapshot.docker.networks.values() if each.is_of(snapshot.driver_name)]
+
+
+def _all(network: Network) -> list[Endpoint]:
+    return list(network.endpoints.values())
+
+
+def _endpoints_alive(snapshot: Snapshot) -> Mapping[str, str]:
+    """Endpoints of networks unknown to Docker whose container's end is in a container, with their network."""
+    alive = {}
+    for each in snapshot.attached:
+        outside, inside = addressing.link_names(each.endpoint_id)
+        if each.network_id in snapshot.docker.networks:
+            continue
+        if outside in snapshot.links and inside not in snapshot.links:
+            alive[each.endpoint_id] = each.network_id
+    return alive
+
+
+def _networks_alive(snapshot: Snapshot) -> set[str]:
+    return set(_endpoints_alive(snapshot).values())

@@ -1,0 +1,105 @@
+"""What the health check finds, and when a finding may be acted on. Pure.
+
+A finding is a discrepancy between what Docker has and what stands for it in a database or the kernel. It is
+acted on when it was seen twice: between two looks Docker has finished what it was about to do.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SECOND_LOOK = 1.0
+"""Seconds after which a thing that was missing is looked for again."""
+
+GRACE = 10.0
+"""Seconds for which a thing must be stale before it is removed: a verb's deadline, so that none is under way
+from before the first look to behind the second (libnetwork/server.py, DEADLINE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One discrepancy.
+
+    Attributes:
+        kind: a name of `KINDS`.
+        subject: the id of what it is about.
+        text: one line for people: what is wrong with which object.
+        evidence: what the repair needs to know; never compared.
+    """
+
+    kind: str
+    subject: str
+    text: str
+    evidence: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def removes(self) -> bool:
+        """Whether its repair takes something away."""
+        return KINDS[self.kind].removes
+
+    @property
+    def repair(self) -> str:
+        """What its repair does, for people, or "" where only a person can."""
+        return KINDS[self.kind].repair
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of finding: what its repair does, or "" without one, and whether that takes something away."""
+
+    repair: str
+    removes: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "network-missing": Kind("the network is made again, as Docker has it"),
+    "network-stale": Kind("the network is removed", removes=True),
+    "switch-stale": Kind("the switch is removed, unless a port is on it", removes=True),
+    "endpoint-missing": Kind("the endpoint's port is made again"),
+    "endpoint-changed": Kind("the port is given the endpoint's addresses again"),
+    "endpoint-stale": Kind("the endpoint's port is removed", removes=True),
+    "names-changed": Kind("the container's name and labels are written to the port"),
+    "interface-missing": Kind("the endpoint's link is plugged in again"),
+    "interface-stale": Kind("the interface and its link are removed", removes=True),
+    "interface-dead": Kind(""),
+    "interface-lost": Kind(""),
+    "interface-alive": Kind(""),
+    "link-stale": Kind("the link is removed", removes=True),
+    "lease-missing": Kind("the address is leased again"),
+    "lease-stale": Kind("the lease is given up", removes=True),
+    "pool-missing": Kind("the network is entered into its pool again"),
+    "pool-stale": Kind("this host is struck out of the pool", removes=True),
+    "reserved-stale": Kind("this host is struck out of the reserved address", removes=True),
+}
+
+
+class Sightings:
+    """Since when each finding has been seen without a break."""
+
+    def __init__(self) -> None:
+        """Nothing has been seen."""
+        self._since: dict[Finding, float] = {}
+
+    def confirmed(self, found: Iterable[Finding], now: float) -> list[Finding]:
+        """Those that may be acted on; what is not among them has ended.
+
+        Args:
+            found: all that was found in one reading.
+            now: seconds by a clock that never goes back, when the reading began.
+        """
+        findings = list(found)
+        self._since = {each: self._since.get(each, now) for each in findings}
+        return [each for each in findings if each.repair and now - self._since[each] >= _patience(each)]
+
+    def next_look(self, now: float) -> float | None:
+        """Seconds until another look may confirm something, or None when nothing waits for one."""
+        waits = [since + _patience(each) - now for each, since in self._since.items() if each.repair]
+        return max(min(waits), SECOND_LOOK) if waits else None
+
+    def forget(self, finding: Finding) -> None:
+        """Note that it was acted on, so that it has to be seen twice again."""
+        self._since.pop(finding, None)
+
+
+def _patience(finding: Finding) -> float:
+    return GRACE if finding.removes else SECOND_LOOK

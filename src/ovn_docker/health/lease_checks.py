@@ -1,0 +1,107 @@
+"""Findings about addresses: pools, leases and reserved addresses against what Docker has. Pure."""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ovn_docker.docker.state import Endpoint, Network
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.snapshot import HeldLease, Snapshot
+
+
+def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each network with our IPAM's addresses is entered into its pools."""
+    entered = {each.key for each in snapshot.held.pools if each.tokens}
+    for network in snapshot.docker.networks.values():
+        if not network.is_leased_by(snapshot.driver_name):
+            continue
+        for subnet in dict.fromkeys(pool.subnet for pool in network.pools):
+            key = snapshot.pool_key(network, subnet)
+            if key not in entered:
+                text = f"pool {subnet} of network {network.name} does not know this host"
+                yield Finding("pool-missing", f"{network.network_id} {subnet}", text, (network, subnet))
+
+
+def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each address that needs a lease has one of this host, for its endpoint."""
+    have = {(each.key, each.address, each.endpoint_id) for each in snapshot.held.leases}
+    for network in snapshot.docker.networks.values():
+        leased = network.is_leased_by(snapshot.driver_name)
+        for endpoint in network.endpoints.values():
+            for key, address in _needed(snapshot, network, endpoint):
+                if (key, address, endpoint.endpoint_id) in have or (
+                    # of a driver without ports of ours, so that nobody entered the endpoint into the lease
+                    not network.is_of(snapshot.driver_name) and (key, address, "") in have
+                ):
+                    continue
+                text = f"endpoint {endpoint.endpoint_id} of network {network.name} has no lease for {address}"
+                evidence = (key, address, endpoint, leased)
+                yield Finding("lease-missing", f"{key} {address} {endpoint.endpoint_id}", text, evidence)
+
+
+def _needed(snapshot: Snapshot, network: Network, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    held = snapshot.held.networks.get(network.network_id)
+    for interface in endpoint.interfaces:
+        whole = ipaddress.ip_interface(interface)
+        subnet = str(whole.network)
+        if held is not None and held.keys:
+            key = held.keys.get(subnet, "")
+        elif network.is_leased_by(snapshot.driver_name):
+            key = snapshot.pool_key(network, subnet)
+        else:
+            key = ""
+        if key:
+            yield key, str(whole.ip)
+
+
+def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
+    """A lease belongs to an endpoint of Docker's, or at least to an address that Docker has in use."""
+    in_use = {
+        address
+        for network in snapshot.docker.networks.values()
+        if network.has_foreign_ipam
+        for endpoint in network.endpoints.values()
+        for address in endpoint.addresses
+    }
+    for lease in snapshot.held.leases:
+        if not _is_live(snapshot, lease, in_use):
+            whose = f"endpoint {lease.endpoint_id}" if lease.endpoint_id else "no endpoint"
+            text = f"address {lease.address} is leased to {whose}, and Docker does not use it"
+            subject = " ".join([str(lease.row), *sorted(lease.marks.values())])
+            yield Finding("lease-stale", subject, text, lease)
+
+
+def _is_live(snapshot: Snapshot, lease: HeldLease, in_use: set[str]) -> bool:
+    if not lease.endpoint_id:
+        return lease.address in in_use
+    endpoint = snapshot.docker.endpoint(lease.endpoint_id)
+    if endpoint is not None:
+        return True
+    # A container that runs on a network which this Docker does not know keeps its address too.
+    return any(
+        each.endpoint_id == lease.endpoint_id and each.network_id not in snapshot.docker.networks
+        for each in snapshot.attached
+    )
+
+
+def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
+    """A pool that no network of Docker's has is left; a reserved address goes with the pool it is of.
+
+    Docker does not tell which hold is which network's, so that a surplus one goes with the last.
+    """
+    subnets = {
+        pool.subnet
+        for network in snapshot.docker.networks.values()
+        if network.has_foreign_ipam
+        for pool in network.pools
+    }
+    holds = {each.key: each.tokens for each in snapshot.held.pools if each.cidr in subnets}
+    for pool in snapshot.held.pools:
+        if pool.tokens and pool.cidr not in subnets:
+            text = f"no network of this host has its addresses from pool {pool.cidr} any more"
+            yield Finding("pool-stale", f"{pool.key} {' '.join(sorted(pool.tokens))}", text, pool)
+    for address in snapshot.held.reserved:
+        if surplus := address.tokens - holds.get(address.key, frozenset()):
+            text = f"address {address.cidr} is reserved for a network that this host has no more"
+            subject = f"{address.key} {address.cidr} {' '.join(sorted(surplus))}"
+            yield Finding("reserved-stale", subject, text, replace(address, tokens=surplus))

@@ -1,0 +1,46 @@
+"""Reads a snapshot: first what is held, then what Docker has, so that nothing that Docker has is missed."""
+
+import asyncio
+
+from ovn_docker.docker.engine import Engine
+from ovn_docker.errors import UnreachableError
+from ovn_docker.health.snapshot import Inventory, Snapshot
+from ovn_docker.host.attachment import Attachments
+
+READ_TIMEOUT = 60.0
+"""Seconds for the whole of a reading; a database that is away is waited for so long."""
+
+
+class Reader:
+    """Where the parts of a snapshot come from."""
+
+    def __init__(
+        self, engine: Engine, inventory: Inventory, attachments: Attachments, driver_name: str
+    ) -> None:
+        """Read there; `driver_name` is the one whose networks are to be whole."""
+        self._engine = engine
+        self._inventory = inventory
+        self._attachments = attachments
+        self._driver_name = driver_name
+
+    async def read(self) -> Snapshot:
+        """One whole reading.
+
+        Raises:
+            OvnDockerError: a part cannot be read; then nothing is returned.
+        """
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await self._read()
+        except TimeoutError:
+            why = self._attachments.outage() or "OVN Northbound does not answer"
+            raise UnreachableError(f"{why}; nothing was compared") from None
+
+    async def _read(self) -> Snapshot:
+        drivers = await self._engine.network_ids()
+        ours = [each for each, driver in drivers.items() if driver.partition(":")[0] == self._driver_name]
+        held = await self._inventory.held(ours)
+        await self._attachments.known_settings()
+        links, attached = await self._attachments.links(), tuple(self._attachments.attached())
+        docker = await self._engine.read()
+        return Snapshot(self._driver_name, docker, held, attached, links, self._inventory.pool_key)

@@ -1,0 +1,141 @@
+"""The pass: one reading, its findings, the repair of what is confirmed; and when the next one is due."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.checks import check
+from ovn_docker.health.findings import Finding, Sightings
+from ovn_docker.health.reader import Reader
+from ovn_docker.health.repairs import Repairs
+
+LOG = logging.getLogger(__name__)
+
+FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
+"""Seconds to the next pass when a reading failed; doubled each time."""
+
+REPAIR_TIMEOUT = 15.0
+"""Seconds for one repair."""
+
+JITTER = 0.1
+"""Part of the interval by which passes differ, so that the hosts of a cluster do not all read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a pass found and did.
+
+    Attributes:
+        findings: all of them.
+        mended: those whose repair was done.
+        failed: those whose repair was not, with the reason.
+        error: why there was no reading, or "".
+    """
+
+    findings: tuple[Finding, ...] = ()
+    mended: tuple[Finding, ...] = ()
+    failed: tuple[tuple[Finding, str], ...] = ()
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether everything was read, and nothing that was to be mended could not be."""
+        return not self.error and not self.failed
+
+
+class Reconciler:
+    """Compares and repairs, again and again."""
+
+    def __init__(
+        self, reader: Reader, repairs: Repairs, interval: float, done: Callable[[Report], None]
+    ) -> None:
+        """Pass each `interval` seconds; `done` is told of each."""
+        self._reader = reader
+        self._repairs = repairs
+        self._interval = interval
+        self._done = done
+        self._sightings = Sightings()
+        self._wanted = asyncio.Event()
+        self._retry = FIRST_RETRY
+        self._told: dict[Finding, str] = {}
+        self._error = ""
+
+    def want(self) -> None:
+        """Ask for a pass soon: something has come back."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Pass until cancelled."""
+        while True:
+            self._wanted.clear()
+            report = await self.one_pass()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(report)):
+                    await self._wanted.wait()
+
+    def _pause(self, report: Report) -> float:
+        if report.error:
+            self._retry, pause = min(self._retry * 2, LONGEST_RETRY), self._retry
+            return min(pause, self._interval)
+        self._retry = FIRST_RETRY
+        spread = 1 + JITTER * (random.random() - 0.5)  # noqa: S311  (to spread load)
+        look = self._sightings.next_look(time.monotonic())
+        return self._interval * spread if look is None else min(look, self._interval)
+
+    async def one_pass(self) -> Report:
+        """Read, compare, repair what is confirmed. Nothing is raised but a cancellation."""
+        began = time.monotonic()
+        try:
+            findings = check(await self._reader.read())
+        except OvnDockerError as error:
+            report = Report(error=str(error))
+        except Exception as error:
+            LOG.exception("the health check failed")
+            report = Report(error=f"the health check failed: {type(error).__name__}: {error}")
+        else:
+            report = await self._repair(findings, began)
+        self._tell(report)
+        self._done(report)
+        return report
+
+    async def _repair(self, findings: list[Finding], began: float) -> Report:
+        mended: list[Finding] = []
+        failed: list[tuple[Finding, str]] = []
+        for finding in self._sightings.confirmed(findings, began):
+            why = await mend(self._repairs, finding)
+            if why:
+                failed.append((finding, why))
+            else:
+                mended.append(finding)
+                self._sightings.forget(finding)
+        return Report(tuple(findings), tuple(mended), tuple(failed))
+
+    def _tell(self, report: Report) -> None:
+        """Log what was done, and each thing that stays wrong once."""
+        if report.error != self._error and report.error:
+            LOG.warning("health check: %s", report.error)
+        elif self._error and not report.error:
+            LOG.info("health check: everything can be read again")
+        self._error = report.error
+        for finding in report.mended:
+            LOG.warning("health check: %s: %s; %s", finding.kind, finding.text, finding.repair)
+        stays = dict(report.failed) | {each: "" for each in report.findings if not each.repair}
+        for finding, why in stays.items():
+            if self._told.get(finding) != why:
+                LOG.warning("health check: %s: %s%s", finding.kind, finding.text, why and f"; {why}")
+        if not report.error:
+            self._told = stays
+
+
+async def mend(repairs: Repairs, finding: Finding) -> str:
+    """Mend one finding within its time; the reason why it could not be, or ""."""
+    try:
+        async with asyncio.timeout(REPAIR_TIMEOUT):
+            return await repairs.mend(finding)
+    except TimeoutError:
+        return f"it was not done within {REPAIR_TIMEOUT:.0f} s"

@@ -1,0 +1,127 @@
+"""One repair for each kind of finding.
+
+Wherever Docker has a verb for it, the repair is that verb, called as Docker would have called it: what holds
+for a request of Docker's holds for a repair. Nothing is decided here.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ovn_docker import addressing
+from ovn_docker.addressing import IPNetwork
+from ovn_docker.docker.state import Endpoint, Network, PoolConfig
+from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.snapshot import Inventory
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.libnetwork import messages
+from ovn_docker.libnetwork.contract import NetworkDriver
+from ovn_docker.pools import first_gateway
+
+Repair = Callable[[Any], Awaitable[object]]
+
+
+class Repairs:
+    """Mends what was found."""
+
+    def __init__(
+        self, driver: NetworkDriver, inventory: Inventory, attachments: Attachments, address_space: str
+    ) -> None:
+        """Mend with these; `address_space` is what our IPAM calls its addresses."""
+        self._driver = driver
+        self._inventory = inventory
+        self._attachments = attachments
+        self._address_space = address_space
+        self._by_kind: Mapping[str, Repair] = {
+            "network-missing": self._make_network,
+            "network-stale": self._remove_network,
+            "switch-stale": inventory.remove_switch,
+            "endpoint-missing": self._make_endpoint,
+            "endpoint-changed": inventory.readdress,
+            "endpoint-stale": self._remove_endpoint,
+            "names-changed": self._rename,
+            "interface-missing": self._plug,
+            "interface-stale": attachments.detach,
+            "link-stale": attachments.remove_link,
+            "lease-missing": lambda evidence: inventory.lease(*evidence),
+            "lease-stale": inventory.release,
+            "pool-missing": lambda evidence: inventory.enter_pool(*evidence),
+            "pool-stale": inventory.leave_pool,
+            "reserved-stale": inventory.leave_pool,
+        }
+
+    async def mend(self, finding: Finding) -> str:
+        """Mend one finding; the reason why it could not be, or ""."""
+        try:
+            await self._by_kind[finding.kind](finding.evidence)
+        except OvnDockerError as error:
+            return str(error)
+        return ""
+
+    async def _make_network(self, network: Network) -> None:
+        if await self._inventory.restore(network.network_id):
+            return
+        await self._driver.create_network(
+            messages.CreateNetworkRequest(
+                network_id=network.network_id,
+                options={
+                    messages.GENERIC: dict(network.options),
+                    messages.INTERNAL: network.internal,
+                    messages.ENABLE_IPV6: network.ipv6,
+                },
+                ipv4_data=self._pools(network, 4),
+                ipv6_data=self._pools(network, 6),
+            )
+        )
+
+    def _pools(self, network: Network, version: int) -> list[messages.IPAMData]:
+        leased = network.has_foreign_ipam
+        pools = [(each, addressing.network(each.subnet, "pool")) for each in network.pools if each.subnet]
+        return [
+            messages.IPAMData(
+                address_space=self._address_space if leased else "",
+                pool=each.subnet,
+                gateway=_gateway(each, subnet, chosen_by_docker=not leased),
+                aux_addresses=dict(each.aux_addresses),
+            )
+            for each, subnet in pools
+            if subnet.version == version
+        ]
+
+    async def _remove_network(self, network_id: str) -> None:
+        await self._driver.delete_network(messages.NetworkRequest(network_id=network_id))
+
+    async def _make_endpoint(self, endpoint: Endpoint) -> None:
+        ipv4, ipv6 = ([each for each in endpoint.interfaces if (":" in each) is six] for six in (False, True))
+        interface = messages.EndpointInterface(
+            address="".join(ipv4[:1]), address_ipv6="".join(ipv6[:1]), mac_address=endpoint.mac
+        )
+        await self._driver.create_endpoint(
+            messages.CreateEndpointRequest(
+                network_id=endpoint.network_id, endpoint_id=endpoint.endpoint_id, interface=interface
+            )
+        )
+
+    async def _remove_endpoint(self, ids: tuple[str, str]) -> None:
+        network_id, endpoint_id = ids
+        await self._driver.delete_endpoint(
+            messages.EndpointRequest(network_id=network_id, endpoint_id=endpoint_id)
+        )
+
+    async def _rename(self, evidence: tuple[Endpoint, Mapping[str, str]]) -> None:
+        endpoint, names = evidence
+        await self._inventory.rename(endpoint.network_id, endpoint.endpoint_id, names)
+
+    async def _plug(self, endpoint: Endpoint) -> None:
+        await self._attachments.plug_again(
+            endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses
+        )
+
+
+def _gateway(pool: PoolConfig, subnet: IPNetwork, *, chosen_by_docker: bool) -> str:
+    """The gateway of a pool with its prefix length, as Docker writes it, or "".
+
+    Docker's inspection leaves out a gateway that nobody named. Its own IPAM chooses the first address.
+    """
+    gateway = pool.gateway or (str(first_gateway(subnet)) if chosen_by_docker else "")
+    return f"{gateway}/{subnet.prefixlen}" if gateway else ""

@@ -1,0 +1,146 @@
+"""One reading of all that is compared, without judgement. Pure: the types only.
+
+What a driver holds comes from its `Inventory`; the check knows no driver, and no OVN but what stands in the
+host's Open_vSwitch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from ovn_docker.docker.state import DockerState, Endpoint, Network
+from ovn_docker.schema.open_vswitch import Attached
+
+
+@dataclass(frozen=True, slots=True)
+class HeldNetwork:
+    """What a driver holds of a network on this host.
+
+    Attributes:
+        network_id: Docker's.
+        whole: whether all of it is there.
+        keys: pool in CIDR form to what the addresses of the network's endpoints are filed under; empty where
+            they need no lease.
+    """
+
+    network_id: str
+    whole: bool
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldEndpoint:
+    """What a driver holds of an endpoint: its MAC and IP addresses, and its container's names."""
+
+    network_id: str
+    endpoint_id: str
+    addresses: tuple[str, ...]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """An address that this host has, and what tells this lease from a later one of the same address."""
+
+    row: UUID
+    key: str
+    address: str
+    endpoint_id: str
+    marks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPool:
+    """A pool, or an address that is reserved in one.
+
+    Attributes:
+        row: its id.
+        key: what it is filed under.
+        cidr: of the pool, or the address.
+        tokens: this host's holds on it.
+    """
+
+    row: UUID
+    key: str
+    cidr: str
+    tokens: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSwitch:
+    """A switch for several networks that this host made, and that none of its networks is on."""
+
+    row: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All that carries this host's mark, in one reading."""
+
+    networks: Mapping[str, HeldNetwork]
+    endpoints: tuple[HeldEndpoint, ...]
+    switches: tuple[HeldSwitch, ...] = ()
+    leases: tuple[HeldLease, ...] = ()
+    pools: tuple[HeldPool, ...] = ()
+    reserved: tuple[HeldPool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment; what Docker has was read last.
+
+    Attributes:
+        driver_name: whose networks are to be whole.
+        docker: what Docker has.
+        held: what the driver holds.
+        attached: interfaces in Open_vSwitch with our mark.
+        links: names of the links of our group in this host's network namespace.
+        pool_key: what a pool is filed under that our IPAM gave to a network, by its subnet in CIDR form.
+    """
+
+    driver_name: str
+    docker: DockerState
+    held: Held
+    attached: tuple[Attached, ...]
+    links: frozenset[str]
+    pool_key: Callable[[Network, str], str]
+
+
+class Inventory(Protocol):
+    """What the health check asks of a driver, besides its verbs."""
+
+    async def held(self, networks: Iterable[str]) -> Held:
+        """Read all that carries this host's mark, and those networks.
+
+        Raises:
+            OvnDockerError: it cannot be read, or not all of it.
+        """
+
+    def pool_key(self, network: Network, subnet: str) -> str:
+        """What a pool is filed under that our IPAM gave to a network."""
+
+    async def restore(self, network_id: str) -> bool:
+        """Make again what is remembered of a network; False when nothing is."""
+
+    async def remove_switch(self, switch: HeldSwitch) -> None:
+        """Remove a switch that nobody uses, unless a port is on it by now."""
+
+    async def readdress(self, endpoint: Endpoint) -> None:
+        """Give the endpoint's port its addresses again."""
+
+    async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
+        """Write a container's names to its port; False where there is none."""
+
+    async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
+        """Lease an address for an endpoint that has it; `leased` where our IPAM gave it."""
+
+    async def release(self, lease: HeldLease) -> None:
+        """Give a lease up, unless it has changed since it was read."""
+
+    async def enter_pool(self, network: Network, subnet: str) -> None:
+        """Enter a network into its pool, which is made if it is gone."""
+
+    async def leave_pool(self, pool: HeldPool) -> None:
+        """Strike these holds out of a pool, or of a reserved address."""
