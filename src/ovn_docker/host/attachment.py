@@ -58,7 +58,13 @@ class Attachments:
         return open_vswitch.read_settings(self._ovs.replica)
 
     async def known_settings(self) -> Settings:
-        """Likewise, once the database has been read; it waits without limit for the first time."""
+        """Likewise, once the database has been read for the first time.
+
+        Raises:
+            UnreachableError: it cannot be, and has not been for long.
+        """
+        if not self._ovs.replica.rows(open_vswitch.ROOT):
+            await self._ovs.available()
         return await self._ovs.replica.until(
             lambda: self.settings() if self._ovs.replica.rows(open_vswitch.ROOT) else None
         )

@@ -7,11 +7,12 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from ovn_docker.errors import DatabaseError, OvnDockerError
+from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
@@ -31,6 +32,16 @@ SETTLE_PAUSE = 0.01
 SILENCE = 2.0
 """Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later."""
 
+PATIENCE = 9.0
+"""Seconds of an outage in which transactions wait for its end: as long as one verb of Docker's may take.
+
+Longer than that it is no failover. dockerd, which at its start asks one thing after the other and waits for
+each answer, is then to be held up once and not once for each container.
+"""
+
+SHORT_PATIENCE = 0.25
+"""Seconds that a transaction waits later in an outage; it has the server tried at once."""
+
 CLUSTER_ERROR = "cluster error"
 """What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
 
@@ -38,13 +49,16 @@ CLUSTER_ERROR = "cluster error"
 class Client:
     """One database, wherever it is served just now."""
 
-    def __init__(self, title: str, database: str, watches: Mapping[str, Watch]) -> None:
+    def __init__(
+        self, title: str, database: str, watches: Mapping[str, Watch], patience: float = PATIENCE
+    ) -> None:
         """Name what is to be reached; `redirect` says where and `run` goes there.
 
         Args:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
+            patience: seconds of an outage in which transactions wait for its end.
         """
         self.title = title
         self.database = database
@@ -55,7 +69,10 @@ class Client:
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
         self._session: Connection | None = None
+        self._patience = patience
+        self._away_since: float | None = None
         self._moved = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
         self._when_connected: list[Callable[[], object]] = []
@@ -93,7 +110,9 @@ class Client:
         if (remotes, tls) == (self.remotes, self._tls):
             return
         self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
+        self._away_since = time.monotonic()
         self._moved.set()
+        self._hurry.set()
         if self._session is not None:
             self._session.close("its address changed")
 
@@ -104,6 +123,21 @@ class Client:
     async def ready(self) -> None:
         """Wait until transactions are served, without limit."""
         await self._ready.wait()
+
+    async def available(self) -> None:
+        """Wait until transactions are served, as long as an outage is young; later, for one more attempt.
+
+        Raises:
+            UnreachableError: they are not; the text is `outage`'s.
+        """
+        age = 0.0 if self._away_since is None else time.monotonic() - self._away_since
+        try:
+            async with asyncio.timeout(max(self._patience - age, SHORT_PATIENCE)):
+                if age > self._patience:
+                    self._hurry.set()
+                await self._ready.wait()
+        except TimeoutError:
+            raise UnreachableError(self.outage()) from None
 
     def lock(self, name: str, *, steal: bool = False) -> AbstractAsyncContextManager[Lock]:
         """Want a lock of the database as long as the context lasts, on whichever connection there is.
@@ -121,7 +155,7 @@ class Client:
     ) -> list[dict[str, Any]]:
         """Carry out one transaction and return a result for each operation.
 
-        Waits without limit for a server, so the caller sets one.
+        Waits without limit for the answer of a server that hangs, so the caller sets one.
 
         Args:
             operations: the transaction.
@@ -130,10 +164,11 @@ class Client:
 
         Raises:
             DatabaseError: the database refused; nothing was changed.
+            UnreachableError: there is no server and has been none for long.
         """
         try:
-            return await self._carry_out(operations)
-        except asyncio.CancelledError:
+            return await self._carry_out(operations, self.available)
+        except (asyncio.CancelledError, UnreachableError):
             if undo:
                 self.take_back(undo)
             raise
@@ -146,13 +181,15 @@ class Client:
 
     async def _take_back(self, undo: Sequence[Operation]) -> None:
         try:
-            await self._carry_out(undo)
+            await self._carry_out(undo, self.ready)
         except DatabaseError as error:
             LOG.debug("%s: there was nothing to take back: %s", self.title, error)
 
-    async def _carry_out(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    async def _carry_out(
+        self, operations: Sequence[Operation], server: Callable[[], Awaitable[None]]
+    ) -> list[dict[str, Any]]:
         while True:
-            await self._ready.wait()
+            await server()
             connection = self._connection
             if connection is None:
                 continue
@@ -170,8 +207,10 @@ class Client:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         pause = FIRST_PAUSE
+        self._away_since = time.monotonic()
         while True:
             self._moved.clear()
+            self._hurry.clear()
             for remote in self.remotes:
                 if await self._stay(remote):
                     pause = FIRST_PAUSE
@@ -183,7 +222,7 @@ class Client:
     async def _pause(self, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._moved.wait()
+                await self._hurry.wait()
         except TimeoutError:
             pass
 
@@ -218,7 +257,7 @@ class Client:
             if not opening.done():
                 reading.result()
             opening.result()
-            self._connection = connection
+            self._connection, self._away_since = connection, None
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
             for call in self._when_connected:
@@ -233,6 +272,8 @@ class Client:
 
     def _leave(self, connection: Connection) -> None:
         self._ready.clear()
+        if self._away_since is None:
+            self._away_since = time.monotonic() - connection.silence
         self._connection = self._session = None
         self._locks.lost()
         connection.close(self._why)
