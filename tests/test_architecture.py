@@ -21,6 +21,7 @@ PURE = [
     "pools",
     "status",
     "config",
+    "tls_flags",
     "ovsdb.values",
     "ovsdb.operations",
     "ovsdb.session",
@@ -31,6 +32,7 @@ PURE = [
     "drivers.options",
     "drivers.sharing",
     "libnetwork.messages",
+    "libnetwork.admission",
 ]
 IMPURE = {
     "socket",

@@ -174,7 +174,7 @@ start_driver() {
     systemctl start "$driver" || fail "the driver does not start" "$(driver_log)"
   else
     mkdir -p "$run_dir"
-    "$prefix/bin/$driver" --unix-socket "$plugin_socket" --docker-driver-scope local \
+    "$prefix/bin/$driver" --unix-socket "$plugin_socket" --docker-driver-scope local --health-check-on \
       --detach --pidfile="$run_dir/$driver.pid" --overwrite-pidfile --log-file="$log_dir/$driver.log" ||
       fail "the driver does not start" "$(driver_log)"
   fi

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker import logs, pools
+from ovn_docker import logs, pools, tls_flags
 from ovn_docker.errors import ConfigError, RequestError
 from ovn_docker.pools import DefaultPool
 from ovn_docker.process import DaemonOptions
@@ -52,6 +52,7 @@ class Config:
     Attributes:
         bind: IP address and TCP port to listen on, or None for no TCP.
         unix_socket: path to listen on, or None for no unix socket.
+        tls: how the TCP port is encrypted, or None for plain TCP.
         scope: ``local`` or ``global``, where Docker allocates networks.
         distributed: whether every network is on the switch of its subnet and context.
         context: the routing context of a network that names none.
@@ -68,6 +69,7 @@ class Config:
 
     bind: tuple[str, int] | None
     unix_socket: Path | None
+    tls: tls_flags.Tls | None
     scope: str
     distributed: bool
     context: str
@@ -102,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=PLUGIN_DIRECTORY,
         help="where Docker looks for the plugin file (default %(default)s)",
     )
+    tls_flags.add_arguments(parser)
     driver = parser.add_argument_group("networks")
     driver.add_argument(
         "--docker-driver-scope",
@@ -265,6 +268,9 @@ def read(arguments: argparse.Namespace) -> Config:
     return Config(
         bind=_bind(arguments),
         unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
+        tls=tls_flags.read(
+            arguments, tcp=_bind(arguments) is not None, unix=arguments.unix_socket is not None
+        ),
         scope=arguments.docker_driver_scope,
         distributed=arguments.distributed,
         context=_context(arguments.routing_context),

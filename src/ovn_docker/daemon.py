@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 from ovn_docker import __version__
 from ovn_docker.assembly import Parts, assemble, cancel, running
@@ -16,9 +17,10 @@ from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.naming import Naming
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.libnetwork import plugin_file
-from ovn_docker.libnetwork.listeners import Listeners
+from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
 from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
+from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.metrics import Metrics
 from ovn_docker.process import Ready
 from ovn_docker.status import HealthCheck, problems
@@ -37,19 +39,20 @@ async def serve(config: Config, ready: Ready) -> None:
         ConfigError: an address cannot be listened on, or a setting cannot be used.
     """
     stop = _stop_signals()
-    _allow_many_connections()
+    capacity = _allow_many_connections()
     synched = _LastSynched()
     parts = assemble(config, lambda: _about(config) | {"docker_last_synched": synched.when})
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
         databases = {each.database: each.answers for each in (parts.ovs, parts.northbound)}
         metrics = Metrics(__version__, databases)
-        listeners = Listeners(
-            create_application(parts.driver, parts.ipam, observation=_observation(config, parts, metrics))
-        )
-        await listeners.start(config.unix_socket, config.bind)
+        tls = _certificates(config)
+        observation = _observation(config, parts, metrics, tls)
+        application = create_application(parts.driver, parts.ipam, observation=observation)
+        listeners = Listeners(application, capacity=capacity)
+        await listeners.start(config.unix_socket, config.bind, tls)
         undo.push_async_callback(listeners.stop)
-        _announce(config, listeners, undo)
+        _announce(config, listeners, tls, undo)
         if config.health.on:
             health = _start_health_check(config, parts, metrics, synched)
             undo.push_async_callback(cancel, *health)
@@ -92,7 +95,7 @@ def _start_health_check(
     return [asyncio.create_task(each) for each in (reconciler.run(), naming.run())]
 
 
-def _observation(config: Config, parts: Parts, metrics: Metrics) -> Observation:
+def _observation(config: Config, parts: Parts, metrics: Metrics, tls: Certificates | None) -> Observation:
     """What /healthz and /metrics tell."""
     started = time.monotonic()
 
@@ -100,24 +103,41 @@ def _observation(config: Config, parts: Parts, metrics: Metrics) -> Observation:
         age = metrics.last_good_pass_age()
         silence = time.monotonic() - started if age is None else age
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
-        return problems((parts.ovs.outage(), parts.northbound.outage()), check)
+        outages = (parts.ovs.outage(), parts.northbound.outage(), tls.problem if tls else "")
+        return problems(outages, check)
 
     return Observation(metrics.verb_done, found, metrics.exposition)
 
 
-def _announce(config: Config, listeners: Listeners, undo: contextlib.AsyncExitStack) -> None:
+def _certificates(config: Config) -> Certificates | None:
+    if config.tls is None:
+        return None
+    return Certificates(ListenerFiles(config.tls.certificate, config.tls.key, config.tls.client_ca))
+
+
+def _announce(
+    config: Config, listeners: Listeners, tls: Certificates | None, undo: contextlib.AsyncExitStack
+) -> None:
     """Write the plugin file, if Docker needs one, and see to its removal."""
-    name, directory = config.driver_name, config.plugin_directory
-    address = plugin_file.advertised_address(name, config.unix_socket, listeners.tcp_address)
-    if address is not None:
-        plugin_file.write_plugin_file(directory, name, address)
-        undo.callback(plugin_file.remove_plugin_file, directory, name, address)
+    address = plugin_file.advertised_address(config.driver_name, config.unix_socket, listeners.tcp_address)
+    if address is None:
+        return
+    docker = DockerFiles(*config.tls.docker) if config.tls and config.tls.docker else None
+    if tls is not None and docker is not None:
+        tls.serve_docker(docker, urlsplit(address).hostname or "")
+    file = plugin_file.plugin_file(config.plugin_directory, config.driver_name, address, docker)
+    plugin_file.write_plugin_file(file)
+    undo.callback(plugin_file.remove_plugin_file, file)
 
 
-def _allow_many_connections() -> None:
-    """Take as many file descriptors as the host lets us, so that idle clients do not keep dockerd out."""
+def _allow_many_connections() -> int:
+    """Take as many file descriptors as the host lets us, so that idle clients do not keep dockerd out.
+
+    Returns how many connections a listener may have: all of them together leave some for other use.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return min(CAPACITY, most // 4)
 
 
 def _stop_signals() -> asyncio.Event:

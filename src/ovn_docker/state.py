@@ -5,11 +5,12 @@ says, and the guide's is written at a clean stop only.
 """
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,45 @@ class StateFile:
             return self.put_aside(f"it is not of version {VERSION}")
         return {key: value for key, value in content.items() if key != "version"}
 
-    def save(self, content: Mapping[str, Any]) -> None:
-        """Write the file; when this returns it is on disk, and when it fails the old one is.
+    def stamp(self) -> object:
+        """Tells one content of the file from the next, without reading it; None while there is no file."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        """Change the file; when this returns it is on disk, and when it fails the old one is.
+
+        Args:
+            change: is given what the file holds now and returns what it is to hold. No other process that
+                uses this class changes the file meanwhile.
 
         Raises:
             HostError: it cannot be written.
         """
         temporary = self._path.with_name(f".{self._path.name}.new")
-        with self._writing:
-            self._replace(temporary, content)
-
-    def _replace(self, temporary: Path, content: Mapping[str, Any]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            self._write(temporary, json.dumps({"version": VERSION, **content}, indent=1, sort_keys=True))
-            temporary.replace(self._path)
-            self._sync_directory()
+            with self._writing, self._locked_directory() as directory:
+                content = {"version": VERSION, **change(self.load())}
+                self._write(temporary, json.dumps(content, indent=1, sort_keys=True))
+                temporary.replace(self._path)
+                os.fsync(directory)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise HostError(f"the state file {self._path} cannot be written: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def _locked_directory(self) -> Iterator[int]:
+        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _write(self, path: Path, text: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -70,13 +90,6 @@ class StateFile:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def put_aside(self, why: str) -> dict[str, Any]:
         """Keep a file that cannot be used under another name, and go on without."""

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ class Daemon:
         """Ask as dockerd does; the HTTP status and the reply."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as session,
-            session.request(method, f"http://plugin/{verb}", data=json.dumps(body or {})) as response,
+            session.request(method, f"http://plugin/{verb}", json=body or {}) as response,
         ):
             reply = json.loads(await response.read())
             assert isinstance(reply, dict)
@@ -207,6 +209,53 @@ async def test_tcp_is_served_where_it_is_asked_for(daemons: Daemons) -> None:
     ):
         shown = json.loads(await response.read())
     assert (shown["bind_ip"], shown["bind_port"]) == ("127.0.0.1", port)
+
+
+SLOW = [b"", b"POST /NetworkDriver.Jo", b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: localhost\r\nA: "]
+SLOW.append(b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+
+
+@pytest.mark.timeout(120)
+async def test_a_thousand_slow_clients_do_not_keep_dockerd_waiting(daemons: Daemons) -> None:
+    port = free_port()
+    daemons("--bind-ip", "127.0.0.1", "--bind-port", str(port)).answers()
+    kept = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
+    clients: list[asyncio.StreamWriter] = []
+
+    async def longest(times: int) -> float:
+        """Seconds of dockerd's slowest of some calls."""
+        slowest = 0.0
+        for _ in range(times):
+            started = time.monotonic()
+            async with asyncio.timeout(10), kept.post("/Plugin.Activate") as reply:
+                assert reply.status == 200
+            slowest = max(slowest, time.monotonic() - started)
+        return slowest
+
+    with many_files():
+        try:
+            assert await longest(1) < 2
+            for number in range(1200):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                clients.append(writer)
+                writer.write(SLOW[number % len(SLOW)])
+            assert await longest(10) < 2
+            for writer in clients:
+                writer.write(b"x")  # they are not idle, only slow
+            assert await longest(10) < 2
+        finally:
+            await kept.close()
+            for writer in clients:
+                writer.transport.abort()
+
+
+@contextlib.contextmanager
+def many_files() -> Iterator[None]:
+    """Let this process have as many descriptors as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_socket_that_a_crash_left_is_taken_over(daemons: Daemons) -> None:

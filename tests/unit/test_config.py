@@ -10,6 +10,7 @@ import pytest
 from ovn_docker import config
 from ovn_docker.errors import ConfigError
 from ovn_docker.process import DaemonOptions
+from ovn_docker.tls_flags import Tls
 
 
 def read(*arguments: str) -> config.Config:
@@ -168,5 +169,38 @@ def test_the_state_file_is_found_again_after_the_daemon_went_to_the_root(
     ],
 )
 def test_a_flag_of_sharing_that_cannot_be_used_is_refused(flags: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read(*flags)
+
+
+OWN_TLS = ("--tls-cert", "/t/a.pem", "--tls-key", "/t/a.key", "--tls-client-ca", "/t/ca.pem")
+DOCKERS_TLS = (
+    *("--plugin-file-ca", "/d/ca.pem"),
+    *("--plugin-file-cert", "/d/d.pem", "--plugin-file-key", "/d/d.key"),
+)
+
+
+def test_tls_is_off_unless_its_files_are_given() -> None:
+    assert read().tls is None
+    own = (Path("/t/a.pem"), Path("/t/a.key"), Path("/t/ca.pem"))
+    docker = (Path("/d/ca.pem"), Path("/d/d.pem"), Path("/d/d.key"))
+    assert read(*OWN_TLS, *DOCKERS_TLS).tls == Tls(*own, docker)
+    assert read(*OWN_TLS, "--unix-socket", "/s", "--bind-port", "5001").tls == Tls(*own, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (OWN_TLS[:4], "--tls-cert, --tls-key, --tls-client-ca go together: --tls-client-ca is missing"),
+        (OWN_TLS[:2] + DOCKERS_TLS, "--tls-key and --tls-client-ca is missing"),
+        ((*OWN_TLS, *DOCKERS_TLS[:2]), "--plugin-file-cert and --plugin-file-key is missing"),
+        (OWN_TLS, "--tls-cert without --unix-socket: Docker comes by TLS then"),
+        (DOCKERS_TLS, "--plugin-file-ca is of no use without TLS"),
+        ((*OWN_TLS, "--unix-socket", "/s"), "--tls-cert is for the TCP port"),
+        ((*OWN_TLS, *DOCKERS_TLS, "--unix-socket", "/s", "--bind-port", "1"), "of no use with --unix-socket"),
+        ((*OWN_TLS[:5], "ca.pem", *DOCKERS_TLS), "--tls-client-ca ca.pem is no absolute path"),
+    ],
+)
+def test_flags_of_tls_that_make_no_sense_together_are_refused(flags: tuple[str, ...], text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(text)):
         read(*flags)

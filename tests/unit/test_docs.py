@@ -252,6 +252,7 @@ def error_texts(source: str) -> set[str]:
 
 INTERNAL = {
     re.escape("a part of the verb was cancelled from inside"),  # told as "failed inside the driver"
+    re.escape("the answer had begun when it failed"),  # aiohttp ends the connection
     re.escape("the prefix length is missing"),  # the REASON of another text
 }
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from ovn_docker.state import StateFile
 file = StateFile(Path(sys.argv[1]))
 for number in itertools.count():
-    file.save({"networks": {str(each): "x" * 100 for each in range(50)}, "number": number})
+    file.update(lambda _: {"networks": {str(each): "x" * 100 for each in range(50)}, "number": number})
     if number == 0:
         print("ready", flush=True)
 """
@@ -33,7 +33,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "made" / "state.json"
     assert StateFile(path).load() == {}
     content = {"networks": {"a": {"pools": ["10.0.0.0/24"], "mtu": None}}}
-    StateFile(path).save(content)
+    StateFile(path).update(lambda _: content)
     assert StateFile(path).load() == content
     assert json.loads(path.read_text())["version"] == 1
     assert path.stat().st_mode & 0o777 == 0o600
@@ -46,7 +46,7 @@ def test_the_mode_does_not_depend_on_the_umask_or_on_what_was_there(tmp_path: Pa
     path.chmod(0o644)
     before = os.umask(0)
     try:
-        StateFile(path).save({})
+        StateFile(path).update(lambda _: {})
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_used_is_put_aside(
     assert not path.exists()
     [record] = caplog.records
     assert f"state file {path} cannot be used and is kept as {aside}" in record.getMessage()
-    StateFile(path).save({"networks": {}})
+    StateFile(path).update(lambda _: {"networks": {}})
     assert StateFile(path).load() == {"networks": {}}
 
 
@@ -89,19 +89,19 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
         assert len(content["networks"]) == 50
         numbers.append(content["number"])
     assert max(numbers) > 0
-    StateFile(path).save({})
+    StateFile(path).update(lambda _: {})
     assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_full_disk_is_one_clear_error_and_the_old_content_stays(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    StateFile(path).save({"networks": {"a": 1}})
+    StateFile(path).update(lambda _: {"networks": {"a": 1}})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
         with pytest.raises(HostError) as caught:
-            StateFile(path).save({"networks": "x" * 10_000})
+            StateFile(path).update(lambda _: {"networks": "x" * 10_000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -114,4 +114,4 @@ def test_a_file_whose_directory_cannot_be_made_is_one_clear_error(tmp_path: Path
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "state.json"
     with pytest.raises(HostError, match=f"the state file {path} cannot be written: "):
-        StateFile(path).save({})
+        StateFile(path).update(lambda _: {})

@@ -86,7 +86,7 @@ async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
         await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
         began = time.monotonic()
         findings = [each for each in check(await parts.reader.read()) if each in first]
-        confirmed = sightings.confirmed(findings, began)
+        confirmed = [each for each in sightings.confirmed(findings, began) if each.repair]
         if not repair:
             return Report(tuple(findings))
         results = [(each, await mend(parts.repairs, each)) for each in confirmed]

@@ -15,7 +15,7 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
-from ovn_docker.ovsdb.operations import Row
+from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.pools import Pool
 from ovn_docker.schema import leases
 from ovn_docker.schema.leases import LEASE, Lease
@@ -115,7 +115,7 @@ class AddressLeases:
         Raises:
             ConflictError: it is taken; the text says by whom.
         """
-        outcome = await self._try(pool, address, secrets.token_hex(8))
+        outcome = await self._try(pool, address, secrets.token_hex(8), [])
         if outcome.holder:
             raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {outcome.holder}")
 
@@ -133,14 +133,16 @@ class AddressLeases:
                     if not cursor.knows:
                         await self._ask(pool, cursor)
             asked_in, address = cursor.round, pool.address(cursor.next(pool))
-            outcome = await self._try(pool, address, request)
+            outcome = await self._try(pool, address, request, [leases.hint(pool.key, address)])
             if not outcome.holder:
                 cursor.taken()
                 return address
             cursor.refused(asked_in, outcome.hint)
 
-    async def _try(self, pool: Pool, address: IPAddress, request: str) -> _Outcome:
-        """Take the address unless somebody has it, in one transaction that says who."""
+    async def _try(
+        self, pool: Pool, address: IPAddress, request: str, along: Sequence[Operation]
+    ) -> _Outcome:
+        """Take the address unless somebody has it, in one transaction that says who and does `along`."""
         mark = await self._northbound.mark()
         lease = Lease(LEASE, host=mark.host, request=request)
         question = self._occupied.question(pool)
@@ -149,7 +151,7 @@ class AddressLeases:
             leases.pool_get(pool.key),
             *question.operations,
             leases.lease_add(pool.key, address, lease, mark),
-            leases.hint(pool.key, address),
+            *along,
             leases.DURABLE,
         ]
         undo = leases.lease_undo(pool.key, address, request)
@@ -172,23 +174,29 @@ class AddressLeases:
         return _Outcome(who, _hint(results[1]["rows"]))
 
     async def _ask(self, pool: Pool, cursor: Cursor) -> None:
-        """Find addresses that are free, in windows that grow."""
-        after, size, seen, total = cursor.last, FIRST_WINDOW, 0, pool.size()
+        """Find addresses that are free, in windows that grow.
+
+        Who comes too late again and again wants many, to have a choice where others do not try.
+        """
+        after, size, total = cursor.last, FIRST_WINDOW, pool.size()
         if after is None:
             [found] = await self._northbound.transact([leases.pool_get(pool.key)])
             after = _hint(found["rows"])
-        while seen < total:
-            window = pool.window(after, min(size, total - seen))
-            if free := await self._free(pool, window):
-                step = min(len(free), WIDEST_STEP, 1 << min(max(0, cursor.late - 1), 8))
-                cursor.found(free, window, self._choose(step))
-                return
-            seen += len(window)
+        free: list[int] = []
+        asked: list[int] = []
+        enough = min(WIDEST_STEP, 1 << min(cursor.late, 8))
+        while len(asked) < total and len(free) < enough:
+            window = pool.window(after, min(size, total - len(asked)))
+            free += await self._free(pool, window)
+            asked += window
             after, size = window[-1], min(size * 2, LARGEST_WINDOW)
-        raise RequestError(
-            f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()} addresses"
-            " are leased, reserved or held by ports"
-        )
+        if not free:
+            raise RequestError(
+                f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()}"
+                " addresses are leased, reserved or held by ports"
+            )
+        step = min(len(free), WIDEST_STEP, 1 << min(max(0, cursor.late - 1), 8))
+        cursor.found(free, asked, self._choose(step))
 
     async def _free(self, pool: Pool, window: list[int]) -> list[int]:
         """Those of the addresses that nobody has."""

@@ -6,7 +6,7 @@ Northbound's to say.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -30,13 +30,21 @@ class SharedNetworks:
         """Take up what the file says."""
         self.database = self._northbound = database
         self._file = file
-        self._networks = self._loaded()
-        self._saving = asyncio.Lock()
+        self._stamp = file.stamp()
+        self._known = self._read(file.load())
 
-    def _loaded(self) -> dict[str, Shared]:
+    @property
+    def _networks(self) -> dict[str, Shared]:
+        """What the file says now: `ovn-docker repair` may have changed it."""
+        stamp = self._file.stamp()
+        if stamp != self._stamp:
+            self._stamp, self._known = stamp, self._read(self._file.load())
+        return self._known
+
+    def _read(self, content: Mapping[str, Any]) -> dict[str, Shared]:
         try:
-            networks = self._file.load().get(NETWORKS, {})
-            return {network_id: Shared.from_json(content) for network_id, content in networks.items()}
+            networks = content.get(NETWORKS, {})
+            return {network_id: Shared.from_json(each) for network_id, each in networks.items()}
         except (AttributeError, KeyError, TypeError) as error:
             self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
             return {}
@@ -87,8 +95,7 @@ class SharedNetworks:
         """
         if network.create:
             await self._northbound.transact([northbound.ls_del(northbound.switch_id(network.switch))])
-        async with self._saving:
-            await self._save({key: each for key, each in self._networks.items() if each != network})
+        await self._save(lambda networks: {key: each for key, each in networks.items() if each != network})
 
     async def locate(self, network: Shared) -> Shared:
         """Find the switch again after its row has changed, and make it if the network may.
@@ -128,14 +135,16 @@ class SharedNetworks:
     async def _remember(self, network: Shared) -> None:
         if self.get(network.network_id) == network:
             return
-        async with self._saving:
-            await self._save({**self._networks, network.network_id: network})
+        await self._save(lambda networks: {**networks, network.network_id: network})
 
-    async def _save(self, networks: dict[str, Shared]) -> None:
+    async def _save(self, change: Callable[[dict[str, Shared]], dict[str, Shared]]) -> None:
         """Write what is known from now on; if that fails, it is not."""
-        content = {network_id: network.to_json() for network_id, network in networks.items()}
-        await asyncio.to_thread(self._file.save, {NETWORKS: content})
-        self._networks = networks
+
+        def changed(content: dict[str, Any]) -> Mapping[str, Any]:
+            networks = change(self._read(content))
+            return {NETWORKS: {network_id: each.to_json() for network_id, each in networks.items()}}
+
+        await asyncio.to_thread(self._file.update, changed)
 
     def describe(self) -> dict[str, Any]:
         """For people: what is shared, by network."""

@@ -79,9 +79,10 @@ class Sightings:
     def __init__(self) -> None:
         """Nothing has been seen."""
         self._since: dict[Finding, float] = {}
+        self._confirmed: set[Finding] = set()
 
     def confirmed(self, found: Iterable[Finding], now: float) -> list[Finding]:
-        """Those that may be acted on; what is not among them has ended.
+        """Those that are there for long enough to be told and acted on; what is not found now has ended.
 
         Args:
             found: all that was found in one reading.
@@ -89,16 +90,23 @@ class Sightings:
         """
         findings = list(found)
         self._since = {each: self._since.get(each, now) for each in findings}
-        return [each for each in findings if each.repair and now - self._since[each] >= _patience(each)]
+        confirmed = [each for each in findings if now - self._since[each] >= _patience(each)]
+        self._confirmed = set(confirmed)
+        return confirmed
 
     def next_look(self, now: float) -> float | None:
-        """Seconds until another look may confirm something, or None when nothing waits for one."""
-        waits = [since + _patience(each) - now for each, since in self._since.items() if each.repair]
+        """Seconds until another look may confirm something, or None when nothing waits for one.
+
+        What was confirmed and could not be mended waits for the next pass that is due anyway.
+        """
+        open_still = self._since.keys() - self._confirmed
+        waits = [self._since[each] + _patience(each) - now for each in open_still]
         return max(min(waits), SECOND_LOOK) if waits else None
 
     def forget(self, finding: Finding) -> None:
         """Note that it was acted on, so that it has to be seen twice again."""
         self._since.pop(finding, None)
+        self._confirmed.discard(finding)
 
 
 def _patience(finding: Finding) -> float:

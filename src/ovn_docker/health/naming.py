@@ -19,6 +19,9 @@ WANTED = {"type": ["container", "network"], "event": ["start", "rename", "connec
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two tries to listen."""
 
+AT_ONCE = 8
+"""How many containers are written at the same time."""
+
 RENAME_TIMEOUT = 10.0
 """Seconds for one container's names."""
 
@@ -31,25 +34,43 @@ class Naming:
         self._engine = engine
         self._inventory = inventory
         self._docker_is_back = docker_is_back
+        self._waiting: set[str] = set()
+        self._few = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Follow events until cancelled."""
         pause = FIRST_PAUSE
         while True:
             try:
-                async for event in self._engine.events(WANTED):
-                    pause = FIRST_PAUSE
-                    if event is None:
-                        self._docker_is_back()
-                    elif event.container_id:
-                        await self._name(event.container_id)
-            except OvnDockerError as error:
-                LOG.debug("Docker's events: %s", error)
+                async with asyncio.TaskGroup() as writing:
+                    async for event in self._engine.events(WANTED):
+                        pause = FIRST_PAUSE
+                        if event is None:
+                            self._docker_is_back()
+                        elif event.container_id:
+                            self._write(writing, event.container_id)
+            except* OvnDockerError as errors:
+                LOG.debug("Docker's events: %s", errors.exceptions)
+            self._waiting.clear()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    def _write(self, writing: asyncio.TaskGroup, container_id: str) -> None:
+        """Write a container's names while other events are read: dockerd holds back an answer about one
+        that is just being started. What is being written already is written once more after that.
+        """
+        if container_id in self._waiting:
+            return
+        self._waiting.add(container_id)
+        writing.create_task(self._name(container_id))
+
     async def _name(self, container_id: str) -> None:
         """Write one container's names; what fails is left to the next pass."""
+        async with self._few:
+            self._waiting.discard(container_id)
+            await self._try(container_id)
+
+    async def _try(self, container_id: str) -> None:
         try:
             async with asyncio.timeout(RENAME_TIMEOUT):
                 container = await self._engine.container(container_id)

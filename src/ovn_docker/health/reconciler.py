@@ -22,6 +22,9 @@ FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
 REPAIR_TIMEOUT = 15.0
 """Seconds for one repair."""
 
+UNREMARKABLE = frozenset({"names-changed"})
+"""Kinds that come of nothing worse than an event of Docker's that was missed."""
+
 JITTER = 0.1
 """Part of the interval by which passes differ, so that the hosts of a cluster do not all read at once."""
 
@@ -31,7 +34,7 @@ class Report:
     """What a pass found and did.
 
     Attributes:
-        findings: all of them.
+        findings: all that were seen for long enough.
         mended: those whose repair was done.
         failed: those whose repair was not, with the reason.
         error: why there was no reading, or "".
@@ -106,14 +109,15 @@ class Reconciler:
     async def _repair(self, findings: list[Finding], began: float) -> Report:
         mended: list[Finding] = []
         failed: list[tuple[Finding, str]] = []
-        for finding in self._sightings.confirmed(findings, began):
+        confirmed = self._sightings.confirmed(findings, began)
+        for finding in (each for each in confirmed if each.repair):
             why = await mend(self._repairs, finding)
             if why:
                 failed.append((finding, why))
             else:
                 mended.append(finding)
                 self._sightings.forget(finding)
-        return Report(tuple(findings), tuple(mended), tuple(failed))
+        return Report(tuple(confirmed), tuple(mended), tuple(failed))
 
     def _tell(self, report: Report) -> None:
         """Log what was done, and each thing that stays wrong once."""
@@ -123,7 +127,8 @@ class Reconciler:
             LOG.info("health check: everything can be read again")
         self._error = report.error
         for finding in report.mended:
-            LOG.warning("health check: %s: %s; %s", finding.kind, finding.text, finding.repair)
+            level = logging.INFO if finding.kind in UNREMARKABLE else logging.WARNING
+            LOG.log(level, "health check: %s: %s; %s", finding.kind, finding.text, finding.repair)
         stays = dict(report.failed) | {each: "" for each in report.findings if not each.repair}
         for finding, why in stays.items():
             if self._told.get(finding) != why:

@@ -1,24 +1,36 @@
 """Where the plugin API is served: a unix socket, a TCP port, or both.
 
-Owns the sockets from binding to removal, and the graceful stop; knows nothing of what is served.
+Owns the sockets from binding to removal, who is let in at each, and the graceful stop; knows nothing of what
+is served.
 """
 
+import asyncio
 import errno
 import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
 
 from ovn_docker.errors import ConfigError
+from ovn_docker.libnetwork.admission import FOREIGN_PEER, is_this_host
+from ovn_docker.libnetwork.connections import LISTENER_OPTIONS, Connection, Pool, mark_serving
+from ovn_docker.libnetwork.handshake import Handshake, RefusalLog
+from ovn_docker.libnetwork.strangers import Stranger
+from ovn_docker.libnetwork.tls import Certificates
 
-BACKLOG = 128
-# A day, which is for ever: were it we who close an idle connection, a request could be on its way just then,
-# and dockerd would send it again without its body (moby issue 35459).
-KEEPALIVE = 86400.0
+BACKLOG = 1024
+CAPACITY = 1024
+STRANGERS = 64
 PORTS = range(65536)
+REFRESH = 5.0
+"""Seconds between two looks at the files of TLS."""
+
+INSPECTION = 600
+"""Looks between two that also see whether a certificate has expired: about an hour."""
 
 
 class Listeners:
@@ -28,25 +40,41 @@ class Listeners:
         tcp_address: (ip, port) as bound, the port that the kernel chose if 0 was asked for; None without TCP.
     """
 
-    def __init__(self, application: web.Application, *, grace: float = 10.0) -> None:
-        """`grace` is how many seconds a stop waits for requests in flight: the application's deadline."""
+    def __init__(
+        self, application: web.Application, *, grace: float = 10.0, capacity: int = CAPACITY
+    ) -> None:
+        """Make ready.
+
+        Args:
+            application: what is served.
+            grace: seconds that a stop waits for requests in flight: the application's deadline.
+            capacity: connections at a time, at each socket.
+        """
+        application.middlewares.insert(0, mark_serving)
         # A client that goes away must not end a verb half-way: dockerd will ask again.
         self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            handler_cancellation=False,
-            keepalive_timeout=KEEPALIVE,
-            shutdown_timeout=grace,
+            application, handler_cancellation=False, shutdown_timeout=grace, **LISTENER_OPTIONS
         )
+        self._capacity = capacity
+        self._strangers: Pool[Stranger] = Pool(STRANGERS)
+        self._handshakes: Pool[Handshake] = Pool(capacity // 2)
+        self._refusals = RefusalLog()
+        self._servers: list[asyncio.Server] = []
+        self._secure: Pool[Connection] = Pool(capacity)
+        self._refresh: asyncio.TimerHandle | None = None
         self._unix: tuple[Path, int] | None = None
         self.tcp_address: tuple[str, int] | None = None
 
-    async def start(self, unix_path: Path | None, tcp: tuple[str, int] | None) -> None:
+    async def start(
+        self, unix_path: Path | None, tcp: tuple[str, int] | None, tls: Certificates | None = None
+    ) -> None:
         """Listen.
 
         Args:
             unix_path: the unix socket's path, or None. Its directory is made; only its owner may connect.
             tcp: (IPv4 or IPv6 address, port), or None.
+            tls: what the TCP port is served with, to whoever its CA has signed; None for plain TCP, which
+                serves this host only.
 
         Raises:
             ConfigError: a path or an address cannot be listened on; then none is.
@@ -56,18 +84,56 @@ class Listeners:
             if unix_path is not None:
                 sock = bind_unix(unix_path)
                 self._unix = (unix_path, unix_path.stat().st_ino)
-                await self._serve(sock)
+                pool: Pool[Connection] = Pool(self._capacity)
+                await self._serve(sock, lambda: self._connection(pool))
             if tcp is not None:
                 sock = bind_tcp(*tcp)
                 self.tcp_address = sock.getsockname()[:2]
-                await self._serve(sock)
+                await self._serve(sock, self._plain() if tls is None else self._encrypted(tls))
         except BaseException:
             await self.stop()
             raise
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
         sock.settimeout(0)
-        await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
+
+    def _connection(self, pool: Pool[Connection]) -> Connection:
+        server = self._runner.server
+        assert server is not None
+        return Connection(server, pool)
+
+    def _plain(self) -> Callable[[], asyncio.Protocol]:
+        pool: Pool[Connection] = Pool(self._capacity)
+
+        def choose(transport: asyncio.Transport) -> asyncio.Protocol:
+            (peer, *_), (local, *_) = map(transport.get_extra_info, ("peername", "sockname"))
+            if is_this_host(peer, local):
+                return self._connection(pool)
+            self._refusals.tell(f"client {peer} is refused: {FOREIGN_PEER}")
+            return Stranger(self._strangers)
+
+        return lambda: _Door(choose)
+
+    def _encrypted(self, tls: Certificates) -> Callable[[], asyncio.Protocol]:
+        tls.when_changed(self._retire)
+        self._watch(tls)
+        return lambda: Handshake(
+            self._handshakes, tls, lambda: self._connection(self._secure), self._refusals
+        )
+
+    def _retire(self) -> None:
+        """Who came in by files that are in use no more comes in again."""
+        for each in self._secure:
+            each.retire()
+
+    def _watch(self, tls: Certificates, looks: int = 0) -> None:
+        """Look at the files now and then, for otherwise only a new connection does."""
+        tls.refresh()
+        if looks % INSPECTION == INSPECTION - 1:
+            tls.inspect()
+        self._refresh = asyncio.get_running_loop().call_later(REFRESH, self._watch, tls, looks + 1)
 
     async def stop(self) -> None:
         """Take no new requests, let those in flight end, close, and remove the socket file if it is ours."""
@@ -76,7 +142,26 @@ class Listeners:
             self._unix = None
             if path.exists() and path.stat().st_ino == inode:
                 path.unlink()
+        if self._refresh is not None:
+            self._refresh.cancel()
+        for server in self._servers:
+            server.close()
+        for unknown in (*self._strangers, *self._handshakes):
+            unknown.end()
         await self._runner.cleanup()
+
+
+class _Door(asyncio.Protocol):
+    """Looks at who comes before anything is read, and hands the connection on."""
+
+    def __init__(self, choose: Callable[[asyncio.Transport], asyncio.Protocol]) -> None:
+        self._choose = choose
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        protocol = self._choose(transport)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
 
 
 def bind_unix(path: Path) -> socket.socket:

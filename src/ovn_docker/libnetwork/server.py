@@ -8,6 +8,7 @@ Source: moby pkg/plugins/client.go.
 
 import asyncio
 import logging
+import platform
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
+from ovn_docker.libnetwork.admission import Head, judge
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
@@ -53,7 +55,7 @@ def create_application(
         observation: who counts requests, and what /healthz and /metrics tell; by default nobody and nothing.
     """
     observation = observation or Observation()
-    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals])
+    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals, _admit])
     front = _Front(driver, deadline, observation.verb_done)
     for verb in table(driver, ipam):
         application.router.add_post(f"/{verb.name}", front.handler(verb))
@@ -211,3 +213,29 @@ async def _explain_refusals(
         allow = {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
         body = codec.encode_error(text)
         return web.Response(body=body, status=refusal.status, headers=allow, content_type=PLUGIN_TYPE)
+
+
+OWN_NAMES = frozenset({platform.node().lower()})
+
+
+@web.middleware
+async def _admit(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse what no Docker sends and a browser may, before its body is read."""
+    transport = request.transport
+    plain = transport is not None and transport.get_extra_info("sslcontext") is None
+    over_ip = transport is not None and isinstance(transport.get_extra_info("sockname"), tuple)
+    headers = request.headers
+    head = Head(
+        has_body=request.can_read_body,
+        hosts=tuple(headers.getall("Host", ())),
+        origin=headers.get("Origin"),
+        fetch_site=headers.get("Sec-Fetch-Site"),
+        content_type=headers.get("Content-Type"),
+    )
+    refusal = judge(head, OWN_NAMES if plain and over_ip else None)
+    if refusal is None:
+        return await handler(request)
+    body = codec.encode_error(f"{request.method} {request.path[:200]}: {refusal.text}")
+    return web.Response(body=body, status=refusal.status, content_type=PLUGIN_TYPE)

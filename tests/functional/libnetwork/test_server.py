@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.functional.libnetwork.front import (
     StubDriver,
     StubIpam,
     nothing,
+    until,
 )
 
 pytestmark = pytest.mark.functional
@@ -60,13 +61,6 @@ async def plugin(tmp_path: Path) -> AsyncIterator[Plugin]:
     for client in plugin.clients:
         await client.close()
     await listeners.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, five seconds at most."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
 
 
 def assert_error(reply: Reply, status: int, text: str) -> None:

@@ -1,13 +1,26 @@
 """Whether dockerd needs a plugin file, what stands in it, and whose it is."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ovn_docker.errors import ConfigError
-from ovn_docker.libnetwork.plugin_file import advertised_address, remove_plugin_file, write_plugin_file
+from ovn_docker.libnetwork.plugin_file import (
+    PluginFile,
+    advertised_address,
+    plugin_file,
+    remove_plugin_file,
+    write_plugin_file,
+)
+from ovn_docker.libnetwork.tls import DockerFiles
 
 ADDRESS = "tcp://127.0.0.1:5000"
+DOCKER = DockerFiles(Path("/etc/d/ca.pem"), Path("/etc/d/cert.pem"), Path("/etc/d/key.pem"))
+
+
+def spec(directory: Path) -> PluginFile:
+    return plugin_file(directory, "openvswitch", ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +61,7 @@ def test_nothing_is_advertised_where_nothing_listens() -> None:
 
 
 def test_the_file_holds_one_line_and_nothing_else_is_left_beside_it(tmp_path: Path) -> None:
-    path = write_plugin_file(tmp_path / "new" / "plugins", "openvswitch", ADDRESS)
+    path = write_plugin_file(spec(tmp_path / "new" / "plugins"))
     assert path.name == "openvswitch.spec"
     assert path.read_text() == f"{ADDRESS}\n"
     assert list(path.parent.iterdir()) == [path]
@@ -56,25 +69,48 @@ def test_the_file_holds_one_line_and_nothing_else_is_left_beside_it(tmp_path: Pa
 
 def test_an_old_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "openvswitch.spec").write_text("tcp://10.9.9.9:1\n")
-    assert write_plugin_file(tmp_path, "openvswitch", ADDRESS).read_text() == f"{ADDRESS}\n"
+    assert write_plugin_file(spec(tmp_path)).read_text() == f"{ADDRESS}\n"
 
 
 def test_our_file_is_removed(tmp_path: Path) -> None:
-    path = write_plugin_file(tmp_path, "openvswitch", ADDRESS)
-    remove_plugin_file(tmp_path, "openvswitch", ADDRESS)
-    remove_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    path = write_plugin_file(spec(tmp_path))
+    remove_plugin_file(spec(tmp_path))
+    remove_plugin_file(spec(tmp_path))
     assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"tcp://10.0.0.1:5000\n", b"\xff\xfe"])
 def test_a_file_that_another_has_changed_stays(tmp_path: Path, content: bytes) -> None:
-    path = write_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    path = write_plugin_file(spec(tmp_path))
     path.write_bytes(content)
-    remove_plugin_file(tmp_path, "openvswitch", ADDRESS)
+    remove_plugin_file(spec(tmp_path))
     assert path.read_bytes() == content
 
 
 def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "plugins").write_text("a file")
     with pytest.raises(ConfigError, match=r"openvswitch\.spec: cannot be written"):
-        write_plugin_file(tmp_path / "plugins", "openvswitch", ADDRESS)
+        write_plugin_file(spec(tmp_path / "plugins"))
+
+
+def test_with_tls_docker_is_told_of_its_files_and_verifies(tmp_path: Path) -> None:
+    path = write_plugin_file(plugin_file(tmp_path, "openvswitch", ADDRESS, DOCKER))
+    assert path.name == "openvswitch.json"
+    assert json.loads(path.read_text()) == {
+        "Name": "openvswitch",
+        "Addr": "https://127.0.0.1:5000",
+        "TLSConfig": {
+            "InsecureSkipVerify": False,
+            "CAFile": "/etc/d/ca.pem",
+            "CertFile": "/etc/d/cert.pem",
+            "KeyFile": "/etc/d/key.pem",
+        },
+    }
+
+
+def test_the_file_of_the_other_form_goes_for_docker_would_read_it_first(tmp_path: Path) -> None:
+    write_plugin_file(spec(tmp_path))
+    path = write_plugin_file(plugin_file(tmp_path, "openvswitch", ADDRESS, DOCKER))
+    assert list(tmp_path.iterdir()) == [path]
+    path = write_plugin_file(spec(tmp_path))
+    assert list(tmp_path.iterdir()) == [path]

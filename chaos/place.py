@@ -1,0 +1,154 @@
+"""The lab that the chaos is in: its drivers' flags, its faults and their mending, and its judgement."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from chaos.judge import LOST, Difference, judge
+from chaos.reach import unreached
+from chaos.reading import read
+from chaos.weather import CUT, KILL, REBOOT, RESTART, Fault
+from ovn_docker.errors import HostError, OvnDockerError
+from ovn_docker.lab import Lab, Machine
+from ovn_docker.lab.requirements import DRIVER, find_driver
+
+Report = Callable[[str], None]
+
+LOCAL = "--docker-driver-scope=local"
+"""Several hosts make the same network, each for itself."""
+
+HEALTH = ("--health-check-on", "--health-check-interval=10")
+SETTLE = 90.0
+"""Seconds until nothing may be wrong any more: OVN's daemons wait up to 8 s between two attempts to connect,
+and the health check acts on what it has seen twice, 10 s apart."""
+
+_PAUSE = 2.0
+
+
+class Place:
+    """A lab, up for as long as this context lasts.
+
+    Attributes:
+        lab: the lab.
+        machines: all of them by name.
+        stop: is set when the run ends early.
+    """
+
+    def __init__(self, name: str, hosts: int, report: Report, *, keep: bool = False) -> None:
+        """Make the lab and start the drivers as the run needs them.
+
+        Raises:
+            OvnDockerError: it cannot be made; nothing of it is left.
+        """
+        self.stop = threading.Event()
+        self._keep = keep
+        self.lab = Lab.up(name, hosts, report=report)
+        self.machines = {machine.name: machine for machine in (self.lab.central, *self.lab.hosts)}
+        try:
+            flags = driver_flags()
+            for host in self.lab.hosts:
+                host.stop("driver")
+                host.start_driver(flags)
+        except BaseException:
+            self.lab.down()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set()
+        if not self._keep or error is not None:
+            self.lab.down()
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, unless the run ends."""
+        self.stop.wait(seconds)
+
+    # Faults
+
+    def break_and_mend(self, fault: Fault) -> float:
+        """Do a fault, hold it and mend it; returns how many seconds the mending took.
+
+        Raises:
+            OvnDockerError: it cannot be mended.
+        """
+        machine = self.machines[fault.machine]
+        self._break(machine, fault)
+        self.pause(fault.hold)
+        started = time.monotonic()
+        self._mend(machine, fault)
+        return time.monotonic() - started
+
+    @staticmethod
+    def _break(machine: Machine, fault: Fault) -> None:
+        if fault.kind == KILL:
+            machine.kill(fault.part)
+        elif fault.kind == RESTART:
+            machine.stop(fault.part)
+        elif fault.kind == CUT:
+            machine.cut_off()
+        elif fault.kind == REBOOT:
+            machine.power_off()
+
+    @staticmethod
+    def _mend(machine: Machine, fault: Fault) -> None:
+        if fault.kind == CUT:
+            machine.reconnect()
+        elif fault.kind == REBOOT:
+            machine.power_on()
+        else:
+            machine.start_again(fault.part)
+
+    def mend_all(self) -> list[Difference]:
+        """Start and plug in whatever is not; returns what cannot be."""
+        found = []
+        for machine in self.machines.values():
+            try:
+                machine.mend()
+            except OvnDockerError as error:
+                found.append(Difference(LOST, "daemon", "", machine.name, str(error)))
+        return found
+
+    # Judgement
+
+    def judge(self) -> tuple[dict[str, int], list[Difference]]:
+        """Wait until everything is as Docker has it, at most SETTLE seconds.
+
+        Returns:
+            How much was compared, and what is still different.
+        """
+        deadline = time.monotonic() + SETTLE
+        while True:
+            late = time.monotonic() > deadline
+            seen, found = self._judge_now()
+            if not found or late or self.stop.is_set():
+                return seen, found
+            self.pause(_PAUSE)
+
+    def _judge_now(self) -> tuple[dict[str, int], list[Difference]]:
+        try:
+            hosts, central = read(self.lab)
+        except HostError as error:
+            return {}, [Difference(LOST, "answer", "", self.lab.name, str(error))]
+        seen = {
+            "containers run": sum(host.running for host in hosts),
+            "endpoints": sum(len(host.endpoints) for host in hosts),
+            "networks": sum(len(host.networks) for host in hosts),
+        }
+        if found := judge(hosts, central):
+            return seen, found
+        pairs, found = unreached(self.machines, hosts)
+        return {**seen, "pairs ping and talk TCP": pairs}, found
+
+
+def driver_flags() -> tuple[str, ...]:
+    """How the drivers are started: they share networks by our IPAM alone, and look after themselves."""
+    asked = [find_driver() or DRIVER, "--help"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    return (LOCAL, *(HEALTH if HEALTH[0] in done.stdout else ()))

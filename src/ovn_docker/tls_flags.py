@@ -1,0 +1,98 @@
+"""The flags of TLS on the TCP port: the driver's own files, and those for Docker. Pure.
+
+Owns which of them go together. What is in the files is libnetwork/tls.py's.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovn_docker.errors import ConfigError
+
+OWN: Mapping[str, str] = {
+    "--tls-cert": "the driver's certificate, and the CAs between it and the root",
+    "--tls-key": "its private key, without a passphrase",
+    "--tls-client-ca": "the CAs whose clients are let in",
+}
+DOCKERS: Mapping[str, str] = {
+    "--plugin-file-ca": "by which Docker is to verify the driver's certificate",
+    "--plugin-file-cert": "that Docker is to show, signed by a CA of --tls-client-ca",
+    "--plugin-file-key": "of Docker's certificate",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    own = parser.add_argument_group("TLS on the TCP port (PEM files; all three or none)")
+    for flag, meaning in OWN.items():
+        own.add_argument(flag, metavar="FILE", type=Path, help=meaning)
+    docker = parser.add_argument_group(
+        "TLS for Docker, named in the plugin file (PEM files; all three or none)"
+    )
+    for flag, meaning in DOCKERS.items():
+        docker.add_argument(flag, metavar="FILE", type=Path, help=meaning)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS of the TCP port; paths of PEM files.
+
+    Attributes:
+        certificate: the driver's certificate, with the CAs between it and the root.
+        key: its private key.
+        client_ca: the CAs whose clients are let in.
+        docker: CA, certificate and private key for the plugin file, as dockerd sees them; None where Docker
+            comes by the unix socket.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+    docker: tuple[Path, Path, Path] | None
+
+
+def read(arguments: argparse.Namespace, *, tcp: bool, unix: bool) -> Tls | None:
+    """The files of TLS, or None where they are not asked for.
+
+    Args:
+        arguments: parsed flags.
+        tcp: whether a TCP port is listened on.
+        unix: whether a unix socket is, by which Docker comes then.
+
+    Raises:
+        ConfigError: they make no sense together, or are no absolute paths.
+    """
+    own, docker = _files(arguments, OWN), _files(arguments, DOCKERS)
+    if own is None:
+        if docker is not None:
+            raise ConfigError("--plugin-file-ca is of no use without TLS: give --tls-cert too")
+        return None
+    if not tcp:
+        raise ConfigError("--tls-cert is for the TCP port: give --bind-ip or --bind-port too")
+    if not unix and docker is None:
+        raise ConfigError(
+            "--tls-cert without --unix-socket: Docker comes by TLS then, so give it --plugin-file-ca,"
+            " --plugin-file-cert and --plugin-file-key"
+        )
+    if unix and docker is not None:
+        raise ConfigError("--plugin-file-ca is of no use with --unix-socket, by which Docker comes then")
+    return Tls(*own, docker)
+
+
+def _files(arguments: argparse.Namespace, flags: Mapping[str, str]) -> tuple[Path, Path, Path] | None:
+    """The files of three flags that go together."""
+    given = {flag: getattr(arguments, flag.removeprefix("--").replace("-", "_")) for flag in flags}
+    missing = [flag for flag, path in given.items() if path is None]
+    if len(missing) == len(given):
+        return None
+    if missing:
+        raise ConfigError(f"{', '.join(flags)} go together: {' and '.join(missing)} is missing")
+    first, second, third = (_absolute(path, flag) for flag, path in given.items())
+    return first, second, third
+
+
+def _absolute(path: Path, flag: str) -> Path:
+    if path.is_absolute():
+        return path
+    raise ConfigError(f"{flag} {path} is no absolute path")
