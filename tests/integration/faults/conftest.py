@@ -9,15 +9,17 @@ from tests.integration.conftest import LOCAL, lab_name
 from tests.integration.faults.talk import Talk, begin
 from tests.integration.tenant import Tenant
 
+HEALTH_CHECK = ("--health-check-on", "--health-check-interval=2")
+
 
 @pytest.fixture(scope="session")
 def two_hosts(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
-    """Two hosts whose drivers have local scope."""
+    """Two hosts whose drivers have local scope, and look every 2 s whether all is as Docker has it."""
     shared = Lab.up(lab_name("faults"), 2)
     try:
         for host in shared.hosts:  # dockerd asks for the scope once, with the first network
             host.stop("driver")
-            host.start_driver(LOCAL)
+            host.start_driver((*LOCAL, *HEALTH_CHECK))
         yield shared
     finally:
         shared.down()
