@@ -153,9 +153,10 @@ def holds_of(listed: Iterable[Row]) -> tuple[Hold, ...]:
     found = []
     for row in listed:
         ids = mapping(row["external_ids"])
-        if "ovn-docker" in ids:
+        kind = ids.get("ovn-docker", "")
+        if kind and kind != "host":  # a host's own row stays as long as the host
             users = tuple(sorted(mapping(row["options"]).values()))
-            found.append(Hold(ids["ovn-docker"], row["cidr"], ids, users))
+            found.append(Hold(kind, row["cidr"], ids, users))
     return tuple(found)
 
 

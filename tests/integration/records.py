@@ -57,8 +57,15 @@ def addresses(row: Row) -> str:
 
 def held(central: Machine) -> list[tuple[str, str]]:
     """Pools, leases, claims and reserved addresses: of what kind, and its address or subnet."""
-    listed = rows(central, LEASE)
-    return sorted((marks(each)["ovn-docker"], each["cidr"]) for each in listed if "ovn-docker" in marks(each))
+    kinds = {"pool", "lease", "claim", "reserved"}
+    listed = ((marks(each).get("ovn-docker"), each["cidr"]) for each in rows(central, LEASE))
+    return sorted((kind, cidr) for kind, cidr in listed if kind in kinds)
+
+
+def registered(central: Machine) -> list[str]:
+    """The hosts that Northbound knows."""
+    found = [marks(each) for each in rows(central, LEASE)]
+    return sorted(each["ovn-docker-host"] for each in found if each.get("ovn-docker") == "host")
 
 
 def leases(central: Machine) -> list[str]:

@@ -12,8 +12,8 @@ from ovn_docker.lab import Lab, Machine
 from ovn_docker.lab.processes import start_time
 from tests.integration import records
 from tests.integration.records import SWITCH, marks
+from tests.integration.second_driver import Driver
 from tests.integration.tenant import OURS, Tenant
-from tests.integration.test_flags import Driver
 from tests.integration.test_shared_network import settled, switches
 
 pytest_plugins = ("tests.integration.fixtures",)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
-from ovn_docker.libnetwork.admission import Head, judge
+from ovn_docker.libnetwork.admission import Head, Refusal, judge
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
@@ -57,10 +57,9 @@ def create_application(
     observation = observation or Observation()
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals, _admit])
     front = _Front(driver, deadline, observation.verb_done)
-    for verb in table(driver, ipam):
-        application.router.add_post(f"/{verb.name}", front.handler(verb))
     database = database_verb(driver)
-    application.router.add_post(f"/{database.name}", front.handler(database))
+    for verb in (*table(driver, ipam), database):
+        application.router.add_post(f"/{verb.name}", front.handler(verb), expect_handler=_continue)
     application.router.add_get(f"/{database.name}", front.handler(database), allow_head=False)
     application.add_routes(routes(observation))
     return application
@@ -223,10 +222,18 @@ async def _admit(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Refuse what no Docker sends and a browser may, before its body is read."""
-    transport = request.transport
-    plain = transport is not None and transport.get_extra_info("sslcontext") is None
-    over_ip = transport is not None and isinstance(transport.get_extra_info("sockname"), tuple)
-    headers = request.headers
+    refusal = _refusal(request)
+    if refusal is None:
+        return await handler(request)
+    body = codec.encode_error(f"{request.method} {request.path[:200]}: {refusal.text}")
+    return web.Response(body=body, status=refusal.status, content_type=PLUGIN_TYPE)
+
+
+def _refusal(request: web.Request) -> Refusal | None:
+    transport, headers = request.transport, request.headers
+    if transport is None:
+        return None  # it has gone already
+    plain_tcp = isinstance(transport.get_extra_info("sockname"), tuple) and not request.secure
     head = Head(
         has_body=request.can_read_body,
         hosts=tuple(headers.getall("Host", ())),
@@ -234,8 +241,14 @@ async def _admit(
         fetch_site=headers.get("Sec-Fetch-Site"),
         content_type=headers.get("Content-Type"),
     )
-    refusal = judge(head, OWN_NAMES if plain and over_ip else None)
-    if refusal is None:
-        return await handler(request)
-    body = codec.encode_error(f"{request.method} {request.path[:200]}: {refusal.text}")
-    return web.Response(body=body, status=refusal.status, content_type=PLUGIN_TYPE)
+    return judge(head, OWN_NAMES if plain_tcp else None)
+
+
+async def _continue(request: web.Request) -> None:
+    """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1) and is not refused.
+
+    An expectation that nobody knows is ignored.
+    """
+    awaits = request.headers.get("Expect", "").lower() == "100-continue"
+    if awaits and request.transport is not None and _refusal(request) is None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

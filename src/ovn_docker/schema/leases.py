@@ -31,6 +31,7 @@ KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context
 ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
 
 LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
+POOL_ROW, HOST_ROW = "pool", "host"
 
 DURABLE: Operation = {"op": "commit", "durable": True}
 """RFC 7047 section 5.2.7: the transaction is on disk before it is answered."""
@@ -162,9 +163,9 @@ def pool_list(context: str) -> Operation:
 
 def lease_list(host: str) -> Operation:
     """Read all leases and claims of a host (a scan: not for a container's path)."""
-    return select(
-        TABLE, [("external_ids", "includes", to_map({HOST: host}))], ["_uuid", "cidr", "external_ids"]
-    )
+    marked = ("external_ids", "includes", to_map({HOST: host}))
+    no_host = ("external_ids", "excludes", to_map({KIND: HOST_ROW}))  # the host's own row, hosts.py
+    return select(TABLE, [marked, no_host], ["_uuid", "cidr", "external_ids"])
 
 
 def kind_list(kind: str) -> Operation:

@@ -10,6 +10,7 @@ its index, and a repeat of it meets the row that the first left.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -50,6 +51,11 @@ class Mark:
 
     host: str
     created: str
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment of UTC as `Mark.created` holds it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)
