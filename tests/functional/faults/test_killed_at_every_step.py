@@ -9,8 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.values import mapping
 from tests.functional.drivers.overlay_host import SwitchDaemons
+from tests.functional.faults.hosts import configure
 from tests.functional.faults.killing import AFTER, BEFORE, DriverProcess, Fuse, FusedProxy
 from tests.functional.faults.story import OWN, SHARED, Story
 from tests.functional.private_network import in_private_network, links
@@ -55,23 +56,12 @@ async def place(northbound: OvsdbServer, open_vswitch: OvsdbServer, directory: P
     ovs = FusedProxy(directory / "ovs", open_vswitch.socket, fuse)
     driver = DriverProcess(directory, str(ovs.remote))
     fuse.kill = driver.kill
-    configure(open_vswitch, f"{nb.remote}")
+    configure(open_vswitch, str(nb.remote))
     try:
         async with nb.serve(), ovs.serve(), SwitchDaemons(open_vswitch).serve():
             yield Place(driver, fuse, northbound, open_vswitch)
     finally:
         driver.kill()
-
-
-def configure(open_vswitch: OvsdbServer, northbound: str) -> None:
-    """Fill the host's database as an operator and ovn-controller do."""
-    ids = to_map({"system-id": "h1", "ovn-nb": northbound})
-    bridge = {"name": "br-int", "datapath_type": "netdev"}
-    row = {"bridges": ["named-uuid", "b"], "external_ids": ids}
-    open_vswitch.transact(
-        {"op": "insert", "table": "Bridge", "uuid-name": "b", "row": bridge},
-        {"op": "insert", "table": "Open_vSwitch", "row": row},
-    )
 
 
 async def killed_at(here: Place, story: Story, verb: str, step: int, moment: str) -> bool:

@@ -1,0 +1,23 @@
+"""A host's database as an operator and ovn-controller fill it."""
+
+from ovn_docker.ovsdb.values import to_map
+from tests.functional.servers import OvsdbServer
+
+
+def configure(open_vswitch: OvsdbServer, northbound: str) -> None:
+    """Fill it: this host is h1, and Northbound is there."""
+    ids = to_map({"system-id": "h1", "ovn-nb": northbound})
+    bridge = {"name": "br-int", "datapath_type": "netdev"}
+    row = {"bridges": ["named-uuid", "b"], "external_ids": ids}
+    open_vswitch.transact(
+        {"op": "insert", "table": "Bridge", "uuid-name": "b", "row": bridge},
+        {"op": "insert", "table": "Open_vSwitch", "row": row},
+    )
+
+
+def set_northbound(open_vswitch: OvsdbServer, northbound: str) -> None:
+    """Name another Northbound, as ``ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=`` does."""
+    ids = to_map({"system-id": "h1", "ovn-nb": northbound})
+    open_vswitch.transact(
+        {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"external_ids": ids}}
+    )
