@@ -116,7 +116,7 @@ class Attachments:
         """
         outside, _ = addressing.link_names(endpoint_id)
         unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
-        await asyncio.gather(self._ovs.transact(unplug, unplug), self._links.delete(outside))
+        await asyncio.gather(self._ovs.request(unplug, unplug), self._links.delete(outside))
 
     async def plug_again(self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]) -> None:
         """Plug in the link of an endpoint that has lost its interface.
@@ -201,7 +201,7 @@ class Attachments:
         ids = {open_vswitch.IFACE_ID: endpoint_id} | dict(external_ids)
         operations = open_vswitch.add_port(bridge, endpoint_id, outside, ids)
         try:
-            results = await self._ovs.transact(operations)
+            results = await self._ovs.request(operations)
         except ConstraintError as error:
             if open_vswitch.attached(self._ovs.replica, endpoint_id) is None:
                 raise ConflictError(

@@ -30,17 +30,20 @@ SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
 
 SILENCE = 2.0
-"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later."""
+"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later.
+
+An outage that lasts longer is told in the log.
+"""
 
 PATIENCE = 9.0
-"""Seconds of an outage in which transactions wait for its end: as long as one verb of Docker's may take.
+"""Seconds of an outage in which a request waits for its end: as long as one verb of Docker's may take.
 
 Longer than that it is no failover. dockerd, which at its start asks one thing after the other and waits for
 each answer, is then to be held up once and not once for each container.
 """
 
 SHORT_PATIENCE = 0.25
-"""Seconds that a transaction waits later in an outage; it has the server tried at once."""
+"""Seconds that a request waits later in an outage; it has the server tried at once."""
 
 CLUSTER_ERROR = "cluster error"
 """What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
@@ -58,7 +61,7 @@ class Client:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
-            patience: seconds of an outage in which transactions wait for its end.
+            patience: seconds of an outage in which requests wait for its end.
         """
         self.title = title
         self.database = database
@@ -73,6 +76,7 @@ class Client:
         self._away_since: float | None = None
         self._moved = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._told: set[str] = set()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
         self._when_connected: list[Callable[[], object]] = []
@@ -155,7 +159,7 @@ class Client:
     ) -> list[dict[str, Any]]:
         """Carry out one transaction and return a result for each operation.
 
-        Waits without limit for the answer of a server that hangs, so the caller sets one.
+        Waits without limit for a server, so the caller sets one.
 
         Args:
             operations: the transaction.
@@ -164,10 +168,28 @@ class Client:
 
         Raises:
             DatabaseError: the database refused; nothing was changed.
-            UnreachableError: there is no server and has been none for long.
         """
+        return await self._carry_out_or_undo(operations, undo, self.ready)
+
+    async def request(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
+        """Likewise for one who is waited for, and who therefore waits for a server as `available` does.
+
+        Raises:
+            DatabaseError: the database refused; nothing was changed.
+            UnreachableError: there is no server and has been none for long; `undo` is sent when there is one.
+        """
+        return await self._carry_out_or_undo(operations, undo, self.available)
+
+    async def _carry_out_or_undo(
+        self,
+        operations: Sequence[Operation],
+        undo: Sequence[Operation],
+        server: Callable[[], Awaitable[None]],
+    ) -> list[dict[str, Any]]:
         try:
-            return await self._carry_out(operations, self.available)
+            return await self._carry_out(operations, server)
         except (asyncio.CancelledError, UnreachableError):
             if undo:
                 self.take_back(undo)
@@ -216,8 +238,21 @@ class Client:
                     pause = FIRST_PAUSE
                 if self._moved.is_set():
                     break
+            self._tell()
             await self._pause(pause if self.remotes else None)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _tell(self) -> None:
+        """Log each reason of an outage once; not of a failover, which is over sooner."""
+        since, text = self._away_since, self.outage()
+        if (
+            self.remotes
+            and since is not None
+            and time.monotonic() - since > SILENCE
+            and text not in self._told
+        ):
+            self._told.add(text)
+            LOG.warning("%s", text)
 
     async def _pause(self, seconds: float | None) -> None:
         try:
@@ -258,6 +293,7 @@ class Client:
                 reading.result()
             opening.result()
             self._connection, self._away_since = connection, None
+            self._told.clear()
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
             for call in self._when_connected:

@@ -1,4 +1,4 @@
-"""How long a transaction waits for a server: through a failover, but not again and again in a long outage."""
+"""How long a request waits for a server: through a failover, but not again and again in a long outage."""
 
 import asyncio
 import contextlib
@@ -31,10 +31,10 @@ async def client_of(remote: Remote) -> AsyncIterator[Client]:
 
 
 async def seconds_to_refuse(client: Client, *operations: dict[str, Any]) -> float:
-    """How long a transaction waits until it is refused for want of a server."""
+    """How long a request waits until it is refused for want of a server."""
     started = asyncio.get_running_loop().time()
     with pytest.raises(UnreachableError, match="OVN Northbound cannot be reached at unix:"):
-        await client.transact(operations, operations)
+        await client.request(operations, operations)
     return asyncio.get_running_loop().time() - started
 
 
@@ -61,7 +61,7 @@ async def test_a_server_that_is_back_is_met_by_the_next_who_asks(northbound: Ovs
     async with client_of(northbound.remote) as client:
         await seconds_to_refuse(client, QUESTION)
         northbound.start()
-        await client.transact([SWITCH])
+        await client.request([SWITCH])
     assert [row["name"] for row in northbound.rows("Logical_Switch", "name")] == ["foo"]
 
 
@@ -81,3 +81,14 @@ async def test_a_new_address_has_all_the_patience_again(short_path: Path, northb
         await seconds_to_refuse(client, SWITCH)
         client.redirect((northbound.remote,))
         assert await seconds_to_refuse(client, SWITCH) > PATIENCE / 2
+
+
+async def test_a_transaction_that_nobody_waits_for_has_patience_without_end(northbound: OvsdbServer) -> None:
+    northbound.kill()
+    async with client_of(northbound.remote) as client:
+        await seconds_to_refuse(client, QUESTION)
+        patient = asyncio.create_task(client.transact([SWITCH]))
+        await seconds_to_refuse(client, QUESTION)
+        assert not patient.done()
+        northbound.start()
+        await patient
