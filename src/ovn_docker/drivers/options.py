@@ -12,6 +12,9 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.messages import CreateNetworkRequest, IPAMData
 from ovn_docker.schema.northbound import Switch
 
+OPTIONS = (*sharing.OPTIONS, sharing.PORT_SECURITY)
+"""What this driver knows beside Docker's own options."""
+
 MINIMUM_IPV6_MTU = 1280
 """RFC 8200 section 5."""
 
@@ -23,6 +26,7 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
         RequestError: a pool, a gateway or an option cannot be used; the text names it.
     """
     options = request.options or {}
+    own = generic(options)
     data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
     pools = tuple(addressing.network(each.pool, "pool") for each in data)
     return Switch(
@@ -30,7 +34,8 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
         pools=pools,
         gateways=tuple(_gateway(each, pool) for each, pool in zip(data, pools, strict=True)),
         internal=options.get(messages.INTERNAL) is True,
-        mtu=_mtu(generic(options), pools),
+        mtu=_mtu(own, pools),
+        port_security=sharing.truth(sharing.PORT_SECURITY, own.get(sharing.PORT_SECURITY)) is not False,
     )
 
 
@@ -58,10 +63,10 @@ def generic(options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(generic, dict):
         raise RequestError(f"option {messages.GENERIC} is no mapping of names to values")
     for name in generic:
-        if not name.startswith(messages.DOCKER_OPTIONS) and name not in sharing.OPTIONS:
-            known = ", ".join((*sharing.OPTIONS, messages.MTU))
+        if not name.startswith(messages.DOCKER_OPTIONS) and name not in OPTIONS:
+            known = ", ".join((*OPTIONS, messages.MTU))
             raise RequestError(f"unknown network option '{name}': this driver knows {known}")
-        if name in sharing.OPTIONS and not isinstance(generic[name], str):
+        if name in OPTIONS and not isinstance(generic[name], str):
             raise RequestError(f"network option '{name}' is no text")
     return generic
 

@@ -119,7 +119,7 @@ class Attachments:
         await asyncio.gather(self._ovs.request(unplug, unplug), self._links.delete(outside))
 
     async def plug_again(self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]) -> None:
-        """Plug in the link of an endpoint that has lost its interface.
+        """Plug in the link of an endpoint that has lost its interface, or give the interface its ids again.
 
         Raises:
             HostError: there is no integration bridge.
@@ -131,7 +131,10 @@ class Attachments:
             open_vswitch.NETWORK: network_id,
             open_vswitch.ADDRESSES: " ".join(addresses),
         }
-        await self._plug(endpoint_id, outside, external_ids)
+        ids = {open_vswitch.IFACE_ID: endpoint_id} | external_ids
+        [labelled] = await self._ovs.transact([open_vswitch.set_ids(endpoint_id, ids)])
+        if not labelled["count"]:
+            await self._plug(endpoint_id, outside, external_ids)
 
     async def links(self) -> frozenset[str]:
         """The names of all links that this driver made and that are in this network namespace."""
