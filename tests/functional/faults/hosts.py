@@ -1,6 +1,6 @@
-"""A host's database as an operator and ovn-controller fill it."""
+"""A host's database as an operator and ovn-controller fill it, and what Northbound holds of addresses."""
 
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.values import mapping, to_map
 from tests.functional.servers import OvsdbServer
 
 
@@ -21,3 +21,9 @@ def set_northbound(open_vswitch: OvsdbServer, northbound: str) -> None:
     open_vswitch.transact(
         {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"external_ids": ids}}
     )
+
+
+def held(northbound: OvsdbServer) -> list[str]:
+    """Pools, leases, claims and reserved addresses: of what kind, and its address or subnet."""
+    rows = northbound.rows("DHCP_Options", "cidr", "external_ids")
+    return [f"{mapping(row['external_ids'])['ovn-docker']} {row['cidr']}" for row in rows if row["cidr"]]

@@ -9,9 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ovn_docker.ovsdb.values import mapping
 from tests.functional.drivers.overlay_host import SwitchDaemons
-from tests.functional.faults.hosts import configure
+from tests.functional.faults.hosts import configure, held
 from tests.functional.faults.killing import AFTER, BEFORE, DriverProcess, Fuse, FusedProxy
 from tests.functional.faults.story import OWN, SHARED, Story
 from tests.functional.private_network import in_private_network, links
@@ -37,10 +36,7 @@ class Place:
     def left(self) -> list[str]:
         """What there is of the driver's anywhere."""
         found = [f"{table} {row['name']}" for table in TABLES for row in self.northbound.rows(table, "name")]
-        found += [
-            f"{mapping(row['external_ids'])['ovn-docker']} {row['cidr']}"
-            for row in self.northbound.rows("DHCP_Options", "cidr", "external_ids")
-        ]
+        found += held(self.northbound)
         found += [f"interface {row['name']}" for row in self.open_vswitch.rows("Interface", "name")]
         return found + [f"link {name}" for name in sorted(links())]
 
