@@ -87,7 +87,7 @@ def test_what_is_lost_is_made_again_and_containers_talk(
     central.run(["ovn-nbctl", "ls-del", own.id])
     central.run(["ovn-nbctl", "lsp-del", endpoint_of(two, shared)])
     central.run(["ovn-nbctl", "lsp-set-addresses", endpoint_of(peers[1], shared), "0a:00:00:00:00:01"])
-    for cidr in ("10.60.1.0/24", "10.60.1.1", two.address(shared)):
+    for cidr in ("10.60.1.0/24", "10.60.1.1", peers[1].address(shared)):
         central.run(["ovn-nbctl", "destroy", LEASE, lease_row(central, cidr)])
     tenant.host.run(["ovs-vsctl", "del-port", link])
     tenant.host.run(["ovs-vsctl", "remove", "Interface", other, "external_ids", "iface-id"])
