@@ -7,17 +7,19 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError
-from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
+from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Replica, Watch
+from ovn_docker.ovsdb.tls import TlsFiles, handshake_failure
 
 LOG = logging.getLogger(__name__)
 
@@ -38,19 +40,22 @@ CLUSTER_ERROR = "cluster error"
 class Client:
     """One database, wherever it is served just now."""
 
-    def __init__(self, title: str, database: str, watches: Mapping[str, Watch]) -> None:
+    def __init__(
+        self, title: str, database: str, watches: Mapping[str, Watch], tls: TlsFiles | None = None
+    ) -> None:
         """Name what is to be reached; `redirect` says where and `run` goes there.
 
         Args:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
+            tls: files for ``ssl:`` in place of those that `redirect` names.
         """
         self.title = title
         self.database = database
         self.replica = Replica(watches)
         self.remotes: tuple[Remote, ...] = ()
-        self._tls: TlsFiles | None = None
+        self._own_tls = self.tls = tls
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
@@ -90,9 +95,10 @@ class Client:
             why: with no remotes, the reason, for `outage`.
         """
         self._nowhere = why
-        if (remotes, tls) == (self.remotes, self._tls):
+        tls = self._own_tls or tls
+        if (remotes, tls) == (self.remotes, self.tls):
             return
-        self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
+        self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
         self._moved.set()
         if self._session is not None:
             self._session.close("its address changed")
@@ -191,7 +197,7 @@ class Client:
         """Connect and serve until it ends; True when it was of use."""
         served = False
         try:
-            connection = await connect(remote, self._tls)
+            connection = await connect(remote, self.tls)
             try:
                 served = await self._serve(remote, connection)
             finally:
@@ -249,4 +255,6 @@ async def _ended(reading: "asyncio.Future[None]") -> str:
 
 def _reason(error: BaseException) -> str:
     """The short text of an error: for OSError what the system says, without numbers."""
+    if isinstance(error, ssl.SSLError):
+        return handshake_failure(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
