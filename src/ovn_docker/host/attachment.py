@@ -58,7 +58,13 @@ class Attachments:
         return open_vswitch.read_settings(self._ovs.replica)
 
     async def known_settings(self) -> Settings:
-        """Likewise, once the database has been read; it waits without limit for the first time."""
+        """Likewise, once the database has been read for the first time.
+
+        Raises:
+            UnreachableError: it cannot be, and has not been for long.
+        """
+        if not self._ovs.replica.rows(open_vswitch.ROOT):
+            await self._ovs.available()
         return await self._ovs.replica.until(
             lambda: self.settings() if self._ovs.replica.rows(open_vswitch.ROOT) else None
         )
@@ -110,10 +116,10 @@ class Attachments:
         """
         outside, _ = addressing.link_names(endpoint_id)
         unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
-        await asyncio.gather(self._ovs.transact(unplug, unplug), self._links.delete(outside))
+        await asyncio.gather(self._ovs.request(unplug, unplug), self._links.delete(outside))
 
     async def plug_again(self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]) -> None:
-        """Plug in the link of an endpoint that has lost its interface.
+        """Plug in the link of an endpoint that has lost its interface, or give the interface its ids again.
 
         Raises:
             HostError: there is no integration bridge.
@@ -125,7 +131,10 @@ class Attachments:
             open_vswitch.NETWORK: network_id,
             open_vswitch.ADDRESSES: " ".join(addresses),
         }
-        await self._plug(endpoint_id, outside, external_ids)
+        ids = {open_vswitch.IFACE_ID: endpoint_id} | external_ids
+        [labelled] = await self._ovs.transact([open_vswitch.set_ids(endpoint_id, ids)])
+        if not labelled["count"]:
+            await self._plug(endpoint_id, outside, external_ids)
 
     async def links(self) -> frozenset[str]:
         """The names of all links that this driver made and that are in this network namespace."""
@@ -195,7 +204,7 @@ class Attachments:
         ids = {open_vswitch.IFACE_ID: endpoint_id} | dict(external_ids)
         operations = open_vswitch.add_port(bridge, endpoint_id, outside, ids)
         try:
-            results = await self._ovs.transact(operations)
+            results = await self._ovs.request(operations)
         except ConstraintError as error:
             if open_vswitch.attached(self._ovs.replica, endpoint_id) is None:
                 raise ConflictError(

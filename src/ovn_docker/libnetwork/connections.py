@@ -25,6 +25,9 @@ KEEPALIVE = 86400.0
 LINGER = 5.0
 """Seconds in which the rest of a body that was refused is read and dropped, so that its sender reads why."""
 
+READ_AHEAD = 16 << 10
+"""Bytes of a body that are read before somebody asks for them; twice as much, and reading pauses."""
+
 LIMITS: dict[str, Any] = {"max_line_size": 4096, "max_field_size": 4096, "max_headers": 32}
 """Bytes of a head's line, bytes of a header, and headers."""
 
@@ -33,6 +36,7 @@ LISTENER_OPTIONS: dict[str, Any] = {
     "access_log": None,
     "keepalive_timeout": KEEPALIVE,
     "lingering_time": LINGER,
+    "read_bufsize": READ_AHEAD,
     **LIMITS,
 }
 

@@ -17,24 +17,23 @@ from aiohttp import web
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
 from ovn_docker.libnetwork.admission import Head, Refusal, judge
+from ovn_docker.libnetwork.bodies import BODY_LIMIT, Bodies, BodyTooLargeError
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
 from ovn_docker.logs import fields
 
 DEADLINE = 10.0
+FAILED = 500
+"""From this status on it is not the request that was at fault, and the log warns."""
+
 ROLLBACK = 1.0
-BODY_LIMIT = 1 << 20
 
 _log = logging.getLogger(__name__)
 
 
 class DeadlineError(OvnDockerError):
     """A verb has used up its time."""
-
-
-class _BodyTooLargeError(RequestError):
-    """The body is longer than any request of Docker's."""
 
 
 def create_application(
@@ -74,6 +73,7 @@ class _Front:
         self._driver = driver
         self._deadline = deadline
         self._verb_done = verb_done
+        self._bodies = Bodies()
         self._rollback = min(ROLLBACK, deadline / 2)
         self._running: set[asyncio.Task[Reply]] = set()  # the loop itself holds tasks weakly
 
@@ -83,14 +83,16 @@ class _Front:
             cancel_at = asyncio.get_running_loop().time() + self._deadline - self._rollback
             message: messages.Message | None = None
             try:
-                message = await _message(verb, request, cancel_at)
+                message = await _message(verb, request, self._bodies, cancel_at)
                 body, status = codec.encode(await self._reply(verb, message, cancel_at)), 200
                 outcome = text = "ok"
             except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
                 text, outcome = _error_text(verb, error), _outcome(error)
                 body, status = codec.encode_error(text), _status(error)
             seconds = time.monotonic() - started
-            _log_outcome(verb, message, text, seconds)
+            _log_outcome(
+                verb, message, text, seconds, level=logging.WARNING if status >= FAILED else verb.level
+            )
             self._verb_done(verb.name, outcome, seconds)
             return web.Response(body=body, status=status, content_type=verb.content_type)
 
@@ -114,7 +116,7 @@ class _Front:
         raise DeadlineError(self._overdue_text(verb, task))
 
     def _overdue_text(self, verb: Verb, task: asyncio.Task[Reply]) -> str:
-        text = f"{verb.name} was not done within {self._deadline:g} s and was given up"
+        text = f"not done within {self._deadline:g} s and given up"  # dockerd puts the verb in front
         error = task.exception() if task.done() and not task.cancelled() else None
         if error is not None:
             _log.warning("%s failed while it was given up: %s: %s", verb.name, type(error).__name__, error)
@@ -144,7 +146,9 @@ async def _call(verb: Verb, message: messages.Message | None) -> Reply:
         raise RuntimeError("a part of the verb was cancelled from inside") from error
 
 
-async def _message(verb: Verb, request: web.Request, give_up_at: float) -> messages.Message | None:
+async def _message(
+    verb: Verb, request: web.Request, bodies: Bodies, give_up_at: float
+) -> messages.Message | None:
     """The request, or None where the verb takes none.
 
     Raises:
@@ -153,21 +157,14 @@ async def _message(verb: Verb, request: web.Request, give_up_at: float) -> messa
     if verb.request_type is None:
         return None
     try:
-        async with asyncio.timeout_at(give_up_at):
-            body = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _BodyTooLargeError(f"{verb.name}: the body is longer than {BODY_LIMIT} bytes") from error
-    except (TimeoutError, OSError, web.PayloadAccessError, web.RequestPayloadError) as error:
-        raise RequestError(f"{verb.name}: the body did not arrive whole and in time") from error
-    try:
-        return codec.decode(verb.request_type, body)
+        return codec.decode(verb.request_type, await bodies.read(request, give_up_at))
     except RequestError as error:
-        raise RequestError(f"{verb.name}: {error}") from error
+        raise type(error)(f"{verb.name}: {error}") from error
 
 
 def _status(error: Exception) -> int:
     """Never 404: to dockerd the plugin would lack the verb (moby pkg/plugins/errors.go IsNotFound)."""
-    if isinstance(error, _BodyTooLargeError):
+    if isinstance(error, BodyTooLargeError):
         return 413
     return 400 if isinstance(error, RequestError) else 500
 
@@ -188,8 +185,10 @@ def _error_text(verb: Verb, error: Exception) -> str:
     return text
 
 
-def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, seconds: float) -> None:
-    if not _log.isEnabledFor(verb.level):
+def _log_outcome(
+    verb: Verb, message: messages.Message | None, outcome: str, seconds: float, *, level: int
+) -> None:
+    if not _log.isEnabledFor(level):
         return
     line = fields(
         network_id=getattr(message, "network_id", None),
@@ -197,7 +196,7 @@ def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, sec
         duration_ms=f"{seconds * 1000:.1f}",
         outcome=outcome,
     )
-    _log.log(verb.level, "%s %s", verb.name, line)
+    _log.log(level, "%s %s", verb.name, line)
 
 
 @web.middleware

@@ -7,6 +7,7 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
+<<<<<<< HEAD
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,6 +15,15 @@ from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
+=======
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
+from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
+>>>>>>> main
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
@@ -31,7 +41,20 @@ SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
 
 SILENCE = 2.0
-"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later."""
+"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later.
+
+An outage that lasts longer is told in the log.
+"""
+
+PATIENCE = 9.0
+"""Seconds of an outage in which a request waits for its end: as long as one verb of Docker's may take.
+
+Longer than that it is no failover. dockerd, which at its start asks one thing after the other and waits for
+each answer, is then to be held up once and not once for each container.
+"""
+
+SHORT_PATIENCE = 0.25
+"""Seconds that a request waits later in an outage; it has the server tried at once."""
 
 CLUSTER_ERROR = "cluster error"
 """What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
@@ -41,7 +64,11 @@ class Client:
     """One database, wherever it is served just now."""
 
     def __init__(
+<<<<<<< HEAD
         self, title: str, database: str, watches: Mapping[str, Watch], tls: TlsFiles | None = None
+=======
+        self, title: str, database: str, watches: Mapping[str, Watch], patience: float = PATIENCE
+>>>>>>> main
     ) -> None:
         """Name what is to be reached; `redirect` says where and `run` goes there.
 
@@ -49,7 +76,11 @@ class Client:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
+<<<<<<< HEAD
             tls: files for ``ssl:`` in place of those that `redirect` names.
+=======
+            patience: seconds of an outage in which requests wait for its end.
+>>>>>>> main
         """
         self.title = title
         self.database = database
@@ -60,7 +91,11 @@ class Client:
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
         self._session: Connection | None = None
+        self._patience = patience
+        self._away_since: float | None = None
         self._moved = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._told: set[str] = set()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
         self._when_connected: list[Callable[[], object]] = []
@@ -98,8 +133,14 @@ class Client:
         tls = self._own_tls or tls
         if (remotes, tls) == (self.remotes, self.tls):
             return
+<<<<<<< HEAD
         self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
+=======
+        self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
+        self._away_since = time.monotonic()
+>>>>>>> main
         self._moved.set()
+        self._hurry.set()
         if self._session is not None:
             self._session.close("its address changed")
 
@@ -110,6 +151,21 @@ class Client:
     async def ready(self) -> None:
         """Wait until transactions are served, without limit."""
         await self._ready.wait()
+
+    async def available(self) -> None:
+        """Wait until transactions are served, as long as an outage is young; later, for one more attempt.
+
+        Raises:
+            UnreachableError: they are not; the text is `outage`'s.
+        """
+        age = 0.0 if self._away_since is None else time.monotonic() - self._away_since
+        try:
+            async with asyncio.timeout(max(self._patience - age, SHORT_PATIENCE)):
+                if age > self._patience:
+                    self._hurry.set()
+                await self._ready.wait()
+        except TimeoutError:
+            raise UnreachableError(self.outage()) from None
 
     def lock(self, name: str, *, steal: bool = False) -> AbstractAsyncContextManager[Lock]:
         """Want a lock of the database as long as the context lasts, on whichever connection there is.
@@ -137,9 +193,28 @@ class Client:
         Raises:
             DatabaseError: the database refused; nothing was changed.
         """
+        return await self._carry_out_or_undo(operations, undo, self.ready)
+
+    async def request(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
+        """Likewise for one who is waited for, and who therefore waits for a server as `available` does.
+
+        Raises:
+            DatabaseError: the database refused; nothing was changed.
+            UnreachableError: there is no server and has been none for long; `undo` is sent when there is one.
+        """
+        return await self._carry_out_or_undo(operations, undo, self.available)
+
+    async def _carry_out_or_undo(
+        self,
+        operations: Sequence[Operation],
+        undo: Sequence[Operation],
+        server: Callable[[], Awaitable[None]],
+    ) -> list[dict[str, Any]]:
         try:
-            return await self._carry_out(operations)
-        except asyncio.CancelledError:
+            return await self._carry_out(operations, server)
+        except (asyncio.CancelledError, UnreachableError):
             if undo:
                 self.take_back(undo)
             raise
@@ -152,13 +227,15 @@ class Client:
 
     async def _take_back(self, undo: Sequence[Operation]) -> None:
         try:
-            await self._carry_out(undo)
+            await self._carry_out(undo, self.ready)
         except DatabaseError as error:
             LOG.debug("%s: there was nothing to take back: %s", self.title, error)
 
-    async def _carry_out(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    async def _carry_out(
+        self, operations: Sequence[Operation], server: Callable[[], Awaitable[None]]
+    ) -> list[dict[str, Any]]:
         while True:
-            await self._ready.wait()
+            await server()
             connection = self._connection
             if connection is None:
                 continue
@@ -176,20 +253,35 @@ class Client:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         pause = FIRST_PAUSE
+        self._away_since = time.monotonic()
         while True:
             self._moved.clear()
+            self._hurry.clear()
             for remote in self.remotes:
                 if await self._stay(remote):
                     pause = FIRST_PAUSE
                 if self._moved.is_set():
                     break
+            self._tell()
             await self._pause(pause if self.remotes else None)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _tell(self) -> None:
+        """Log each reason of an outage once; not of a failover, which is over sooner."""
+        since, text = self._away_since, self.outage()
+        if (
+            self.remotes
+            and since is not None
+            and time.monotonic() - since > SILENCE
+            and text not in self._told
+        ):
+            self._told.add(text)
+            LOG.warning("%s", text)
 
     async def _pause(self, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._moved.wait()
+                await self._hurry.wait()
         except TimeoutError:
             pass
 
@@ -224,7 +316,8 @@ class Client:
             if not opening.done():
                 reading.result()
             opening.result()
-            self._connection = connection
+            self._connection, self._away_since = connection, None
+            self._told.clear()
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
             for call in self._when_connected:
@@ -239,6 +332,8 @@ class Client:
 
     def _leave(self, connection: Connection) -> None:
         self._ready.clear()
+        if self._away_since is None:
+            self._away_since = time.monotonic() - connection.silence
         self._connection = self._session = None
         self._locks.lost()
         connection.close(self._why)

@@ -11,7 +11,7 @@ from uuid import UUID
 from ovn_docker import addressing
 from ovn_docker.ovsdb.operations import Operation, insert, mutate
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.values import mapping, optional, reference, to_map
+from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
 
 ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interface", "SSL"
 
@@ -126,6 +126,17 @@ def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str
         insert(PORT, port, {"name": link, "interfaces": reference(interface)}),
         mutate(BRIDGE, [("name", "==", bridge)], ("ports", "insert", reference(port))),
     ]
+
+
+def set_ids(endpoint_id: str, external_ids: Mapping[str, str]) -> Operation:
+    """Write keys of an endpoint's Interface, whatever they were; count is 0 when it has none."""
+    operation = mutate(
+        INTERFACE,
+        [("_uuid", "==", reference(interface_id(endpoint_id)))],
+        ("external_ids", "delete", to_set(external_ids)),
+    )
+    operation["mutations"] += [("external_ids", "insert", to_map(external_ids))]
+    return operation
 
 
 def del_port(endpoint_id: str) -> Operation:

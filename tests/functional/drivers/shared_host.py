@@ -15,9 +15,11 @@ from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
+from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.repairs import Repairs
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
@@ -70,6 +72,8 @@ class Host:
     ipam: OverlayIpam
     shared: SharedNetworks
     client: Client
+    inventory: OverlayInventory
+    repairs: Repairs
 
     async def network_create(  # noqa: PLR0913  (Docker's flags)
         self,
@@ -239,7 +243,9 @@ class Hosts:
         driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), ipam.opened)
         try:
             async with running(ovs), running(nb):
-                yield Host(name, driver, ipam, shared, nb)
+                inventory = OverlayInventory(database, shared, ipam, flags.context)
+                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE)
+                yield Host(name, driver, ipam, shared, nb, inventory, repairs)
         finally:
             links.close()
 

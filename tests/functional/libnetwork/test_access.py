@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.libnetwork import connections
+from ovn_docker.libnetwork import bodies, connections
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
 from tests.functional.libnetwork.front import PLUGIN_TYPE, REQUESTS, Client, Reply, StubDriver, until
@@ -311,6 +311,22 @@ async def test_those_who_were_never_answered_leave_before_one_that_docker_keeps(
         assert (await kept.post("Plugin.Activate")).status == 200
         for each in (kept, *others):
             await each.close()
+
+
+async def test_large_bodies_wait_for_each_other_and_small_ones_for_nobody(served: Served) -> None:
+    slow = [await served.connect() for _ in range(bodies.LARGE_AT_A_TIME)]
+    for each in slow:
+        await each.send("/NetworkDriver.Leave", b"{", length=bodies.SMALL + 1)
+    large = await served.connect()
+    padded = json.dumps(REQUESTS["Leave"]).encode().ljust(bodies.SMALL + 1)
+    await large.send("/NetworkDriver.Leave", padded)
+    small = await served.connect()
+    assert (await small.post("NetworkDriver.Leave", REQUESTS["Leave"])).status == 200
+    assert len(served.driver.calls) == 1
+    await slow[0].close()
+    assert (await large.receive()).status == 200
+    for each in (*slow, large, small):
+        await each.close()
 
 
 async def test_when_all_work_one_more_is_told_so() -> None:
