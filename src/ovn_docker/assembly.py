@@ -56,10 +56,12 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
     Raises:
         ConfigError: a setting cannot be used.
     """
-    tls = TlsFiles(*map(str, config.database_tls)) if config.database_tls else None
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES, tls)
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    if config.database_tls:
+        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
     ovs.redirect(_ovsdb(config))
-    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS, tls)
+    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    nb.own_tls = ovs.own_tls
     links = Links()
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))

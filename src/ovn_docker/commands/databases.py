@@ -40,9 +40,11 @@ async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Da
         remotes = parse_remotes(ovsdb)
     except ConfigError as error:
         raise ConfigError(f"--ovsdb: {error}") from error
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES, tls)
-    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS, tls)
-    sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES, tls)
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
+    for client in (ovs, nb, sb):
+        client.own_tls = tls
     ovs.redirect(remotes, why="--ovsdb names no remote")
     work = [
         *(each.run() for each in (ovs, nb, sb)),

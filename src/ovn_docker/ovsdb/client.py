@@ -7,23 +7,14 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
-<<<<<<< HEAD
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
-
-from ovn_docker.errors import DatabaseError, OvnDockerError
-from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
-=======
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
-from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
->>>>>>> main
+from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
@@ -61,14 +52,15 @@ CLUSTER_ERROR = "cluster error"
 
 
 class Client:
-    """One database, wherever it is served just now."""
+    """One database, wherever it is served just now.
+
+    Attributes:
+        tls: files for ``ssl:``, as `redirect` named them.
+        own_tls: files for ``ssl:`` in place of those; to be set before.
+    """
 
     def __init__(
-<<<<<<< HEAD
-        self, title: str, database: str, watches: Mapping[str, Watch], tls: TlsFiles | None = None
-=======
         self, title: str, database: str, watches: Mapping[str, Watch], patience: float = PATIENCE
->>>>>>> main
     ) -> None:
         """Name what is to be reached; `redirect` says where and `run` goes there.
 
@@ -76,17 +68,14 @@ class Client:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
-<<<<<<< HEAD
-            tls: files for ``ssl:`` in place of those that `redirect` names.
-=======
             patience: seconds of an outage in which requests wait for its end.
->>>>>>> main
         """
         self.title = title
         self.database = database
         self.replica = Replica(watches)
         self.remotes: tuple[Remote, ...] = ()
-        self._own_tls = self.tls = tls
+        self.tls: TlsFiles | None = None
+        self.own_tls: TlsFiles | None = None
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
@@ -130,15 +119,11 @@ class Client:
             why: with no remotes, the reason, for `outage`.
         """
         self._nowhere = why
-        tls = self._own_tls or tls
+        tls = self.own_tls or tls
         if (remotes, tls) == (self.remotes, self.tls):
             return
-<<<<<<< HEAD
         self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
-=======
-        self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
         self._away_since = time.monotonic()
->>>>>>> main
         self._moved.set()
         self._hurry.set()
         if self._session is not None:

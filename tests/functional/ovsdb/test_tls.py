@@ -156,6 +156,7 @@ async def test_no_older_tls_than_1_2_is_spoken(pki: Pki) -> None:
 
 async def test_the_files_of_flags_come_before_those_of_open_vswitch(server: OvsdbServer, pki: Pki) -> None:
     own = pki.files("h1", "controller")
-    client = Client("OVN Northbound", NB, {}, own)
+    client = Client("OVN Northbound", NB, {})
+    client.own_tls = own
     client.redirect((remote(server),), pki.files("central", "controller"))
     assert client.tls == own
