@@ -26,6 +26,7 @@ from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.state import StateFile
 
@@ -56,8 +57,11 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
         ConfigError: a setting cannot be used.
     """
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    if config.database_tls:
+        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
     ovs.redirect(_ovsdb(config))
     nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    nb.own_tls = ovs.own_tls
     links = Links()
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))

@@ -64,6 +64,8 @@ class Config:
         plugin_directory: where Docker looks for the plugin file.
         health: whether and how the health check runs.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
+        database_tls: private key, certificate and CA certificate for ``ssl:`` remotes, or None for those that
+            Open_vSwitch names.
         daemon: how the process detaches and is watched.
         levels: what is logged where.
         log_file: where to log to, or None.
@@ -82,6 +84,7 @@ class Config:
     plugin_directory: Path
     health: HealthCheck
     ovsdb: str
+    database_tls: tuple[Path, Path, Path] | None
     daemon: DaemonOptions
     levels: logs.Levels
     log_file: Path | None
@@ -153,6 +156,7 @@ def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
         default=default_ovsdb(),
         help="the host's Open_vSwitch database (default %(default)s)",
     )
+    tls_flags.add_database_arguments(driver)
 
 
 def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
@@ -297,6 +301,7 @@ def read(arguments: argparse.Namespace) -> Config:
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
         health=_health(arguments),
         ovsdb=arguments.ovsdb,
+        database_tls=tls_flags.read_databases(arguments),
         daemon=DaemonOptions(
             detach=arguments.detach,
             pidfile=Path(arguments.pidfile).absolute() if arguments.pidfile else None,

@@ -25,6 +25,7 @@ from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.metrics import Metrics
+from ovn_docker.ovsdb.client import Client
 from ovn_docker.process import Ready
 from ovn_docker.status import HealthCheck, problems
 
@@ -44,7 +45,10 @@ async def serve(config: Config, ready: Ready) -> None:
     stop = _stop_signals()
     capacity = _allow_many_connections()
     synched = _LastSynched()
-    parts = assemble(config, lambda: _about(config) | {"docker_last_synched": synched.when})
+    parts = assemble(
+        config,
+        lambda: _about(config) | {"docker_last_synched": synched.when} | _database_files(parts.northbound),
+    )
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
         hosts = _start_host_work(config, parts)
@@ -155,6 +159,18 @@ def _allow_many_connections() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return min(CAPACITY, most // 4)
+
+
+def _database_files(northbound: Client) -> dict[str, Any]:
+    """The TLS files that are used for OVN Northbound, under the guide's keys: their paths only."""
+    tls = northbound.tls
+    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
+        return {}
+    return {
+        "tls_ca_cert": tls.ca_cert,
+        "tls_key_cert": tls.certificate,
+        "tls_private_key": tls.private_key,
+    }
 
 
 def _stop_signals() -> asyncio.Event:

@@ -75,3 +75,14 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     result = _run("systemd-analyze", "verify", "--man=no", unit)
     assert result.returncode == 0
     assert result.stdout + result.stderr == ""
+
+
+def test_the_unit_and_what_it_needs_are_installed_and_removed(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "install-unit"
+    packaging = ROOT / "packaging"
+    assert _run("env", f"DESTDIR={tmp_path}", script).returncode == 0
+    installed = {path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert installed == {path.read_text() for path in packaging.rglob("*") if path.is_file()}
+    assert _run("env", f"DESTDIR={tmp_path}", script, "--remove").returncode == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert "unknown argument --nonsense" in _run(script, "--nonsense").stderr

@@ -55,5 +55,5 @@ def test_the_command_line_of_the_unit_is_one_of_the_driver_s() -> None:
     parser = argparse.ArgumentParser()
     config.add_arguments(parser)
     read = config.read(parser.parse_args([*arguments[:-1], *shlex.split(options)]))
-    assert read.unix_socket == Path("/run/docker/plugins/openvswitch.sock")
+    assert read.unix_socket == Path("/run/ovn-docker/openvswitch.sock")
     assert not read.daemon.detach, "systemd wants the process itself"

@@ -7,18 +7,20 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
-from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
+from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Replica, Watch
+from ovn_docker.ovsdb.tls import TlsFiles, handshake_failure
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +52,12 @@ CLUSTER_ERROR = "cluster error"
 
 
 class Client:
-    """One database, wherever it is served just now."""
+    """One database, wherever it is served just now.
+
+    Attributes:
+        tls: files for ``ssl:``, as `redirect` named them.
+        own_tls: files for ``ssl:`` in place of those; to be set before.
+    """
 
     def __init__(
         self, title: str, database: str, watches: Mapping[str, Watch], patience: float = PATIENCE
@@ -67,7 +74,8 @@ class Client:
         self.database = database
         self.replica = Replica(watches)
         self.remotes: tuple[Remote, ...] = ()
-        self._tls: TlsFiles | None = None
+        self.tls: TlsFiles | None = None
+        self.own_tls: TlsFiles | None = None
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
@@ -111,9 +119,10 @@ class Client:
             why: with no remotes, the reason, for `outage`.
         """
         self._nowhere = why
-        if (remotes, tls) == (self.remotes, self._tls):
+        tls = self.own_tls or tls
+        if (remotes, tls) == (self.remotes, self.tls):
             return
-        self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
+        self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
         self._away_since = time.monotonic()
         self._moved.set()
         self._hurry.set()
@@ -265,7 +274,7 @@ class Client:
         """Connect and serve until it ends; True when it was of use."""
         served = False
         try:
-            connection = await connect(remote, self._tls)
+            connection = await connect(remote, self.tls)
             try:
                 served = await self._serve(remote, connection)
             finally:
@@ -326,4 +335,6 @@ async def _ended(reading: "asyncio.Future[None]") -> str:
 
 def _reason(error: BaseException) -> str:
     """The short text of an error: for OSError what the system says, without numbers."""
+    if isinstance(error, ssl.SSLError):
+        return handshake_failure(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
