@@ -20,8 +20,12 @@ from ovn_docker.schema.open_vswitch import Attached, Settings
 DEFAULT_UNDERLAY_MTU = 1500
 """Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""
 
-INSTALL_TIMEOUT = 6.0
-"""Seconds for ovs-vswitchd and ovn-controller to install an interface's flows."""
+INSTALL_TIMEOUT = 8.5
+"""Seconds for ovs-vswitchd and ovn-controller to install an interface's flows.
+
+After an outage OVN's own programs wait up to 8 s before they connect again (ovs lib/reconnect.c), and a verb
+has 9 s (libnetwork/server.py).
+"""
 
 
 LINK_TIMEOUT, LINK_PAUSE = 2.0, 0.02
@@ -232,7 +236,7 @@ class Attachments:
                 error = await self._ovs.replica.until(verdict)
         except TimeoutError:
             raise HostError(
-                f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:.0f} s:"
+                f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:g} s:"
                 " see whether ovn-controller runs, is connected to ovn-remote, and ovn-northd runs"
             ) from None
         if error:
