@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for each in (health, gc, lab):
         each.register(commands)
     parsed = parser.parse_args(arguments)
+    # What a command cannot do it says itself; the log of its parts would say it once more.
+    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     return _reported(parser.prog, lambda: int(parsed.run(parsed)))
 
 

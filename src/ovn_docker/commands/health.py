@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ovn_docker import config, logs
+from ovn_docker import config
 from ovn_docker.assembly import assemble, running
+from ovn_docker.commands.databases import reach
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.checks import check
@@ -76,9 +77,10 @@ async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
     Raises:
         OvnDockerError: not everything could be read.
     """
-    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     parts = assemble(settings, dict)
     async with running(parts):
+        for client in (parts.ovs, parts.northbound):
+            await reach(client)
         sightings = Sightings()
         first = await _look(parts.reader, sightings)
         if not first:
