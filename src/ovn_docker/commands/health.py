@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ovn_docker import config
+from ovn_docker import config, logs
 from ovn_docker.assembly import assemble, running
 from ovn_docker.commands.databases import reach
 from ovn_docker.config import Config
