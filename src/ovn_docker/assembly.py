@@ -10,6 +10,7 @@ from typing import Any
 
 from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
+from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
@@ -18,6 +19,7 @@ from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
+from ovn_docker.drivers.vteps import Vteps
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
@@ -26,6 +28,7 @@ from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.state import StateFile
@@ -44,6 +47,9 @@ class Parts:
     inventory: OverlayInventory
     reader: Reader
     repairs: Repairs
+    shared: SharedNetworks
+    ip_lookup: IpLookup
+    vteps: Vteps
 
 
 def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
@@ -60,19 +66,21 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
     if config.database_tls:
         ovs.own_tls = TlsFiles(*map(str, config.database_tls))
     ovs.redirect(_ovsdb(config))
-    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    nb = Client("OVN Northbound", "OVN_Northbound", _watches(config))
     nb.own_tls = ovs.own_tls
     links = Links()
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))
     shared = SharedNetworks(database, StateFile(config.state_file))
     occupied = Occupied(database, shared.switches_of)
+    ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
     driver = OverlayDriver(attachments, shared, occupied, docker, ipam.opened)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
+    lookups = ip_lookup.inspect if config.ip_lookup else None
     return Parts(
         ovs=ovs,
         northbound=nb,
@@ -81,9 +89,17 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, config.driver_name),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE),
+        reader=Reader(engine, inventory, attachments, config.driver_name, lookups),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, ip_lookup.mend),
+        shared=shared,
+        ip_lookup=ip_lookup,
+        vteps=Vteps(database),
     )
+
+
+def _watches(config: Config) -> Mapping[str, Watch]:
+    """What of Northbound is kept in memory."""
+    return northbound.ROUTER_PORTS | (northbound.VTEP_SWITCHES if config.ip_lookup else {})
 
 
 def _ovsdb(config: Config) -> tuple[Remote, ...]:

@@ -58,6 +58,7 @@ class Config:
         distributed: whether every network is on the switch of its subnet and context.
         context: the routing context of a network that names none.
         default_pools: where subnets come from that nobody named.
+        ip_lookup: whether VXLAN packets of VTEPs that know no OVN are led to containers by address.
         state_file: where it is kept which shared switch a network is on.
         dead_host_after: seconds after which a host that is gone from OVN is given up, or 0 for never.
         driver_name: what ``docker network create -d`` calls the driver.
@@ -78,6 +79,7 @@ class Config:
     distributed: bool
     context: str
     default_pools: tuple[DefaultPool, ...]
+    ip_lookup: bool
     state_file: Path
     dead_host_after: int
     driver_name: str
@@ -149,6 +151,11 @@ def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
         metavar="NAME",
         default=DRIVER_NAME,
         help="the name for 'docker network create -d' (default %(default)s)",
+    )
+    driver.add_argument(
+        "--ip-lookup",
+        action="store_true",
+        help="lead VXLAN packets of VTEPs that know no OVN to containers by address; see 'ovn-docker vtep'",
     )
     driver.add_argument(
         "--ovsdb",
@@ -295,6 +302,7 @@ def read(arguments: argparse.Namespace) -> Config:
         default_pools=tuple(
             pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
         ),
+        ip_lookup=arguments.ip_lookup,
         state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
         dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,

@@ -47,13 +47,17 @@ async def serve(config: Config, ready: Ready) -> None:
     synched = _LastSynched()
     parts = assemble(
         config,
-        lambda: _about(config) | {"docker_last_synched": synched.when} | _database_files(parts.northbound),
+        lambda: (
+            _about(config)
+            | {"docker_last_synched": synched.when, "lookup": parts.ip_lookup.about()}
+            | _database_files(parts.northbound)
+        ),
     )
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
-        hosts = _start_host_work(config, parts)
-        undo.push_async_callback(cancel, *hosts)
-        background += hosts
+        work = [*_start_host_work(config, parts), asyncio.create_task(parts.ip_lookup.run())]
+        undo.push_async_callback(cancel, *work)
+        background += work
         databases = {each.database: each.answers for each in (parts.ovs, parts.northbound)}
         metrics = Metrics(__version__, databases)
         tls = _certificates(config)
@@ -209,7 +213,7 @@ def _about(config: Config) -> dict[str, Any]:
         "docker_socket": config.health.docker_socket,
         "health_check_enabled": config.health.on,
         "health_check_interval": config.health.interval,
-        "ip_lookup": False,
+        "ip_lookup": config.ip_lookup,
         "tls_ca_cert": None,
         "tls_key_cert": None,
         "tls_private_key": None,

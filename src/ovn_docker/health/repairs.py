@@ -25,9 +25,22 @@ class Repairs:
     """Mends what was found."""
 
     def __init__(
-        self, driver: NetworkDriver, inventory: Inventory, attachments: Attachments, address_space: str
+        self,
+        driver: NetworkDriver,
+        inventory: Inventory,
+        attachments: Attachments,
+        address_space: str,
+        mend_lookups: Repair,
     ) -> None:
-        """Mend with these; `address_space` is what our IPAM calls its addresses."""
+        """Mend with these.
+
+        Args:
+            driver: whose verbs are called.
+            inventory: what the driver holds.
+            attachments: of this host.
+            address_space: what our IPAM calls its addresses.
+            mend_lookups: makes the flows of IP lookups right.
+        """
         self._driver = driver
         self._inventory = inventory
         self._attachments = attachments
@@ -43,6 +56,8 @@ class Repairs:
             "interface-missing": self._plug,
             "interface-stale": attachments.detach,
             "link-stale": attachments.remove_link,
+            "lookup-missing": mend_lookups,
+            "lookup-surplus": mend_lookups,
             "lease-missing": lambda evidence: inventory.lease(*evidence),
             "lease-stale": inventory.release,
             "pool-missing": lambda evidence: inventory.enter_pool(*evidence),
