@@ -54,7 +54,7 @@ def _reported(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except OvnDockerError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {logs.escape(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -288,7 +288,7 @@ def read(arguments: argparse.Namespace) -> Config:
     Raises:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", arguments.driver_name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", arguments.driver_name):
         raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
     return Config(
         bind=_bind(arguments),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ovn_docker import config
+from ovn_docker import config, logs
 from ovn_docker.assembly import assemble, running
 from ovn_docker.commands.databases import reach
 from ovn_docker.config import Config
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
     except OvnDockerError as error:
-        print(f"ovn-docker: {error}", file=sys.stderr)
+        print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return NOT_READ
     return _print(report, arguments, done=repair)
 
@@ -109,7 +109,7 @@ def _print(report: Report, arguments: argparse.Namespace, *, done: bool) -> int:
         print(json.dumps({"good": not left, "findings": _as_json(report)}, indent=2))
     else:
         for line in _lines(report, done=done):
-            print(line)
+            print(logs.escape(line))
     return SOMETHING_WRONG if left else NOTHING_WRONG
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ovn_docker.errors import ConfigError, DatabaseError
 from ovn_docker.ovsdb.operations import refusal
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.session import Decoder, Message, encode
+from ovn_docker.ovsdb.session import Decoder, Message, encode_request
 from ovn_docker.ovsdb.tls import TlsFiles
 
 CONNECT_TIMEOUT = 2.0
@@ -74,7 +74,7 @@ class Connection:
 
         Raises:
             ConnectionLostError: the connection ended first.
-            DatabaseError: the server answered with an error.
+            DatabaseError: the server answered with an error, or a text cannot be sent.
         """
         if self._writer.is_closing():
             raise ConnectionLostError(self._reason)
@@ -134,7 +134,7 @@ class Connection:
                 reply.set_exception(ConnectionLostError(reason))
 
     def _send(self, message: Message) -> None:
-        self._writer.write(encode(message))
+        self._writer.write(encode_request(message))
 
     def _take(self, message: Message, notify: Callable[[str, list[Any]], None]) -> None:
         method = message.get("method")

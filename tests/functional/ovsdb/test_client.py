@@ -544,3 +544,15 @@ async def test_a_server_of_tls_is_no_server_of_tcp(tls_server: OvsdbServer) -> N
     async with connected([Remote("tcp", "127.0.0.1", tls_server.tcp_port())], NB) as client:
         await until(lambda: "not tried yet" not in client.outage(), "the reason is told")
         assert not client.connected
+
+
+@pytest.mark.parametrize("name", ["nul\0byte", "half \ud800 a pair"])
+async def test_a_text_that_the_server_would_hang_up_on_is_refused_and_the_connection_stays(
+    northbound: OvsdbServer, name: str
+) -> None:
+    async with connected([northbound.remote], NB) as client:
+        with pytest.raises(DatabaseError, match="cannot be stored in OVSDB"):
+            await client.transact([switch(name)])
+        async with asyncio.timeout(5):
+            await client.transact([switch("honest")])
+    assert names(northbound) == ["honest"]
