@@ -135,9 +135,9 @@ class Neutron:
             self._note(str(error))
             raise
         if reply.status >= 500:  # noqa: PLR2004
-            error = UnreachableError(f"Neutron does not work: it answered {what} with {_reason(reply)[0]}")
-            self._note(str(error))
-            raise error
+            broken = UnreachableError(f"Neutron does not work: it answered {what} with {_reason(reply)[0]}")
+            self._note(str(broken))
+            raise broken
         self._note("")
         if reply.status >= 400:  # noqa: PLR2004
             text, kind = _reason(reply)
@@ -156,9 +156,7 @@ class Neutron:
 
     # --- In a thread ----------------------------------------------------------------------------------------
 
-    def _send(
-        self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None
-    ) -> _Reply:
+    def _send(self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None) -> _Reply:
         started = time.monotonic()
         try:
             response = self._open().request(

@@ -34,7 +34,9 @@ def read_cloud(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
     if name not in clouds:
         raise ConfigError(f"{config} has no cloud '{name}': it has {', '.join(sorted(clouds)) or 'none'}")
     secure = environment.get(SECURE_FILE)
-    secrets = [Path(secure)] if secure else [config.with_name("secure.yaml"), *_candidates("secure", environment)]
+    secrets = (
+        [Path(secure)] if secure else [config.with_name("secure.yaml"), *_candidates("secure", environment)]
+    )
     secret = next((_clouds(each).get(name) for each in secrets if each.is_file()), None)
     return _merged(_mapping(clouds[name]), _mapping(secret))
 

@@ -16,7 +16,7 @@ from ovn_docker.errors import ConfigError
 
 VIF, CLOUD = "OS_VIF_ID", "OS_CLOUD"
 
-PASSWORD, APPLICATION_CREDENTIAL, TOKEN = "password", "v3applicationcredential", "token"  # noqa: S105
+PASSWORD, APPLICATION_CREDENTIAL, TOKEN = "password", "v3applicationcredential", "token"
 """Names of keystoneauth's login plugins."""
 
 INTERFACES = ("public", "internal", "admin")
@@ -25,8 +25,10 @@ _OLD_NAMES = {"tenant_id": "project_id", "tenant_name": "project_name"}
 """Keystone v2 said tenant where Keystone v3 says project."""
 
 _NOT_LOGIN = frozenset(
-    """auth_type region_name interface endpoint_type cacert cert key insecure vif_id cloud
-    identity_api_version client_config_file client_secure_file""".split()
+    {
+        *("auth_type", "region_name", "interface", "endpoint_type", "cacert", "cert", "key", "insecure"),
+        *("vif_id", "cloud", "identity_api_version", "client_config_file", "client_secure_file"),
+    }
 )
 
 
