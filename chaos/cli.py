@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--plan", type=int, metavar="N", help="print the first N rounds of the plan and do nothing"
     )
+    made.add_argument(
+        "--no-health-check", action="store_true", help="run the drivers without it: the judge will find much"
+    )
     made.add_argument("--keep", action="store_true", help="leave the lab up in the end, to look at it")
     made.add_argument(
         "--name", default=f"chaos{os.getpid() % 10000}", help="name of the lab (default: a new one)"
@@ -106,6 +109,7 @@ def command_line(arguments: argparse.Namespace) -> str:
     return (
         f"sudo scripts/chaos --seed {arguments.seed} --minutes {arguments.minutes:g}"
         f" --hosts {arguments.hosts} --judge-every {arguments.judge_every:g}"
+        f"{' --no-health-check' if arguments.no_health_check else ''}"
     )
 
 
@@ -119,7 +123,11 @@ def _run(arguments: argparse.Namespace) -> Result:
     with ExitStack() as stack:
         log = Log(stack.enter_context(arguments.log.open("w")))
         log.write(command_line(arguments))
-        place = stack.enter_context(Place(arguments.name, arguments.hosts, _report, keep=arguments.keep))
+        health_check = not arguments.no_health_check
+        place = Place(
+            arguments.name, arguments.hosts, _report, keep=arguments.keep, health_check=health_check
+        )
+        stack.enter_context(place)
         threading.Thread(target=_report_progress, args=(place, tally), daemon=True).start()
         differences = Run(place, log, tally).run(choices)
     seconds = time.monotonic() - started

@@ -1,6 +1,5 @@
 """The lab that the chaos is in: its drivers' flags, its faults and their mending, and its judgement."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +12,14 @@ from chaos.reading import read
 from chaos.weather import CUT, KILL, REBOOT, RESTART, Fault
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.lab import Lab, Machine
-from ovn_docker.lab.requirements import DRIVER, find_driver
 
 Report = Callable[[str], None]
 
 LOCAL = "--docker-driver-scope=local"
 """Several hosts make the same network, each for itself."""
+
+LIVE_RESTORE = "--live-restore"
+"""With it containers outlive their dockerd, as on every second host here."""
 
 HEALTH = ("--health-check-on", "--health-check-interval=10")
 SETTLE = 90.0
@@ -37,7 +38,9 @@ class Place:
         stop: is set when the run ends early.
     """
 
-    def __init__(self, name: str, hosts: int, report: Report, *, keep: bool = False) -> None:
+    def __init__(
+        self, name: str, hosts: int, report: Report, *, keep: bool = False, health_check: bool = True
+    ) -> None:
         """Make the lab and start the drivers as the run needs them.
 
         Raises:
@@ -48,10 +51,13 @@ class Place:
         self.lab = Lab.up(name, hosts, report=report)
         self.machines = {machine.name: machine for machine in (self.lab.central, *self.lab.hosts)}
         try:
-            flags = driver_flags()
+            flags = (LOCAL, *(HEALTH if health_check else ()))
             for host in self.lab.hosts:
                 host.stop("driver")
                 host.start_driver(flags)
+            for host in self.lab.hosts[1::2]:
+                host.stop("dockerd")
+                host.start("dockerd", [LIVE_RESTORE])
         except BaseException:
             self.lab.down()
             raise
@@ -117,16 +123,24 @@ class Place:
 
     # Judgement
 
-    def judge(self) -> tuple[dict[str, int], list[Difference]]:
+    def judge(self, differs: Callable[[Difference], None]) -> tuple[dict[str, int], list[Difference]]:
         """Wait until everything is as Docker has it, at most SETTLE seconds.
+
+        Args:
+            differs: is told of each difference when it is seen first.
 
         Returns:
             How much was compared, and what is still different.
         """
         deadline = time.monotonic() + SETTLE
+        known: set[Difference] = set()
         while True:
             late = time.monotonic() > deadline
             seen, found = self._judge_now()
+            for each in found:
+                if each not in known:
+                    differs(each)
+            known.update(found)
             if not found or late or self.stop.is_set():
                 return seen, found
             self.pause(_PAUSE)
@@ -145,10 +159,3 @@ class Place:
             return seen, found
         pairs, found = unreached(self.machines, hosts)
         return {**seen, "pairs ping and talk TCP": pairs}, found
-
-
-def driver_flags() -> tuple[str, ...]:
-    """How the drivers are started: they share networks by our IPAM alone, and look after themselves."""
-    asked = [find_driver() or DRIVER, "--help"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
-    return (LOCAL, *(HEALTH if HEALTH[0] in done.stdout else ()))

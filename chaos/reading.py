@@ -27,7 +27,7 @@ def read(lab: Lab) -> tuple[list[Host], Central]:
 
 
 def _read_host(host: Machine) -> Host:
-    networks = networks_of(_inspect(host, "network", ["network", "ls", "--filter", f"driver={DRIVER}"]))
+    networks = _inspect(host, "network", ["network", "ls", "--filter", f"driver={DRIVER}"])
     containers = _inspect(host, "container", ["container", "ls", "--all"])
     bridged = host.run(["ovs-vsctl", "list-ports", BRIDGE]).stdout.split()
     columns = "--columns=name,external_ids,error,ofport"
@@ -35,8 +35,8 @@ def _read_host(host: Machine) -> Host:
     links = host.run(["ip", "-json", "link", "show", "group", GROUP]).stdout
     return Host(
         host.name,
-        networks,
-        endpoints_of(containers, networks),
+        networks_of(networks),
+        endpoints_of(networks, containers),
         sum(1 for container in containers if container["State"]["Running"]),
         interfaces_of(rows(interfaces), bridged),
         tuple(link["ifname"] for link in json.loads(links or "[]") if link),
@@ -67,20 +67,24 @@ def networks_of(inspected: Iterable[Row]) -> dict[str, Network]:
     }
 
 
-def endpoints_of(inspected: Iterable[Row], networks: Mapping[str, Network]) -> tuple[Endpoint, ...]:
-    """Endpoints of running containers on these networks, from `docker container inspect`."""
+def endpoints_of(networks: Iterable[Row], containers: Iterable[Row]) -> tuple[Endpoint, ...]:
+    """Endpoints of running containers, from `docker network inspect` and `docker container inspect`.
+
+    The network has them as they are. A container keeps the endpoint of a `docker network connect` that failed
+    (moby daemon/container_operations.go, connectToNetwork), and a network that of a container that is gone.
+    """
+    running = {row["Id"] for row in containers if row["State"]["Running"]}
     return tuple(
         Endpoint(
             plug["EndpointID"],
-            row["Name"].lstrip("/"),
-            plug["NetworkID"],
+            plug["Name"],
+            row["Id"],
             plug["MacAddress"],
-            plug["IPAddress"],
+            plug["IPv4Address"].partition("/")[0],
         )
-        for row in inspected
-        if row["State"]["Running"]
-        for plug in row["NetworkSettings"]["Networks"].values()
-        if plug["NetworkID"] in networks and plug["EndpointID"]
+        for row in networks
+        for container, plug in row["Containers"].items()
+        if container in running
     )
 
 
@@ -153,9 +157,10 @@ def holds_of(listed: Iterable[Row]) -> tuple[Hold, ...]:
     found = []
     for row in listed:
         ids = mapping(row["external_ids"])
-        if "ovn-docker" in ids:
+        kind = ids.get("ovn-docker", "")
+        if kind and kind != "host":  # a host's own row stays as long as the host
             users = tuple(sorted(mapping(row["options"]).values()))
-            found.append(Hold(ids["ovn-docker"], row["cidr"], ids, users))
+            found.append(Hold(kind, row["cidr"], ids, users))
     return tuple(found)
 
 

@@ -16,6 +16,8 @@ from chaos.weather import Fault
 from ovn_docker.errors import OvnDockerError
 
 COMMAND_TIMEOUT = 60.0
+AT_ONCE = 2
+"""Commands on one host at the same time."""
 
 
 class Log:
@@ -66,7 +68,8 @@ class Run:
         started = time.monotonic()
         judge_at = started + 60 * min(choices.every, choices.minutes)
         end = started + 60 * choices.minutes
-        with ThreadPoolExecutor(max_workers=len(self.place.machines) + 2) as pool:
+        machines = len(self.place.machines)
+        with ThreadPoolExecutor(max_workers=AT_ONCE * machines + machines) as pool:
             for one in rounds(choices.seed, len(self.place.lab.hosts)):
                 self._round(pool, one)
                 if time.monotonic() >= judge_at:
@@ -79,8 +82,9 @@ class Run:
         """Mend everything, let it settle, and compare."""
         self.log.write("judge: mending all parts")
         found = self._broken + self.place.mend_all()
-        self.tally.judged, differences = self.place.judge()
-        self.tally.judgements += 1
+        started = time.monotonic()
+        self.tally.judged, differences = self.place.judge(lambda each: self.log.write(f"not yet: {each}"))
+        self.tally.add_judgement(time.monotonic() - started)
         found += differences
         self.log.write(f"judge: {len(found)} differences, {self.tally.judged}")
         for each in found:
@@ -89,7 +93,11 @@ class Run:
 
     def _round(self, pool: ThreadPoolExecutor, one: Round) -> None:
         self.log.write(f"round {one.number}")
-        works: list[Future[None]] = [pool.submit(self._commands, commands) for commands in one.commands]
+        works: list[Future[None]] = [
+            pool.submit(self._commands, commands[first::AT_ONCE])
+            for commands in one.commands
+            for first in range(AT_ONCE)
+        ]
         works += [pool.submit(self._fault, fault) for fault in one.faults]
         for work in works:
             work.result()

@@ -24,6 +24,7 @@ class Tally:
         judgements: how often everything was compared.
         judged: what the last judgement saw: containers, networks, pairs that had to reach each other.
         slowest: the longest time in seconds that a part took to start again, and which.
+        settled: the longest time in seconds from the mending of everything to the end of a judgement.
     """
 
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -33,6 +34,7 @@ class Tally:
     judgements: int = 0
     judged: dict[str, int] = field(default_factory=dict)
     slowest: tuple[float, str] = (0.0, "")
+    settled: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_command(self, verb: str, outcome: str, *, calm: bool) -> None:
@@ -46,6 +48,12 @@ class Tally:
         with self._lock:
             self.faults[title] += 1
             self.slowest = max(self.slowest, (round(seconds, 1), title))
+
+    def add_judgement(self, seconds: float) -> None:
+        """Count a judgement and how long it waited for everything to be right."""
+        with self._lock:
+            self.judgements += 1
+            self.settled = max(self.settled, round(seconds, 1))
 
     def line(self) -> str:
         """How it stands, in one line."""
@@ -73,6 +81,7 @@ class Result(msgspec.Struct, kw_only=True):
     faults: Mapping[str, int]
     slowest_mending: tuple[float, str]
     judgements: int
+    slowest_settling: float
     judged: Mapping[str, int]
     lost: int
     stale: int
@@ -100,6 +109,7 @@ def result(command: str, seed: int, hosts: int, seconds: float, tally: Tally) ->
         faults=dict(sorted(tally.faults.items())),
         slowest_mending=tally.slowest,
         judgements=tally.judgements,
+        slowest_settling=tally.settled,
         judged=tally.judged,
         lost=0,
         stale=0,
@@ -127,7 +137,8 @@ def text(result: Result, log: str) -> str:
     seconds, what = result.slowest_mending
     lines += [f"  the slowest was back after {seconds:.1f} s: {what}"] if what else []
     seen = ", ".join(f"{count} {what}" for what, count in result.judged.items())
-    lines += ["", f"judged {result.judgements} times, the last time {seen}"]
+    times = f"judged {result.judgements} times, after at most {result.slowest_settling:.1f} s"
+    lines += ["", f"{times}, the last time {seen}"]
     lines += [f"{result.lost} lost, {result.stale} stale"]
     if result.differences:
         more = len(result.differences) - 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -22,16 +21,13 @@ from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
+from ovn_docker.host import databases
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.schema import northbound, open_vswitch
-from ovn_docker.schema.open_vswitch import Settings
 from ovn_docker.state import StateFile
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,8 @@ def _ovsdb(config: Config) -> tuple[Remote, ...]:
 @contextlib.asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Keep the databases connected; the tasks are those that do, and end only when this does."""
-    work = (parts.ovs.run(), parts.northbound.run(), _follow_settings(parts.ovs, parts.northbound))
+    follow = databases.follow_settings(parts.ovs, parts.northbound, databases.NORTHBOUND)
+    work = (parts.ovs.run(), parts.northbound.run(), follow)
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield tasks
@@ -115,23 +112,3 @@ async def cancel(*tasks: asyncio.Task[None]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
-
-
-async def _follow_settings(ovs: Client, nb: Client) -> None:
-    """Point the Northbound client at what Open_vSwitch says, whenever it says something else."""
-    current: Settings | None = None
-
-    def changed() -> Settings | None:
-        settings = open_vswitch.read_settings(ovs.replica)
-        known = bool(ovs.replica.rows(open_vswitch.ROOT))
-        return settings if known and settings != current else None
-
-    while True:
-        current = await ovs.replica.until(changed)
-        try:
-            remotes = parse_remotes(current.northbound)
-            why = "" if remotes else "external_ids:ovn-nb is not set in Open_vSwitch"
-        except ConfigError as error:
-            remotes, why = (), f"external_ids:ovn-nb of Open_vSwitch cannot be used: {error}"
-            LOG.warning("%s", why)
-        nb.redirect(remotes, TlsFiles(*current.tls) if current.tls else None, why)

@@ -13,12 +13,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``ovn-docker``: what an operator types."""
     parser = argparse.ArgumentParser(prog="ovn-docker", description="Docker networking on OVN.")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-    from ovn_docker.commands import health  # noqa: PLC0415  (the driver's start need not wait for them)
+    from ovn_docker.commands import gc, health  # noqa: PLC0415  (the driver's start need not wait for them)
     from ovn_docker.lab import cli as lab  # noqa: PLC0415
 
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    health.register(commands)
-    lab.register(commands)
+    for each in (health, gc, lab):
+        each.register(commands)
     parsed = parser.parse_args(arguments)
     return _reported(parser.prog, lambda: int(parsed.run(parsed)))
 

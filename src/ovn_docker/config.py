@@ -22,6 +22,7 @@ STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
 PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
+SHORTEST_DEAD_HOST_AFTER = 60
 HEALTH_CHECK_INTERVAL = 180.0
 """Seconds; the guide's sample of NetworkDriver.Database."""
 SHORTEST_INTERVAL = 1.0
@@ -58,6 +59,7 @@ class Config:
         context: the routing context of a network that names none.
         default_pools: where subnets come from that nobody named.
         state_file: where it is kept which shared switch a network is on.
+        dead_host_after: seconds after which a host that is gone from OVN is given up, or 0 for never.
         driver_name: what ``docker network create -d`` calls the driver.
         plugin_directory: where Docker looks for the plugin file.
         health: whether and how the health check runs.
@@ -75,6 +77,7 @@ class Config:
     context: str
     default_pools: tuple[DefaultPool, ...]
     state_file: Path
+    dead_host_after: int
     driver_name: str
     plugin_directory: Path
     health: HealthCheck
@@ -166,6 +169,7 @@ def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
         default=HEALTH_CHECK_INTERVAL,
         help="seconds from one comparison to the next (default %(default)g)",
     )
+    _add_dead_host_argument(health)
     _add_docker_arguments(health)
 
 
@@ -207,6 +211,16 @@ def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
         metavar="FILE",
         type=Path,
         help=f"where to keep which shared switch a network is on (default {STATE_DIRECTORY}/NAME.json)",
+    )
+
+
+def _add_dead_host_argument(health: "argparse._ArgumentGroup") -> None:
+    health.add_argument(
+        "--dead-host-after",
+        metavar="SECONDS",
+        type=int,
+        default=0,
+        help="give up what is left of a host that has been gone from OVN for so long (default: 0, never)",
     )
 
 
@@ -278,6 +292,7 @@ def read(arguments: argparse.Namespace) -> Config:
             pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
         ),
         state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
+        dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
         health=_health(arguments),
@@ -292,6 +307,15 @@ def read(arguments: argparse.Namespace) -> Config:
         levels=logs.parse(arguments.verbose),
         log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
     )
+
+
+def _dead_host_after(seconds: int) -> int:
+    if seconds != 0 and seconds < SHORTEST_DEAD_HOST_AFTER:
+        raise ConfigError(
+            f"--dead-host-after {seconds} is too short for a host that is restarted: give"
+            f" {SHORTEST_DEAD_HOST_AFTER} seconds or more, or 0 for never"
+        )
+    return seconds
 
 
 def _health(arguments: argparse.Namespace) -> HealthCheck:

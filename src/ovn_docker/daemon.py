@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,9 @@ from ovn_docker import __version__
 from ovn_docker.assembly import Parts, assemble, cancel, running
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.collector import Collector
 from ovn_docker.health.naming import Naming
+from ovn_docker.health.presence import Presence
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
@@ -44,6 +47,9 @@ async def serve(config: Config, ready: Ready) -> None:
     parts = assemble(config, lambda: _about(config) | {"docker_last_synched": synched.when})
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
+        hosts = _start_host_work(config, parts)
+        undo.push_async_callback(cancel, *hosts)
+        background += hosts
         databases = {each.database: each.answers for each in (parts.ovs, parts.northbound)}
         metrics = Metrics(__version__, databases)
         tls = _certificates(config)
@@ -63,6 +69,17 @@ async def serve(config: Config, ready: Ready) -> None:
         await _until(stop, background)
         LOG.info("stopping")
         ready.stopping()
+
+
+def _start_host_work(config: Config, parts: Parts) -> list[asyncio.Task[None]]:
+    """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not.
+
+    Begun before Northbound is connected, so that the first connection is not used by anything else first.
+    """
+    work = [Presence(parts.ovs, parts.northbound, lambda: datetime.now(UTC)).run()]
+    if config.dead_host_after:
+        work.append(Collector(parts.ovs, parts.northbound, config.dead_host_after, time.monotonic).run())
+    return [asyncio.create_task(each) for each in work]
 
 
 class _LastSynched:
@@ -182,6 +199,7 @@ def _about(config: Config) -> dict[str, Any]:
         "tls_private_key": None,
         "driver_name": config.driver_name,
         "scope": config.scope,
+        "dead_host_after": config.dead_host_after or None,
         "default_address_pools": [str(each) for each in config.default_pools],
         "state_file": str(config.state_file),
         "unix_socket": str(config.unix_socket) if config.unix_socket else None,

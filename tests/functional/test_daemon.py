@@ -97,9 +97,9 @@ class Daemon:
 
     async def outage(self, text: str) -> None:
         """Wait until the driver says of itself what cannot be reached ("" for nothing)."""
-        shown = ""
+        shown: str | None = None
         async with asyncio.timeout(10):
-            while not (text in shown if text else shown == "" and shown is not None):
+            while shown is None or not (text in shown if text else shown == ""):
                 shown = (await self.database())["outage"]
                 await asyncio.sleep(0.02)
 

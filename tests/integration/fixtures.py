@@ -3,15 +3,20 @@
 A story names this module in `pytest_plugins`.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from ovn_docker.lab import Lab, Machine
+from ovn_docker.lab.processes import start_time
 from tests.integration import records
 from tests.integration.plugin import Plugin
+from tests.integration.second_driver import Driver
 from tests.integration.tenant import Tenant
 from tests.polling import eventually
+
+SECOND_DRIVERS = itertools.count(2)
 
 
 @pytest.fixture
@@ -79,3 +84,14 @@ def users(lab: Lab, clean: None) -> Iterator[Sequence[Tenant]]:  # noqa: ARG001
 def plugin(lab: Lab, clean: None) -> Plugin:  # noqa: ARG001
     """The first host's driver."""
     return Plugin(lab.hosts[0].paths.plugin_socket)
+
+
+@pytest.fixture
+def driver(tenant: Tenant) -> Iterator[Driver]:
+    """A second driver, not started yet; it and what it left are removed."""
+    second = Driver(tenant.host, f"driver{next(SECOND_DRIVERS)}")
+    yield second
+    tenant.clear()
+    if (pid := second.pid()) and start_time(pid) is not None:
+        second.end()
+    tenant.host.run(["rm", "-f", second.pidfile, second.spec, second.json])

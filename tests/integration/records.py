@@ -7,6 +7,7 @@ from typing import Any
 from ovn_docker.host.veth import GROUP
 from ovn_docker.lab import Lab, Machine
 from ovn_docker.ovsdb.values import mapping, members
+from ovn_docker.schema import northbound
 
 Row = Mapping[str, Any]
 
@@ -57,8 +58,15 @@ def addresses(row: Row) -> str:
 
 def held(central: Machine) -> list[tuple[str, str]]:
     """Pools, leases, claims and reserved addresses: of what kind, and its address or subnet."""
-    listed = rows(central, LEASE)
-    return sorted((marks(each)["ovn-docker"], each["cidr"]) for each in listed if "ovn-docker" in marks(each))
+    kinds = {"pool", "lease", "claim", "reserved"}
+    listed = ((marks(each).get("ovn-docker"), each["cidr"]) for each in rows(central, LEASE))
+    return sorted((kind, cidr) for kind, cidr in listed if kind in kinds)
+
+
+def registered(central: Machine) -> list[str]:
+    """The hosts that Northbound knows."""
+    found = [marks(each) for each in rows(central, LEASE)]
+    return sorted(each["ovn-docker-host"] for each in found if each.get("ovn-docker") == "host")
 
 
 def leases(central: Machine) -> list[str]:
@@ -70,13 +78,18 @@ def left(lab: Lab) -> list[str]:
     """What of the driver's is in a lab, each in a few words."""
     found = []
     for table in (SWITCH, PORT):
-        ours = [each for each in rows(lab.central, table) if any(OURS in key for key in marks(each))]
+        ours = [each for each in rows(lab.central, table) if any(map(_is_ours, marks(each)))]
         found += [f"{table} {each['name']}" for each in ours]
     found += [f"{kind} {address}" for kind, address in held(lab.central)]
     for host in lab.hosts:
         found += [f"interface {each['name']} on {host.name}" for each in interfaces(host)]
         found += [f"link {name} on {host.name}" for name in links(host)]
     return found
+
+
+def _is_ours(key: str) -> bool:
+    """Whether it is the driver that writes a key."""
+    return OURS in key and key != northbound.ALLOW
 
 
 def _table(text: str) -> list[Row]:

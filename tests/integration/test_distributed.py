@@ -12,8 +12,8 @@ from ovn_docker.lab import Lab, Machine
 from ovn_docker.lab.processes import start_time
 from tests.integration import records
 from tests.integration.records import SWITCH, marks
+from tests.integration.second_driver import Driver
 from tests.integration.tenant import OURS, Tenant
-from tests.integration.test_flags import Driver
 from tests.integration.test_shared_network import settled, switches
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -238,6 +238,11 @@ def test_a_network_may_be_on_a_switch_of_any_name_which_is_left_as_it_is(
     users: Sequence[Tenant], lab: Lab, administrator: Machine
 ) -> None:
     administrator.run(["ovn-nbctl", "ls-add", "office"])
+    options = ("--driver=openvswitch", *OURS, "--subnet=10.42.0.0/24", "-o", "switch=office")
+    status, said = create(users[0], *options)
+    assert status != 0
+    [command] = re.findall(r"its owner allows all hosts with '(ovn-nbctl [^']*)'", said)
+    administrator.run(shlex.split(command))
     vm = ("lsp-add", "office", "vm", "--", "lsp-set-addresses", "vm", "0a:00:00:00:00:01 10.42.0.2")
     administrator.run(["ovn-nbctl", *vm])
     before = records.row(administrator, SWITCH, "office")

@@ -234,6 +234,18 @@ def test_a_document_about_a_running_host_is_true(document: str, tmp_path: Path) 
         lab.down()
 
 
+def test_the_page_on_tls_is_true_on_a_host_without_a_driver(tmp_path: Path) -> None:
+    lab = labs.Lab.up(lab_name("tls"), 1, docker=True, driver=False)
+    try:
+        for directory in LAB_FILES:
+            lab.machine("h1").run(["mkdir", "-p", directory])
+            lab.machine("h1").run(["mount", "-t", "tmpfs", "tmpfs", directory])
+        common = {"PATH": programs(tmp_path / "bin", lab.name)}
+        Shells(tmp_path, {"h1": common}).play("how-to/secure.md", lab, lab.settings.datapath)
+    finally:
+        lab.down()
+
+
 def test_the_tutorial_is_true(tmp_path: Path) -> None:
     name = lab_name("laptop")
     shells = Shells(tmp_path, {HERE: {"PATH": programs(tmp_path / "bin", name)}})

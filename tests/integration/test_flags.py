@@ -1,99 +1,25 @@
 """The driver's flags, tried with a second driver beside the usual one of a host."""
 
-import itertools
 import json
 import os
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker.lab import Lab
 from ovn_docker.lab.processes import start_time
-from ovn_docker.lab.requirements import find_driver
 from tests.guide import DATABASE_KEYS
 from tests.integration import records
 from tests.integration.plugin import Plugin
-from tests.integration.tenant import Result, Tenant
+from tests.integration.second_driver import Driver
+from tests.integration.tenant import Tenant
 from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = pytest.mark.integration
 
-NUMBERS = itertools.count(2)
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """A second driver on a host, under a name of its own: dockerd asks a driver only once what it is."""
-
-    host: Machine
-    name: str
-
-    @property
-    def pidfile(self) -> str:
-        return f"/run/{self.name}.pid"
-
-    @property
-    def spec(self) -> str:
-        """Where Docker reads how to reach it."""
-        return f"/etc/docker/plugins/{self.name}.spec"
-
-    @property
-    def docker_option(self) -> str:
-        """What makes a network its own."""
-        return f"--driver={self.name}"
-
-    def launch(self, *flags: str) -> Result:
-        """Run its program; with --detach this returns when the driver answers, or has failed."""
-        program = find_driver()
-        assert program is not None
-        command = ["env", "--chdir=/tmp", program, f"--driver-name={self.name}", *flags]
-        return self.host.run(command, check=False, timeout=20)
-
-    def start(self, *flags: str) -> int:
-        """Start it in the background and return its process id."""
-        done = self.launch("--detach", f"--pidfile={self.pidfile}", *flags)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == ""
-        return self.pid()
-
-    def pid(self) -> int:
-        """Its process id, from its pidfile; 0 without one."""
-        text = self.read(self.pidfile)
-        return int(text) if text else 0
-
-    def read(self, path: str) -> str:
-        """A file of its host, "" when there is none."""
-        return self.host.run(["cat", path], check=False).stdout
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal and wait until it has ended."""
-        pid = self.pid()
-        os.kill(pid, number)
-        eventually(lambda: start_time(pid) is None, 15, "the second driver has ended")
-
-    def listening(self) -> set[str]:
-        """TCP addresses on which it listens."""
-        lines = self.host.run(["ss", "-Hltnp"]).stdout.splitlines()
-        return {line.split()[3] for line in lines if f"pid={self.pid()}," in line}
-
-    def fetch(self, url: str, *options: str) -> str:
-        """What a URL gives on its host."""
-        return self.host.run(["busybox", "wget", "-T", "5", "-qO-", *options, url], check=False).stdout
-
-
-@pytest.fixture
-def driver(tenant: Tenant) -> Iterator[Driver]:
-    """A second driver, not started yet; it and what it left are removed."""
-    second = Driver(tenant.host, f"driver{next(NUMBERS)}")
-    yield second
-    tenant.clear()
-    if (pid := second.pid()) and start_time(pid) is not None:
-        second.end()
-    tenant.host.run(["rm", "-f", second.pidfile, second.spec])
+JSON = "--header=Content-Type: application/json"
 
 
 def test_it_listens_on_port_5000_of_all_addresses_and_docker_finds_it(driver: Driver) -> None:
@@ -116,7 +42,9 @@ def test_networks_and_containers_work_over_tcp(driver: Driver, tenant: Tenant, l
     assert records.left(lab) == []
 
 
-@pytest.mark.parametrize("options", [(), ("--post-data={}",), ("--post-data=",)])
+@pytest.mark.parametrize(
+    "options", [(), ("--header=Content-Type: application/json", "--post-data={}"), ("--post-data=",)]
+)
 def test_its_state_is_shown_with_all_of_the_guide_s_keys(
     driver: Driver, tenant: Tenant, options: tuple[str, ...]
 ) -> None:

@@ -173,6 +173,18 @@ def test_a_flag_of_sharing_that_cannot_be_used_is_refused(flags: list[str], text
         read(*flags)
 
 
+@pytest.mark.parametrize("seconds", ["0", "60", "86400"])
+def test_dead_hosts_are_given_up_after_a_minute_or_more_or_never(seconds: str) -> None:
+    assert read("--dead-host-after", seconds).dead_host_after == int(seconds)
+    assert read().dead_host_after == 0
+
+
+@pytest.mark.parametrize("seconds", ["1", "59", "-1"])
+def test_a_host_is_not_dead_within_a_minute(seconds: str) -> None:
+    with pytest.raises(ConfigError, match=f"--dead-host-after {seconds} is too short"):
+        read(f"--dead-host-after={seconds}")
+
+
 OWN_TLS = ("--tls-cert", "/t/a.pem", "--tls-key", "/t/a.key", "--tls-client-ca", "/t/ca.pem")
 DOCKERS_TLS = (
     *("--plugin-file-ca", "/d/ca.pem"),

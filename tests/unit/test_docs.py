@@ -14,6 +14,7 @@ import pytest
 
 from ovn_docker import addressing, cli, config
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
+from ovn_docker.commands import gc
 from ovn_docker.daemon import _about
 from ovn_docker.lab import cli as lab_cli
 from ovn_docker.libnetwork import messages, server
@@ -169,6 +170,13 @@ def test_every_command_and_flag_of_the_lab_is_in_the_reference() -> None:
     assert [flag for flag in wanted if flag not in text] == []
 
 
+def test_every_flag_of_gc_is_in_the_reference() -> None:
+    parser = argparse.ArgumentParser()
+    gc.add_arguments(parser)
+    text = words("reference/commands.md")
+    assert [flag for flag in flags(parser) if flag not in {"-h", "--help"} and f"| `{flag}" not in text] == []
+
+
 def test_every_key_of_the_database_is_in_the_reference(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     config.add_arguments(parser)
@@ -282,7 +290,7 @@ def reasons(source: str) -> set[str]:
     return found - {""}
 
 
-@pytest.mark.parametrize("module", ["ovsdb/client.py", "ovsdb/opening.py", "assembly.py"])
+@pytest.mark.parametrize("module", ["ovsdb/client.py", "ovsdb/opening.py", "host/databases.py"])
 def test_every_reason_of_an_outage_is_in_the_troubleshooting_page(module: str) -> None:
     found = reasons((PACKAGE / module).read_text())
     assert found

@@ -82,7 +82,7 @@ class Engine:
                 network = state.read_network(await self._get(f"/networks/{network_id}"))
             except NotFoundError:
                 continue
-            if network.driver not in BUILT_IN or network.has_foreign_ipam:
+            if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
                 networks[network_id] = network
         return DockerState(networks, containers)
 

@@ -6,7 +6,8 @@ Source: the Engine API's reference, NetworkInspect, ContainerInspect, SystemEven
 api/server/router/network/network_routes.go buildDetailedNetworkResources.
 """
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Endpoint:
         network_id: Docker's NetworkID.
         endpoint_id: Docker's EndpointID.
         mac: ``02:42:c0:a8:01:02``, or "".
-        interfaces: its addresses with prefix length, IPv4 before IPv6.
+        interfaces: its addresses with prefix length, IPv4 before IPv6, in canonical form.
         container_id: whose, or "" while it is in no sandbox.
     """
 
@@ -63,7 +64,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """A pool of a network as Docker was told or chose it; "" for what it does not say."""
+    """A pool of a network as Docker was told or chose it; "" for what it does not say.
+
+    Docker keeps a subnet as it was typed, ``FD50:0::/64``; here it stands in its one canonical form, and so
+    do the addresses.
+    """
 
     subnet: str
     gateway: str
@@ -85,6 +90,7 @@ class Network:
         ipv6: ``--ipv6``.
         options: ``-o``.
         endpoints: by EndpointID.
+        config_only: ``--config-only``: a template for others, for which no driver is asked anything.
     """
 
     network_id: str
@@ -97,6 +103,7 @@ class Network:
     ipv6: bool
     options: Mapping[str, str]
     endpoints: Mapping[str, Endpoint]
+    config_only: bool = False
 
     def is_of(self, driver_name: str) -> bool:
         """Whether it is a network of a driver, be that a legacy plugin or a managed one with a tag."""
@@ -159,6 +166,7 @@ class _Network(msgspec.Struct):
     ipv6: bool = msgspec.field(name="EnableIPv6", default=False)
     options: dict[str, str] | None = msgspec.field(name="Options", default=None)
     members: dict[str, _Member] | None = msgspec.field(name="Containers", default=None)
+    config_only: bool = msgspec.field(name="ConfigOnly", default=False)
 
 
 class _Attachment(msgspec.Struct):
@@ -229,13 +237,18 @@ def read_network(body: bytes) -> Network:
         ipam_driver=ipam.driver,
         ipam_options=ipam.options or {},
         pools=tuple(
-            PoolConfig(each.subnet, each.gateway, each.auxiliary_addresses or {})
+            PoolConfig(
+                _subnet(each.subnet),
+                _address(each.gateway),
+                {name: _address(text) for name, text in (each.auxiliary_addresses or {}).items()},
+            )
             for each in ipam.config or []
         ),
         internal=read.internal,
         ipv6=read.ipv6,
         options=read.options or {},
         endpoints={each.endpoint_id: each for each in endpoints if each.endpoint_id},
+        config_only=read.config_only,
     )
 
 
@@ -244,9 +257,30 @@ def _endpoint(network_id: str, key: str, member: _Member) -> Endpoint:
         network_id=network_id,
         endpoint_id=member.endpoint_id,
         mac=member.mac,
-        interfaces=tuple(each for each in (member.ipv4, member.ipv6) if each),
+        interfaces=tuple(_interface(each) for each in (member.ipv4, member.ipv6) if each),
         container_id="" if key.startswith(WITHOUT_SANDBOX) else key,
     )
+
+
+def _subnet(text: str) -> str:
+    try:
+        return text and str(ipaddress.ip_network(text, strict=False))
+    except ValueError as error:
+        raise _unreadable(error) from error
+
+
+def _address(text: str) -> str:
+    try:
+        return text and str(ipaddress.ip_interface(text).ip)
+    except ValueError as error:
+        raise _unreadable(error) from error
+
+
+def _interface(text: str) -> str:
+    try:
+        return str(ipaddress.ip_interface(text))
+    except ValueError as error:
+        raise _unreadable(error) from error
 
 
 def read_container(body: bytes) -> Container:
@@ -271,11 +305,15 @@ def read_container_list(body: bytes) -> dict[str, Container]:
         HostError: the body is not what the Engine API says.
     """
     return {
-        each.container_id: Container(
-            each.container_id, next(iter(each.names or [""])).lstrip("/"), each.labels or {}
-        )
+        each.container_id: Container(each.container_id, _own_name(each.names or ()), each.labels or {})
         for each in _decode(body, list[_Listed])
     }
+
+
+def _own_name(names: Iterable[str]) -> str:
+    """The name of a container among those that others have for it by ``--link``: ``/other/alias``."""
+    stripped = [each.removeprefix("/") for each in names]
+    return next((each for each in stripped if "/" not in each), "")
 
 
 def read_event(line: bytes) -> Event:
@@ -292,13 +330,21 @@ def read_message(body: bytes) -> str:
     """The text of an error reply, or its beginning where it has another form."""
     try:
         message: Any = msgspec.json.decode(body)["message"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return body[:200].decode(errors="replace")
-    return str(message)
+    except (msgspec.DecodeError, KeyError, TypeError, *_UNREADABLE):
+        message = body[:200].decode(errors="replace")
+    return " ".join(str(message).split())
+
+
+_UNREADABLE = (UnicodeDecodeError, RecursionError)
+"""What msgspec raises besides its own error: bytes that are no UTF-8, arrays in arrays without end."""
 
 
 def _decode(body: bytes, shape: type[Any]) -> Any:  # noqa: ANN401  (of that shape)
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.DecodeError as error:
-        raise HostError(f"Docker's answer cannot be read: {error}") from error
+    except (msgspec.DecodeError, *_UNREADABLE) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> HostError:
+    return HostError(f"Docker's answer cannot be read: {error}")

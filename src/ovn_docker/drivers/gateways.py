@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ovn_docker.addressing import IPInterface, IPNetwork
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import Row
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.schema import northbound
 
@@ -28,9 +29,16 @@ class RouterGateways:
         Returns:
             4 or 6 to an address without prefix length; empty without a router.
         """
+        rows = await self.ports(switch)
+        return choose(
+            (ipaddress.ip_interface(text) for row in rows for text in members(row["networks"])), pools
+        )
+
+    async def ports(self, switch: UUID) -> list[Row]:
+        """The router ports on the switch, as `northbound.lrp_get` reads them."""
         ports = dict(self._client.replica.rows(northbound.PORT))
         if not ports:
-            return {}
+            return []
         held = await self._client.transact([northbound.ls_holding(switch, port) for port in ports])
         names = [
             mapping(row.get("options")).get("router-port", "")
@@ -38,10 +46,9 @@ class RouterGateways:
             if found["rows"]
         ]
         if not names:
-            return {}
+            return []
         results = await self._client.transact([northbound.lrp_get(name) for name in names])
-        networks = [text for each in results for row in each["rows"] for text in members(row["networks"])]
-        return choose(map(ipaddress.ip_interface, networks), pools)
+        return [row for each in results for row in each["rows"]]
 
 
 def choose(networks: Iterable[IPInterface], pools: Sequence[IPNetwork]) -> dict[int, str]:

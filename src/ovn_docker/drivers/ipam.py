@@ -11,7 +11,7 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 
-from ovn_docker import pools
+from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
@@ -23,6 +23,8 @@ from ovn_docker.schema.leases import RESERVED
 
 ADDRESS_SPACE = "ovn-docker"
 CONTEXT_OPTION = "context"
+TOKEN = 12
+"""Hex digits of a hold on a pool."""
 
 OPENING = 30.0
 """Seconds after RequestPool in which an explicit address is an auxiliary one, unless a network was made."""
@@ -78,7 +80,7 @@ class OverlayIpam:
             raise RequestError(
                 f"unknown IPAM option '{next(iter(options))}': this driver knows {CONTEXT_OPTION}"
             )
-        token = secrets.token_hex(6)
+        token = secrets.token_hex(TOKEN // 2)
         if request.pool:
             pool = pools.new_pool(context, request.pool, request.sub_pool, token)
             while not await self._use(pool) and not await self._make(pool):
@@ -110,7 +112,7 @@ class OverlayIpam:
         return True
 
     async def enter(self, context: str, subnet: str, gateway: str, others: Sequence[str]) -> None:
-        """Enter a network into its pool again, of which nothing is known any more.
+        """Enter a network into its pool again, of which not all is known any more. It may be repeated.
 
         Args:
             context: of the network.
@@ -121,7 +123,9 @@ class OverlayIpam:
         Raises:
             ConflictError: one of the addresses is a container's by now.
         """
-        pool = pools.new_pool(context, subnet, "", secrets.token_hex(6))
+        mark = await self._northbound.mark()
+        token = addressing.row_id("entered again", mark.host, context, subnet).hex[:TOKEN]
+        pool = pools.new_pool(context, subnet, "", token)
         while not await self._use(pool) and not await self._make(pool):
             pass
         await self._reserve(pool, _asked(pool, gateway) or await self._gateway(pool))

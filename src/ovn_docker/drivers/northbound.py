@@ -8,7 +8,7 @@ from ovn_docker.errors import HostError
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.schema.northbound import Mark
+from ovn_docker.schema.northbound import Mark, timestamp
 
 
 class Northbound:
@@ -48,4 +48,4 @@ class Northbound:
         settings = await self._attachments.known_settings()
         if not settings.system_id:
             raise HostError("external_ids:system-id is not set in Open_vSwitch: OVN does not know this host")
-        return Mark(host=settings.system_id, created=self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        return Mark(host=settings.system_id, created=timestamp(self._now()))

@@ -7,14 +7,16 @@ own making are in the leases. A switch with very many ports of others is the exc
 """
 
 import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from ovn_docker import pools
+from ovn_docker import addressing, pools
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.errors import RequestError
 from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.pools import Pool
@@ -35,9 +37,9 @@ only another address for an old one may be seen that much later."""
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The addresses in use, as integers, and by whom, for people."""
+    """The addresses in use, IP as integers and MAC as text, and by whom, for people."""
 
-    single: Sequence[Mapping[int, str]]
+    single: Sequence[Mapping[int | str, str]]
     spans: Sequence[tuple[int, int]]
 
     def by(self, number: int) -> str:
@@ -46,17 +48,17 @@ class Held:
             return "other_config:exclude_ips of its switch names it"
         return self.by_port(number)
 
-    def by_port(self, number: int) -> str:
+    def by_port(self, address: int | str) -> str:
         """Which port has an address, or ""; what exclude_ips names may still be given on purpose."""
-        return next((each[number] for each in self.single if number in each), "")
+        return next((each[address] for each in self.single if address in each), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What somebody else's port holds: addresses as integers, and the router port behind it, or ""."""
+    """What somebody else's port holds: addresses as in `Held`, and the router port behind it, or ""."""
 
     name: str
-    numbers: tuple[int, ...]
+    addresses: tuple[int | str, ...]
     router: str
 
 
@@ -70,7 +72,7 @@ class Seen:
         version: of its row.
         ours: ports that carry our mark.
         foreign: all others.
-        held: the addresses of the others, as integers, and by whom.
+        held: the addresses of the others, as in `Held`, and by whom.
         read: when the others were read last, all of them.
     """
 
@@ -79,7 +81,7 @@ class Seen:
     version: object = None
     ours: frozenset[UUID] = frozenset()
     foreign: Mapping[UUID, Port] = field(default_factory=dict)
-    held: Mapping[int, str] = field(default_factory=dict)
+    held: Mapping[int | str, str] = field(default_factory=dict)
     read: float = 0.0
 
     @property
@@ -95,9 +97,9 @@ class Seen:
     def with_foreign(self, foreign: Mapping[UUID, Port]) -> "Seen":
         """The same with these ports of others."""
         held = {
-            number: f"logical switch port {port.name} holds it"
+            address: f"logical switch port {port.name} holds it"
             for port in foreign.values()
-            for number in port.numbers
+            for address in port.addresses
         }
         return replace(self, foreign=foreign, held=held)
 
@@ -149,7 +151,7 @@ class Occupied:
 
     async def held(self, question: Question, results: Results) -> Held:
         """The addresses in use, from the results of the question's operations."""
-        single: list[Mapping[int, str]] = []
+        single: list[Mapping[int | str, str]] = []
         spans: list[tuple[int, int]] = []
         rest = list(results)
         for inquiry in question.inquiries:
@@ -219,23 +221,25 @@ def _with_answers(seen: Seen, rows: Iterable[Row]) -> Seen:
 def _port(row: Row) -> Port:
     words = " ".join([*members(row["addresses"]), *members(row["dynamic_addresses"])]).split()
     router = mapping(row["options"]).get("router-port", "") if row["type"] == "router" else ""
-    return Port(str(row["name"]), tuple(_numbers(words)), router)
+    return Port(str(row["name"]), tuple(_addresses(words)), router)
 
 
-def _routers_hold(names: Sequence[str], results: Results) -> dict[int, str]:
-    used: dict[int, str] = {}
+def _routers_hold(names: Sequence[str], results: Results) -> dict[int | str, str]:
+    used: dict[int | str, str] = {}
     for name, result in zip(names, results, strict=True):
         words = [text.partition("/")[0] for row in result["rows"] for text in members(row["networks"])]
-        used.update(dict.fromkeys(_numbers(words), f"router port {name} holds it"))
+        words += [str(row["mac"]) for row in result["rows"]]
+        used.update(dict.fromkeys(_addresses(words), f"router port {name} holds it"))
     return used
 
 
-def _numbers(words: Iterable[str]) -> list[int]:
-    """Those of the words that are IP addresses, as integers; a MAC address or "dynamic" is none."""
-    numbers = []
+def _addresses(words: Iterable[str]) -> list[int | str]:
+    """Those of the words that are IP addresses, as integers, and MAC addresses; "dynamic" is neither."""
+    found: list[int | str] = []
     for word in words:
         try:
-            numbers.append(int(ipaddress.ip_address(word)))
+            found.append(int(ipaddress.ip_address(word)))
         except ValueError:
-            continue
-    return numbers
+            with contextlib.suppress(RequestError):
+                found.append(addressing.mac(word))
+    return found

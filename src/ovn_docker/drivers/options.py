@@ -7,6 +7,9 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.messages import CreateNetworkRequest
 from ovn_docker.schema.northbound import Switch
 
+OPTIONS = (*sharing.OPTIONS, sharing.PORT_SECURITY)
+"""What this driver knows beside Docker's own options."""
+
 
 def switch_for(request: CreateNetworkRequest) -> Switch:
     """The switch that a CreateNetwork asks for.
@@ -15,13 +18,15 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
         RequestError: a pool, a gateway or an option cannot be used; the text names it.
     """
     options = request.options or {}
+    own = generic(options)
     pools = asked.pools(request)
     return Switch(
         network_id=request.network_id,
         pools=pools,
         gateways=asked.gateways(request),
         internal=options.get(messages.INTERNAL) is True,
-        mtu=asked.mtu(generic(options), pools),
+        mtu=asked.mtu(own, pools),
+        port_security=sharing.truth(sharing.PORT_SECURITY, own.get(sharing.PORT_SECURITY)) is not False,
     )
 
 
@@ -31,4 +36,4 @@ def generic(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RequestError: an option is not ours.
     """
-    return asked.generic(options, sharing.OPTIONS)
+    return asked.generic(options, OPTIONS)

@@ -16,14 +16,14 @@ from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
+from ovn_docker.drivers.own_ports import OwnPorts, no_network, read_switch
 from ovn_docker.drivers.shared_networks import SharedNetworks
-from ovn_docker.drivers.shared_ports import SharedPorts, outside
+from ovn_docker.drivers.shared_ports import SharedPorts
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import (
     ConflictError,
     ConstraintError,
     NotFoundError,
-    RequestError,
     RequirementError,
 )
 from ovn_docker.host.attachment import Attachments, Wish
@@ -66,6 +66,7 @@ class OverlayDriver:
         self._attachments = attachments
         self._shared = shared
         self._shared_ports = SharedPorts(shared, occupied)
+        self._own_ports = OwnPorts(self._northbound)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
         self._made = made
@@ -137,6 +138,9 @@ class OverlayDriver:
         while ports is not None:
             delete = [northbound.ls_del(switch, ports)]
             [deleted] = await self._northbound.transact(delete, delete)
+            if deleted["count"] and ports:
+                mark = await self._northbound.mark()
+                await self._northbound.transact([leases.claims_del(request.network_id, mark.host)])
             ports = None if deleted["count"] else await self._leftovers(request.network_id)
 
     async def _leftovers(self, network_id: str) -> list[UUID] | None:
@@ -173,12 +177,14 @@ class OverlayDriver:
         ]
         ips = [each.ip for each in interfaces]
         mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
-        port = SwitchPort(request.network_id, request.endpoint_id, " ".join([mac, *map(str, ips)]))
-        await self._supersede(port, ips)
         network = self._shared.get(request.network_id)
+        addresses = " ".join([mac, *map(str, ips)])
+        secure = network is None or network.port_security
+        port = SwitchPort(request.network_id, request.endpoint_id, addresses, secure)
+        await self._supersede(port, ips)
         try:
             if network is None:
-                await self._add_port(port, [each.network for each in interfaces])
+                await self._own_ports.add(port, [each.network for each in interfaces])
             else:
                 await self._shared_ports.add(network, port, interfaces)
         except ConstraintError:
@@ -194,20 +200,17 @@ class OverlayDriver:
             LOG.warning("endpoint %s takes the place of %s, whose container is gone", ids[1], endpoint_id)
             await self.delete_endpoint(messages.EndpointRequest(network_id=ids[0], endpoint_id=endpoint_id))
 
-    async def _add_port(self, port: SwitchPort, pools: Sequence[addressing.IPNetwork]) -> None:
-        switch, mark = northbound.switch_id(port.network_id), await self._northbound.mark()
-        undo = northbound.lsp_add_undo(port, switch, mark)
-        results = await self._northbound.transact(northbound.lsp_add(port, switch, pools, mark), undo)
-        if not results[-1]["count"]:
-            found = await self._switch(port.network_id)
-            raise RequestError(outside(port, pools, list(map(str, found.pools))))
-
     async def _check_repeat(self, port: SwitchPort) -> None:
         """Succeed if the port that is in the way is the one that was asked for."""
-        own, named = await self._northbound.transact(
-            [northbound.lsp_get(port.network_id, port.endpoint_id), northbound.lsp_named(port.endpoint_id)]
+        own, named, switch = await self._northbound.transact(
+            [
+                northbound.lsp_get(port.network_id, port.endpoint_id),
+                northbound.lsp_named(port.endpoint_id),
+                northbound.ls_get(northbound.switch_id(port.network_id)),
+            ]
         )
         if any(northbound.read_addresses(row) == port.addresses for row in own["rows"]):
+            await self._own_ports.unsecure(port, switch["rows"])
             return
         holders = [northbound.read_marks(row) for row in named["rows"]]
         host = next((marks.get(northbound.HOST, "") for marks in holders), "")
@@ -232,14 +235,7 @@ class OverlayDriver:
         if network is not None:
             await self._shared_ports.delete(network, request.endpoint_id)
             return
-        ids = request.network_id, request.endpoint_id
-        switch = northbound.switch_id(request.network_id)
-        delete = [northbound.lsp_del(*ids, switch)]
-        [deleted] = await self._northbound.transact(delete, delete)
-        if not deleted["count"]:
-            mark = await self._northbound.mark()
-            leftovers = leases.endpoint_del(request.endpoint_id, mark.host)
-            await self._northbound.transact([northbound.lsp_del_anywhere(*ids), *leftovers])
+        await self._own_ports.delete(request.network_id, request.endpoint_id)
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
         """Say the endpoint's addresses and the link that stays on the host."""
@@ -269,7 +265,7 @@ class OverlayDriver:
             ]
         )
         if not switches["rows"]:
-            raise NotFoundError(_no_network(request.network_id))
+            raise NotFoundError(no_network(request.network_id))
         if not ports["rows"]:
             raise NotFoundError(_no_endpoint(request))
         switch = northbound.read_switch(request.network_id, switches["rows"][0])
@@ -359,21 +355,20 @@ class OverlayDriver:
 
     async def _switch(self, network_id: str) -> Switch:
         [found] = await self._northbound.transact([northbound.ls_get(northbound.switch_id(network_id))])
-        if not found["rows"]:
-            raise NotFoundError(_no_network(network_id))
-        return northbound.read_switch(network_id, found["rows"][0])
+        return read_switch(network_id, found["rows"])
 
 
 def _alike(one: Switch, other: Switch) -> bool:
-    return (set(one.pools), one.internal, one.mtu) == (set(other.pools), other.internal, other.mtu)
+    return (set(one.pools), one.internal, one.mtu, one.port_security) == (
+        set(other.pools),
+        other.internal,
+        other.mtu,
+        other.port_security,
+    )
 
 
 def _has(row: dict[str, Any], marks: dict[str, str]) -> bool:
     return marks.items() <= northbound.read_marks(row).items()
-
-
-def _no_network(network_id: str) -> str:
-    return f"OVN has no logical switch for network {network_id}: remove the network and create it again"
 
 
 def _no_endpoint(request: messages.EndpointRequest) -> str:

@@ -16,7 +16,7 @@ from ovn_docker.errors import ConflictError, ConstraintError
 from ovn_docker.health.checks import is_name
 from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
 from ovn_docker.ovsdb.operations import Operation, Row
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.schema import leases, northbound
 from ovn_docker.schema.leases import CLAIM, LEASE, Lease
 
@@ -51,15 +51,19 @@ class OverlayInventory:
     async def held(self, networks: Iterable[str]) -> Held:
         """Read all that carries this host's mark, and whether those networks are whole (five scans).
 
+        What could only be removed, and may not be because others have ports on it, is left out.
+
         Raises:
             DatabaseError, HostError: it cannot be read.
         """
         mark = await self._northbound.mark()
         remembered = {each.network_id: each for each in self._shared.all()}
         rows = await self._read(mark.host, [*networks, *remembered])
-        own = [row for row in rows.switches if northbound.read_network_id(row) == row["name"]]
-        found = {northbound.read_network_id(row): True for row in own} | dict(rows.asked)
         used = {each.switch for each in remembered.values()}
+        spare = [row for row in rows.switches if row["name"] not in used and row["name"] not in rows.asked]
+        free = await self._without_ports_of_others(spare, rows.ports)
+        own = [row["name"] for row in free if _is_own(row)]
+        found = dict.fromkeys(own, True) | dict(rows.asked)
         return Held(
             networks={
                 network_id: HeldNetwork(
@@ -71,14 +75,26 @@ class OverlayInventory:
             },
             endpoints=tuple(map(_endpoint, rows.ports)),
             switches=tuple(
-                HeldSwitch(northbound.read_uuid(row), row["name"])
-                for row in rows.switches
-                if row not in own and row["name"] not in used
+                HeldSwitch(northbound.read_uuid(row), row["name"], northbound.read_network_id(row))
+                for row in free
+                if not _is_own(row)
             ),
             leases=tuple(map(_lease, rows.leases)),
             pools=tuple(_pool(row, mark.host) for row in rows.pools),
             reserved=tuple(_pool(row, mark.host) for row in rows.reserved),
         )
+
+    async def _without_ports_of_others(self, switches: Sequence[Row], ours: Sequence[Row]) -> Sequence[Row]:
+        """Those that could be removed: without ports, or a network's own with this host's ports only."""
+        if not switches:
+            return ()
+        questions = [northbound.ls_ports(northbound.read_uuid(row)) for row in switches]
+        results = await self._northbound.transact(questions)
+        mine = {northbound.port_id(northbound.read_network_id(row), row["name"]) for row in ours}
+        ports = [{port for row in each["rows"] for port in members(row["ports"])} for each in results]
+        return [
+            row for row, on in zip(switches, ports, strict=True) if on <= (mine if _is_own(row) else set())
+        ]
 
     async def _read(self, host: str, networks: Iterable[str]) -> _Rows:
         asked = list(dict.fromkeys(networks))
@@ -113,9 +129,12 @@ class OverlayInventory:
 
     async def readdress(self, endpoint: Endpoint) -> None:
         """Give the endpoint's port its addresses again."""
-        addresses = " ".join([endpoint.mac, *endpoint.addresses])
+        mac = endpoint.mac or addressing.mac_for(
+            endpoint.endpoint_id, [ip_address(each) for each in endpoint.addresses]
+        )
+        addresses = " ".join([mac, *endpoint.addresses])
         await self._northbound.transact(
-            [northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)]
+            northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)
         )
 
     async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
@@ -176,6 +195,11 @@ class OverlayInventory:
         [gone] = (await self._northbound.transact(leases.leave(pool.row, sorted(pool.tokens))))[-1:]
         if gone["count"] and "/" in pool.cidr:
             await self._ipam.forget_reserved(pool.key)
+
+
+def _is_own(row: Row) -> bool:
+    """Whether a switch is one network's own, and not one for several."""
+    return northbound.read_network_id(row) == str(row["name"])
 
 
 def _endpoint(row: Row) -> HeldEndpoint:

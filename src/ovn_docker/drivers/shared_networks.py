@@ -6,6 +6,8 @@ Northbound's to say.
 """
 
 import asyncio
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -74,7 +76,8 @@ class SharedNetworks:
 
         Raises:
             NotFoundError: the switch does not exist; the text says how to make it.
-            ConflictError: the switch is for another subnet or gateway, or the network is known otherwise.
+            ConflictError: the switch is for another subnet or gateway or not for this host, or the network is
+                known otherwise.
         """
         known = self.get(asked.network_id)
         if known is not None and replace(known, row="") != asked:
@@ -116,7 +119,8 @@ class SharedNetworks:
                 f"OVN has {len(rows)} logical switches named {network.switch}: rename all but one"
             )
         if rows:
-            _agree(network, mapping(rows[0]["external_ids"]))
+            mark = await self._northbound.mark()
+            _agree(network, mapping(rows[0]["external_ids"]), mark.host)
             return northbound.read_uuid(rows[0])
         if not network.create:
             raise NotFoundError(_how_to_make(network))
@@ -159,11 +163,13 @@ class SharedNetworks:
         }
 
 
-def _agree(network: Shared, ids: dict[str, str]) -> None:
-    """Refuse a switch that its owner meant for something else.
+def _agree(network: Shared, ids: dict[str, str], host: str) -> None:
+    """Refuse a switch that its owner did not mean for this network, or meant for something else.
 
-    A switch that was named with ``-o switch`` need not say what it is for.
+    By its name and description a switch is meant for its subnet and context. One that was named with ``-o
+    switch`` need not say what it is for, but that this host may use it.
     """
+    _allowed(network, ids, host)
     name, subnet, gateway = network.switch, network.pools[0], network.gateway
     told = {northbound.SUBNET, *([northbound.GATEWAY] if gateway else [])} <= ids.keys()
     if network.context and not told:
@@ -184,6 +190,21 @@ def _agree(network: Shared, ids: dict[str, str]) -> None:
         raise ConflictError(
             f"logical switch {name} has the gateway {other}, not {gateway}: create the network with"
             f" --gateway {other}"
+        )
+
+
+def _allowed(network: Shared, ids: dict[str, str], host: str) -> None:
+    name, allowed = network.switch, ids.get(northbound.ALLOW, "")
+    if not network.context and allowed != "true" and host not in re.split("[, ]+", allowed):
+        raise ConflictError(
+            f"logical switch {name} does not allow host {host} to use it: its owner allows all hosts with"
+            f" 'ovn-nbctl set Logical_Switch {shlex.quote(name)} external_ids:{northbound.ALLOW}=true'"
+        )
+    if not network.port_security and ids.get(northbound.PORT_SECURITY) != "false":
+        raise ConflictError(
+            f"logical switch {name} does not allow containers without port security: its owner allows them"
+            f" with 'ovn-nbctl set Logical_Switch {shlex.quote(name)}"
+            f" external_ids:{northbound.PORT_SECURITY}=false'"
         )
 
 

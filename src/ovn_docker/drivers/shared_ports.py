@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.addressing import IPAddress
+from ovn_docker.drivers import macs
 from ovn_docker.drivers.occupied import Occupied
+from ovn_docker.drivers.own_ports import outside
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Shared
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
-from ovn_docker.ovsdb.operations import Operation
+from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.schema import leases, northbound
-from ovn_docker.schema.leases import CLAIM, LEASE, Lease
+from ovn_docker.schema.leases import CLAIM, LEASE, Address, Lease
 from ovn_docker.schema.northbound import Mark, SwitchPort
 
 
@@ -42,8 +44,10 @@ class SharedPorts:
         strange = [each.network for each in interfaces if str(each.network) not in network.pools]
         if strange:
             raise RequestError(outside(port, strange, network.pools))
+        macs.check_reserved(port, network.as_switch().pools)
         addresses = [each.ip for each in interfaces]
-        leased = dict.fromkeys(addresses, "") if network.leased and network.context else {}
+        ours = addresses if network.leased and network.context else []
+        leased: dict[Address, str] = dict.fromkeys(ours, "")
         try:
             await self._add(network, port, addresses, leased)
         except RequirementError:
@@ -63,7 +67,7 @@ class SharedPorts:
             (address, row) for address, each in zip(addresses, found, strict=True) for row in each["rows"]
         ]
         holders = {address: leases.read_lease(row) for address, row in rows}
-        leased = {
+        leased: dict[Address, str] = {
             address: lease.endpoint_id
             for address, lease in holders.items()
             if (lease.kind, lease.host) == (LEASE, mark.host) and lease.endpoint_id in {"", port.endpoint_id}
@@ -81,63 +85,63 @@ class SharedPorts:
         network: Shared,
         port: SwitchPort,
         addresses: Sequence[IPAddress],
-        leased: Mapping[IPAddress, str],
+        leased: Mapping[Address, str],
     ) -> None:
-        """Make the port; `leased` says which endpoint stands in the lease of an address that has one."""
+        """Make the port; `leased` says which endpoint stands in the lease of an address that has one.
+
+        What this endpoint claimed before its port was lost stands in it too, and is left as it is.
+        """
         mark = await self._northbound.mark()
         switch = UUID(network.row)
-        takes: list[Operation] = []
-        for address in addresses:
-            key = network.key(address)
-            takes += (
-                _bind(key, address, mark, port, leased[address])
-                if address in leased
-                else [_claim(key, address, mark, port)]
-            )
         question = self._occupied.about([network.switch])
         operations = [
             *question.operations,
             northbound.ls_exists(switch),
-            *takes,
+            *_takes(network, port, addresses, leased, mark),
             *northbound.lsp_add(port, switch, (), mark),
         ]
         undo = [
             *northbound.lsp_add_undo(port, switch, mark),
-            *_drops(network, addresses, mark, port.endpoint_id),
+            *_drops(network, addresses, mark, port),
         ]
         try:
             results = await self._northbound.transact(operations, undo)
         except ConstraintError:
-            if holder := await self._holder(network, addresses, port.endpoint_id):
-                raise ConflictError(
-                    f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch"
-                    f" {network.switch}: {holder}"
-                ) from None
-            raise
+            claimed = await self._claimed(network, port, [each for each in addresses if each not in leased])
+            if not claimed - leased.keys():
+                raise
+            await self._add(network, port, addresses, {**dict.fromkeys(claimed, CLAIM), **leased})
+            return
         try:
             held = await self._occupied.held(question, results[: len(question.operations)])
         except BaseException:
             self._northbound.client.take_back(undo)
             raise
-        for address in addresses:
-            if who := held.by_port(int(address)):
+        asked: dict[int | str, Address] = {port.mac: port.mac, **{int(each): each for each in addresses}}
+        for key, address in asked.items():
+            if who := held.by_port(key):
                 await self._northbound.transact(undo, undo)
-                raise ConflictError(
-                    f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch"
-                    f" {network.switch}: {address}: {who}"
-                )
+                raise macs.taken(port, network.switch, f"{address}: {who}")
 
-    async def _holder(self, network: Shared, addresses: Sequence[IPAddress], endpoint_id: str) -> str:
-        """Who else has one of the addresses on the switch, for people, or ""."""
-        results = await self._northbound.transact(
-            [leases.lease_get(network.key(address), address) for address in addresses]
-        )
-        for address, result in zip(addresses, results, strict=True):
-            for row in result["rows"]:
-                lease = leases.read_lease(row)
-                if lease.endpoint_id != endpoint_id:
-                    return f"{address}: {lease.holder()}"
-        return ""
+    async def _claimed(
+        self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]
+    ) -> set[Address]:
+        """Which of its MAC address and these the endpoint has claimed already.
+
+        Raises:
+            ConflictError: another endpoint has one; the text says which.
+        """
+        filed: list[tuple[str, Address]] = [(network.key(each), each) for each in addresses]
+        filed.append((network.switch, port.mac))
+        results = await self._northbound.transact([leases.lease_get(*each) for each in filed])
+        claimed: set[Address] = set()
+        for (_, address), result in zip(filed, results, strict=True):
+            for lease in map(leases.read_lease, result["rows"]):
+                if lease.endpoint_id != port.endpoint_id:
+                    raise macs.taken(port, network.switch, f"{address}: {lease.holder()}")
+                if lease.kind == CLAIM:
+                    claimed.add(address)
+        return claimed
 
     async def delete(self, network: Shared, endpoint_id: str) -> None:
         """Remove the port and give up what it had claimed; a lease is Docker's to release from then on."""
@@ -146,8 +150,7 @@ class SharedPorts:
         gone = leases.endpoint_del(endpoint_id, mark.host)
         unplug = northbound.lsp_del(*ids, UUID(network.row))
         [found] = await self._northbound.transact([northbound.lsp_get(*ids)], [unplug, *gone])
-        words = [word for row in found["rows"] for word in northbound.read_addresses(row).split()[1:]]
-        drops = _drops(network, [ipaddress.ip_address(word) for word in words], mark, endpoint_id)
+        drops = [drop for row in found["rows"] for drop in _drops_of(network, row, mark, endpoint_id)]
         if not found["rows"]:  # an administrator took the port away, or the whole switch
             drops = gone
         delete = [unplug, *drops]
@@ -156,20 +159,36 @@ class SharedPorts:
             await self._northbound.transact([northbound.lsp_del_anywhere(*ids)])
 
 
-def _drops(network: Shared, addresses: Sequence[IPAddress], mark: Mark, endpoint_id: str) -> list[Operation]:
+def _takes(
+    network: Shared,
+    port: SwitchPort,
+    addresses: Sequence[IPAddress],
+    leased: Mapping[Address, str],
+    mark: Mark,
+) -> list[Operation]:
+    """Take each address: enter the endpoint into its lease, or claim it."""
+    takes: list[Operation] = [] if port.mac in leased else macs.claims(port, network.switch, mark)
+    for address in addresses:
+        key, holder = network.key(address), leased.get(address)
+        if holder is None:
+            takes.append(_claim(key, address, mark, port))
+        elif holder != CLAIM:
+            takes += _bind(key, address, mark, port, holder)
+    return takes
+
+
+def _drops_of(network: Shared, row: Row, mark: Mark, endpoint_id: str) -> list[Operation]:
+    port = SwitchPort(network.network_id, endpoint_id, northbound.read_addresses(row))
+    addresses = [ipaddress.ip_address(word) for word in port.addresses.split()[1:]]
+    return _drops(network, addresses, mark, port)
+
+
+def _drops(network: Shared, addresses: Sequence[IPAddress], mark: Mark, port: SwitchPort) -> list[Operation]:
     return [
-        drop(network.key(each), each, mark.host, endpoint_id)
+        drop(network.key(each), each, mark.host, port.endpoint_id)
         for each in addresses
         for drop in (leases.claim_del, leases.lease_unbind)
-    ]
-
-
-def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) -> str:
-    """The text for an endpoint whose addresses are none of its network's."""
-    return (
-        f"endpoint {port.endpoint_id} cannot have {' and '.join(map(str, asked))}: network"
-        f" {port.network_id} has the pools {', '.join(pools) or '(none)'}"
-    )
+    ] + macs.drops(port, network.switch, mark.host)
 
 
 def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort, holder: str) -> list[Operation]:

@@ -15,6 +15,8 @@ from ovn_docker.schema.northbound import Switch
 
 CONTEXT, CREATE, SWITCH = "context", "create", "switch"
 OPTIONS = (CONTEXT, CREATE, SWITCH)
+"""The options of a network that say which switch it is on."""
+PORT_SECURITY = "port_security"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Shared:
         leased: whether our IPAM gave the addresses, so that each has a lease already.
         internal: ``--internal``.
         mtu: bytes, or None to follow the encapsulation.
+        port_security: whether its containers are held to their MAC and IP addresses.
     """
 
     network_id: str
@@ -59,12 +62,20 @@ class Shared:
     leased: bool
     internal: bool
     mtu: int | None
+    port_security: bool = True
 
     def as_switch(self) -> Switch:
         """What the network asked of its switch."""
         own = tuple(addressing.network(each, "pool") for each in self.pools)
         gateway = ipaddress.ip_address(self.gateway) if self.gateway else None
-        return Switch(self.network_id, own, (gateway,), internal=self.internal, mtu=self.mtu)
+        return Switch(
+            network_id=self.network_id,
+            pools=own,
+            gateways=(gateway,),
+            internal=self.internal,
+            mtu=self.mtu,
+            port_security=self.port_security,
+        )
 
     def key(self, address: IPAddress) -> str:
         """What the address is filed under: its pool's switch, or the switch that was named."""
@@ -88,6 +99,7 @@ class Shared:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Shared":
         """From the state file."""
+        content = {PORT_SECURITY: True, **content}  # a file of a version that always had it
         known = {each.name: content[each.name] for each in fields(cls)}
         return cls(**{**known, "pools": tuple(content["pools"])})
 
@@ -105,7 +117,7 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         RequestError: the options do not go together.
     """
     name, context = options.get(SWITCH), options.get(CONTEXT)
-    create = _truth(options.get(CREATE))
+    create = truth(CREATE, options.get(CREATE))
     if name == "":
         raise RequestError(f"option '{SWITCH}' is empty: name a logical switch")
     if name is not None and (context is not None or create):
@@ -127,13 +139,18 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         leased=leased,
         internal=switch.internal,
         mtu=switch.mtu,
+        port_security=switch.port_security,
     )
 
 
-def _truth(text: object) -> bool | None:
-    """Read ``true`` or ``false``; None where the option is absent."""
+def truth(option: str, text: object) -> bool | None:
+    """Read ``true`` or ``false``; None where the option is absent.
+
+    Raises:
+        RequestError: it is something else.
+    """
     if text is None:
         return None
     if text not in {"true", "false"}:
-        raise RequestError(f"option '{CREATE}' is '{text}': give true or false")
+        raise RequestError(f"option '{option}' is '{text}': give true or false")
     return text == "true"

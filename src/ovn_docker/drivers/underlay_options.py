@@ -91,5 +91,5 @@ def _boolean(text: str | None) -> bool | None:
     if text is None:
         return None
     if text.lower() not in _BOOLEANS:
-        raise RequestError(f"network option '{PORT_SECURITY}' is '{text}': give true or false")
+        raise RequestError(f"option '{PORT_SECURITY}' is '{text}': give true or false")
     return _BOOLEANS[text.lower()]

@@ -15,12 +15,22 @@ CONTAINER, NAME, LABEL = "ovn-docker-container", "ovn-docker-name", "ovn-docker-
 """Keys of a port's external_ids, by which people find it."""
 
 MOST_LABELS, LONGEST_LABEL = 32, 256
-"""How many labels of a container are written to its port, and how long: OVN hands each to every chassis."""
+"""How many labels of a container are written to its port, and how long: OVN hands each to every chassis.
+
+A label with a longer key is left out, for a part of a key is another's key. OVSDB takes no NUL.
+"""
 
 
 def check(snapshot: Snapshot) -> list[Finding]:
-    """Every discrepancy, in the order in which they are best repaired."""
-    return [finding for each in CHECKS for finding in each(snapshot)]
+    """Every discrepancy, in the order in which they are best repaired.
+
+    While a container runs on a network that Docker does not know, nothing is to be removed: this Docker may
+    not be the one that the driver serves, and then all that is held is another's.
+    """
+    findings = [finding for each in CHECKS for finding in each(snapshot)]
+    if any(check_alive(snapshot)):
+        return [each for each in findings if not each.removes]
+    return findings
 
 
 def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
@@ -40,6 +50,8 @@ def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
 def check_switches(snapshot: Snapshot) -> Iterator[Finding]:
     """A switch for several networks that was made for one which never came to be."""
     for switch in snapshot.held.switches:
+        if switch.network_id in snapshot.docker.networks:
+            continue  # of another driver on this host, which keeps a file of its own
         text = f"logical switch {switch.name} was made by this host, and none of its networks is on it"
         yield Finding("switch-stale", str(switch.row), text, switch)
 
@@ -100,6 +112,8 @@ def check_interfaces(snapshot: Snapshot) -> Iterator[Finding]:
                 yield Finding("interface-dead", endpoint.endpoint_id, f"{what} carries nothing: {why}")
     alive = _endpoints_alive(snapshot)
     for each in snapshot.attached:
+        if not each.endpoint_id:
+            continue  # somebody took its iface-id away: whose it was cannot be told
         if snapshot.docker.endpoint(each.endpoint_id) is None and each.endpoint_id not in alive:
             text = f"interface {each.name} is plugged in, but Docker has no endpoint {each.endpoint_id}"
             yield Finding("interface-stale", each.endpoint_id, text, each.endpoint_id)
@@ -118,7 +132,7 @@ def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
     """A container runs on a network that this Docker does not know: it may be another Docker's."""
     for endpoint_id, network_id in _endpoints_alive(snapshot).items():
         text = (
-            f"a container runs on network {network_id}, which Docker does not know: nothing of it is removed;"
+            f"a container runs on network {network_id}, which Docker does not know: nothing is removed;"
             " see whether --docker-socket names the Docker that the driver serves"
         )
         yield Finding("interface-alive", endpoint_id, text)
@@ -127,25 +141,25 @@ def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     lease_checks.check_pools,
     check_networks,
+    check_stale_endpoints,  # what Docker has forgotten may have the address of what it has
+    lease_checks.check_stale_leases,
     lease_checks.check_leases,
     check_endpoints,
     check_interfaces,
     check_alive,
-    check_stale_endpoints,
     check_links,
     check_switches,
-    lease_checks.check_stale_leases,
     lease_checks.check_stale_pools,
 )
 
 
 def names_of(container: Container) -> dict[str, str]:
     """What a port's external_ids say of its container."""
-    labels = sorted(container.labels.items())[:MOST_LABELS]
+    labels = sorted(each for each in container.labels.items() if len(each[0]) <= LONGEST_LABEL)[:MOST_LABELS]
     return {
         CONTAINER: container.container_id,
         NAME: container.name,
-        **{LABEL + key: value[:LONGEST_LABEL] for key, value in labels},
+        **{LABEL + key: value[:LONGEST_LABEL] for key, value in labels if "\0" not in key + value},
     }
 
 

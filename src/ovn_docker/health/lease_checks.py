@@ -4,22 +4,36 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ovn_docker.docker.state import Endpoint, Network
+from ovn_docker.docker.state import Endpoint, Network, PoolConfig
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldLease, Snapshot
 
 
 def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
-    """Each network with our IPAM's addresses is entered into its pools."""
+    """Each network with our IPAM's addresses is entered into its pools, and its gateway is reserved."""
     entered = {each.key for each in snapshot.held.pools if each.tokens}
     for network in snapshot.docker.networks.values():
         if not network.is_leased_by(snapshot.driver_name):
             continue
-        for subnet in dict.fromkeys(pool.subnet for pool in network.pools):
-            key = snapshot.pool_key(network, subnet)
-            if key not in entered:
-                text = f"pool {subnet} of network {network.name} does not know this host"
+        for pool in (each for each in network.pools if each.subnet):
+            subnet, key = pool.subnet, snapshot.pool_key(network, pool.subnet)
+            if key not in entered or not _reserves(snapshot, key, pool):
+                text = (
+                    f"pool {subnet} of network {network.name} does not know this host, or lacks its gateway"
+                )
                 yield Finding("pool-missing", f"{network.network_id} {subnet}", text, (network, subnet))
+
+
+def _reserves(snapshot: Snapshot, key: str, pool: PoolConfig) -> bool:
+    """Whether gateway and auxiliary addresses are kept from all containers.
+
+    Docker has asked for a gateway even where nobody named one, but does not always say which it was told.
+    """
+    holds = {token for each in snapshot.held.pools if each.key == key for token in each.tokens}
+    reserved = {each.cidr for each in snapshot.held.reserved if each.key == key and each.tokens & holds}
+    others = set(pool.aux_addresses.values())
+    gateway = pool.gateway in reserved if pool.gateway else bool(reserved - others)
+    return gateway and others <= reserved
 
 
 def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
@@ -96,12 +110,20 @@ def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
         for pool in network.pools
     }
     holds = {each.key: each.tokens for each in snapshot.held.pools if each.cidr in subnets}
+    to_be_entered = {
+        snapshot.pool_key(network, pool.subnet)
+        for network in snapshot.docker.networks.values()
+        if network.is_leased_by(snapshot.driver_name)
+        for pool in network.pools
+        if pool.subnet
+    } - {key for key, tokens in holds.items() if tokens}
     for pool in snapshot.held.pools:
         if pool.tokens and pool.cidr not in subnets:
             text = f"no network of this host has its addresses from pool {pool.cidr} any more"
             yield Finding("pool-stale", f"{pool.key} {' '.join(sorted(pool.tokens))}", text, pool)
     for address in snapshot.held.reserved:
-        if surplus := address.tokens - holds.get(address.key, frozenset()):
+        surplus = address.tokens - holds.get(address.key, frozenset())
+        if surplus and address.key not in to_be_entered:
             text = f"address {address.cidr} is reserved for a network that this host has no more"
             subject = f"{address.key} {address.cidr} {' '.join(sorted(surplus))}"
             yield Finding("reserved-stale", subject, text, replace(address, tokens=surplus))

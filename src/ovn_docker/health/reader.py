@@ -41,6 +41,8 @@ class Reader:
         ours = [each for each, driver in drivers.items() if driver.partition(":")[0] == self._driver_name]
         held = await self._inventory.held(ours)
         await self._attachments.known_settings()
+        if why := self._attachments.outage():
+            raise UnreachableError(f"{why}; nothing was compared")
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         docker = await self._engine.read()
         return Snapshot(self._driver_name, docker, held, attached, links, self._inventory.pool_key)

@@ -69,10 +69,17 @@ class HeldPool:
 
 @dataclass(frozen=True, slots=True)
 class HeldSwitch:
-    """A switch for several networks that this host made, and that none of its networks is on."""
+    """A switch for several networks that this host made, without ports, and that no network known here is on.
+
+    Attributes:
+        row: its id.
+        name: its name.
+        network_id: the network that it was made for, as Docker on this host calls it.
+    """
 
     row: UUID
     name: str
+    network_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class Attachments:
     async def plug_again(
         self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str], vlan: int | None = None
     ) -> None:
-        """Plug in the link of an endpoint that has lost its interface.
+        """Plug in the link of an endpoint that has lost its interface, or give the interface its ids again.
 
         Raises:
             HostError: there is no integration bridge.
@@ -133,7 +133,10 @@ class Attachments:
             open_vswitch.NETWORK: network_id,
             open_vswitch.ADDRESSES: " ".join(addresses),
         } | ({} if vlan is None else {open_vswitch.VLAN: str(vlan)})
-        await self._plug(endpoint_id, outside, external_ids)
+        ids = {open_vswitch.IFACE_ID: endpoint_id} | external_ids
+        [labelled] = await self._ovs.transact([open_vswitch.set_ids(endpoint_id, ids)])
+        if not labelled["count"]:
+            await self._plug(endpoint_id, outside, external_ids)
 
     async def set_vlan(self, endpoint_id: str, vlan: int) -> None:
         """See to it that an endpoint's access port, if it is plugged in, is one of this VLAN."""

@@ -54,7 +54,8 @@ def encode_error(text: str) -> bytes:
     """An error as both services read it.
 
     A network driver's error stands in ``Err``, an IPAM driver's in ``Error`` (moby
-    daemon/libnetwork/drivers/remote/api/api.go and ipams/remote/api/api.go). The text is made one line.
+    daemon/libnetwork/drivers/remote/api/api.go and ipams/remote/api/api.go). The text is made one line,
+    and what is no Unicode in it, from a header or a path, is escaped.
     """
-    line = " ".join(text.split())
+    line = " ".join(text.split()).encode(errors="backslashreplace").decode()
     return msgspec.json.encode({"Err": line, "Error": line})

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from ovn_docker.libnetwork import codec
 
@@ -24,13 +25,18 @@ KEEPALIVE = 86400.0
 LINGER = 5.0
 """Seconds in which the rest of a body that was refused is read and dropped, so that its sender reads why."""
 
-LIMITS: dict[str, Any] = {"max_line_size": 8190, "max_field_size": 8190, "max_headers": 64}
+READ_AHEAD = 16 << 10
+"""Bytes of a body that are read before somebody asks for them; twice as much, and reading pauses."""
+
+LIMITS: dict[str, Any] = {"max_line_size": 4096, "max_field_size": 4096, "max_headers": 32}
 """Bytes of a head's line, bytes of a header, and headers."""
 
 LISTENER_OPTIONS: dict[str, Any] = {
+    "auto_decompress": False,  # nobody compresses, and a small body must not become a large one
     "access_log": None,
     "keepalive_timeout": KEEPALIVE,
     "lingering_time": LINGER,
+    "read_bufsize": READ_AHEAD,
     **LIMITS,
 }
 
@@ -177,9 +183,9 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer in Docker's words what is no HTTP, or what failed outside of every verb."""
-        if status >= 500:  # noqa: PLR2004
+        if status >= 500 and not isinstance(exc, ConnectionError):  # noqa: PLR2004
             _log.error("a request failed inside the front: %s: %s", type(exc).__name__, exc)
-        _log.debug("bad request", exc_info=exc)
+        _log.debug("a request that has no answer of its own", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun when it failed")
         why = " ".join((message or "").split())[:200]
@@ -187,6 +193,16 @@ class Connection(web.RequestHandler):
         answer = web.Response(body=codec.encode_error(text), status=status, content_type="application/json")
         answer.force_close()
         return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - as aiohttp has it
+        """Tell in one line of what aiohttp met and did not answer; its traceback is at debug.
+
+        What a client sent wrong is no news: whoever may connect could fill the log with it.
+        """
+        error = kw.get("exc_info")
+        if not isinstance(error, HttpProcessingError):
+            _log.error("a connection failed inside the front: %s: %s", type(error).__name__, error)
+        _log.debug(*args, **kw)
 
     def _await_head(self) -> None:
         loop = asyncio.get_running_loop()

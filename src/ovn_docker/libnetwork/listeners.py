@@ -108,10 +108,12 @@ class Listeners:
         pool: Pool[Connection] = Pool(self._capacity)
 
         def choose(transport: asyncio.Transport) -> asyncio.Protocol:
-            (peer, *_), (local, *_) = map(transport.get_extra_info, ("peername", "sockname"))
-            if is_this_host(peer, local):
+            peer, local = map(transport.get_extra_info, ("peername", "sockname"))
+            if peer is None or local is None:  # it has gone already
+                return Stranger(self._strangers)
+            if is_this_host(peer[0], local[0]):
                 return self._connection(pool)
-            self._refusals.tell(f"client {peer} is refused: {FOREIGN_PEER}")
+            self._refusals.tell(f"client {peer[0]} is refused: {FOREIGN_PEER}")
             return Stranger(self._strangers)
 
         return lambda: _Door(choose)

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
-from ovn_docker.libnetwork.admission import Head, judge
+from ovn_docker.libnetwork.admission import Head, Refusal, judge
+from ovn_docker.libnetwork.bodies import BODY_LIMIT, Bodies, BodyTooLargeError
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
@@ -24,17 +25,12 @@ from ovn_docker.logs import fields
 
 DEADLINE = 10.0
 ROLLBACK = 1.0
-BODY_LIMIT = 1 << 20
 
 _log = logging.getLogger(__name__)
 
 
 class DeadlineError(OvnDockerError):
     """A verb has used up its time."""
-
-
-class _BodyTooLargeError(RequestError):
-    """The body is longer than any request of Docker's."""
 
 
 def create_application(
@@ -57,10 +53,9 @@ def create_application(
     observation = observation or Observation()
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals, _admit])
     front = _Front(driver, deadline, observation.verb_done)
-    for verb in table(driver, ipam):
-        application.router.add_post(f"/{verb.name}", front.handler(verb))
     database = database_verb(driver)
-    application.router.add_post(f"/{database.name}", front.handler(database))
+    for verb in (*table(driver, ipam), database):
+        application.router.add_post(f"/{verb.name}", front.handler(verb), expect_handler=_continue)
     application.router.add_get(f"/{database.name}", front.handler(database), allow_head=False)
     application.add_routes(routes(observation))
     return application
@@ -75,6 +70,7 @@ class _Front:
         self._driver = driver
         self._deadline = deadline
         self._verb_done = verb_done
+        self._bodies = Bodies()
         self._rollback = min(ROLLBACK, deadline / 2)
         self._running: set[asyncio.Task[Reply]] = set()  # the loop itself holds tasks weakly
 
@@ -84,7 +80,7 @@ class _Front:
             cancel_at = asyncio.get_running_loop().time() + self._deadline - self._rollback
             message: messages.Message | None = None
             try:
-                message = await _message(verb, request, cancel_at)
+                message = await _message(verb, request, self._bodies, cancel_at)
                 body, status = codec.encode(await self._reply(verb, message, cancel_at)), 200
                 outcome = text = "ok"
             except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
@@ -145,7 +141,9 @@ async def _call(verb: Verb, message: messages.Message | None) -> Reply:
         raise RuntimeError("a part of the verb was cancelled from inside") from error
 
 
-async def _message(verb: Verb, request: web.Request, give_up_at: float) -> messages.Message | None:
+async def _message(
+    verb: Verb, request: web.Request, bodies: Bodies, give_up_at: float
+) -> messages.Message | None:
     """The request, or None where the verb takes none.
 
     Raises:
@@ -154,21 +152,14 @@ async def _message(verb: Verb, request: web.Request, give_up_at: float) -> messa
     if verb.request_type is None:
         return None
     try:
-        async with asyncio.timeout_at(give_up_at):
-            body = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _BodyTooLargeError(f"{verb.name}: the body is longer than {BODY_LIMIT} bytes") from error
-    except (TimeoutError, OSError, web.PayloadAccessError, web.RequestPayloadError) as error:
-        raise RequestError(f"{verb.name}: the body did not arrive whole and in time") from error
-    try:
-        return codec.decode(verb.request_type, body)
+        return codec.decode(verb.request_type, await bodies.read(request, give_up_at))
     except RequestError as error:
-        raise RequestError(f"{verb.name}: {error}") from error
+        raise type(error)(f"{verb.name}: {error}") from error
 
 
 def _status(error: Exception) -> int:
     """Never 404: to dockerd the plugin would lack the verb (moby pkg/plugins/errors.go IsNotFound)."""
-    if isinstance(error, _BodyTooLargeError):
+    if isinstance(error, BodyTooLargeError):
         return 413
     return 400 if isinstance(error, RequestError) else 500
 
@@ -223,10 +214,18 @@ async def _admit(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Refuse what no Docker sends and a browser may, before its body is read."""
-    transport = request.transport
-    plain = transport is not None and transport.get_extra_info("sslcontext") is None
-    over_ip = transport is not None and isinstance(transport.get_extra_info("sockname"), tuple)
-    headers = request.headers
+    refusal = _refusal(request)
+    if refusal is None:
+        return await handler(request)
+    body = codec.encode_error(f"{request.method} {request.path[:200]}: {refusal.text}")
+    return web.Response(body=body, status=refusal.status, content_type=PLUGIN_TYPE)
+
+
+def _refusal(request: web.Request) -> Refusal | None:
+    transport, headers = request.transport, request.headers
+    if transport is None:
+        return None  # it has gone already
+    plain_tcp = isinstance(transport.get_extra_info("sockname"), tuple) and not request.secure
     head = Head(
         has_body=request.can_read_body,
         hosts=tuple(headers.getall("Host", ())),
@@ -234,8 +233,14 @@ async def _admit(
         fetch_site=headers.get("Sec-Fetch-Site"),
         content_type=headers.get("Content-Type"),
     )
-    refusal = judge(head, OWN_NAMES if plain and over_ip else None)
-    if refusal is None:
-        return await handler(request)
-    body = codec.encode_error(f"{request.method} {request.path[:200]}: {refusal.text}")
-    return web.Response(body=body, status=refusal.status, content_type=PLUGIN_TYPE)
+    return judge(head, OWN_NAMES if plain_tcp else None)
+
+
+async def _continue(request: web.Request) -> None:
+    """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1) and is not refused.
+
+    An expectation that nobody knows is ignored.
+    """
+    awaits = request.headers.get("Expect", "").lower() == "100-continue"
+    if awaits and request.transport is not None and _refusal(request) is None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -31,6 +31,10 @@ KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context
 ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
 
 LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
+POOL_ROW, HOST_ROW = "pool", "host"
+
+Address = IPAddress | str
+"""An IP address, or a MAC address as text."""
 
 DURABLE: Operation = {"op": "commit", "durable": True}
 """RFC 7047 section 5.2.7: the transaction is on disk before it is answered."""
@@ -41,8 +45,8 @@ def pool_id(key: str) -> UUID:
     return addressing.row_id("pool", key)
 
 
-def lease_id(key: str, address: IPAddress) -> UUID:
-    """The row id of an address, leased or reserved, in a pool."""
+def lease_id(key: str, address: Address) -> UUID:
+    """The row id of an address, leased or reserved, in a pool or on a switch."""
     return addressing.row_id("lease", key, str(address))
 
 
@@ -51,8 +55,8 @@ class Lease:
     """Who has an address.
 
     Attributes:
-        kind: ``lease`` from our IPAM, ``claim`` where another IPAM chose it, ``reserved`` for all hosts
-            (a gateway, an auxiliary address).
+        kind: ``lease`` from our IPAM, ``claim`` where another IPAM chose it or it is a MAC address,
+            ``reserved`` for all hosts (a gateway, an auxiliary address).
         host: whose, or "".
         endpoint_id: the endpoint that uses it, or "" before CreateEndpoint.
         request: tells a repeat of the request that made it from another request.
@@ -162,9 +166,9 @@ def pool_list(context: str) -> Operation:
 
 def lease_list(host: str) -> Operation:
     """Read all leases and claims of a host (a scan: not for a container's path)."""
-    return select(
-        TABLE, [("external_ids", "includes", to_map({HOST: host}))], ["_uuid", "cidr", "external_ids"]
-    )
+    marked = ("external_ids", "includes", to_map({HOST: host}))
+    no_host = ("external_ids", "excludes", to_map({KIND: HOST_ROW}))  # the host's own row, hosts.py
+    return select(TABLE, [marked, no_host], ["_uuid", "cidr", "external_ids"])
 
 
 def kind_list(kind: str) -> Operation:
@@ -184,7 +188,7 @@ def read_next(row: Row) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def lease_add(key: str, address: IPAddress, lease: Lease, mark: Mark) -> Operation:
+def lease_add(key: str, address: Address, lease: Lease, mark: Mark) -> Operation:
     """Take an address; refused with `ConstraintError` when it is taken."""
     ids = {
         KIND: lease.kind,
@@ -210,7 +214,7 @@ def hint(key: str, address: IPAddress) -> Operation:
     }
 
 
-def lease_get(key: str, address: IPAddress) -> Operation:
+def lease_get(key: str, address: Address) -> Operation:
     """Read who has an address; the row goes to `read_lease`."""
     return select(TABLE, [row_is(lease_id(key, address))], ["external_ids"])
 
@@ -286,9 +290,15 @@ def lease_del(key: str, address: IPAddress, host: str) -> Operation:
     return delete(TABLE, [row_is(lease_id(key, address)), _of_endpoint(host, LEASE, "")])
 
 
-def claim_del(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
+def claim_del(key: str, address: Address, host: str, endpoint_id: str) -> Operation:
     """Give up the address that an endpoint of this host claimed."""
     return delete(TABLE, [row_is(lease_id(key, address)), _of_endpoint(host, CLAIM, endpoint_id)])
+
+
+def claims_del(key: str, host: str) -> Operation:
+    """Give up all that this host claimed on a switch (a scan: only for one that went with ports on it)."""
+    marks = to_map({KIND: CLAIM, POOL: key, HOST: host})
+    return delete(TABLE, [("external_ids", "includes", marks)])
 
 
 def endpoint_del(endpoint_id: str, host: str) -> list[Operation]:

@@ -10,6 +10,7 @@ its index, and a repeat of it meets the row that the first left.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -33,6 +34,7 @@ SWITCH, PORT, ROUTER_PORT = "Logical_Switch", "Logical_Switch_Port", "Logical_Ro
 
 NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-created"
 INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
+ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
 
 ROUTER_PORTS = {PORT: Watch(("options",), (("type", "==", "router"),))}
@@ -52,6 +54,11 @@ class Mark:
     created: str
 
 
+def timestamp(moment: datetime) -> str:
+    """A moment of UTC as `Mark.created` holds it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """A Docker network as Northbound holds it.
@@ -63,6 +70,7 @@ class Switch:
         internal: ``--internal``, so nothing leads out of the network.
         mtu: bytes as asked for with ``-o``, or None to follow the encapsulation.
         host: who made it.
+        port_security: whether its containers are held to their MAC and IP addresses.
     """
 
     network_id: str
@@ -71,15 +79,29 @@ class Switch:
     internal: bool = False
     mtu: int | None = None
     host: str = ""
+    port_security: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """An endpoint as Northbound holds it: `addresses` are its MAC, then its IPs, with one space between."""
+    """An endpoint as Northbound holds it.
+
+    Attributes:
+        network_id: Docker's NetworkID.
+        endpoint_id: Docker's EndpointID.
+        addresses: its MAC, then its IPs, with one space between.
+        port_security: whether it is held to them (ovn-nb(5), port_security).
+    """
 
     network_id: str
     endpoint_id: str
     addresses: str
+    port_security: bool = True
+
+    @property
+    def mac(self) -> str:
+        """Its MAC address."""
+        return self.addresses.partition(" ")[0]
 
 
 def switch_id(network_id: str) -> UUID:
@@ -185,7 +207,7 @@ def lsp_add(port: SwitchPort, switch: UUID, pools: Sequence[IPNetwork], mark: Ma
     row: Row = {
         "name": port.endpoint_id,
         "addresses": port.addresses,
-        "port_security": port.addresses,
+        "port_security": to_set([port.addresses] if port.port_security else []),
         "external_ids": to_map(_marks(port.network_id, mark)),
     }
     has_pools = ("external_ids", "includes", to_map({POOL + str(pool): f"v{pool.version}" for pool in pools}))
@@ -207,10 +229,19 @@ def lsp_get(network_id: str, endpoint_id: str) -> Operation:
     return select(PORT, where, ["name", "addresses", "external_ids"])
 
 
-def lsp_set_addresses(network_id: str, endpoint_id: str, addresses: str) -> Operation:
-    """Give a port of ours its addresses; `addresses` as in `SwitchPort`."""
-    where = [row_is(port_id(network_id, endpoint_id))]
-    return update(PORT, where, {"addresses": addresses, "port_security": addresses})
+def lsp_set_addresses(network_id: str, endpoint_id: str, addresses: str) -> list[Operation]:
+    """Give a port of ours its addresses, as `SwitchPort` has them; without port security it stays so."""
+    this = row_is(port_id(network_id, endpoint_id))
+    held = ("port_security", "!=", to_set([]))
+    return [
+        update(PORT, [this], {"addresses": addresses}),
+        update(PORT, [this, held], {"port_security": addresses}),
+    ]
+
+
+def lsp_unsecure(network_id: str, endpoint_id: str) -> Operation:
+    """Let a port of ours send from any address."""
+    return update(PORT, [row_is(port_id(network_id, endpoint_id))], {"port_security": to_set([])})
 
 
 def lsp_rename(
@@ -270,8 +301,8 @@ def read_uuid(row: Row) -> UUID:
 
 
 def lrp_get(name: str) -> Operation:
-    """Read a router port by name; its row goes to `read_router_networks`."""
-    return select(ROUTER_PORT, [("name", "==", name)], ["networks"])
+    """Read the addresses of a router port by its name."""
+    return select(ROUTER_PORT, [("name", "==", name)], ["name", "networks", "mac"])
 
 
 def read_switch(network_id: str, row: Row) -> Switch:
@@ -285,6 +316,7 @@ def read_switch(network_id: str, row: Row) -> Switch:
         internal=ids.get(INTERNAL) == "true",
         mtu=int(mtu) if mtu.isdecimal() else None,
         host=ids.get(HOST, ""),
+        port_security=ids.get(PORT_SECURITY) != "false",
     )
 
 
@@ -322,4 +354,6 @@ def _switch_ids(switch: Switch) -> dict[str, str]:
         ids[INTERNAL] = "true"
     if switch.mtu is not None:
         ids[MTU] = str(switch.mtu)
+    if not switch.port_security:
+        ids[PORT_SECURITY] = "false"
     return ids

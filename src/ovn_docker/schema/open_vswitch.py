@@ -33,6 +33,7 @@ class Settings:
     Attributes:
         system_id: this chassis, or "" when it is not set.
         northbound: ``ovn-nb`` as it is written, or "".
+        southbound: ``ovn-remote``, likewise.
         bridge: the integration bridge.
         encapsulations: ``ovn-encap-type``.
         encap_ips: ``ovn-encap-ip``, this host's tunnel endpoints.
@@ -47,6 +48,7 @@ class Settings:
     encap_ips: tuple[str, ...] = ()
     tls: tuple[str, str, str] | None = None
     tso: bool = False
+    southbound: str = ""
 
 
 def read_settings(replica: Replica) -> Settings:
@@ -56,6 +58,7 @@ def read_settings(replica: Replica) -> Settings:
         return Settings(
             system_id=ids.get("system-id", ""),
             northbound=ids.get("ovn-nb", ""),
+            southbound=ids.get("ovn-remote", ""),
             bridge=ids.get("ovn-bridge", "br-int"),
             encapsulations=_words(ids.get("ovn-encap-type", "geneve")),
             encap_ips=_words(ids.get("ovn-encap-ip", "")),
@@ -131,6 +134,17 @@ def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str
         insert(PORT, port, {"name": link, "interfaces": reference(interface), **vlan}),
         mutate(BRIDGE, [("name", "==", bridge)], ("ports", "insert", reference(port))),
     ]
+
+
+def set_ids(endpoint_id: str, external_ids: Mapping[str, str]) -> Operation:
+    """Write keys of an endpoint's Interface, whatever they were; count is 0 when it has none."""
+    operation = mutate(
+        INTERFACE,
+        [("_uuid", "==", reference(interface_id(endpoint_id)))],
+        ("external_ids", "delete", to_set(external_ids)),
+    )
+    operation["mutations"] += [("external_ids", "insert", to_map(external_ids))]
+    return operation
 
 
 def del_port(endpoint_id: str) -> Operation:

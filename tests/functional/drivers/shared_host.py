@@ -15,15 +15,17 @@ from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
+from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.repairs import Repairs
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.values import mapping, members, to_map
 from ovn_docker.pools import Pool, parse_pool
 from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
@@ -70,6 +72,8 @@ class Host:
     ipam: OverlayIpam
     shared: SharedNetworks
     client: Client
+    inventory: OverlayInventory
+    repairs: Repairs
 
     async def network_create(  # noqa: PLR0913  (Docker's flags)
         self,
@@ -144,9 +148,10 @@ class Host:
             raise
         return container
 
-    async def endpoint(self, network: Network, endpoint_id: str, *addresses: str) -> None:
-        """CreateEndpoint with addresses that have prefix lengths."""
+    async def endpoint(self, network: Network, endpoint_id: str, *addresses: str, mac: str = "") -> None:
+        """CreateEndpoint with addresses that have prefix lengths; `mac` as by ``--mac-address``."""
         interface = messages.EndpointInterface(
+            mac_address=mac,
             address=next((each for each in addresses if ":" not in each), ""),
             address_ipv6=next((each for each in addresses if ":" in each), ""),
         )
@@ -238,7 +243,9 @@ class Hosts:
         driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), ipam.opened)
         try:
             async with running(ovs), running(nb):
-                yield Host(name, driver, ipam, shared, nb)
+                inventory = OverlayInventory(database, shared, ipam, flags.context)
+                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE)
+                yield Host(name, driver, ipam, shared, nb, inventory, repairs)
         finally:
             links.close()
 
@@ -246,6 +253,11 @@ class Hosts:
     async def several(self, count: int) -> AsyncIterator[list[Host]]:
         async with contextlib.AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.host(f"h{number}")) for number in range(count)]
+
+    def port_security(self) -> dict[str, str]:
+        """What each port is held to, by name, "" for nothing."""
+        rows = self.northbound.rows("Logical_Switch_Port", "name", "port_security")
+        return {row["name"]: " ".join(members(row["port_security"])) for row in rows}
 
     def rows(self, kind: str) -> list[str]:
         """The addresses or subnets of our rows of a kind: pool, lease, claim, reserved."""
@@ -257,6 +269,11 @@ class Hosts:
 
     def ports(self) -> list[str]:
         return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))
+
+    def allowed_switch(self, name: str) -> None:
+        """An administrator's switch that every host may use."""
+        self.nbctl("ls-add", name)
+        self.nbctl("set", "Logical_Switch", name, "external_ids:ovn-docker-allow=true")
 
     def nbctl(self, *words: str) -> str:
         """What an administrator types."""

@@ -475,7 +475,8 @@ async def test_a_huge_exclude_ips_costs_nothing(hosts: Hosts) -> None:
 
 
 async def test_ports_on_a_switch_of_another_name_are_seen(hosts: Hosts) -> None:
-    hosts.nbctl("ls-add", "mine", "--", "lsp-add", "mine", "vm")
+    hosts.allowed_switch("mine")
+    hosts.nbctl("lsp-add", "mine", "vm")
     hosts.nbctl("lsp-set-addresses", "vm", "02:00:00:00:00:01 10.0.0.2")
     async with hosts.several(2) as several:
         networks = [await host.network_create(SUBNET, options={"switch": "mine"}) for host in several]

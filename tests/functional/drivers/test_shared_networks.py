@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import signal
 
 import pytest
@@ -137,7 +138,8 @@ async def test_a_switch_made_by_many_hosts_at_once_is_one(hosts: Hosts) -> None:
 
 
 async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> None:
-    hosts.nbctl("ls-add", "mine", "--", "set", "Logical_Switch", "mine", "other_config:mcast_snoop=true")
+    hosts.allowed_switch("mine")
+    hosts.nbctl("set", "Logical_Switch", "mine", "other_config:mcast_snoop=true")
     before = hosts.nbctl("list", "Logical_Switch")
     async with hosts.several(2) as several:
         networks = [
@@ -154,6 +156,39 @@ async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> Non
         with pytest.raises(NotFoundError, match="OVN has no logical switch named 'yours': make it with"):
             await several[0].plain_network_create(SUBNET, options={"switch": "yours"})
     assert hosts.nbctl("list", "Logical_Switch") == before
+
+
+@pytest.mark.parametrize("mark", [None, "", "false", "h1", "h00 h1", "True"])
+async def test_a_switch_of_somebody_else_is_used_only_where_its_owner_allows_it(
+    hosts: Hosts, mark: str | None
+) -> None:
+    hosts.nbctl("ls-add", "mine")
+    if mark is not None:
+        hosts.nbctl("set", "Logical_Switch", "mine", f'external_ids:ovn-docker-allow="{mark}"')
+    async with hosts.host("h0") as host:
+        with pytest.raises(ConflictError, match="does not allow host h0 to use it") as refused:
+            await host.plain_network_create(SUBNET, options={"switch": "mine"})
+        [command] = re.findall("'ovn-nbctl ([^']*)'", str(refused.value))
+        hosts.nbctl("--no-leader-only", *shlex.split(command))
+        await host.plain_network_create(SUBNET, options={"switch": "mine"})
+
+
+async def test_a_switch_may_be_allowed_to_some_hosts(hosts: Hosts) -> None:
+    hosts.nbctl(
+        "ls-add", "mine", "--", "set", "Logical_Switch", "mine", "external_ids:ovn-docker-allow=h1 h2"
+    )
+    async with hosts.several(3) as several:
+        with pytest.raises(ConflictError, match="does not allow host h0"):
+            await several[0].plain_network_create(SUBNET, options={"switch": "mine"})
+        for host in several[1:]:
+            await host.plain_network_create(SUBNET, options={"switch": "mine"})
+
+
+async def test_the_switch_of_another_network_of_the_driver_s_cannot_be_named(hosts: Hosts) -> None:
+    async with hosts.several(2) as several:
+        network = await several[0].plain_network_create("10.9.0.0/24")
+        with pytest.raises(ConflictError, match="does not allow host h1"):
+            await several[1].plain_network_create("10.9.0.0/24", options={"switch": network.network_id})
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,10 @@ class Client:
         await self.send(f"/{verb}", body)
         return await self.receive()
 
+    async def line(self) -> bytes:
+        """The next line, whatever it belongs to."""
+        return await self._reader.readline()
+
     async def is_closed_by_the_server(self) -> bool:
         return await self._reader.read(1) == b""
 

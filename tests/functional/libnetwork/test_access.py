@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import json
+import logging
+import random
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from ovn_docker.libnetwork import connections
+from ovn_docker.libnetwork import bodies, connections
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
 from tests.functional.libnetwork.front import PLUGIN_TYPE, REQUESTS, Client, Reply, StubDriver, until
 from tests.functional.private_network import in_private_network, ip
+from tests.polling import eventually
 
 pytestmark = pytest.mark.functional
 
@@ -67,10 +69,9 @@ def neighbour() -> Iterator[list[str]]:
     process = subprocess.Popen(["unshare", "--net", "sleep", "60"])
     enter = ["nsenter", "--target", str(process.pid), "--net"]
     try:
-        own = Path("/proc/self/ns/net").readlink()
-        until_time = time.monotonic() + 5
-        while Path(f"/proc/{process.pid}/ns/net").readlink() == own and time.monotonic() < until_time:
-            time.sleep(0.01)
+        own = Path("/proc/thread-self/ns/net").readlink()
+        theirs = Path(f"/proc/{process.pid}/ns/net")
+        eventually(lambda: theirs.readlink() != own, 5, "the other host has a network of its own")
         ip("link", "add", "here", "type", "veth", "peer", "name", "there", "netns", str(process.pid))
         ip("addr", "add", f"{HERE}/24", "dev", "here")
         ip("link", "set", "here", "up")
@@ -193,6 +194,60 @@ async def test_what_is_no_http_is_answered_in_json(served: Served, garbage: str)
     assert reply.json["Err"].startswith("the request is no HTTP")
 
 
+TARGET = b"POST /NetworkDriver.Leave HTTP/1.1\r\nHost: localhost\r\n"
+ODD = [
+    TARGET + b'Content-Length: 35\r\n\r\n{"NetworkID":"n","EndpointID":"e"} ',
+    TARGET + b"Expect: nonsense\r\nContent-Length: 2\r\n\r\n{}",
+    TARGET + b"Expect: \xff\r\nContent-Length: 2\r\n\r\n{}",
+    TARGET + b"Content-Type: \xff\r\nContent-Length: 2\r\n\r\n{}",
+    TARGET + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    TARGET + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nx",
+    b"GET http://localhost/%ff%00 HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    b"POST /\xff HTTP/1.1\r\nHost: \xff\r\n\r\n",
+]
+
+
+def mutilated(numbers: random.Random) -> bytes:
+    """A request with some bytes changed, taken out or put in."""
+    request = bytearray(numbers.choice(ODD))
+    for _ in range(numbers.randint(0, 5)):
+        at = numbers.randrange(len(request))
+        piece = numbers.randbytes(numbers.randint(0, 4))
+        request[at : at + numbers.randint(0, 6)] = piece
+    return bytes(request)
+
+
+async def test_mutilated_requests_are_answered_in_json_or_not_at_all_and_are_no_news(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = random.Random(20261124)  # noqa: S311 - repeatable, not secret
+    for request in [*ODD, *(mutilated(numbers) for _ in range(300))]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(request)
+        if numbers.random() < 0.5:
+            writer.write_eof()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            async with asyncio.timeout(0.05):
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert b"\r\nContent-Type: application/" in head or b" 100 Continue" in head, (request, head)
+        writer.transport.abort()
+    assert (await served.ask("GET /healthz HTTP/1.1\nHost: localhost\n\n")).status == 200
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(("host", "asked"), [("localhost", True), ("evil.example", False)])
+async def test_a_body_is_asked_for_only_where_it_will_be_read(
+    served: Served, host: str, *, asked: bool
+) -> None:
+    client = await served.connect()
+    head = f"POST /NetworkDriver.Leave HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n"
+    client.writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+    assert (b" 100 " in await client.line()) is asked
+    await client.close()
+
+
 async def test_a_head_that_is_too_long_is_refused(served: Served) -> None:
     reply = await served.ask(f"GET /healthz HTTP/1.1\nHost: localhost\nX: {'y' * 20_000}\n\n")
     assert reply.status == 400
@@ -256,6 +311,22 @@ async def test_those_who_were_never_answered_leave_before_one_that_docker_keeps(
         assert (await kept.post("Plugin.Activate")).status == 200
         for each in (kept, *others):
             await each.close()
+
+
+async def test_large_bodies_wait_for_each_other_and_small_ones_for_nobody(served: Served) -> None:
+    slow = [await served.connect() for _ in range(bodies.LARGE_AT_A_TIME)]
+    for each in slow:
+        await each.send("/NetworkDriver.Leave", b"{", length=bodies.SMALL + 1)
+    large = await served.connect()
+    padded = json.dumps(REQUESTS["Leave"]).encode().ljust(bodies.SMALL + 1)
+    await large.send("/NetworkDriver.Leave", padded)
+    small = await served.connect()
+    assert (await small.post("NetworkDriver.Leave", REQUESTS["Leave"])).status == 200
+    assert len(served.driver.calls) == 1
+    await slow[0].close()
+    assert (await large.receive()).status == 200
+    for each in (*slow, large, small):
+        await each.close()
 
 
 async def test_when_all_work_one_more_is_told_so() -> None:

@@ -4,6 +4,7 @@ import json
 from string import Template
 
 from chaos.reading import (
+    Row,
     chassis_of,
     endpoints_of,
     holds_of,
@@ -67,38 +68,27 @@ BINDINGS = _recorded("""{"data":[["$LEASED",["uuid","6d2bfec3-eb36-4747-8e86-b49
 CHASSIS = """{"data":[[["uuid","bc09efa4-6e79-4a77-af07-3b034d4f0e5b"],"h3"],
 [["uuid","6d2bfec3-eb36-4747-8e86-b498bea07e93"],"h1"]],"headings":["_uuid","name"]}"""
 
+
+def network(uuid: str, name: str, ipam: str, subnet: str, containers: dict[str, dict[str, str]]) -> Row:
+    return {
+        "Id": uuid,
+        "Name": name,
+        "IPAM": {"Driver": ipam, "Config": [{"Subnet": subnet}]},
+        "Containers": containers,
+    }
+
+
+def plug(name: str, endpoint: str, address: str) -> dict[str, str]:
+    return {"Name": name, "EndpointID": endpoint, "MacAddress": "02:42", "IPv4Address": address}
+
+
 NETWORKS = [
-    {"Id": OWN, "Name": "inside", "IPAM": {"Driver": "default", "Config": [{"Subnet": "10.102.2.0/24"}]}},
-    {
-        "Id": SHARED,
-        "Name": "hidden",
-        "IPAM": {"Driver": "openvswitch", "Config": [{"Subnet": "10.90.3.0/24"}]},
-    },
+    network(
+        OWN, "inside", "default", "10.102.2.0/24", {f"ep-{ENDPOINT}": plug("c9", ENDPOINT, "10.102.2.2/24")}
+    ),
+    network(SHARED, "hidden", "openvswitch", "10.90.3.0/24", {"one": plug("c1", LEASED, "10.90.3.28/24")}),
 ]
-
-
-def plug(network: str, endpoint: str, address: str) -> dict[str, str]:
-    return {"NetworkID": network, "EndpointID": endpoint, "MacAddress": "02:42", "IPAddress": address}
-
-
-CONTAINERS = [
-    {
-        "Name": "/c1",
-        "State": {"Running": True},
-        "NetworkSettings": {
-            "Networks": {
-                "hidden": plug(SHARED, LEASED, "10.90.3.28"),
-                "inside": plug(OWN, "", ""),
-                "bridge": plug("f" * 64, "8" * 64, "172.17.0.2"),
-            }
-        },
-    },
-    {
-        "Name": "/c2",
-        "State": {"Running": False},
-        "NetworkSettings": {"Networks": {"inside": plug(OWN, ENDPOINT, "10.102.2.2")}},
-    },
-]
+CONTAINERS = [{"Id": "one", "State": {"Running": True}}, {"Id": "two", "State": {"Running": False}}]
 
 
 def test_only_interfaces_of_ours_are_read_dead_ones_too() -> None:
@@ -136,8 +126,8 @@ def test_a_network_is_leased_when_our_ipam_gives_its_addresses() -> None:
     ]
 
 
-def test_endpoints_are_those_of_running_containers_on_our_networks() -> None:
-    [only] = endpoints_of(CONTAINERS, networks_of(NETWORKS))
+def test_endpoints_are_those_of_running_containers() -> None:
+    [only] = endpoints_of(NETWORKS, CONTAINERS)
     assert (only.id, only.container, only.network_id, only.address) == (LEASED, "c1", SHARED, "10.90.3.28")
 
 

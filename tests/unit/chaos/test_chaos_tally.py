@@ -17,6 +17,7 @@ def ended() -> Result:
     tally.add_command("stop", TIMEOUT, calm=True)
     tally.add_fault("kill dockerd", 2.04)
     tally.add_fault("kill dockerd", 1.0)
+    tally.add_judgement(12.04)
     tally.judged = {"containers run": 5}
     return result(COMMAND, 7, 3, 180.0, tally)
 
@@ -28,7 +29,7 @@ def test_a_clean_run_counts_what_was_done_and_says_so() -> None:
     assert "1 of them failed while no part was down" in said
     assert "kill dockerd             2" in said
     assert "2.0 s: kill dockerd" in said
-    assert "5 containers run" in said
+    assert "judged 1 times, after at most 12.0 s, the last time 5 containers run" in said
     assert said.endswith("0 lost, 0 stale\n")
     assert ended().clean
 

@@ -1,0 +1,69 @@
+"""The databases as a command uses them: connected as long as it runs, or an error that says which is not."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from ovn_docker.errors import ConfigError, UnreachableError
+from ovn_docker.host import databases
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.schema import northbound, open_vswitch, southbound
+
+REACH_TIMEOUT = 5.0
+"""Seconds for a database to be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """A client of each: of this host's Open_vSwitch, and of OVN's two where that says they are."""
+
+    ovs: Client
+    northbound: Client
+    southbound: Client
+
+
+@contextlib.asynccontextmanager
+async def following(ovsdb: str) -> AsyncIterator[Databases]:
+    """Stay connected to all that answer.
+
+    Args:
+        ovsdb: where this host's Open_vSwitch database listens, in OVSDB's spelling.
+
+    Raises:
+        ConfigError: that is no remote.
+    """
+    try:
+        remotes = parse_remotes(ovsdb)
+    except ConfigError as error:
+        raise ConfigError(f"--ovsdb: {error}") from error
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
+    ovs.redirect(remotes, why="--ovsdb names no remote")
+    work = [
+        *(each.run() for each in (ovs, nb, sb)),
+        databases.follow_settings(ovs, nb, databases.NORTHBOUND),
+        databases.follow_settings(ovs, sb, databases.SOUTHBOUND),
+    ]
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield Databases(ovs, nb, sb)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def reach(client: Client) -> None:
+    """Wait until a database answers.
+
+    Raises:
+        UnreachableError: it does not in time.
+    """
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT):
+            await client.ready()
+    except TimeoutError:
+        raise UnreachableError(client.outage() or f"{client.title} does not answer") from None

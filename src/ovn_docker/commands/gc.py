@@ -1,0 +1,181 @@
+"""The command `ovn-docker gc`: which hosts are in OVN Northbound, and the end of one that stays away."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from ovn_docker import config
+from ovn_docker.commands.databases import Databases, following, reach
+from ovn_docker.errors import ConflictError, LockError, UnreachableError
+from ovn_docker.health.giving_up import GivingUp, Remains, remains
+from ovn_docker.host.databases import known_settings
+from ovn_docker.schema import hosts, southbound
+
+_EPILOG = """\
+Without --host, lists the hosts in OVN Northbound, and whether each is in OVN still.
+Exit status: 0 when it is done or there is nothing to do, 1 after an error, 2 when the flags cannot be read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One host of the list.
+
+    Attributes:
+        host: its ``system-id``.
+        chassis: whether OVN Southbound knows it, or None when that cannot be asked.
+        driver: whether a driver of it is connected to OVN Northbound.
+        remains: what Northbound holds of it.
+    """
+
+    host: str
+    chassis: bool | None
+    driver: bool
+    remains: Remains
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `gc` to a parser."""
+    summary = "give up what a host that will not come back left in OVN"
+    parser = subparsers.add_parser(
+        "gc",
+        help=summary,
+        description=summary,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=lambda arguments: asyncio.run(_run(arguments)))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add its flags."""
+    parser.add_argument("--host", metavar="NAME", help="give up this host, named by its system-id")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--force", action="store_true", help="even if the host seems to be alive, or nobody can tell"
+    )
+    parser.add_argument(
+        "--ovsdb",
+        metavar="REMOTE",
+        default=config.default_ovsdb(),
+        help="this host's Open_vSwitch database (default: %(default)s)",
+    )
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    async with following(arguments.ovsdb) as databases:
+        await reach(databases.ovs)
+        await reach(databases.northbound)
+        if arguments.host is None:
+            shown = await _list(databases)
+            print(_as_json(shown) if arguments.json else _as_table(shown))
+            return 0
+        left = await _give_up(databases, arguments.host, force=arguments.force, dry_run=arguments.dry_run)
+    if arguments.json:
+        print(json.dumps({"host": arguments.host, "dry_run": arguments.dry_run, **asdict(left)}))
+    else:
+        print(_told(arguments.host, left, dry_run=arguments.dry_run))
+    return 0
+
+
+async def _list(databases: Databases) -> list[Listed]:
+    """All hosts that are registered, one after the other: each costs Northbound a few scans."""
+    chassis = await _chassis(databases)
+    [listed] = await databases.northbound.transact([hosts.host_list()])
+    found = []
+    for host in sorted(map(hosts.read_host, listed["rows"])):
+        async with databases.northbound.lock(hosts.presence_lock(host)) as lock:
+            connected = not lock.held
+        there = None if chassis is None else host in chassis
+        found.append(Listed(host, there, connected, await remains(databases.northbound, host)))
+    return found
+
+
+async def _chassis(databases: Databases) -> Mapping[str, str] | None:
+    """The hosts in Southbound, or None when it cannot be reached."""
+    try:
+        await reach(databases.southbound)
+    except UnreachableError:
+        return None
+    return southbound.read_chassis(databases.southbound.replica)
+
+
+async def _give_up(databases: Databases, host: str, *, force: bool, dry_run: bool) -> Remains:
+    """Give up a host.
+
+    Raises:
+        ConflictError: it is this one, or seems to be alive, or came back.
+        UnreachableError: Southbound cannot be asked.
+    """
+    if (await known_settings(databases.ovs)).system_id == host:
+        raise ConflictError(
+            f"host {host} is this host: what it has left over itself is removed with 'ovn-docker repair'"
+        )
+    if not force:
+        await _check_absent(databases, host)
+    presence = hosts.presence_lock(host)
+    async with databases.northbound.lock(presence, steal=force and not dry_run) as lock:
+        if not lock.held and not force:
+            raise ConflictError(
+                f"the driver of host {host} is connected to OVN Northbound: stop it there, or give --force"
+            )
+        if dry_run:
+            return await remains(databases.northbound, host)
+        try:
+            return await GivingUp(databases.northbound, host, [presence]).run()
+        except LockError:
+            raise ConflictError(
+                f"host {host} came back while it was given up: its health check makes again what was removed"
+            ) from None
+
+
+async def _check_absent(databases: Databases, host: str) -> None:
+    chassis = await _chassis(databases)
+    if chassis is None:
+        raise UnreachableError(
+            f"whether host {host} is still in OVN cannot be told: {databases.southbound.outage()}; give"
+            " --force if it will not come back"
+        )
+    if host in chassis:
+        raise ConflictError(
+            f"host {host} is still in OVN: if it will not come back, take its chassis away with"
+            f" 'ovn-sbctl chassis-del {host}', or give --force"
+        )
+
+
+def _told(host: str, left: Remains, *, dry_run: bool) -> str:
+    if not left:
+        return f"there is nothing of host {host} in OVN Northbound"
+    return f"host {host} {'would be' if dry_run else 'is'} given up: {left}"
+
+
+def _as_json(listed: Iterable[Listed]) -> str:
+    return json.dumps(
+        [
+            {"host": each.host, "chassis": each.chassis, "driver": each.driver, **asdict(each.remains)}
+            for each in listed
+        ]
+    )
+
+
+def _as_table(listed: Iterable[Listed]) -> str:
+    chassis = {True: "present", False: "absent", None: "unknown"}
+    rows = [("HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES")]
+    rows += [
+        (
+            each.host,
+            chassis[each.chassis],
+            "connected" if each.driver else "away",
+            str(each.remains.ports),
+            str(each.remains.leases),
+        )
+        for each in listed
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,53 @@
+"""Points clients of OVN's databases at where this host's Open_vSwitch says they are."""
+
+import logging
+
+from ovn_docker.errors import ConfigError
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.connection import TlsFiles
+from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.schema import open_vswitch
+from ovn_docker.schema.open_vswitch import Settings
+
+LOG = logging.getLogger(__name__)
+
+NORTHBOUND, SOUTHBOUND = "ovn-nb", "ovn-remote"
+"""Keys of Open_vSwitch's external_ids that name OVN's databases."""
+
+
+async def known_settings(ovs: Client) -> Settings:
+    """How this host takes part in OVN, once its database has been read; waits without limit for that."""
+    return await ovs.replica.until(
+        lambda: open_vswitch.read_settings(ovs.replica) if ovs.replica.rows(open_vswitch.ROOT) else None
+    )
+
+
+async def follow_settings(ovs: Client, client: Client, key: str) -> None:
+    """Point a client at what Open_vSwitch says, and again whenever it says something else, until cancelled.
+
+    Args:
+        ovs: watches `open_vswitch.WATCHES`.
+        client: of one of OVN's databases.
+        key: where its remotes stand, `NORTHBOUND` or `SOUTHBOUND`.
+    """
+    current: Settings | None = None
+
+    def changed() -> Settings | None:
+        settings = open_vswitch.read_settings(ovs.replica)
+        known = bool(ovs.replica.rows(open_vswitch.ROOT))
+        return settings if known and settings != current else None
+
+    while True:
+        current = await ovs.replica.until(changed)
+        _redirect(client, key, current)
+
+
+def _redirect(client: Client, key: str, settings: Settings) -> None:
+    text = settings.northbound if key == NORTHBOUND else settings.southbound
+    try:
+        remotes = parse_remotes(text)
+        why = "" if remotes else f"external_ids:{key} is not set in Open_vSwitch"
+    except ConfigError as error:
+        remotes, why = (), f"external_ids:{key} of Open_vSwitch cannot be used: {error}"
+        LOG.warning("%s", why)
+    client.redirect(remotes, TlsFiles(*settings.tls) if settings.tls else None, why)

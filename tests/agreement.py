@@ -1,0 +1,155 @@
+"""A host on which Docker, Northbound, Open vSwitch and the kernel agree, and parts of it to change.
+
+For tests of the health check: a snapshot of such a host has no findings.
+"""
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ovn_docker import addressing, pools
+from ovn_docker.addressing import row_id
+from ovn_docker.docker.state import Container, DockerState, Endpoint, Network, PoolConfig
+from ovn_docker.health.checks import names_of
+from ovn_docker.health.snapshot import (
+    Held,
+    HeldEndpoint,
+    HeldLease,
+    HeldNetwork,
+    HeldPool,
+    Snapshot,
+)
+from ovn_docker.schema.open_vswitch import IFACE_ID, NETWORK, Attached
+
+DRIVER, CONTEXT = "openvswitch", "default"
+OWN_IPAM, DOCKERS = DRIVER, "default"
+
+
+def long_id(*words: object) -> str:
+    """An id as Docker makes them, the same for the same words."""
+    return hashlib.sha256(repr(words).encode()).hexdigest()
+
+
+def container(name: str, labels: Mapping[str, str] | None = None) -> Container:
+    """A container that runs."""
+    return Container(long_id("container", name), name, labels or {})
+
+
+def network(
+    name: str, *subnets: str, members: Sequence[Container] = (), driver: str = DRIVER, ipam: str = DOCKERS
+) -> Network:
+    """A network with the containers that are on it; each has one address of each subnet."""
+    network_id = long_id("network", name)
+    ranges = [ipaddress.ip_network(each) for each in subnets]
+    endpoints = [
+        Endpoint(
+            network_id=network_id,
+            endpoint_id=long_id("endpoint", name, each.container_id),
+            mac=addressing.mac_for("", [pool[number + 2] for pool in ranges[:1]]),
+            interfaces=tuple(f"{pool[number + 2]}/{pool.prefixlen}" for pool in ranges),
+            container_id=each.container_id,
+        )
+        for number, each in enumerate(members)
+    ]
+    return Network(
+        network_id=network_id,
+        name=name,
+        driver=driver,
+        ipam_driver=ipam,
+        ipam_options={},
+        pools=tuple(PoolConfig(str(each), "", {}) for each in ranges),
+        internal=False,
+        ipv6=any(each.version == 6 for each in ranges),
+        options={},
+        endpoints={each.endpoint_id: each for each in endpoints},
+    )
+
+
+def docker(*networks: Network, containers: Sequence[Container] = ()) -> DockerState:
+    """What Docker has."""
+    return DockerState(
+        {each.network_id: each for each in networks}, {each.container_id: each for each in containers}
+    )
+
+
+def pool_key(network: Network, subnet: str) -> str:  # noqa: ARG001  (all are of one context)
+    """What a pool is filed under."""
+    return pools.switch_name(CONTEXT, addressing.network(subnet, "pool"))
+
+
+def keys_of(network: Network, claimed: bool) -> dict[str, str]:  # noqa: FBT001
+    """What the addresses of a network's endpoints are filed under, where they need a lease."""
+    if network.is_leased_by(DRIVER) or (claimed and network.is_of(DRIVER)):
+        return {each.subnet: pool_key(network, each.subnet) for each in network.pools}
+    return {}
+
+
+def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
+    """A snapshot without findings; the networks of these names are on shared switches with Docker's IPAM."""
+    networks = list(state.networks.values())
+    ours = [each for each in networks if each.is_of(DRIVER)]
+    joined = [(each, one) for each in ours for one in each.endpoints.values() if one.container_id]
+    return Snapshot(
+        driver_name=DRIVER,
+        docker=state,
+        held=Held(
+            networks={each.network_id: _whole(each, keys_of(each, each.name in claimed)) for each in ours},
+            endpoints=tuple(_port(state, one) for each in ours for one in each.endpoints.values()),
+            leases=tuple(
+                lease(keys[str(whole.network)], str(whole.ip), one.endpoint_id if each in ours else "")
+                for each in networks
+                if (keys := keys_of(each, each.name in claimed))
+                for one in each.endpoints.values()
+                for whole in map(ipaddress.ip_interface, one.interfaces)
+            ),
+            pools=tuple(_pools(networks)),
+            reserved=tuple(
+                replace(each, cidr=str(addressing.network(each.cidr, "pool")[1])) for each in _pools(networks)
+            ),
+        ),
+        attached=tuple(attached(each.network_id, one.endpoint_id) for each, one in joined),
+        links=frozenset(addressing.link_names(one.endpoint_id)[0] for _, one in joined),
+        pool_key=pool_key,
+    )
+
+
+def _whole(network: Network, keys: Mapping[str, str]) -> HeldNetwork:
+    return HeldNetwork(network.network_id, whole=True, keys=keys)
+
+
+def _port(state: DockerState, endpoint: Endpoint) -> HeldEndpoint:
+    owner = state.containers.get(endpoint.container_id)
+    return HeldEndpoint(
+        endpoint.network_id,
+        endpoint.endpoint_id,
+        (endpoint.mac, *endpoint.addresses),
+        names_of(owner) if owner else {},
+    )
+
+
+def _pools(networks: Sequence[Network]) -> list[HeldPool]:
+    holds: dict[tuple[str, str], set[str]] = {}
+    for each in networks:
+        if each.is_leased_by(DRIVER):
+            for pool in each.pools:
+                place = pool_key(each, pool.subnet), pool.subnet
+                holds.setdefault(place, set()).add(each.network_id[:12])
+    return [
+        HeldPool(row_id("pool", key), key, cidr, frozenset(tokens)) for (key, cidr), tokens in holds.items()
+    ]
+
+
+def lease(key: str, address: str, endpoint_id: str) -> HeldLease:
+    """An address that this host has."""
+    marks = {"ovn-docker-endpoint": endpoint_id, "ovn-docker-request": "r1"}
+    return HeldLease(row_id("lease", key, address), key, address, endpoint_id, marks)
+
+
+def attached(network_id: str, endpoint_id: str) -> Attached:
+    """An interface that is plugged in and works."""
+    outside, _ = addressing.link_names(endpoint_id)
+    ids = {IFACE_ID: endpoint_id, NETWORK: network_id, "ovn-installed": "true"}
+    return Attached(
+        outside, "", installed=True, network_id=network_id, endpoint_id=endpoint_id, external_ids=ids
+    )

@@ -1,0 +1,115 @@
+"""The databases of a cluster whose hosts are only rows: who is registered, has a chassis, is connected."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import insert
+from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.schema import hosts, northbound, open_vswitch
+from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+from tests.functional.conftest import MakeServer
+from tests.functional.servers import OvsdbServer, running
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+CREATED = "2030-01-02T03:04:05Z"
+
+
+@dataclass(frozen=True)
+class Local:
+    """What a driver has of its own: clients of its host's database and of Northbound."""
+
+    ovs: Client
+    nb: Client
+
+
+class Databases:
+    """Northbound, Southbound, and an Open_vSwitch for each host that is there."""
+
+    def __init__(self, make_server: MakeServer) -> None:
+        self.northbound: OvsdbServer = make_server("OVN_Northbound")
+        self.southbound: OvsdbServer = make_server("OVN_Southbound")
+        self._make_server = make_server
+
+    def open_vswitch(self, host: str, southbound: str = "") -> OvsdbServer:
+        """The database of a host whose OVN is this one."""
+        server: OvsdbServer = self._make_server("Open_vSwitch")
+        ids = {
+            "system-id": host,
+            "ovn-nb": str(self.northbound.remote),
+            "ovn-remote": southbound or str(self.southbound.remote),
+        }
+        server.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": to_map(ids)}})
+        return server
+
+    def chassis_add(self, *names: str) -> None:
+        """What a host's ovn-controller does at its start."""
+        for name in names:
+            encap = {"chassis_name": name, "type": "geneve", "ip": "192.0.2.1"}
+            self.southbound.transact(
+                {"op": "insert", "table": "Encap", "uuid-name": "e", "row": encap | {"ip": f"{name}.test"}},
+                {
+                    "op": "insert",
+                    "table": "Chassis",
+                    "row": {"name": name, "hostname": f"{name}.test", "encaps": ["named-uuid", "e"]},
+                },
+            )
+
+    def chassis_del(self, name: str) -> None:
+        """``ovn-sbctl chassis-del``."""
+        self.southbound.transact({"op": "delete", "table": "Chassis", "where": [("name", "==", name)]})
+
+    def remains_of(self, *names: str) -> None:
+        """What a host leaves that made a network with a port, and was registered."""
+        for name in names:
+            mark, network = Mark(name, CREATED), f"net-of-{name}"
+            port = SwitchPort(network, f"port-of-{name}", "02:00:00:00:00:01")
+            self.northbound.transact(
+                hosts.host_add(mark),
+                insert(
+                    northbound.SWITCH,
+                    northbound.switch_id(network),
+                    northbound.ls_add(Switch(network), mark)[-1]["row"],
+                ),
+                *northbound.lsp_add(port, northbound.switch_id(network), (), mark),
+            )
+
+    def registered(self) -> list[str]:
+        """The hosts that Northbound knows."""
+        rows = self.northbound.rows("DHCP_Options", "external_ids")
+        marks = [mapping(row["external_ids"]) for row in rows]
+        return sorted(ids[northbound.HOST] for ids in marks if ids["ovn-docker"] == "host")
+
+    def ports(self) -> list[str]:
+        return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))
+
+    @contextlib.asynccontextmanager
+    async def driver(self, host: str, southbound: str = "") -> AsyncIterator[Local]:
+        """The clients of a driver on a host."""
+        server = await asyncio.to_thread(self.open_vswitch, host, southbound)
+        ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+        nb = Client("OVN Northbound", "OVN_Northbound", {})
+        ovs.redirect((server.remote,))
+        nb.redirect((self.northbound.remote,))
+        async with running(ovs), running(nb):
+            await asyncio.wait_for(ovs.ready(), 5)
+            await asyncio.wait_for(nb.ready(), 5)
+            yield Local(ovs, nb)
+
+
+@contextlib.asynccontextmanager
+async def task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Something that a daemon runs in the background; it must not end by itself."""
+    running_task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        ended = running_task.done()
+        running_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running_task
+        assert not ended, "it ended by itself"

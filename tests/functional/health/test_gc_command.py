@@ -1,0 +1,149 @@
+"""`ovn-docker gc` as an operator types it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovn_docker.health.presence import Presence
+from tests.functional.conftest import MakeServer
+from tests.functional.health.cluster_of_hosts import NOW, Databases, task
+from tests.functional.servers import OvsdbServer, until
+
+pytestmark = pytest.mark.functional
+
+PROGRAM = Path(sys.executable).with_name("ovn-docker")
+
+
+@pytest.fixture
+def databases(make_server: MakeServer) -> Databases:
+    made = Databases(make_server)
+    made.chassis_add("h1", "h2")
+    made.remains_of("h1", "h2", "h3")
+    return made
+
+
+@pytest.fixture
+def here(databases: Databases) -> OvsdbServer:
+    """The database of the host on which the command is typed."""
+    return databases.open_vswitch("h1")
+
+
+def gc(here: OvsdbServer, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), "gc", "--ovsdb", str(here.remote), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def succeeded(here: OvsdbServer, *flags: str) -> str:
+    done = gc(here, *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def refused(here: OvsdbServer, *flags: str) -> str:
+    """The one line of an error."""
+    done = gc(here, *flags)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("ovn-docker: ")
+    return line
+
+
+def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -> None:
+    lines = [line.split() for line in succeeded(here).splitlines()]
+    assert lines == [
+        ["HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES"],
+        ["h1", "present", "away", "1", "0"],
+        ["h2", "present", "away", "1", "0"],
+        ["h3", "absent", "away", "1", "0"],
+    ]
+    assert len(databases.ports()) == 3
+
+
+async def test_the_list_as_json_says_whose_driver_is_connected(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    async with databases.driver("h2") as local, task(Presence(local.ovs, local.nb, lambda: NOW).run()):
+        await local.nb.transact([])
+        listed = json.loads(await asyncio.to_thread(succeeded, here, "--json"))
+    remains: dict[str, Any] = {"ports": 1, "leases": 0, "uses": 0, "switches": 1}
+    assert listed == [
+        {"host": "h1", "chassis": True, "driver": False, **remains},
+        {"host": "h2", "chassis": True, "driver": True, **remains},
+        {"host": "h3", "chassis": False, "driver": False, **remains},
+    ]
+
+
+def test_a_host_that_is_gone_is_given_up(databases: Databases, here: OvsdbServer) -> None:
+    told = "host h3 {} given up: 1 ports, 0 leases, 0 uses of pools and reserved addresses, 1 switches\n"
+    assert succeeded(here, "--host", "h3", "--dry-run") == told.format("would be")
+    assert "port-of-h3" in databases.ports()
+    assert succeeded(here, "--host", "h3") == told.format("is")
+    assert databases.ports() == ["port-of-h1", "port-of-h2"]
+    assert databases.registered() == ["h1", "h2"]
+    assert succeeded(here, "--host", "h3") == "there is nothing of host h3 in OVN Northbound\n"
+
+
+def test_what_it_did_can_be_read_as_json(here: OvsdbServer) -> None:
+    done = json.loads(succeeded(here, "--host", "h3", "--json"))
+    assert done == {"host": "h3", "dry_run": False, "ports": 1, "leases": 0, "uses": 0, "switches": 1}
+
+
+def test_a_host_with_a_chassis_is_refused_with_the_command_that_takes_it_away(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    assert "'ovn-sbctl chassis-del h2'" in refused(here, "--host", "h2")
+    assert len(databases.ports()) == 3
+    databases.chassis_del("h2")
+    succeeded(here, "--host", "h2")
+    assert "port-of-h2" not in databases.ports()
+
+
+def test_force_does_it_all_the_same(databases: Databases, here: OvsdbServer) -> None:
+    succeeded(here, "--host", "h2", "--force")
+    assert "port-of-h2" not in databases.ports()
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_this_host_itself_is_refused_whatever_the_flags(
+    databases: Databases, here: OvsdbServer, force: tuple[str, ...]
+) -> None:
+    assert "'ovn-docker repair'" in refused(here, "--host", "h1", *force)
+    assert len(databases.ports()) == 3
+
+
+async def test_a_host_whose_driver_is_connected_is_refused_unless_forced(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    async with databases.driver("h3") as local, task(Presence(local.ovs, local.nb, lambda: NOW).run()):
+        await local.nb.transact([])
+        text = await asyncio.to_thread(refused, here, "--host", "h3")
+        assert "the driver of host h3 is connected to OVN Northbound" in text
+        await asyncio.to_thread(succeeded, here, "--host", "h3", "--force")
+        await until(lambda: "port-of-h3" not in databases.ports(), "it is given up")
+
+
+def test_without_southbound_the_list_says_unknown_and_a_host_is_given_up_only_by_force(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    databases.southbound.kill()
+    assert [line.split()[1] for line in succeeded(here).splitlines()[1:]] == ["unknown"] * 3
+    text = refused(here, "--host", "h3")
+    assert "whether host h3 is still in OVN cannot be told: OVN Southbound cannot be reached" in text
+    assert "port-of-h3" in databases.ports()
+    succeeded(here, "--host", "h3", "--force")
+    assert "port-of-h3" not in databases.ports()
+
+
+def test_what_cannot_be_reached_is_one_line(databases: Databases, here: OvsdbServer) -> None:
+    databases.northbound.kill()
+    assert "OVN Northbound cannot be reached" in refused(here)
+    assert "--ovsdb: 'nonsense' is no OVSDB remote" in refused(here, "--ovsdb", "nonsense")
+
+
+def test_flags_that_cannot_be_read_are_status_2(here: OvsdbServer) -> None:
+    assert gc(here, "--nonsense").returncode == 2

@@ -1,0 +1,211 @@
+"""Ethernet frames that a container should not be able to send, and sockets that send and hear them.
+
+The sockets are opened by root in a container's network namespace: a container with NET_RAW can do no more.
+"""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+from pyroute2 import netns
+
+from ovn_docker.lab import Machine
+from tests.integration.tenant import Container
+
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
+UDP, ICMPV6 = 17, 58
+NEIGHBOUR_ADVERTISEMENT, TARGET_LINK_ADDRESS = 136, 2
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
+ALL_PACKETS = 3
+"""ETH_P_ALL of linux/if_ether.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A container's interface: its addresses, and its network namespace."""
+
+    mac: str
+    ipv4: str
+    ipv6: str
+    namespace: Path
+
+    def socket(self) -> socket.socket:
+        """A packet socket in its network namespace (packet(7))."""
+        opened: list[socket.socket] = []
+
+        def work() -> None:
+            netns.setns(str(self.namespace))  # of this thread alone, which ends with it
+            one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_PACKETS))
+            one.bind(("eth0", 0))
+            opened.append(one)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return opened[0]
+
+
+def party(container: Container, addresses: Iterable[str]) -> Party:
+    """The party that a container is."""
+    form = "{{.State.Pid}}"
+    pid = container.host.docker("inspect", "--format", form, container.name).stdout.strip()
+    link = container.run("cat /sys/class/net/eth0/address").stdout.strip()
+    known = [ip_address(each) for each in addresses]
+    return Party(
+        mac=link,
+        ipv4=next((str(each) for each in known if each.version == 4), ""),
+        ipv6=next((str(each) for each in known if each.version == 6), ""),
+        namespace=Path(f"/proc/{pid}/ns/net"),
+    )
+
+
+def ports_known(central: Machine) -> None:
+    """Wait until every host has made what Northbound says."""
+    central.run(["ovn-nbctl", "--wait=hv", "--timeout=30", "sync"], timeout=40)
+
+
+# --- Frames -------------------------------------------------------------------------------------------------
+
+
+def ethernet(destination: str, source: str, kind: int, payload: bytes) -> bytes:
+    return _mac(destination) + _mac(source) + struct.pack("!H", kind) + payload
+
+
+def ipv4(source: str, destination: str, text: str) -> bytes:
+    """A UDP datagram (RFC 791, RFC 768), without the optional checksum."""
+    data = struct.pack("!HHHH", 7, 7, 8 + len(text), 0) + text.encode()
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 0, 0, 64, UDP, 0)
+    ends = IPv4Address(source).packed + IPv4Address(destination).packed
+    checksum = _checksum(head + ends)
+    return head[:10] + struct.pack("!H", checksum) + ends + data
+
+
+def ipv6(source: str, destination: str, text: str) -> bytes:
+    """A UDP datagram (RFC 8200)."""
+    data = struct.pack("!HHH", 7, 7, 8 + len(text))
+    ends = IPv6Address(source).packed + IPv6Address(destination).packed
+    pseudo = ends + struct.pack("!II", 8 + len(text), UDP)
+    checksum = _checksum(pseudo + data + b"\0\0" + text.encode())
+    return _ipv6_head(ends, UDP, data + struct.pack("!H", checksum) + text.encode(), 64)
+
+
+def arp_reply(sender: tuple[str, str], target: tuple[str, str]) -> bytes:
+    """MAC and IPv4 address of both (RFC 826)."""
+    ends = b"".join(_mac(mac) + IPv4Address(address).packed for mac, address in (sender, target))
+    return struct.pack("!HHBBH", 1, IPV4, 6, 4, 2) + ends
+
+
+def neighbour_advertisement(source: str, destination: str, target: str, mac: str) -> bytes:
+    """An override for the target (RFC 4861 section 4.4)."""
+    ends = IPv6Address(source).packed + IPv6Address(destination).packed
+    option = struct.pack("!BB", TARGET_LINK_ADDRESS, 1) + _mac(mac)
+    rest = struct.pack("!I", 0x20000000) + IPv6Address(target).packed + option
+    pseudo = ends + struct.pack("!II", 4 + len(rest), ICMPV6)
+    head = struct.pack("!BB", NEIGHBOUR_ADVERTISEMENT, 0)
+    checksum = _checksum(pseudo + head + b"\0\0" + rest)
+    return _ipv6_head(ends, ICMPV6, head + struct.pack("!H", checksum) + rest, 255)
+
+
+def _ipv6_head(ends: bytes, kind: int, payload: bytes, hops: int) -> bytes:
+    return struct.pack("!IHBB", 6 << 28, len(payload), kind, hops) + ends + payload
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    padded = data + b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+# --- Who lies and who hears ---------------------------------------------------------------------------------
+
+
+def honest(sender: Party, to: Party) -> dict[str, bytes]:
+    """Frames from the sender's own addresses."""
+    frames = {
+        "IPv4": ethernet(to.mac, sender.mac, IPV4, ipv4(sender.ipv4, to.ipv4, "honest")),
+        "ARP": ethernet(to.mac, sender.mac, ARP, arp_reply((sender.mac, sender.ipv4), (to.mac, to.ipv4))),
+        "broadcast": ethernet(EVERYBODY, sender.mac, IPV4, ipv4(sender.ipv4, "255.255.255.255", "honest")),
+    }
+    if sender.ipv6:
+        advertised = neighbour_advertisement(sender.ipv6, to.ipv6, sender.ipv6, sender.mac)
+        frames["IPv6"] = ethernet(to.mac, sender.mac, IPV6, ipv6(sender.ipv6, to.ipv6, "honest"))
+        frames["ND"] = ethernet(to.mac, sender.mac, IPV6, advertised)
+    return frames
+
+
+def lies(sender: Party, other: Party, to: Party) -> dict[str, bytes]:
+    """Frames in which the sender says that it has another's addresses."""
+    own, alien = sender.mac, "02:66:66:66:66:66"
+
+    def says(mac: str) -> bytes:
+        return arp_reply((mac, other.ipv4), (to.mac, to.ipv4))
+
+    frames = {
+        "IPv4 from a MAC address of nobody": ethernet(to.mac, alien, IPV4, ipv4(sender.ipv4, to.ipv4, "lie")),
+        "IPv4 from another's MAC address": ethernet(
+            to.mac, other.mac, IPV4, ipv4(other.ipv4, to.ipv4, "lie")
+        ),
+        "IPv4 from another's address": ethernet(to.mac, own, IPV4, ipv4(other.ipv4, to.ipv4, "lie")),
+        "ARP for another's address": ethernet(to.mac, own, ARP, says(own)),
+        "ARP with another's MAC address": ethernet(to.mac, own, ARP, says(other.mac)),
+        "ARP for another's address to everybody": ethernet(EVERYBODY, own, ARP, says(own)),
+    }
+    if not sender.ipv6:
+        link_local = "fe80::42:aff:fe00:2"
+        frames["IPv6 on a network without"] = ethernet(to.mac, own, IPV6, ipv6(link_local, "fe80::1", "lie"))
+        return frames
+    for name, source in (("own", sender.ipv6), ("another's", other.ipv6)):
+        advertised = neighbour_advertisement(source, to.ipv6, other.ipv6, own)
+        frames[f"ND from {name} address"] = ethernet(to.mac, own, IPV6, advertised)
+    frames["IPv6 from another's address"] = ethernet(to.mac, own, IPV6, ipv6(other.ipv6, to.ipv6, "lie"))
+    return frames
+
+
+def heard(sender: Party, hearer: Party, frames: dict[str, bytes], last: bytes, limit: float = 20) -> set[str]:
+    """Send frames until the last one is heard, an honest one behind them; the names of those that were heard.
+
+    All is sent again and again, for a userspace datapath drops frames on a busy machine.
+    """
+    found: set[str] = set()
+    names = {frame: name for name, frame in frames.items()}
+    end = time.monotonic() + limit
+    rounds = 0
+    with sender.socket() as mouth, hearer.socket() as ear:
+        ear.settimeout(0.5)
+        while rounds < 3:
+            assert time.monotonic() < end, "nothing honest was heard"
+            for frame in (*frames.values(), last):
+                mouth.send(frame)
+            rounds += _listen(ear, last, names, found)
+    return found
+
+
+def _listen(ear: socket.socket, last: bytes, names: dict[bytes, str], found: set[str]) -> bool:
+    """Note what is heard up to the last frame; whether that came."""
+    try:
+        while True:
+            frame = ear.recv(4096)
+            found.update(name for sent, name in names.items() if frame[: len(sent)] == sent)
+            if frame[: len(last)] == last:
+                return True
+    except TimeoutError:
+        return False
+
+
+def noted(ear: socket.socket, told: dict[str, bytes]) -> set[str]:
+    """Which of the frames have come to a socket since it was opened."""
+    found: set[str] = set()
+    _listen(ear, b"no frame begins so", {frame: name for name, frame in told.items()}, found)
+    return found

@@ -1,0 +1,101 @@
+"""What a container says in another's name is not heard, and what it says in its own is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from ovn_docker.lab import Lab
+from tests.integration import frames, records
+from tests.integration.frames import Party, heard, honest, lies, party
+from tests.integration.tenant import OURS, Network, Tenant
+
+pytest_plugins = ("tests.integration.fixtures",)
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+DUAL = ("--ipv6", "--subnet", "fd00:5::/64")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A container that lies, one in whose name, and who should not believe it."""
+
+    liar: Party
+    other: Party
+    near: Party
+    far: Party
+
+    @property
+    def victims(self) -> dict[str, Party]:
+        """On the liar's host and on another."""
+        return {"near": self.near, "far": self.far}
+
+
+def scene(lab: Lab, users: Sequence[Tenant], subnet: str, *options: str) -> Scene:
+    """Three containers on the first host, one on the second, on one switch."""
+    networks = [user.network(subnet, *OURS, *options) for user in users[:2]]
+    parties = [_party(users[number], networks[number]) for number in (0, 0, 0, 1)]
+    frames.ports_known(lab.central)
+    return Scene(*parties)
+
+
+def _party(user: Tenant, network: Network) -> Party:
+    box = user.container(network, "--cap-add=NET_RAW")
+    found = box.endpoint(network)
+    return party(box, filter(None, (found["IPAddress"], found["GlobalIPv6Address"])))
+
+
+@pytest.mark.parametrize(("subnet", "options"), [("10.60.0.0/24", ()), ("10.61.0.0/24", DUAL)])
+def test_a_container_is_not_heard_under_another_s_mac_or_ip_address(
+    users: Sequence[Tenant], lab: Lab, subnet: str, options: tuple[str, ...]
+) -> None:
+    each = scene(lab, users, subnet, *options)
+    for victim in each.victims.values():
+        truth = honest(each.liar, victim)
+        assert heard(each.liar, victim, truth, truth["IPv4"]) == truth.keys()
+        assert heard(each.liar, victim, lies(each.liar, each.other, victim), truth["IPv4"]) == set()
+
+
+def test_where_port_security_was_waived_every_lie_is_heard_and_only_there(
+    users: Sequence[Tenant], lab: Lab
+) -> None:
+    each = scene(lab, users, "10.62.0.0/24", *DUAL, "-o", "port_security=false")
+    ports = records.rows(lab.central, records.PORT)
+    assert [records.values(port, "port_security") for port in ports] == [[]] * 4
+    for victim in each.victims.values():
+        told = lies(each.liar, each.other, victim)
+        assert heard(each.liar, victim, told, honest(each.liar, victim)["IPv4"]) == told.keys()
+
+
+def test_networks_of_two_contexts_with_one_subnet_hear_nothing_of_each_other(
+    users: Sequence[Tenant], lab: Lab
+) -> None:
+    scenes = {}
+    for context in ("red", "blue"):
+        options = ("-o", f"context={context}", "--ipam-opt", f"context={context}")
+        scenes[context] = scene(lab, users, "10.63.0.0/24", *options, "-o", "port_security=false")
+    red, blue = scenes["red"], scenes["blue"]
+    assert (red.far.mac, red.far.ipv4) == (blue.far.mac, blue.far.ipv4)
+    for name, stranger in blue.victims.items():
+        own = red.victims[name]
+        told = lies(red.liar, red.other, own) | honest(red.liar, own)
+        assert heard(red.liar, own, told, honest(red.liar, own)["IPv4"]) == told.keys()
+        with stranger.socket() as ear:
+            ear.settimeout(0.5)
+            assert heard(red.liar, own, told, honest(red.liar, own)["IPv4"]) == told.keys()
+            assert frames.noted(ear, told) == set()
+
+
+def test_a_mac_address_that_another_container_has_is_refused_with_its_name(
+    users: Sequence[Tenant], lab: Lab
+) -> None:
+    networks = [user.network("10.64.0.0/24", *OURS) for user in users[:2]]
+    first = users[0].container(networks[0], "--mac-address=02:11:22:33:44:55")
+    holder = first.endpoint(networks[0])["EndpointID"]
+    for user, network in zip(users, networks, strict=False):
+        refused = user.once(network, "true", "--mac-address=02:11:22:33:44:55")
+        assert refused.returncode != 0
+        assert f"02:11:22:33:44:55: endpoint {holder} on host h1 has it" in refused.stderr
+    users[0].remove(first)
+    assert users[1].once(networks[1], "true", "--mac-address=02:11:22:33:44:55").returncode == 0
+    assert records.leases(lab.central) == []

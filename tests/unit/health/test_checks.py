@@ -1,0 +1,330 @@
+"""What is found where Docker and the rest differ, and that nothing is found where they agree."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovn_docker import addressing
+from ovn_docker.addressing import row_id
+from ovn_docker.docker.state import Container, DockerState, Network
+from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
+from ovn_docker.health.findings import KINDS, Finding
+from ovn_docker.health.snapshot import HeldNetwork, HeldPool, HeldSwitch, Snapshot
+from tests.agreement import (
+    DOCKERS,
+    DRIVER,
+    OWN_IPAM,
+    agreeing,
+    attached,
+    container,
+    docker,
+    lease,
+    long_id,
+    network,
+    pool_key,
+)
+
+BOX, PEER = container("box", {"tier": "front"}), container("peer")
+PLAIN = network("plain", "10.0.1.0/24", members=[BOX, PEER])
+LEASED = network("leased", "10.0.2.0/24", "fd02::/64", members=[BOX], ipam=OWN_IPAM)
+CLAIMED = network("claimed", "10.0.3.0/24", members=[BOX])
+FOREIGN = network("foreign", "10.0.4.0/24", members=[BOX], driver="macvlan", ipam=OWN_IPAM)
+NOTHING = network("nothing", "10.0.5.0/24", members=[BOX], driver="other", ipam="other")
+WORLD = docker(PLAIN, LEASED, CLAIMED, FOREIGN, NOTHING, containers=[BOX, PEER])
+GOOD = agreeing(WORLD, ["claimed"])
+GONE = long_id("gone")
+ONE = next(iter(PLAIN.endpoints.values()))
+LEASE = next(each for each in GOOD.held.leases if each.address == "10.0.2.2")
+CLAIM = next(each for each in GOOD.held.leases if each.address == "10.0.3.2")
+LINK = addressing.link_names(ONE.endpoint_id)[0]
+
+Change = Callable[[Snapshot], Snapshot]
+
+
+def held(**changes: object) -> Snapshot:
+    return replace(GOOD, held=replace(GOOD.held, **changes))  # type: ignore[arg-type]
+
+
+def with_networks(*networks: HeldNetwork) -> Snapshot:
+    return held(networks={**GOOD.held.networks, **{each.network_id: each for each in networks}})
+
+
+def other_port(**changes: object) -> Snapshot:
+    first, *others = GOOD.held.endpoints
+    return held(endpoints=(replace(first, **changes), *others))  # type: ignore[arg-type]
+
+
+def other_interface(**changes: object) -> Snapshot:
+    first, *others = GOOD.attached
+    return replace(GOOD, attached=(replace(first, **changes), *others))  # type: ignore[arg-type]
+
+
+FIRST_PORT, FIRST_ATTACHED = GOOD.held.endpoints[0], GOOD.attached[0]
+
+ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
+    ("network-missing", PLAIN.network_id, with_networks(HeldNetwork(PLAIN.network_id, whole=False, keys={}))),
+    (
+        "network-missing",
+        PLAIN.network_id,
+        held(networks={k: v for k, v in GOOD.held.networks.items() if k != PLAIN.network_id}),
+    ),
+    ("network-stale", GONE, with_networks(HeldNetwork(GONE, whole=True, keys={}))),
+    (
+        "switch-stale",
+        str(row_id("switch")),
+        held(switches=(HeldSwitch(row_id("switch"), "a switch", GONE),)),
+    ),
+    ("endpoint-missing", FIRST_PORT.endpoint_id, held(endpoints=GOOD.held.endpoints[1:])),
+    ("endpoint-changed", FIRST_PORT.endpoint_id, other_port(addresses=("02:42:0a:00:01:02", "10.0.1.99"))),
+    ("endpoint-changed", FIRST_PORT.endpoint_id, other_port(addresses=("02:42:0a:00:01:99", "10.0.1.2"))),
+    (
+        "endpoint-stale",
+        GONE,
+        held(endpoints=(*GOOD.held.endpoints, replace(FIRST_PORT, endpoint_id=GONE))),
+    ),
+    ("names-changed", FIRST_PORT.endpoint_id, other_port(names={})),
+    ("interface-missing", FIRST_ATTACHED.endpoint_id, replace(GOOD, attached=GOOD.attached[1:])),
+    ("interface-missing", FIRST_ATTACHED.endpoint_id, other_interface(endpoint_id="")),
+    (
+        "interface-stale",
+        GONE,
+        replace(GOOD, attached=(*GOOD.attached, attached(PLAIN.network_id, GONE))),
+    ),
+    ("interface-dead", FIRST_ATTACHED.endpoint_id, other_interface(installed=False, error="no such device")),
+    ("interface-lost", FIRST_ATTACHED.endpoint_id, replace(GOOD, links=GOOD.links - {LINK})),
+    ("link-stale", "0123456789abcde", replace(GOOD, links=GOOD.links | {"0123456789abcde"})),
+    (
+        "lease-missing",
+        f"{LEASE.key} {LEASE.address} {LEASE.endpoint_id}",
+        held(leases=tuple(each for each in GOOD.held.leases if each != LEASE)),
+    ),
+    (
+        "lease-missing",
+        f"{CLAIM.key} {CLAIM.address} {CLAIM.endpoint_id}",
+        held(leases=tuple(each for each in GOOD.held.leases if each != CLAIM)),
+    ),
+    (
+        "lease-missing",
+        f"{LEASE.key} {LEASE.address} {LEASE.endpoint_id}",
+        held(
+            leases=tuple(
+                lease(each.key, each.address, "") if each == LEASE else each for each in GOOD.held.leases
+            )
+        ),
+    ),
+    (
+        "lease-stale",
+        f"{row_id('lease', LEASE.key, '10.0.2.9')} {GONE} r1",
+        held(leases=(*GOOD.held.leases, lease(LEASE.key, "10.0.2.9", GONE))),
+    ),
+    (
+        "lease-stale",
+        f"{row_id('lease', LEASE.key, '10.0.2.9')}  r1",
+        held(leases=(*GOOD.held.leases, lease(LEASE.key, "10.0.2.9", ""))),
+    ),
+    (
+        "pool-stale",
+        "key t9",
+        held(pools=(*GOOD.held.pools, HeldPool(row_id("p"), "key", "10.9.0.0/24", frozenset({"t9"})))),
+    ),
+    (
+        "reserved-stale",
+        f"{LEASE.key} 10.0.2.77 t9",
+        held(
+            reserved=(
+                *GOOD.held.reserved,
+                HeldPool(row_id("r"), LEASE.key, "10.0.2.77", frozenset({"t9", LEASED.network_id[:12]})),
+            )
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "snapshot"), ONE_OF_EACH, ids=[f"{n}-{each[0]}" for n, each in enumerate(ONE_OF_EACH)]
+)
+def test_one_difference_is_one_finding(kind: str, subject: str, snapshot: Snapshot) -> None:
+    [finding] = check(snapshot)
+    assert (finding.kind, finding.subject) == (kind, subject)
+    assert "\n" not in finding.text
+
+
+def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
+    of_a_running_container = {"interface-alive", "pool-missing"}
+    assert {kind for kind, _, _ in ONE_OF_EACH} | of_a_running_container == KINDS.keys()
+
+
+def test_each_pool_that_does_not_know_this_host_is_found() -> None:
+    without = held(
+        pools=tuple(each for each in GOOD.held.pools if each.cidr != "fd02::/64"),
+        reserved=tuple(each for each in GOOD.held.reserved if ":" not in each.cidr),
+    )
+    assert [(each.kind, each.subject) for each in check(without)] == [
+        ("pool-missing", f"{LEASED.network_id} fd02::/64")
+    ]
+    unreserved = held(reserved=tuple(each for each in GOOD.held.reserved if each.cidr != "10.0.2.1"))
+    assert [(each.kind, each.subject) for each in check(unreserved)] == [
+        ("pool-missing", f"{LEASED.network_id} 10.0.2.0/24")
+    ]
+    others = held(
+        pools=tuple(replace(each, tokens=frozenset()) for each in GOOD.held.pools), reserved=()
+    )  # other hosts have holds on them
+    assert {each.kind for each in check(others)} == {"pool-missing"}
+    assert len(check(others)) == 3
+
+
+# --- Agreement ----------------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["red", "green", "blue"])
+
+
+@st.composite
+def networks(draw: st.DrawFn, boxes: Sequence[Container]) -> Network:
+    name = draw(NAMES)
+    number = {"red": 1, "green": 2, "blue": 3}[name]
+    subnets = draw(
+        st.sampled_from([(), (f"10.0.{number}.0/24",), (f"10.0.{number}.0/24", f"fd0{number}::/64")])
+    )
+    driver = draw(st.sampled_from([DRIVER, f"{DRIVER}:latest", "other"]))
+    ipam = draw(st.sampled_from([OWN_IPAM, DOCKERS] if subnets else ["null"]))
+    members = draw(st.lists(st.sampled_from(boxes), unique_by=lambda each: each.name))
+    made = network(name, *subnets, members=members, driver=driver, ipam=ipam)
+    if draw(st.booleans()):  # endpoints of which nobody has joined any
+        made = replace(
+            made, endpoints={k: replace(each, container_id="") for k, each in made.endpoints.items()}
+        )
+    return made
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> DockerState:
+    boxes = [container("one"), container("two", {"tier": "front"})]
+    running = draw(st.lists(st.sampled_from(boxes), unique_by=lambda each: each.name))
+    made = draw(st.lists(networks(boxes), unique_by=lambda each: each.name))
+    return docker(*made, containers=running)
+
+
+@settings(max_examples=60)
+@given(worlds(), st.lists(NAMES))
+def test_nothing_is_found_where_all_agree(state: DockerState, claimed: list[str]) -> None:
+    assert check(agreeing(state, claimed)) == []
+
+
+def some(draw: st.DrawFn, *parts: Sequence[object]) -> tuple[object, ...]:
+    """Any of the things that any of the readings has."""
+    each = [thing for part in parts for thing in part]
+    return tuple(thing for thing in each if draw(st.booleans()))
+
+
+@st.composite
+def torn(draw: st.DrawFn) -> Snapshot:
+    """What Docker has at one time with parts of what was held at that and at another."""
+    now, then = draw(worlds()), draw(worlds())
+    one, other = agreeing(now, draw(st.lists(NAMES))), agreeing(then, draw(st.lists(NAMES)))
+    inside = [addressing.link_names(each.endpoint_id)[1] for each in (*one.attached, *other.attached)]
+    mixed = {
+        name: some(draw, getattr(one.held, name), getattr(other.held, name))
+        for name in ("endpoints", "leases", "pools", "reserved")
+    }
+    both = {**one.held.networks, **other.held.networks}
+    networks = {key: both[key] for key in both if draw(st.booleans())}
+    switches = tuple(
+        HeldSwitch(row_id("switch", key), f"for {key}", key)
+        for key in (*now.networks, *then.networks)
+        if draw(st.booleans())
+    )
+    return replace(
+        one,
+        held=replace(one.held, networks=networks, switches=switches, **mixed),  # type: ignore[arg-type]
+        attached=some(draw, one.attached, other.attached),  # type: ignore[arg-type]
+        links=frozenset(some(draw, sorted(one.links | other.links), inside)),  # type: ignore[arg-type]
+    )
+
+
+@settings(max_examples=80)
+@given(torn())
+def test_nothing_is_removed_that_docker_has(snapshot: Snapshot) -> None:
+    has = {one.endpoint_id for each in snapshot.docker.networks.values() for one in each.endpoints.values()}
+    leased = [each for each in snapshot.docker.networks.values() if each.has_foreign_ipam]
+    used = {address for each in leased for one in each.endpoints.values() for address in one.addresses}
+    ours: dict[str, Callable[[Finding], bool]] = {
+        "network-stale": lambda each: each.subject in snapshot.docker.networks,
+        "endpoint-stale": lambda each: each.subject in has,
+        "interface-stale": lambda each: each.subject in has,
+        "link-stale": lambda each: each.subject in {end for e in has for end in addressing.link_names(e)},
+        "switch-stale": lambda each: each.evidence.network_id in snapshot.docker.networks,
+        "lease-stale": lambda each: (
+            each.evidence.endpoint_id in has
+            or (not each.evidence.endpoint_id and each.evidence.address in used)
+        ),
+        "pool-stale": lambda each: each.evidence.cidr in {p.subnet for n in leased for p in n.pools},
+        "reserved-stale": lambda each: any(
+            pool_key(one, pool.subnet) == each.evidence.key and one.network_id[:12] in each.evidence.tokens
+            for one in leased
+            for pool in one.pools
+            if any(
+                h.key == each.evidence.key and each.evidence.tokens & h.tokens for h in snapshot.held.pools
+            )
+        ),
+    }
+    findings = check(snapshot)
+    assert [each for each in findings if each.removes and ours[each.kind](each)] == []
+    if any(each.kind == "interface-alive" for each in findings):
+        assert [each for each in findings if each.removes] == []
+    for each in findings:
+        assert each.text
+        assert "\n" not in each.text
+
+
+def test_nothing_at_all_is_removed_on_the_word_of_a_docker_that_does_not_know_a_running_container() -> None:
+    strangers = replace(GOOD, docker=docker())
+    findings = check(strangers)
+    assert {each.kind for each in findings} == {"interface-alive"}
+    assert {each.subject for each in findings} == {each.endpoint_id for each in GOOD.attached}
+    idle = replace(strangers, attached=(), links=frozenset())
+    assert {"network-stale", "endpoint-stale", "lease-stale", "pool-stale", "reserved-stale"} == {
+        each.kind for each in check(idle)
+    }
+
+
+def test_a_lease_that_docker_has_forgotten_goes_before_its_address_is_leased_to_who_has_it() -> None:
+    """Both are confirmed in one pass, and the address is free for no longer than that."""
+    taken = held(
+        leases=tuple(
+            lease(each.key, each.address, GONE) if each == LEASE else each for each in GOOD.held.leases
+        )
+    )
+    assert [each.kind for each in check(taken)] == ["lease-stale", "lease-missing"]
+
+
+def test_a_switch_of_another_driver_on_this_host_is_left_to_it() -> None:
+    theirs = HeldSwitch(row_id("switch"), "theirs", NOTHING.network_id)
+    assert check(held(switches=(theirs,))) == []
+
+
+# --- Names --------------------------------------------------------------------------------------------------
+
+
+LABELS = st.one_of(st.text(max_size=5), st.integers(250, 300).map("x".__mul__))
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(LABELS, LABELS, max_size=40))
+def test_the_names_at_a_port_are_few_and_short_and_known_as_names(labels: dict[str, str]) -> None:
+    names = names_of(Container(GONE, "box", labels))
+    assert (names["ovn-docker-container"], names["ovn-docker-name"]) == (GONE, "box")
+    assert len(names) <= MOST_LABELS + 2
+    for key, value in names.items():
+        assert is_name(key)
+        label = key.partition(":")[2]
+        assert len(label) <= LONGEST_LABEL
+        assert len(value) <= LONGEST_LABEL
+        assert "\0" not in key + value, "OVSDB takes none"
+        assert not label or labels[label].startswith(value)
+
+
+def test_what_is_no_name_stays_at_a_port() -> None:
+    assert not any(map(is_name, ["ovn-docker-host", "ovn-docker-network", "ovn-docker-labels", "admin"]))

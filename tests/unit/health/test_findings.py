@@ -1,0 +1,91 @@
+"""When a finding may be acted on: it was seen twice, and at each look for long enough."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovn_docker.health.findings import GRACE, KINDS, SECOND_LOOK, Finding, Sightings
+
+MISSING = Finding("endpoint-missing", "e1", "it is missing", evidence=1)
+STALE = Finding("endpoint-stale", "e2", "it is stale", evidence=1)
+HOPELESS = Finding("interface-lost", "e3", "it is lost")
+
+
+def test_a_finding_is_the_same_whatever_its_repair_needs_to_know() -> None:
+    assert Finding("endpoint-missing", "e1", "it is missing", evidence=2) == MISSING
+    assert hash(Finding("endpoint-missing", "e1", "it is missing", evidence=[])) == hash(MISSING)
+    assert Finding("endpoint-missing", "e1", "it is missing otherwise") != MISSING
+
+
+def test_what_is_missing_is_mended_when_it_is_missing_still_at_a_second_look() -> None:
+    seen = Sightings()
+    assert seen.confirmed([MISSING], 100) == []
+    assert seen.confirmed([MISSING], 100 + SECOND_LOOK - 0.1) == []
+    assert seen.confirmed([MISSING], 100 + SECOND_LOOK) == [MISSING]
+
+
+def test_what_is_stale_is_removed_only_when_no_verb_can_be_under_way_any_more() -> None:
+    seen = Sightings()
+    assert seen.confirmed([MISSING, STALE], 100) == []
+    assert seen.confirmed([MISSING, STALE], 100 + GRACE - 0.1) == [MISSING]
+    assert seen.confirmed([MISSING, STALE], 100 + GRACE) == [MISSING, STALE]
+
+
+def test_an_interruption_begins_anew() -> None:
+    seen = Sightings()
+    seen.confirmed([STALE], 100)
+    seen.confirmed([], 105)
+    assert seen.confirmed([STALE], 100 + GRACE) == []
+    assert seen.confirmed([STALE], 100 + 2 * GRACE - 0.1) == []
+    assert seen.confirmed([STALE], 100 + 2 * GRACE) == [STALE]
+
+
+def test_what_was_mended_has_to_be_seen_twice_again() -> None:
+    seen = Sightings()
+    seen.confirmed([MISSING], 100)
+    assert seen.confirmed([MISSING], 102) == [MISSING]
+    seen.forget(MISSING)
+    assert seen.confirmed([MISSING], 103) == []
+    assert seen.confirmed([MISSING], 103 + SECOND_LOOK) == [MISSING]
+    seen.forget(HOPELESS)  # never seen
+
+
+def test_the_next_look_is_when_something_may_be_confirmed() -> None:
+    seen = Sightings()
+    assert seen.next_look(100) is None
+    seen.confirmed([STALE], 100)
+    assert seen.next_look(103) == GRACE - 3
+    seen.confirmed([STALE, MISSING], 104)
+    assert seen.next_look(104) == SECOND_LOOK
+    seen.confirmed([STALE], 106)
+    assert seen.next_look(100 + GRACE + 5) == SECOND_LOOK, "never at once, however late it is"
+
+
+def test_nothing_looks_sooner_for_what_cannot_be_mended() -> None:
+    seen = Sightings()
+    seen.confirmed([MISSING], 100)
+    seen.confirmed([MISSING], 102)
+    assert seen.next_look(102) is None
+    assert seen.confirmed([MISSING], 300) == [MISSING], "it is tried again with the next pass"
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 8), st.sets(st.sampled_from([MISSING, STALE]))), max_size=20))
+def test_a_removal_has_been_seen_at_every_look_for_as_long_as_a_verb_may_take(
+    looks: list[tuple[float, set[Finding]]],
+) -> None:
+    seen, now, history = Sightings(), 0.0, list[tuple[float, set[Finding]]]()
+    for pause, found in looks:
+        now += pause
+        history.append((now, found))
+        if STALE in seen.confirmed(found, now):
+            since = [when for when, had in history if STALE not in had]
+            assert next(when for when, _ in history if when > max(since, default=0)) <= now - GRACE
+
+
+def test_each_kind_that_removes_says_so() -> None:
+    removing = {kind for kind, what in KINDS.items() if what.removes}
+    assert removing == {kind for kind in KINDS if kind.endswith("-stale")}
+    assert {kind for kind, what in KINDS.items() if not what.repair} == {
+        "interface-dead",
+        "interface-lost",
+        "interface-alive",
+    }
