@@ -7,7 +7,7 @@ import resource
 import signal
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,7 @@ from ovn_docker import __version__
 from ovn_docker.assembly import Parts, assemble, cancel, running
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
-from ovn_docker.health.collector import Collector
 from ovn_docker.health.naming import Naming
-from ovn_docker.health.presence import Presence
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
@@ -31,12 +29,16 @@ from ovn_docker.status import HealthCheck, problems
 LOG = logging.getLogger(__name__)
 
 
-async def serve(config: Config, ready: Ready) -> None:
+Assemble = Callable[[Config, Callable[[], Mapping[str, Any]]], Parts]
+
+
+async def serve(config: Config, ready: Ready, assemble: Assemble = assemble) -> None:
     """Serve Docker until SIGTERM or SIGINT.
 
     Args:
         config: what to listen on and whom to serve.
         ready: told when the sockets listen and the plugin file is written, and when the end begins.
+        assemble: makes the driver; by default the one for OVN Northbound.
 
     Raises:
         ConfigError: an address cannot be listened on, or a setting cannot be used.
@@ -47,10 +49,11 @@ async def serve(config: Config, ready: Ready) -> None:
     parts = assemble(config, lambda: _about(config) | {"docker_last_synched": synched.when})
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
-        hosts = _start_host_work(config, parts)
-        undo.push_async_callback(cancel, *hosts)
-        background += hosts
-        databases = {each.database: each.answers for each in (parts.ovs, parts.northbound)}
+        # Before the databases are connected, so that the first connection is not used by anything else first.
+        work = [asyncio.create_task(each()) for each in parts.daemon_work]
+        undo.push_async_callback(cancel, *work)
+        background += work
+        databases = {each.database: each.answers for each in (parts.ovs, parts.peer)}
         metrics = Metrics(__version__, databases)
         tls = _certificates(config)
         observation = _observation(config, parts, metrics, tls)
@@ -69,17 +72,6 @@ async def serve(config: Config, ready: Ready) -> None:
         await _until(stop, background)
         LOG.info("stopping")
         ready.stopping()
-
-
-def _start_host_work(config: Config, parts: Parts) -> list[asyncio.Task[None]]:
-    """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not.
-
-    Begun before Northbound is connected, so that the first connection is not used by anything else first.
-    """
-    work = [Presence(parts.ovs, parts.northbound, lambda: datetime.now(UTC)).run()]
-    if config.dead_host_after:
-        work.append(Collector(parts.ovs, parts.northbound, config.dead_host_after, time.monotonic).run())
-    return [asyncio.create_task(each) for each in work]
 
 
 class _LastSynched:
@@ -107,7 +99,7 @@ def _start_health_check(
 
     reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done)
     naming = Naming(parts.engine, parts.inventory, reconciler.want)
-    for client in (parts.ovs, parts.northbound):
+    for client in (parts.ovs, parts.peer):
         client.when_connected(reconciler.want)
     return [asyncio.create_task(each) for each in (reconciler.run(), naming.run())]
 
@@ -120,7 +112,7 @@ def _observation(config: Config, parts: Parts, metrics: Metrics, tls: Certificat
         age = metrics.last_good_pass_age()
         silence = time.monotonic() - started if age is None else age
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
-        outages = (parts.ovs.outage(), parts.northbound.outage(), tls.problem if tls else "")
+        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "")
         return problems(outages, check)
 
     return Observation(metrics.verb_done, found, metrics.exposition)

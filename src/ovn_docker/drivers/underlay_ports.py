@@ -174,7 +174,7 @@ class EndpointPorts:
             if asyncio.get_running_loop().time() > deadline:
                 raise HostError(
                     f"Neutron port {port.id} of endpoint {endpoint_id} is {status} after"
-                    f" {ACTIVE_TIMEOUT:.0f} s: see whether this machine's port (OS_VIF_ID) is ACTIVE and its trunk up"
+                    f" {ACTIVE_TIMEOUT:.0f} s: see whether this machine's port (OS_VIF_ID) is ACTIVE"
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_LOOK)

@@ -74,8 +74,7 @@ def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
         address
         for network in snapshot.docker.networks.values()
         if network.has_foreign_ipam
-        for endpoint in network.endpoints.values()
-        for address in endpoint.addresses
+        for address in _addresses(network)
     }
     for lease in snapshot.held.leases:
         if not _is_live(snapshot, lease, in_use):
@@ -83,6 +82,14 @@ def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
             text = f"address {lease.address} is leased to {whose}, and Docker does not use it"
             subject = " ".join([str(lease.row), *sorted(lease.marks.values())])
             yield Finding("lease-stale", subject, text, lease)
+
+
+def _addresses(network: Network) -> Iterator[str]:
+    """The addresses that a network has in use, or keeps from its containers."""
+    for endpoint in network.endpoints.values():
+        yield from endpoint.addresses
+    for pool in network.pools:
+        yield from pool.aux_addresses.values()
 
 
 def _is_live(snapshot: Snapshot, lease: HeldLease, in_use: set[str]) -> bool:

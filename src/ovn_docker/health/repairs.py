@@ -25,9 +25,22 @@ class Repairs:
     """Mends what was found."""
 
     def __init__(
-        self, driver: NetworkDriver, inventory: Inventory, attachments: Attachments, address_space: str
+        self,
+        driver: NetworkDriver,
+        inventory: Inventory,
+        attachments: Attachments,
+        address_space: str,
+        plug: Callable[[Endpoint], Awaitable[None]] | None = None,
     ) -> None:
-        """Mend with these; `address_space` is what our IPAM calls its addresses."""
+        """Mend with these.
+
+        Args:
+            driver: whose verbs are the repairs.
+            inventory: for those that no verb does.
+            attachments: of this host.
+            address_space: what our IPAM calls its addresses.
+            plug: plugs an endpoint in that has lost its interface; by default as into OVN's bridge.
+        """
         self._driver = driver
         self._inventory = inventory
         self._attachments = attachments
@@ -40,7 +53,7 @@ class Repairs:
             "endpoint-changed": inventory.readdress,
             "endpoint-stale": self._remove_endpoint,
             "names-changed": self._rename,
-            "interface-missing": self._plug,
+            "interface-missing": plug or self._plug,
             "interface-stale": attachments.detach,
             "link-stale": attachments.remove_link,
             "lease-missing": lambda evidence: inventory.lease(*evidence),

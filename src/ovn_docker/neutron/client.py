@@ -91,7 +91,7 @@ class Neutron:
             else:
                 self._lost.clear()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let the threads go; what is under way ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
