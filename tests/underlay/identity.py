@@ -63,8 +63,14 @@ class Project:
 
     def __init__(self, namespace: Namespace, auth_url: str, project: str, user: str, password: str) -> None:
         self._namespace = namespace
-        domains = {"user_domain_id": "default", "project_domain_id": "default"}
-        auth = v3.Password(auth_url, username=user, password=password, project_name=project, **domains)
+        self._auth = auth = v3.Password(
+            auth_url,
+            username=user,
+            password=password,
+            project_name=project,
+            user_domain_id="default",
+            project_domain_id="default",
+        )
         self._session = session.Session(auth=auth, timeout=60)
         self.user, self.password, self.name = user, password, project
 
@@ -85,6 +91,15 @@ class Project:
         if reply.status_code >= 400:
             raise RefusedError(f"{method} {path}: {reply.status_code} {reply.text}")
         return reply.json() if reply.content else {}
+
+    def login(self) -> tuple[str, str, str]:
+        """A token, the id of its user and the id of its project."""
+
+        def work() -> tuple[str, str, str]:
+            access = self._auth.get_access(self._session)
+            return access.auth_token, access.user_id, access.project_id
+
+        return self._namespace.run(work)
 
     def list(self, kind: str, **query: str) -> list[dict[str, Any]]:
         """Neutron's resources of a kind, as ``ports``."""

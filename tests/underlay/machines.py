@@ -6,14 +6,16 @@ and no OVN: what it knows of the cloud is the id of its port and a login.
 
 import json
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 from ovn_docker.lab import Machine
 from ovn_docker.lab.processes import Process, alive, send, spawn
-from signal import SIGKILL, SIGTERM
 from tests.integration.plugin import Plugin
+from tests.integration.tenant import Container
 from tests.polling import eventually
 from tests.underlay.identity import Project
 from tests.underlay.real_openstack import OpenStack
@@ -31,7 +33,9 @@ class VirtualMachine:
         vif: its Neutron port.
     """
 
-    def __init__(self, host: Machine, hypervisor: Machine, vif: Mapping[str, Any], openstack: OpenStack) -> None:
+    def __init__(
+        self, host: Machine, hypervisor: Machine, vif: Mapping[str, Any], openstack: OpenStack
+    ) -> None:
         self.host = host
         self.hypervisor = hypervisor
         self.vif = vif
@@ -52,7 +56,18 @@ class VirtualMachine:
         """What nova and the tenant do once: plug the interface in, and move its address to a bridge."""
         tap = f"tap-{self.host.name}"
         inside, outside = _namespace(self.host), _namespace(self.hypervisor)
-        link = ["ip", "link", "add", LINK, "netns", inside, "address", self.vif["mac_address"], "mtu", str(mtu)]
+        link = [
+            "ip",
+            "link",
+            "add",
+            LINK,
+            "netns",
+            inside,
+            "address",
+            self.vif["mac_address"],
+            "mtu",
+            str(mtu),
+        ]
         subprocess.run([*link, "type", "veth", "peer", "name", tap, "netns", outside], check=True, timeout=10)
         for machine, name in ((self.host, LINK), (self.hypervisor, tap)):
             machine.run(["ethtool", "-K", name, "tx", "off"])
@@ -71,7 +86,7 @@ class VirtualMachine:
 
     # --- The driver -----------------------------------------------------------------------------------------
 
-    def environment(self, project: Project) -> dict[str, str]:
+    def environment(self, project: Project, **more: str) -> dict[str, str]:
         """What the guide's openrc file sets, with its old names."""
         return {
             "OS_AUTH_URL": self._openstack.auth_url.replace("/v3", "/v2.0"),
@@ -79,6 +94,7 @@ class VirtualMachine:
             "OS_USERNAME": project.user,
             "OS_PASSWORD": project.password,
             "OS_VIF_ID": self.vif["id"],
+            **more,
         }
 
     def start_driver(
@@ -86,9 +102,9 @@ class VirtualMachine:
     ) -> Process:
         """Start the driver, and wait until it listens."""
         project = self._openstack.demo()
-        variables = self.host.environment() | (environment or self.environment(project))
+        variables = self.host.environment() | dict(environment or self.environment(project))
         command = [
-            str(_program()),
+            str(program()),
             f"--bridge={BRIDGE}",
             "--unix-socket=/run/docker/plugins/openvswitch.sock",
             "--docker-driver-scope=local",
@@ -126,11 +142,41 @@ class VirtualMachine:
         assert self._driver is not None
         return self._driver
 
+    # --- Docker ---------------------------------------------------------------------------------------------
+
+    def create_network(self, name: str, *arguments: str, check: bool = True) -> str:
+        """``docker network create``; its id, or what Docker said instead."""
+        done = self.host.docker("network", "create", "-d", "openvswitch", *arguments, name, check=check)
+        return (done.stdout or done.stderr).strip()
+
+    def start(self, name: str, network: str, *arguments: str) -> Container:
+        """Start a container that waits."""
+        words = ("run", "-d", "--name", name, "--network", network, *arguments, "busybox", "sleep", "3600")
+        self.host.docker(*words)
+        return Container(self.host, name)
+
+    def refused(self, *arguments: str) -> str:
+        """What Docker says to a command that it must refuse."""
+        done = self.host.docker(*arguments, check=False)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def clear(self) -> None:
+        """Remove all containers and networks of the driver."""
+        listed = self.host.docker("ps", "-aq").stdout.split()
+        if listed:
+            self.host.docker("rm", "-f", *listed, timeout=120)
+        networks = self.host.docker("network", "ls", "-q", "--filter", "driver=openvswitch").stdout.split()
+        for each in networks:
+            self.host.docker("network", "rm", each, check=False)
+
     # --- What is on the machine -----------------------------------------------------------------------------
 
     def interfaces(self) -> list[str]:
         """The names of containers' interfaces on the bridge."""
-        return [each for each in self.host.run(["ovs-vsctl", "list-ports", BRIDGE]).stdout.split() if each != LINK]
+        return [
+            each for each in self.host.run(["ovs-vsctl", "list-ports", BRIDGE]).stdout.split() if each != LINK
+        ]
 
     def vlans(self) -> dict[str, int]:
         """The VLAN of each container's interface on the bridge."""
@@ -139,7 +185,7 @@ class VirtualMachine:
 
 
 def plug_server(hypervisor: Machine, port: Mapping[str, Any], name: str) -> None:
-    """A virtual machine without Docker: an interface in a namespace of a hypervisor, with a port's addresses."""
+    """A virtual machine without Docker: an interface in a namespace of a hypervisor, with its address."""
     fixed = port["fixed_ips"][0]["ip_address"]
     commands: Sequence[Sequence[str]] = (
         ["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-i"],
@@ -171,7 +217,6 @@ def _namespace(machine: Machine) -> str:
     return machine.enter([])[1].partition("=")[2]
 
 
-def _program() -> Path:
-    import sys  # noqa: PLC0415
-
+def program() -> Path:
+    """The driver of this environment."""
     return Path(sys.executable).with_name(PROGRAM)

@@ -1,4 +1,4 @@
-"""Make Neutron's tables from its models: ``make_schema.py DATABASE_URL``. Its migrations are for MySQL only."""
+"""Make Neutron's tables from its models, for its migrations are MySQL's: ``make_schema.py DATABASE_URL``."""
 
 import importlib
 import sys

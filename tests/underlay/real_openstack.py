@@ -9,7 +9,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,10 +109,27 @@ class OpenStack:
         self._run(str(PYTHON.with_name("neutron-db-manage")), neutron_conf, "stamp", "heads")
         self._bootstrap_keystone()
         self._serve("keystone", KEYSTONE_PORT)
-        admin = self.project("admin", "admin", "admin-secret")
-        admin.seed_identity(f"http://{self._central.address}:{NEUTRON_PORT}")
+        self.admin().seed_identity(f"http://{self._central.address}:{NEUTRON_PORT}")
         self.start_neutron()
         self.operator().seed_network()
+
+    @property
+    def namespace(self) -> Namespace:
+        """Where Keystone and Neutron are reached."""
+        return self._namespace
+
+    def renew_keys(self) -> None:
+        """Make every token worthless that was ever given."""
+        self._kill("keystone")
+        shutil.rmtree(self._here / "fernet")
+        (self._here / "fernet").mkdir(mode=0o700)
+        manage = (str(PYTHON.with_name("keystone-manage")), f"--config-file={self._here}/keystone.conf")
+        self._run(*manage, "fernet_setup", "--keystone-user=root", "--keystone-group=root")
+        self._serve("keystone", KEYSTONE_PORT)
+
+    def admin(self) -> Project:
+        """Who made Keystone."""
+        return self.project("admin", "admin", "admin-secret")
 
     def project(self, name: str, user: str, password: str) -> Project:
         """A user's view of a project."""
@@ -230,8 +246,13 @@ class OpenStack:
         for keys in ("fernet_setup", "credential_setup"):
             self._run(*manage, keys, "--keystone-user=root", "--keystone-group=root")
         urls = [f"--bootstrap-{each}-url={self.auth_url}" for each in ("admin", "internal", "public")]
-        password = "--bootstrap-password=admin-secret"
-        self._run(*manage, "bootstrap", password, *urls, "--bootstrap-region-id=RegionOne")
+        self._run(
+            *manage,
+            "bootstrap",
+            "--bootstrap-password=admin-secret",
+            *urls,
+            "--bootstrap-region-id=RegionOne",
+        )
 
 
 def _postgres_directory() -> Path:
@@ -245,7 +266,7 @@ def _answers(address: str, port: int) -> bool:
     try:
         connection.request("GET", "/")
         return connection.getresponse().status < 500
-    except (OSError, socket.timeout):
+    except (TimeoutError, OSError):
         return False
     finally:
         connection.close()

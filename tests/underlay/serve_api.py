@@ -1,4 +1,4 @@
-"""Serve Keystone's or Neutron's own WSGI application: ``serve_api.py {keystone|neutron} DIRECTORY ADDRESS PORT``.
+"""Serve the application of Keystone or Neutron: ``serve_api.py {keystone|neutron} DIRECTORY ADDRESS PORT``.
 
 Run by the Python that has them installed, which is not the one of the tests.
 """

@@ -189,8 +189,8 @@ class UnderlayDriver:
     async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
         """Plug a veth pair into the bridge; Docker moves its other end into the container.
 
-        Answered when the port is ACTIVE. Without a way out no gateway is named, and Docker adds its own
-        gateway bridge (remote.md, Join).
+        Answered when the port is ACTIVE, or is late in being so. Without a way out no gateway is named, and
+        Docker adds its own gateway bridge (remote.md, Join).
         """
         place = await self._cloud.networks.locate(request.network_id)
         port, trunk, network, subnets, routers = await asyncio.gather(

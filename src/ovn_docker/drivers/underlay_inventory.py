@@ -1,7 +1,7 @@
 """What this machine holds in Neutron, for the health check, and the repairs that no verb of Docker's does."""
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from uuid import UUID
 
 from ovn_docker.docker.state import Endpoint, Network
@@ -23,10 +23,9 @@ class UnderlayInventory:
         self._cloud = cloud
         self._attachments = attachments
 
-    def pool_key(self, network: Network, subnet: str) -> str:
-        """The id of the Neutron subnet of a pool, or ""."""
-        place = self._cloud.networks.all().get(network.network_id)
-        return "" if place is None else place.subnets.get(str(ip_network(subnet)), "")
+    def pool_key(self, network: Network, subnet: str) -> str:  # noqa: ARG002
+        """Nothing: the subnet is Neutron's, and nobody enters it."""
+        return ""
 
     async def held(self, networks: Iterable[str]) -> Held:
         """Read all that is described as this machine's, and whether those networks are whole.
@@ -50,8 +49,7 @@ class UnderlayInventory:
                 for each in ports
                 if each.name
             ),
-            leases=tuple(lease for each in ports for lease in _leases(each, places.values())),
-            pools=tuple(pool for place in places.values() if place.leased for pool in _pools(place)),
+            leases=tuple(lease for each in ports if not each.name for lease in _leases(each)),
         )
 
     async def _is_whole(self, place: Place) -> bool:
@@ -131,16 +129,6 @@ def _endpoint(port: Port, network_id: str, *, under: bool) -> HeldEndpoint:
     )
 
 
-def _leases(port: Port, places: Iterable[Place]) -> list[HeldLease]:
-    if port.name and not any(each.leased and each.neutron == port.network_id for each in places):
-        return []
-    return [
-        HeldLease(UUID(port.id), subnet_id, address, port.name, {}) for subnet_id, address in port.fixed_ips
-    ]
-
-
-def _pools(place: Place) -> list[HeldPool]:
-    return [
-        HeldPool(UUID(subnet_id), subnet_id, cidr, frozenset({place.network_id}))
-        for cidr, subnet_id in place.subnets.items()
-    ]
+def _leases(port: Port) -> list[HeldLease]:
+    """The addresses of a port that no endpoint has."""
+    return [HeldLease(UUID(port.id), subnet_id, address, "", {}) for subnet_id, address in port.fixed_ips]

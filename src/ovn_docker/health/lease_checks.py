@@ -17,7 +17,7 @@ def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         for pool in (each for each in network.pools if each.subnet):
             subnet, key = pool.subnet, snapshot.pool_key(network, pool.subnet)
-            if key not in entered or not _reserves(snapshot, key, pool):
+            if key and (key not in entered or not _reserves(snapshot, key, pool)):
                 text = (
                     f"pool {subnet} of network {network.name} does not know this host, or lacks its gateway"
                 )

@@ -133,7 +133,7 @@ class Inventory(Protocol):
         """
 
     def pool_key(self, network: Network, subnet: str) -> str:
-        """What a pool is filed under that our IPAM gave to a network."""
+        """What a pool is filed under that our IPAM gave to a network, or "" where nobody enters pools."""
 
     async def restore(self, network_id: str) -> bool:
         """Make again what is remembered of a network; False when nothing is."""
