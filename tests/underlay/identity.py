@@ -97,7 +97,7 @@ class Project:
 
         def work() -> tuple[str, str, str]:
             access = self._auth.get_access(self._session)
-            return access.auth_token, access.user_id, access.project_id
+            return str(access.auth_token), str(access.user_id), str(access.project_id)
 
         return self._namespace.run(work)
 

@@ -55,7 +55,7 @@ class Proxy:
             for each in admin.call("identity", "GET", "/services")["services"]
             if each["type"] == "network"
         ]
-        if admin.call("identity", "GET", "/endpoints", region=REGION)["endpoints"]:
+        if admin.call("identity", "GET", "/endpoints", region_id=REGION)["endpoints"]:
             return
         admin.call("identity", "POST", "/regions", {"region": {"id": REGION}})
         endpoint = {"service_id": service, "interface": "public", "region_id": REGION}

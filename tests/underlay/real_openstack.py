@@ -104,7 +104,7 @@ class OpenStack:
         (self._here / "state").mkdir()
         self._start_database()
         self._configure()
-        self._run(str(PYTHON), str(HERE / "make_schema.py"), self._database)
+        self._run(str(PYTHON), "-P", str(HERE / "make_schema.py"), self._database)
         neutron_conf = f"--config-file={self._here}/neutron.conf"
         self._run(str(PYTHON.with_name("neutron-db-manage")), neutron_conf, "stamp", "heads")
         self._bootstrap_keystone()
@@ -175,7 +175,7 @@ class OpenStack:
 
     def _serve(self, which: str, port: int) -> None:
         address = str(self._central.address)
-        command = [str(PYTHON), str(HERE / "serve_api.py"), which, str(self._here), address, str(port)]
+        command = [str(PYTHON), "-P", str(HERE / "serve_api.py"), which, str(self._here), address, str(port)]
         log = self._here / f"{which}.out"
         self._processes[which] = process = spawn(self._central.enter(command), log, self._environment())
 

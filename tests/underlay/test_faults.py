@@ -1,5 +1,6 @@
 """Neutron that is down, slow or broken, and a driver that is killed between two of its requests."""
 
+import contextlib
 import http.client
 import threading
 import uuid
@@ -11,7 +12,7 @@ import pytest
 from ovn_docker.lab.processes import send
 from tests.integration.plugin import VERBS
 from tests.polling import eventually
-from tests.underlay import requests
+from tests.underlay import docker_requests
 from tests.underlay.conftest import Cloud, leftovers, wipe
 from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import REGION, Proxy
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.underlay, pytest.mark.timeout(400)]
 
 HEALTH = ("--health-check-on", "--health-check-interval=3")
 DEADLINE = 10.5
+MOST_REQUESTS = 30
 
 
 def new_id() -> str:
@@ -41,14 +43,14 @@ def proxied(cloud: Cloud, proxy: Proxy) -> Iterator[VirtualMachine]:
 
 
 def bodies(network_id: str, endpoint_id: str) -> dict[str, object]:
-    ids = requests.of(network_id, endpoint_id)
+    ids = docker_requests.of(network_id, endpoint_id)
     return {
-        "CreateNetwork": requests.network(new_id(), "10.41.0.0/24"),
-        "CreateEndpoint": requests.endpoint(network_id, new_id(), "10.40.0.77/24"),
+        "CreateNetwork": docker_requests.network(new_id(), "10.41.0.0/24"),
+        "CreateEndpoint": docker_requests.endpoint(network_id, new_id(), "10.40.0.77/24"),
         "EndpointOperInfo": ids,
         "Join": {**ids, "SandboxKey": "/x", "Options": {}},
-        "Leave": requests.of(network_id, new_id()),
-        "DeleteEndpoint": requests.of(network_id, new_id()),
+        "Leave": docker_requests.of(network_id, new_id()),
+        "DeleteEndpoint": docker_requests.of(network_id, new_id()),
         "DeleteNetwork": {"NetworkID": new_id()},
     }
 
@@ -77,8 +79,8 @@ def test_every_verb_ends_in_time_while_neutron_is_down_and_hangs_and_all_is_well
     cloud: Cloud, vm: VirtualMachine
 ) -> None:
     network_id, endpoint_id = new_id(), new_id()
-    assert vm.plugin.call("CreateNetwork", requests.network(network_id)).ok
-    assert vm.plugin.call("CreateEndpoint", requests.endpoint(network_id, endpoint_id)).ok
+    assert vm.plugin.call("CreateNetwork", docker_requests.network(network_id)).ok
+    assert vm.plugin.call("CreateEndpoint", docker_requests.endpoint(network_id, endpoint_id)).ok
     cloud.openstack.freeze_neutron(frozen=True)
     try:
         said = answers_within_its_time(vm, network_id, endpoint_id)
@@ -94,9 +96,11 @@ def test_every_verb_ends_in_time_while_neutron_is_down_and_hangs_and_all_is_well
         assert vm.plugin.call("GetCapabilities").ok
     finally:
         cloud.openstack.start_neutron()
-    eventually(lambda: vm.plugin.call("EndpointOperInfo", requests.of(network_id, endpoint_id)).ok, 30, "ok")
+    eventually(
+        lambda: vm.plugin.call("EndpointOperInfo", docker_requests.of(network_id, endpoint_id)).ok, 30, "ok"
+    )
     for verb, body in (
-        ("DeleteEndpoint", requests.of(network_id, endpoint_id)),
+        ("DeleteEndpoint", docker_requests.of(network_id, endpoint_id)),
         ("DeleteNetwork", {"NetworkID": network_id}),
     ):
         assert vm.plugin.call(verb, body).ok
@@ -105,7 +109,7 @@ def test_every_verb_ends_in_time_while_neutron_is_down_and_hangs_and_all_is_well
 
 def test_a_broken_neutron_is_told_in_one_line(proxied: VirtualMachine, proxy: Proxy) -> None:
     proxy.answer = lambda method, _: 500 if method == "POST" else None
-    answer = proxied.plugin.call("CreateNetwork", requests.network(new_id()))
+    answer = proxied.plugin.call("CreateNetwork", docker_requests.network(new_id()))
     assert answer.error.startswith("Neutron does not work: it answered POST networks with")
     assert answer.seconds < DEADLINE
 
@@ -114,7 +118,7 @@ def test_a_repeat_after_a_lost_answer_makes_nothing_twice(
     cloud: Cloud, proxied: VirtualMachine, proxy: Proxy
 ) -> None:
     network_id, endpoint_id = new_id(), new_id()
-    for verb, body in requests.life(proxied, network_id, endpoint_id)[:3]:
+    for verb, body in docker_requests.life(proxied, network_id, endpoint_id)[:3]:
         lost: list[str] = []
 
         def lose(method: str, path: str) -> None:
@@ -127,7 +131,7 @@ def test_a_repeat_after_a_lost_answer_makes_nothing_twice(
     proxy.reset()
     assert len(cloud.demo.list("networks", name=network_id)) == 1
     assert len(cloud.demo.list("ports", name=endpoint_id)) == 1
-    for verb, body in requests.life(proxied, network_id, endpoint_id)[3:]:
+    for verb, body in docker_requests.life(proxied, network_id, endpoint_id)[3:]:
         assert proxied.plugin.call(verb, body).ok
     eventually(lambda: leftovers(cloud) == [], 30, "nothing is left")
 
@@ -138,7 +142,7 @@ def test_a_driver_killed_between_any_two_requests_leaves_nothing_after_a_health_
     machine = cloud.machines[0]
     through = machine.environment(cloud.demo, OS_REGION_NAME=REGION)
     killed = 0
-    while True:
+    while killed < MOST_REQUESTS:
         seen: list[str] = []
         process = machine.start_driver(environment=through)
 
@@ -150,16 +154,14 @@ def test_a_driver_killed_between_any_two_requests_leaves_nothing_after_a_health_
 
         proxy.after = kill
         done = False
-        try:
-            done = all(each.ok for each in requests.live(machine, new_id(), new_id()))
-        except (OSError, http.client.HTTPException):
-            pass
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            done = all(each.ok for each in docker_requests.live(machine, new_id(), new_id()))
         proxy.reset()
         machine.stop_driver(kill=True)
         if done:
             break
         killed += 1
-    assert killed >= 8
+    assert 8 <= killed < MOST_REQUESTS
     assert leftovers(cloud) != []
     machine.start_driver(*HEALTH)
     try:
@@ -194,11 +196,13 @@ def test_two_drivers_on_one_port_never_share_a_vlan(cloud: Cloud, vm: VirtualMac
     eventually(socket.exists, 20, "the rival listens")
     networks = [new_id(), new_id()]
     for number, plugin in enumerate(plugins):
-        assert plugin.call("CreateNetwork", requests.network(networks[number], f"10.4{number + 3}.0.0/24")).ok
+        assert plugin.call(
+            "CreateNetwork", docker_requests.network(networks[number], f"10.4{number + 3}.0.0/24")
+        ).ok
 
     def make(number: int) -> None:
         which = number % 2
-        body = requests.endpoint(networks[which], new_id(), f"10.4{which + 3}.0.{number + 10}/24")
+        body = docker_requests.endpoint(networks[which], new_id(), f"10.4{which + 3}.0.{number + 10}/24")
         assert plugins[which].call("CreateEndpoint", body).ok
 
     threads = [threading.Thread(target=make, args=(number,)) for number in range(6)]

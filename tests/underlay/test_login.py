@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.polling import eventually
-from tests.underlay import requests
+from tests.underlay import docker_requests
 from tests.underlay.conftest import Cloud
 from tests.underlay.machines import PROGRAM, VirtualMachine, program
 from tests.underlay.test_faults import new_id
@@ -21,7 +21,7 @@ def works_with(vm: VirtualMachine, environment: dict[str, str]) -> None:
     vm.stop_driver()
     vm.start_driver(environment=environment)
     network_id = new_id()
-    answer = vm.plugin.call("CreateNetwork", requests.network(network_id))
+    answer = vm.plugin.call("CreateNetwork", docker_requests.network(network_id))
     assert answer.ok, answer.error
     assert vm.plugin.call("DeleteNetwork", {"NetworkID": network_id}).ok
 
@@ -77,7 +77,7 @@ def test_clouds_yaml_an_application_credential_and_a_token_work(
 
 def test_a_token_that_is_worth_nothing_any_more_is_renewed_unseen(cloud: Cloud, vm: VirtualMachine) -> None:
     network_id = new_id()
-    assert vm.plugin.call("CreateNetwork", requests.network(network_id)).ok
+    assert vm.plugin.call("CreateNetwork", docker_requests.network(network_id)).ok
     cloud.openstack.renew_keys()
     answer = vm.plugin.call("DeleteNetwork", {"NetworkID": network_id})
     assert answer.ok, answer.error
@@ -86,7 +86,7 @@ def test_a_token_that_is_worth_nothing_any_more_is_renewed_unseen(cloud: Cloud, 
 def test_the_password_is_nowhere_to_be_read(cloud: Cloud, vm: VirtualMachine) -> None:
     vm.stop_driver()
     vm.start_driver("-v")  # everything is logged
-    assert vm.plugin.call("CreateNetwork", requests.network(network_id := new_id())).ok
+    assert vm.plugin.call("CreateNetwork", docker_requests.network(network_id := new_id())).ok
     assert vm.plugin.call("DeleteNetwork", {"NetworkID": network_id}).ok
     shown = str(vm.plugin.call("Database").body)
     assert vm.vif["id"] in shown

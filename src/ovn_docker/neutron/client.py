@@ -194,13 +194,7 @@ class Neutron:
                 url = self._session.get_endpoint(
                     service_type="network", interface=place.interface, **with_region
                 )
-                if not url:
-                    region = f" of region {place.region}" if place.region else ""
-                    raise NeutronError(
-                        f"Keystone at {place.where} knows no {place.interface} address of Neutron{region}:"
-                        " see OS_REGION_NAME and OS_INTERFACE"
-                    )
-                self._endpoint = url.rstrip("/").removesuffix("/v2.0")
+                self._endpoint = str(url).rstrip("/").removesuffix("/v2.0")
             return self._endpoint
 
 
@@ -221,6 +215,11 @@ def _translated(error: Exception, credentials: Credentials, timeout: float) -> E
         )
     if isinstance(error, errors.HttpError):
         return UnreachableError(f"Keystone at {where} answered the login with {error.http_status}")
+    if isinstance(error, errors.CatalogException):
+        return NeutronError(
+            f"Keystone at {where} knows no {credentials.interface} address of Neutron"
+            f" in region {credentials.region or 'any'}: see OS_REGION_NAME and OS_INTERFACE"
+        )
     if isinstance(error, errors.MissingRequiredOptions):
         lacks = ", ".join(option.dest for option in error.options)
         return NeutronError(f"login with '{credentials.auth_type}' lacks {lacks}")
