@@ -85,8 +85,10 @@ class Proxy:
                 """Say nothing."""
 
             def _pass(self) -> None:
-                with contextlib.suppress(OSError):
+                try:
                     proxy._forward(self)
+                except OSError:
+                    self.close_connection = True
 
             do_GET = do_POST = do_PUT = do_DELETE = _pass  # noqa: N815
 
