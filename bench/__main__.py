@@ -2,8 +2,9 @@
 
 import sys
 
-from bench import cli
+from bench import cli, health
 from bench.ipam import cli as ipam
 
 words = sys.argv[1:]
-sys.exit(ipam.main(words[1:]) if words[:1] == ["ipam"] else cli.main(words))
+others = {"ipam": ipam.main, "health": health.main}
+sys.exit(others[words[0]](words[1:]) if words[:1] and words[0] in others else cli.main(words))

@@ -22,7 +22,8 @@ _DESCRIPTION = """\
 Compare this driver, the incumbent (Debian's package ovn-docker, run in place) and Docker's
 bridge, in one run on an emulated host of its own. Needs root. About 15 minutes, --quick about 3.
 
-scripts/bench ipam measures how fast addresses are leased instead; see scripts/bench ipam --help.
+scripts/bench ipam measures how fast addresses are leased instead, scripts/bench health what a reading of
+the health check costs; see scripts/bench ipam --help, scripts/bench health --help.
 """
 
 

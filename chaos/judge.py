@@ -55,6 +55,7 @@ def judge(hosts: Sequence[Host], central: Central) -> list[Difference]:
         *_judge_ports(hosts, central),
         *_judge_leases(hosts, central),
         *_judge_pools(hosts, central),
+        *_judge_presence(hosts, central),
         *_judge_twice(central),
     ]
     for host in hosts:
@@ -174,7 +175,7 @@ def _judge_leases(hosts: Sequence[Host], central: Central) -> Iterator[Differenc
         }
         yield from _wrong("lease", _text(key), "central", values)
     for hold in central.holds:
-        if hold.kind not in {"lease", "pool", "reserved"}:
+        if hold.kind not in {"lease", "pool", "reserved", "host"}:
             yield Difference(STALE, hold.kind, hold.cidr, "central", str(dict(hold.ids)))
 
 
@@ -210,13 +211,24 @@ def _first(subnet: str) -> str:
     return str(ip_network(subnet)[1])
 
 
+def _judge_presence(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
+    """The rows by which drivers say that their host is there."""
+    there = Counter(hold.ids.get("ovn-docker-host", "") for hold in central.holds if hold.kind == "host")
+    # A driver that was never asked for anything has not connected yet.
+    wanted = {host.name: f"it has {len(host.networks)} networks" for host in hosts if host.networks}
+    yield from _compare("row of the host", "central", wanted, there, [host.name for host in hosts])
+    for name, count in there.items():
+        if count > 1:
+            yield Difference(WRONG, "row of the host", name, "central", f"there {count} times")
+
+
 def _judge_twice(central: Central) -> Iterator[Difference]:
     """Addresses that two ports of a switch have, and rows that stand twice."""
     addresses = Counter(
         (port.switch, address) for port in central.ports for address in port.addresses.split()[1:]
     )
     names = Counter(switch.name for switch in central.switches)
-    holds = Counter((hold.pool, hold.cidr) for hold in central.holds)
+    holds = Counter((hold.pool, hold.cidr) for hold in central.holds if hold.kind != "host")
     for what, counted in (("address", addresses), ("logical switch", names), ("pool or lease", holds)):
         for key, count in counted.items():
             if count > 1:

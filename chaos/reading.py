@@ -153,14 +153,13 @@ def chassis_of(bindings: Iterable[Row], chassis: Iterable[Row]) -> dict[str, str
 
 
 def holds_of(listed: Iterable[Row]) -> tuple[Hold, ...]:
-    """Pools and addresses, from `ovn-nbctl list DHCP_Options`."""
+    """Pools, addresses and hosts, from `ovn-nbctl list DHCP_Options`."""
     found = []
     for row in listed:
         ids = mapping(row["external_ids"])
-        kind = ids.get("ovn-docker", "")
-        if kind and kind != "host":  # a host's own row stays as long as the host
+        if "ovn-docker" in ids:
             users = tuple(sorted(mapping(row["options"]).values()))
-            found.append(Hold(kind, row["cidr"], ids, users))
+            found.append(Hold(ids["ovn-docker"], row["cidr"], ids, users))
     return tuple(found)
 
 

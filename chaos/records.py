@@ -119,11 +119,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A row of DHCP_Options that is ours: a pool, or an address in it.
+    """A row of DHCP_Options that is ours: a pool, an address in it, or a host.
 
     Attributes:
-        kind: `external_ids:ovn-docker`: pool, lease, claim, reserved.
-        cidr: the pool's subnet, or the address.
+        kind: `external_ids:ovn-docker`: pool, lease, claim, reserved, host.
+        cidr: the pool's subnet, or the address, or "".
         ids: external_ids.
         users: hosts whose networks use it, sorted; one that uses it twice is in it twice.
     """

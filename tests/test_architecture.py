@@ -38,6 +38,11 @@ PURE = [
     "health.absence",
     "drivers.options",
     "drivers.sharing",
+    "flows.text",
+    "flows.pipeline",
+    "flows.lookups",
+    "flows.plan",
+    "flows.book",
     "libnetwork.messages",
     "libnetwork.admission",
 ]

@@ -79,13 +79,18 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
 
 
 def _machine(directory: Path) -> Machine:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     kind = disk.filesystem(directory, Path("/proc/mounts").read_text())
+    return machine_with(f"databases on {kind}, where 1 kB is on disk after {disk.sync_ms(directory):.2f} ms")
+
+
+def machine_with(disk: str) -> Machine:
+    """This machine, on which database servers and Python run; `disk` as in Machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         cores=os.cpu_count() or 0,
         memory_gb=round(memory / 1e9, 1),
         kernel=os.uname().release,
-        disk=f"databases on {kind}, where 1 kB is on disk after {disk.sync_ms(directory):.2f} ms",
+        disk=disk,
         versions={"ovsdb-server": _version("ovsdb-server"), "Python": sys.version.split()[0]},
     )
 

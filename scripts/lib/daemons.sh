@@ -9,10 +9,12 @@ readonly ovn_scripts=/usr/share/ovn/scripts
 readonly nb_socket=unix:/run/ovn/ovnnb_db.sock
 readonly sb_socket=unix:/run/ovn/ovnsb_db.sock
 readonly driver=ovn-docker-overlay-driver
-readonly plugin_socket=/run/docker/plugins/openvswitch.sock
-readonly unit_file=/etc/systemd/system/$driver.service
 
 has_systemd() { [[ -d /run/systemd/system ]]; }
+
+# The unit's user cannot write where Docker looks for sockets by itself: a plugin file tells it this one.
+if has_systemd; then plugin_socket=/run/ovn-docker/openvswitch.sock; else plugin_socket=/run/docker/plugins/openvswitch.sock; fi
+readonly plugin_socket
 
 # journal_of UNIT: what a unit said lately, in a file that fail can show.
 journal_of() {
@@ -168,8 +170,7 @@ driver_log() {
 
 start_driver() {
   if has_systemd; then
-    install -m 644 "$clone/packaging/systemd/$driver.service" "$unit_file"
-    systemctl daemon-reload
+    "$clone/scripts/install-unit"
     systemctl enable "$driver"
     systemctl start "$driver" || fail "the driver does not start" "$(driver_log)"
   else
@@ -184,8 +185,7 @@ start_driver() {
 stop_driver() {
   if has_systemd; then
     systemctl disable --now "$driver" || true
-    rm -f "$unit_file"
-    systemctl daemon-reload
+    "$clone/scripts/install-unit" --remove
   else
     stop_by_pidfile "$run_dir/$driver.pid" "$driver"
   fi

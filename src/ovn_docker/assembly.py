@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
+from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
@@ -19,6 +20,7 @@ from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
+from ovn_docker.drivers.vteps import Vteps
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.collector import Collector
 from ovn_docker.health.presence import Presence
@@ -31,6 +33,8 @@ from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.replica import Watch
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.state import StateFile
 
@@ -52,7 +56,7 @@ class Peer(Protocol):
         """Call this each time that it can be used again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The parts of a driver, none of them running.
 
@@ -66,6 +70,7 @@ class Parts:
         inventory: likewise.
         reader: likewise.
         repairs: likewise.
+        about: what NetworkDriver.Database is to show of this driver besides.
         work: what keeps the peer connected.
         daemon_work: what only a daemon does besides.
         close: what ends it.
@@ -80,12 +85,23 @@ class Parts:
     inventory: Inventory
     reader: Reader
     repairs: Repairs
+    about: Callable[[], Mapping[str, Any]]
     work: tuple[Work, ...]
     daemon_work: tuple[Work, ...] = ()
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
 
 
-def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayParts(Parts):
+    """Those of the overlay driver, with what its commands use besides."""
+
+    northbound: Client
+    shared: SharedNetworks
+    ip_lookup: IpLookup
+    vteps: Vteps
+
+
+def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayParts:
     """Make the parts.
 
     Args:
@@ -96,19 +112,22 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
         ConfigError: a setting cannot be used.
     """
     ovs = open_vswitch_client(config)
-    nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
+    nb = Client("OVN Northbound", "OVN_Northbound", _watches(config))
+    nb.own_tls = ovs.own_tls
     links = Links()
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))
     shared = SharedNetworks(database, StateFile(config.state_file))
     occupied = Occupied(database, shared.switches_of)
+    ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
     driver = OverlayDriver(attachments, shared, occupied, docker, ipam.opened)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
-    return Parts(
+    lookups = ip_lookup.inspect if config.ip_lookup else None
+    return OverlayParts(
         ovs=ovs,
         peer=nb,
         links=links,
@@ -116,10 +135,21 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, config.driver_name),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE),
+        reader=Reader(engine, inventory, attachments, config.driver_name, lookups),
+        repairs=Repairs(
+            driver,
+            inventory,
+            attachments,
+            ADDRESS_SPACE,
+            {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend},
+        ),
+        about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
         work=(nb.run, partial(databases.follow_settings, ovs, nb, databases.NORTHBOUND)),
-        daemon_work=_host_work(config, ovs, nb),
+        daemon_work=(*_host_work(config, ovs, nb), ip_lookup.run),
+        northbound=nb,
+        shared=shared,
+        ip_lookup=ip_lookup,
+        vteps=Vteps(database),
     )
 
 
@@ -131,6 +161,23 @@ def _host_work(config: Config, ovs: Client, nb: Client) -> tuple[Work, ...]:
     return presence.run, Collector(ovs, nb, config.dead_host_after, time.monotonic).run
 
 
+def _watches(config: Config) -> Mapping[str, Watch]:
+    """What of Northbound is kept in memory."""
+    return northbound.ROUTER_PORTS | (northbound.VTEP_SWITCHES if config.ip_lookup else {})
+
+
+def _database_files(northbound: Client) -> dict[str, Any]:
+    """The TLS files that are used for OVN Northbound, under the guide's keys: their paths only."""
+    tls = northbound.tls
+    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
+        return {}
+    return {
+        "tls_ca_cert": tls.ca_cert,
+        "tls_key_cert": tls.certificate,
+        "tls_private_key": tls.private_key,
+    }
+
+
 def open_vswitch_client(config: Config) -> Client:
     """A client of this host's Open_vSwitch database.
 
@@ -138,6 +185,8 @@ def open_vswitch_client(config: Config) -> Client:
         ConfigError: ``--ovsdb`` names none.
     """
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    if config.database_tls:
+        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
     ovs.redirect(_ovsdb(config))
     return ovs
 

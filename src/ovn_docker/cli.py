@@ -15,13 +15,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``ovn-docker``: what an operator types."""
     parser = argparse.ArgumentParser(prog="ovn-docker", description="Docker networking on OVN.")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-    from ovn_docker.commands import gc, health  # noqa: PLC0415  (the driver's start need not wait for them)
+    from ovn_docker.commands import gc, health, vtep  # noqa: PLC0415  (the driver's start need not wait for them)
     from ovn_docker.lab import cli as lab  # noqa: PLC0415
 
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (health, gc, lab):
+    for each in (health, gc, vtep, lab):
         each.register(commands)
     parsed = parser.parse_args(arguments)
+    # What a command cannot do it says itself; the log of its parts would say it once more.
+    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     return _reported(parser.prog, lambda: int(parsed.run(parsed)))
 
 
@@ -77,7 +79,7 @@ def _reported(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except OvnDockerError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {logs.escape(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -6,12 +6,12 @@ of this process (ovn-nb, ovn-bridge, …) is read from Open_vSwitch instead (sch
 
 import argparse
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ovn_docker import logs, pools, tls_flags
+from ovn_docker import daemon_flags, logs, pools, tls_flags
+from ovn_docker.daemon_flags import default_run_directory
 from ovn_docker.errors import ConfigError, RequestError
 from ovn_docker.pools import DefaultPool
 from ovn_docker.process import DaemonOptions
@@ -59,12 +59,15 @@ class Config:
         distributed: whether every network is on the switch of its subnet and context.
         context: the routing context of a network that names none.
         default_pools: where subnets come from that nobody named.
+        ip_lookup: whether VXLAN packets of VTEPs that know no OVN are led to containers by address.
         state_file: where it is kept which shared switch a network is on.
         dead_host_after: seconds after which a host that is gone from OVN is given up, or 0 for never.
         driver_name: what ``docker network create -d`` calls the driver.
         plugin_directory: where Docker looks for the plugin file.
         health: whether and how the health check runs.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
+        database_tls: private key, certificate and CA certificate for ``ssl:`` remotes, or None for those that
+            Open_vSwitch names.
         daemon: how the process detaches and is watched.
         levels: what is logged where.
         log_file: where to log to, or None.
@@ -77,12 +80,14 @@ class Config:
     distributed: bool
     context: str
     default_pools: tuple[DefaultPool, ...]
+    ip_lookup: bool
     state_file: Path
     dead_host_after: int
     driver_name: str
     plugin_directory: Path
     health: HealthCheck
     ovsdb: str
+    database_tls: tuple[Path, Path, Path] | None
     daemon: DaemonOptions
     levels: logs.Levels
     log_file: Path | None
@@ -93,9 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     driver = _add_listen_arguments(parser)
     _add_sharing_arguments(driver)
     _add_host_arguments(driver)
+    _add_lookup_argument(driver)
     health = _add_health_arguments(parser)
     _add_dead_host_argument(health)
-    _add_daemon_arguments(parser, PROGRAM)
+    daemon_flags.add_arguments(parser, PROGRAM)
 
 
 def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,12 +116,13 @@ def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
     _add_state_argument(driver, "Neutron network", "NAME-underlay.json")
     _add_host_arguments(driver)
     _add_health_arguments(parser)
-    _add_daemon_arguments(parser, UNDERLAY_PROGRAM)
+    daemon_flags.add_arguments(parser, UNDERLAY_PROGRAM)
     parser.set_defaults(
         distributed=False,
         routing_context=pools.DEFAULT_CONTEXT,
         default_address_pool=None,
         dead_host_after=0,
+        ip_lookup=False,
     )
 
 
@@ -154,6 +161,7 @@ def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what the driver was told, where that is not the default")
     _add_sharing_arguments(group)
     _add_host_arguments(group)
+    _add_lookup_argument(group)
     _add_docker_arguments(group)
 
 
@@ -180,6 +188,15 @@ def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
         metavar="REMOTE",
         default=default_ovsdb(),
         help="the host's Open_vSwitch database (default %(default)s)",
+    )
+    tls_flags.add_database_arguments(driver)
+
+
+def _add_lookup_argument(driver: "argparse._ArgumentGroup") -> None:
+    driver.add_argument(
+        "--ip-lookup",
+        action="store_true",
+        help="lead VXLAN packets of VTEPs that know no OVN to containers by address; see 'ovn-docker vtep'",
     )
 
 
@@ -256,48 +273,6 @@ def _add_dead_host_argument(health: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_daemon_arguments(parser: argparse.ArgumentParser, program: str) -> None:
-    """The flags of ovs-vswitchd(8), "Daemon Options" and "Logging Options"."""
-    run = default_run_directory()
-    daemon = parser.add_argument_group("daemon")
-    daemon.add_argument("--detach", action="store_true", help="run in the background, once it answers")
-    daemon.add_argument(
-        "--pidfile",
-        metavar="FILE",
-        nargs="?",
-        const=str(run / f"{program}.pid"),
-        help="write the process id to this file (without FILE: %(const)s)",
-    )
-    daemon.add_argument(
-        "--overwrite-pidfile", action="store_true", help="start even if the pidfile's process runs"
-    )
-    daemon.add_argument("--no-chdir", action="store_true", help="stay in this directory with --detach")
-    daemon.add_argument("--monitor", action="store_true", help="start the driver again when it crashes")
-    log = parser.add_argument_group("logging")
-    log.add_argument(
-        "--log-file",
-        metavar="FILE",
-        nargs="?",
-        const=f"/var/log/openvswitch/{program}.log",
-        help="log to this file (without FILE: %(const)s)",
-    )
-    log.add_argument(
-        "-v",
-        "--verbose",
-        metavar="SPEC",
-        nargs="?",
-        const="",
-        action="append",
-        default=[],
-        help="set log levels, as MODULE:PLACE:LEVEL in any part (without SPEC: everything)",
-    )
-
-
-def default_run_directory() -> Path:
-    """Where Open vSwitch's sockets and pidfiles are: ``OVS_RUNDIR`` or as packaged."""
-    return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-
-
 def default_ovsdb() -> str:
     """Where ovsdb-server listens on a host as packaged."""
     return f"unix:{default_run_directory() / 'db.sock'}"
@@ -323,7 +298,7 @@ def read(arguments: argparse.Namespace) -> Config:
     Raises:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", arguments.driver_name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", arguments.driver_name):
         raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
     return Config(
         bind=_bind(arguments),
@@ -337,12 +312,14 @@ def read(arguments: argparse.Namespace) -> Config:
         default_pools=tuple(
             pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
         ),
+        ip_lookup=arguments.ip_lookup,
         state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
         dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
         health=_health(arguments),
         ovsdb=arguments.ovsdb,
+        database_tls=tls_flags.read_databases(arguments),
         daemon=DaemonOptions(
             detach=arguments.detach,
             pidfile=Path(arguments.pidfile).absolute() if arguments.pidfile else None,

@@ -46,7 +46,10 @@ async def serve(config: Config, ready: Ready, assemble: Assemble = assemble) -> 
     stop = _stop_signals()
     capacity = _allow_many_connections()
     synched = _LastSynched()
-    parts = assemble(config, lambda: _about(config) | {"docker_last_synched": synched.when})
+    parts = assemble(
+        config,
+        lambda: {**_about(config), "docker_last_synched": synched.when, **parts.about()},
+    )
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
         # Before the databases are connected, so that the first connection is not used by anything else first.
@@ -185,7 +188,7 @@ def _about(config: Config) -> dict[str, Any]:
         "docker_socket": config.health.docker_socket,
         "health_check_enabled": config.health.on,
         "health_check_interval": config.health.interval,
-        "ip_lookup": False,
+        "ip_lookup": config.ip_lookup,
         "tls_ca_cert": None,
         "tls_key_cert": None,
         "tls_private_key": None,

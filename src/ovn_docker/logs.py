@@ -7,12 +7,14 @@ that one event is one line. Knows nothing of what is logged.
 import codecs
 import logging
 import logging.handlers
+import os
 import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from io import BufferedWriter, FileIO, TextIOWrapper
 from itertools import count
 from pathlib import Path
 
@@ -230,9 +232,19 @@ def _filter(levels: Levels, destination: str) -> logging.Filter:
     return Threshold()
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A file that its owner and group may read, and nobody else: it holds the names of containers."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return TextIOWrapper(
+            BufferedWriter(FileIO(descriptor, "a")), encoding=self.encoding, errors=self.errors
+        )
+
+
 def _file_handler(path: Path) -> logging.Handler:
     try:
-        return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+        return _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(f"--log-file {path}: cannot be opened: {error.strerror}") from error
 

@@ -1,10 +1,10 @@
-"""The flags of TLS on the TCP port: the driver's own files, and those for Docker. Pure.
+"""The flags of TLS: on the TCP port, the driver's own files and those for Docker; and to the databases. Pure.
 
-Owns which of them go together. What is in the files is libnetwork/tls.py's.
+Owns which of them go together. What is in the files is libnetwork/tls.py's and ovsdb/tls.py's.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,27 @@ DOCKERS: Mapping[str, str] = {
     "--plugin-file-cert": "that Docker is to show, signed by a CA of --tls-client-ca",
     "--plugin-file-key": "of Docker's certificate",
 }
+DATABASES: Mapping[str, tuple[str, str]] = {
+    "--private-key": ("-p", "of the driver's certificate"),
+    "--certificate": ("-c", "that the driver shows to OVSDB servers"),
+    "--ca-cert": ("-C", "whose certificates OVSDB servers must have"),
+}
+"""As ovs-vsctl(8) and ovn-nbctl(8) have them, "Public Key Infrastructure Options"."""
+
+
+def add_database_arguments(group: "argparse._ActionsContainer") -> None:
+    """Add the flags of TLS to the databases, which the commands have too."""
+    for flag, (short, meaning) in DATABASES.items():
+        group.add_argument(short, flag, metavar="FILE", type=Path, help=f"for ssl: remotes: {meaning}")
+
+
+def read_databases(arguments: argparse.Namespace) -> tuple[Path, Path, Path] | None:
+    """Private key, certificate and CA certificate for the databases, or None for those of Open_vSwitch.
+
+    Raises:
+        ConfigError: one of the three is missing, or no absolute path.
+    """
+    return _files(arguments, DATABASES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,14 +101,14 @@ def read(arguments: argparse.Namespace, *, tcp: bool, unix: bool) -> Tls | None:
     return Tls(*own, docker)
 
 
-def _files(arguments: argparse.Namespace, flags: Mapping[str, str]) -> tuple[Path, Path, Path] | None:
+def _files(arguments: argparse.Namespace, flags: Iterable[str]) -> tuple[Path, Path, Path] | None:
     """The files of three flags that go together."""
     given = {flag: getattr(arguments, flag.removeprefix("--").replace("-", "_")) for flag in flags}
     missing = [flag for flag, path in given.items() if path is None]
-    if len(missing) == len(given):
+    if all(path is None for path in given.values()):
         return None
     if missing:
-        raise ConfigError(f"{', '.join(flags)} go together: {' and '.join(missing)} is missing")
+        raise ConfigError(f"{', '.join(given)} go together: {' and '.join(missing)} is missing")
     first, second, third = (_absolute(path, flag) for flag, path in given.items())
     return first, second, third
 

@@ -54,8 +54,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
     links = Links()
     attachments = Attachments(ovs, links, machine.bridge)
     cloud = _cloud(machine, config)
-    told = {"auth_url": machine.credentials.where}
-    driver = UnderlayDriver(cloud, attachments, config.scope, _now, lambda: {**about(), **told})
+    driver = UnderlayDriver(cloud, attachments, config.scope, _now, about)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = UnderlayInventory(cloud, attachments)
     return Parts(
@@ -67,7 +66,8 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         engine=engine,
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, config.driver_name),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, inventory.plug),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, {"interface-missing": inventory.plug}),
+        about=lambda: {"auth_url": machine.credentials.where},
         work=(cloud.neutron.run,),
         close=(cloud.undoing.stop, cloud.neutron.close),
     )

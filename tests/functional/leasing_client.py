@@ -1,6 +1,6 @@
 """One of many clients of test_contention.py: ``leasing_client.py SOCKET POOL_ID SECONDS SEED``.
 
-It leases and releases at random through a driver's socket and writes down when it had what:
+It leases and releases at random, now and then enters and leaves a pool, and writes down when it had what:
 ``+ TIME ADDRESS`` once an address was answered, ``- TIME ADDRESS`` before it is given back, ``! TEXT`` for a
 refusal, ``?`` for a call whose reply never came. Times are of the machine's monotonic clock, so they compare
 between processes.
@@ -13,6 +13,9 @@ import sys
 import time
 
 PAUSE = 0.02
+ENTERS = 0.03
+"""How often a pool is entered and left, as by a network that is made and removed."""
+
 MOST = 12
 """Addresses that one client holds at a time."""
 
@@ -64,10 +67,21 @@ def note(*words: object) -> None:
     sys.stdout.write(" ".join(map(str, words)) + "\n")
 
 
+def enter_and_leave(driver: Driver, pool: str) -> None:
+    """What is entered and nobody is told of is left behind."""
+    reply = driver.call("RequestPool", Pool=pool.split("|")[1])
+    if reply is not None and reply["Status"] == "200":
+        reply = driver.call("ReleasePool", PoolID=reply["PoolID"])
+    if reply is None or reply["Status"] != "200":
+        note("?")
+
+
 def main(path: str, pool: str, seconds: float, seed: int) -> None:
     driver, chance, held = Driver(path), random.Random(seed), list[str]()  # noqa: S311
     end = time.monotonic() + seconds
     while time.monotonic() < end:
+        if chance.random() < ENTERS:
+            enter_and_leave(driver, pool)
         if len(held) < MOST and (not held or chance.random() < 0.55):
             reply = driver.call("RequestAddress", PoolID=pool, Address="")
             if reply is None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.session import Decoder, Message
+from ovn_docker.ovsdb.tls import TlsFiles
 from tests.polling import eventually
 
 SCHEMAS = {
@@ -51,8 +51,9 @@ class OvsdbServer:
     def remote(self) -> Remote:
         return Remote("unix", str(self.socket))
 
-    def create(self) -> None:
-        run("ovsdb-tool", "create", self.file, SCHEMAS[self.database])
+    def create(self, schema: Path | None = None) -> None:
+        """Make the database, of the schema that is installed or of another one."""
+        run("ovsdb-tool", "create", self.file, schema or SCHEMAS[self.database])
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""

@@ -404,3 +404,29 @@ async def test_the_daemon_ends_quietly_when_it_is_told_to() -> None:
     await daemon._until(stop, [forever])
     assert not forever.done()
     forever.cancel()
+
+
+@pytest.mark.parametrize("by", ["flags", "Open_vSwitch"])
+async def test_the_tls_files_of_the_databases_are_shown_by_path(
+    daemons: Daemons, open_vswitch: OvsdbServer, short_path: Path, by: str
+) -> None:
+    files = {
+        "private_key": "/nowhere/key.pem",
+        "certificate": "/nowhere/cert.pem",
+        "ca_cert": "/nowhere/ca.pem",
+    }
+    configure(open_vswitch, **{"ovn-nb": "ssl:127.0.0.1:1"})
+    flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()] if by == "flags" else []
+    if not flags:
+        open_vswitch.transact(
+            {"op": "insert", "table": "SSL", "uuid-name": "s", "row": files},
+            {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"ssl": ["named-uuid", "s"]}},
+        )
+    socket_path = str(short_path / "driver.sock")
+    daemon = daemons("--unix-socket", socket_path, *flags, ovsdb=str(open_vswitch.remote)).answers()
+    await daemon.outage("TLS: private key '/nowhere/key.pem' cannot be read: No such file or directory")
+    shown = await daemon.database()
+    assert [shown[f"tls_{each}"] for each in ("private_key", "key_cert", "ca_cert")] == list(files.values())
+    configure(open_vswitch, **{"ovn-nb": "tcp:127.0.0.1:1"})
+    await daemon.outage("tcp:127.0.0.1:1")
+    assert (await daemon.database())["tls_private_key"] is None

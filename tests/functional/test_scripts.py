@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,52 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     result = _run("systemd-analyze", "verify", "--man=no", unit)
     assert result.returncode == 0
     assert result.stdout + result.stderr == ""
+
+
+def test_the_unit_and_what_it_needs_are_installed_and_removed(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "install-unit"
+    packaging = ROOT / "packaging"
+    assert _run("env", f"DESTDIR={tmp_path}", script).returncode == 0
+    installed = {path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert installed == {path.read_text() for path in packaging.rglob("*") if path.is_file()}
+    assert _run("env", f"DESTDIR={tmp_path}", script, "--remove").returncode == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert "unknown argument --nonsense" in _run(script, "--nonsense").stderr
+
+
+def _audit(tmp_path: Path, pip_audit: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/audit with a stand-in for pip-audit, whose report is "$report"."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "audit", tmp_path / "scripts")
+    programs = tmp_path / ".venv-audit" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    find = 'while [ "$1" != --output ]; do shift; done; report=$2'
+    (programs / "pip-audit").write_text(f"#!/bin/sh\n{find}\n{pip_audit}\n")
+    (programs / "pip-audit").chmod(0o755)
+    lock = tmp_path / "requirements-audit.lock"
+    lock.write_text("")
+    stamp = subprocess.run(["sha256sum"], input=lock.read_bytes(), capture_output=True, check=True).stdout
+    (tmp_path / ".venv-audit" / "installed").write_bytes(stamp)
+    return _run(tmp_path / "scripts" / "audit")
+
+
+def test_an_audit_that_finds_nothing_says_so(tmp_path: Path) -> None:
+    done = _audit(tmp_path, """echo '{"dependencies": []}' >"$report" """)
+    assert done.returncode == 0
+    assert done.stdout.startswith("audit: no known vulnerability in requirements.lock ")
+
+
+def test_an_audit_names_what_is_vulnerable_and_since_which_version_not(tmp_path: Path) -> None:
+    found = '{"name": "thing", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1"]}]}'
+    done = _audit(tmp_path, f"""echo '{{"dependencies": [{found}]}}' >"$report"; exit 1""")
+    assert done.returncode == 1
+    assert "requirements.lock: thing 1.0: CVE-1, mended in 1.1\n" in done.stdout
+
+
+def test_an_audit_without_its_database_says_in_one_line_that_nothing_was_audited(tmp_path: Path) -> None:
+    done = _audit(tmp_path, "echo Traceback; echo requests.exceptions.ConnectionError: long words; exit 1")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "audit: the database of osv cannot be reached: it needs the internet; nothing was audited\n"
+    )

@@ -10,7 +10,8 @@ command below which nothing is shown may print what it likes. Further words of t
     within=SECONDS   the command is repeated until it comes true, for so long
     only=DATAPATH    the block is run with this datapath only (netdev or system)
 
-The commands of a document run in its order, and a variable that one sets on a host is there for the next.
+The commands of a document run in its order. A variable or a working directory that one sets on a host is
+there for the next.
 """
 
 import re
@@ -119,7 +120,7 @@ def is_installed(command: str) -> bool:
 
 
 class Shells:
-    """A shell on every machine of a lab, each of which keeps its variables from command to command."""
+    """A shell on every machine of a lab, each of which keeps its variables and its working directory."""
 
     def __init__(self, directory: Path, variables: Mapping[str, Mapping[str, str]]) -> None:
         """Make shells that keep their state in `directory` and start with `variables`, by host."""
@@ -152,7 +153,7 @@ class Shells:
         state, output = self._directory / f"{step.host}.sh", self._directory / "output"
         state.touch()
         # A daemon that a command leaves behind must not hold a pipe that we read to its end, hence a file.
-        script = f"set -a; . {state}; {step.command}\nstatus=$?; export -p > {state}; exit $status"
+        script = f'set -a; . {state}; cd "$PWD"; {step.command}\nstatus=$?; export -p > {state}; exit $status'
         command = ["bash", "-c", script]
         if step.host != HERE:
             assert lab is not None
@@ -230,6 +231,26 @@ def test_a_document_about_a_running_host_is_true(document: str, tmp_path: Path) 
     try:
         common = {"PATH": programs(tmp_path / "bin", lab.name)}
         Shells(tmp_path, {"h1": common, "central": common}).play(document, lab, lab.settings.datapath)
+    finally:
+        lab.down()
+
+
+def test_the_page_about_tls_to_the_databases_is_true(tmp_path: Path) -> None:
+    lab = labs.Lab.up(lab_name("tls"), 2)
+    try:
+        for directory in ("/var/lib/openvswitch", "/var/log/openvswitch"):
+            lab.central.run(["mkdir", "-p", directory])
+            lab.central.run(["mount", "-t", "tmpfs", "tmpfs", directory])
+        path = programs(tmp_path / "bin", lab.name)
+        hosts = "".join(
+            f"root@{host.name}:*) to={host.paths.etc}/${{last#*:/etc/}};;\n" for host in lab.hosts
+        )
+        copy = tmp_path / "bin" / "scp"
+        copy.write_text(f'#!/bin/bash\nlast=${{!#}}\ncase $last in\n{hosts}esac\ncp "${{@:1:$#-1}}" "$to"\n')
+        copy.chmod(0o755)
+        common = {"PATH": path, "CENTRAL_IP": str(lab.central.address)}
+        variables = {machine.name: common for machine in (lab.central, *lab.hosts)}
+        Shells(tmp_path, variables).play("how-to/tls.md", lab, lab.settings.datapath)
     finally:
         lab.down()
 

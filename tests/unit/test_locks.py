@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
+TOGETHER = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
+LOCKS = [*TOGETHER, "requirements-audit.lock"]
 
 
 def _pyproject() -> dict[str, Any]:
@@ -44,10 +45,29 @@ def test_every_build_dependency_stands_in_the_build_lock() -> None:
     assert wanted <= _locked("requirements-build.lock").keys()
 
 
+def test_every_dependency_of_the_audit_stands_in_its_lock() -> None:
+    wanted = {_name(requirement) for requirement in _pyproject()["project"]["optional-dependencies"]["audit"]}
+    assert wanted <= _locked("requirements-audit.lock").keys()
+
+
+def test_every_script_that_installs_checks_hashes() -> None:
+    """What is installed without an index needs none: the package itself, which --no-deps says."""
+    scripts = [path for path in (ROOT / "scripts").rglob("*") if path.is_file()]
+    installs = [
+        line.strip()
+        for path in scripts
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"(\bpip\b.* install\b|\$\{pip\[@\]\})", line)
+        and not line.strip().startswith(("#", "printf", "local", "fail"))
+    ]
+    assert installs
+    assert [line for line in installs if "--require-hashes" not in line and "--no-deps" not in line] == []
+
+
 def test_what_two_locks_name_has_one_version() -> None:
     """Pip refuses two versions of one project, and the files are installed together."""
     largest = _locked("requirements-dev.lock")
-    for lock in LOCKS:
+    for lock in TOGETHER:
         for name, entry in _locked(lock).items():
             if name in largest:
                 assert entry.split()[0] == largest[name].split()[0]

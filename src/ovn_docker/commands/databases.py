@@ -9,6 +9,7 @@ from ovn_docker.errors import ConfigError, UnreachableError
 from ovn_docker.host import databases
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound, open_vswitch, southbound
 
 REACH_TIMEOUT = 5.0
@@ -25,11 +26,12 @@ class Databases:
 
 
 @contextlib.asynccontextmanager
-async def following(ovsdb: str) -> AsyncIterator[Databases]:
+async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Databases]:
     """Stay connected to all that answer.
 
     Args:
         ovsdb: where this host's Open_vSwitch database listens, in OVSDB's spelling.
+        tls: files for ``ssl:`` remotes, or None for those that Open_vSwitch names.
 
     Raises:
         ConfigError: that is no remote.
@@ -41,6 +43,8 @@ async def following(ovsdb: str) -> AsyncIterator[Databases]:
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
     nb = Client("OVN Northbound", "OVN_Northbound", northbound.ROUTER_PORTS)
     sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
+    for client in (ovs, nb, sb):
+        client.own_tls = tls
     ovs.redirect(remotes, why="--ovsdb names no remote")
     work = [
         *(each.run() for each in (ovs, nb, sb)),

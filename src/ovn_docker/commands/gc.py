@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from ovn_docker import config
+from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
 from ovn_docker.errors import ConflictError, LockError, UnreachableError
 from ovn_docker.health.giving_up import GivingUp, Remains, remains
 from ovn_docker.host.databases import known_settings
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import hosts, southbound
 
 _EPILOG = """\
@@ -64,10 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=config.default_ovsdb(),
         help="this host's Open_vSwitch database (default: %(default)s)",
     )
+    tls_flags.add_database_arguments(parser)
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    async with following(arguments.ovsdb) as databases:
+    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
+    files = tls_flags.read_databases(arguments)
+    tls = TlsFiles(*map(str, files)) if files else None
+    async with following(arguments.ovsdb, tls) as databases:
         await reach(databases.ovs)
         await reach(databases.northbound)
         if arguments.host is None:
@@ -78,7 +83,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"host": arguments.host, "dry_run": arguments.dry_run, **asdict(left)}))
     else:
-        print(_told(arguments.host, left, dry_run=arguments.dry_run))
+        print(logs.escape(_told(arguments.host, left, dry_run=arguments.dry_run)))
     return 0
 
 
@@ -167,7 +172,7 @@ def _as_table(listed: Iterable[Listed]) -> str:
     rows = [("HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES")]
     rows += [
         (
-            each.host,
+            logs.escape(each.host),
             chassis[each.chassis],
             "connected" if each.driver else "away",
             str(each.remains.ports),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ovn_docker import config, logs
 from ovn_docker.assembly import assemble, running
+from ovn_docker.commands.databases import reach
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.checks import check
@@ -60,7 +61,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
     except OvnDockerError as error:
-        print(f"ovn-docker: {error}", file=sys.stderr)
+        print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return NOT_READ
     return _print(report, arguments, done=repair)
 
@@ -76,9 +77,10 @@ async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
     Raises:
         OvnDockerError: not everything could be read.
     """
-    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     parts = assemble(settings, dict)
     async with running(parts):
+        for client in (parts.ovs, parts.northbound):
+            await reach(client)
         sightings = Sightings()
         first = await _look(parts.reader, sightings)
         if not first:
@@ -107,7 +109,7 @@ def _print(report: Report, arguments: argparse.Namespace, *, done: bool) -> int:
         print(json.dumps({"good": not left, "findings": _as_json(report)}, indent=2))
     else:
         for line in _lines(report, done=done):
-            print(line)
+            print(logs.escape(line))
     return SOMETHING_WRONG if left else NOTHING_WRONG
 
 

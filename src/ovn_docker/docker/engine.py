@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ovn_docker.docker import state
 from ovn_docker.docker.state import Container, DockerState, Event, Network
@@ -43,12 +44,13 @@ def socket_path(address: str) -> str:
 class Engine:
     """This host's Docker."""
 
-    def __init__(self, address: str, version: str | None) -> None:
+    def __init__(self, address: str, version: str | None, patience: float = ANSWER_TIMEOUT) -> None:
         """Connect to nothing yet.
 
         Args:
             address: ``unix:///PATH``.
             version: of the API, as ``1.45``; None for the newest that both sides know.
+            patience: seconds for one answer.
 
         Raises:
             ConfigError: the address is no unix socket.
@@ -56,6 +58,7 @@ class Engine:
         self.path = socket_path(address)
         self._asked_version = version
         self._version = version
+        self._patience = patience
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -107,7 +110,7 @@ class Engine:
         """
         await self._negotiate()
         url = self._url("/events")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._patience)
         try:
             async with self._client().get(
                 url, params={"filters": json.dumps(types)}, timeout=timeout
@@ -117,7 +120,7 @@ class Engine:
                 yield None
                 async for line in reply.content:
                     yield state.read_event(line)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
     async def _get(self, path: str) -> bytes:
@@ -156,13 +159,14 @@ class Engine:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(self.path),
-                timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT),
+                timeout=aiohttp.ClientTimeout(total=self._patience),
                 read_bufsize=LONGEST_EVENT,
             )
         return self._session
 
     def _unreachable(self, error: BaseException) -> UnreachableError:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = " ".join(why.split())
         text = "it does not answer" if isinstance(error, asyncio.TimeoutError) else why
         return UnreachableError(
             f"Docker cannot be reached at {self.path}: {text or type(error).__name__}: see whether dockerd"

@@ -39,7 +39,7 @@ class RouterGateways:
         ports = dict(self._client.replica.rows(northbound.PORT))
         if not ports:
             return []
-        held = await self._client.transact([northbound.ls_holding(switch, port) for port in ports])
+        held = await self._client.request([northbound.ls_holding(switch, port) for port in ports])
         names = [
             mapping(row.get("options")).get("router-port", "")
             for row, found in zip(ports.values(), held, strict=True)
@@ -47,7 +47,7 @@ class RouterGateways:
         ]
         if not names:
             return []
-        results = await self._client.transact([northbound.lrp_get(name) for name in names])
+        results = await self._client.request([northbound.lrp_get(name) for name in names])
         return [row for each in results for row in each["rows"]]
 
 

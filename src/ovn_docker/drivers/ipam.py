@@ -10,6 +10,7 @@ import math
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
@@ -123,15 +124,19 @@ class OverlayIpam:
         Raises:
             ConflictError: one of the addresses is a container's by now.
         """
-        mark = await self._northbound.mark()
-        token = addressing.row_id("entered again", mark.host, context, subnet).hex[:TOKEN]
-        pool = pools.new_pool(context, subnet, "", token)
+        asked = pools.new_pool(context, subnet, "", "")
+        pool = replace(asked, token=await self._again(asked))
         while not await self._use(pool) and not await self._make(pool):
             pass
         await self._reserve(pool, _asked(pool, gateway) or await self._gateway(pool))
         for each in others:
             if (address := _asked(pool, each)) is not None:
                 await self._reserve(pool, address)
+
+    async def _again(self, pool: Pool) -> str:
+        """The hold of this host's networks that were entered into a pool again; Docker knows another."""
+        mark = await self._northbound.mark()
+        return addressing.row_id("entered again", mark.host, pool.key).hex[:TOKEN]
 
     async def forget_reserved(self, key: str) -> None:
         """Remove the reserved addresses of a pool that went, unless another host made it again."""
@@ -156,7 +161,7 @@ class OverlayIpam:
         """Strike the network out of its pool."""
         pool = pools.parse_pool(request.pool_id)
         self._opening.pop(pool, None)
-        leave = leases.pool_leave(pool.key, pool.token)
+        leave = leases.leave(leases.pool_id(pool.key), [pool.token, await self._again(pool)])
         _, went = await self._northbound.transact(leave, leave)
         if went["count"]:
             await self.forget_reserved(pool.key)
@@ -192,6 +197,7 @@ class OverlayIpam:
         release = [
             leases.lease_del(pool.key, address, mark.host),
             *leases.reserved_leave(pool.key, address, pool.token),
+            *leases.reserved_leave(pool.key, address, await self._again(pool)),
         ]
         await self._northbound.transact(release, release)
 

@@ -37,7 +37,7 @@ class Northbound:
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
                 " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
             )
-        return await self.client.transact(operations, undo)
+        return await self.client.request(operations, undo)
 
     async def mark(self) -> Mark:
         """This host and this second.

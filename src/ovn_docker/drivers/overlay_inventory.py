@@ -181,8 +181,11 @@ class OverlayInventory:
         )
 
     async def release(self, lease: HeldLease) -> None:
-        """Give a lease up, unless it has changed since it was read."""
-        await self._northbound.transact([leases.lease_del_unchanged(lease.row, lease.marks)])
+        """Give a lease up, unless it has changed since it was read; its endpoint may have gone from it."""
+        unbound = {**lease.marks, leases.ENDPOINT: ""}
+        await self._northbound.transact(
+            [leases.lease_del_unchanged(lease.row, marks) for marks in (lease.marks, unbound)]
+        )
 
     async def enter_pool(self, network: Network, subnet: str) -> None:
         """Enter a network into its pool again, with its gateway and auxiliary addresses."""

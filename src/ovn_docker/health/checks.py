@@ -140,6 +140,20 @@ def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("interface-alive", endpoint_id, text)
 
 
+def check_lookups(snapshot: Snapshot) -> Iterator[Finding]:
+    """The switch holds the flows of IP lookups that it should, and no others of ours."""
+    for kind, flows, what in (
+        ("lookup-missing", snapshot.lookups.missing, "missing or wrong"),
+        ("lookup-surplus", snapshot.lookups.stale, "there and should not be"),
+    ):
+        if flows:
+            yield Finding(
+                kind, "ip-lookup", f"{len(flows)} flow(s) of IP lookups are {what}, such as {flows[0]}"
+            )
+    if snapshot.lookups.outage:
+        yield Finding("lookup-off", "ip-lookup", snapshot.lookups.outage)
+
+
 CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     lease_checks.check_pools,
     check_networks,
@@ -151,6 +165,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_alive,
     check_links,
     check_switches,
+    check_lookups,
     lease_checks.check_stale_pools,
 )
 

@@ -1,10 +1,11 @@
 """Reads a snapshot: first what is held, then what Docker has, so that nothing that Docker has is missed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from ovn_docker.docker.engine import Engine
 from ovn_docker.errors import UnreachableError
-from ovn_docker.health.snapshot import Inventory, Snapshot
+from ovn_docker.health.snapshot import Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
 
 READ_TIMEOUT = 60.0
@@ -15,9 +16,23 @@ class Reader:
     """Where the parts of a snapshot come from."""
 
     def __init__(
-        self, engine: Engine, inventory: Inventory, attachments: Attachments, driver_name: str
+        self,
+        engine: Engine,
+        inventory: Inventory,
+        attachments: Attachments,
+        driver_name: str,
+        lookups: Callable[[], Awaitable[Lookups]] | None = None,
     ) -> None:
-        """Read there; `driver_name` is the one whose networks are to be whole."""
+        """Read there.
+
+        Args:
+            engine: this host's Docker.
+            inventory: what the driver holds.
+            attachments: of this host.
+            driver_name: the one whose networks are to be whole.
+            lookups: what differs of the flows of IP lookups, or None without them.
+        """
+        self._lookups = lookups
         self._engine = engine
         self._inventory = inventory
         self._attachments = attachments
@@ -44,5 +59,6 @@ class Reader:
         if why := self._attachments.outage():
             raise UnreachableError(f"{why}; nothing was compared")
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
+        lookups = Lookups() if self._lookups is None else await self._lookups()
         docker = await self._engine.read()
-        return Snapshot(self._driver_name, docker, held, attached, links, self._inventory.pool_key)
+        return Snapshot(self._driver_name, docker, held, attached, links, self._inventory.pool_key, lookups)

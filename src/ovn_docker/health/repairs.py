@@ -30,16 +30,16 @@ class Repairs:
         inventory: Inventory,
         attachments: Attachments,
         address_space: str,
-        plug: Callable[[Endpoint], Awaitable[None]] | None = None,
+        others: Mapping[str, Repair],
     ) -> None:
         """Mend with these.
 
         Args:
-            driver: whose verbs are the repairs.
-            inventory: for those that no verb does.
+            driver: whose verbs are called.
+            inventory: what the driver holds.
             attachments: of this host.
             address_space: what our IPAM calls its addresses.
-            plug: plugs an endpoint in that has lost its interface; by default as into OVN's bridge.
+            others: by kind, in place of those here or besides them.
         """
         self._driver = driver
         self._inventory = inventory
@@ -53,7 +53,7 @@ class Repairs:
             "endpoint-changed": inventory.readdress,
             "endpoint-stale": self._remove_endpoint,
             "names-changed": self._rename,
-            "interface-missing": plug or self._plug,
+            "interface-missing": self._plug,
             "interface-stale": attachments.detach,
             "link-stale": attachments.remove_link,
             "lease-missing": lambda evidence: inventory.lease(*evidence),
@@ -61,6 +61,7 @@ class Repairs:
             "pool-missing": lambda evidence: inventory.enter_pool(*evidence),
             "pool-stale": inventory.leave_pool,
             "reserved-stale": inventory.leave_pool,
+            **others,
         }
 
     async def mend(self, finding: Finding) -> str:

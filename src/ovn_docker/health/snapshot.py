@@ -102,6 +102,21 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookups:
+    """How the flows of IP lookups in the switch differ from those that should be there.
+
+    Attributes:
+        missing: flows that are not there, or do something else.
+        stale: flows of ours that should not be there.
+        outage: why not everything is served, or "".
+    """
+
+    missing: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    outage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment; what Docker has was read last.
 
@@ -112,6 +127,7 @@ class Snapshot:
         attached: interfaces in Open_vSwitch with our mark.
         links: names of the links of our group in this host's network namespace.
         pool_key: what a pool is filed under that our IPAM gave to a network, by its subnet in CIDR form.
+        lookups: of the switch; nothing differs where there are none.
     """
 
     driver_name: str
@@ -120,6 +136,7 @@ class Snapshot:
     attached: tuple[Attached, ...]
     links: frozenset[str]
     pool_key: Callable[[Network, str], str]
+    lookups: Lookups = Lookups()
 
 
 class Inventory(Protocol):

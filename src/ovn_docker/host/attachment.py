@@ -20,8 +20,12 @@ from ovn_docker.schema.open_vswitch import Attached, Settings
 DEFAULT_UNDERLAY_MTU = 1500
 """Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""
 
-INSTALL_TIMEOUT = 6.0
-"""Seconds for ovs-vswitchd and ovn-controller to install an interface's flows."""
+INSTALL_TIMEOUT = 8.5
+"""Seconds for ovs-vswitchd and ovn-controller to install an interface's flows.
+
+After an outage OVN's own programs wait up to 8 s before they connect again (ovs lib/reconnect.c), and a verb
+has 9 s (libnetwork/server.py).
+"""
 
 
 LINK_TIMEOUT, LINK_PAUSE = 2.0, 0.02
@@ -64,7 +68,13 @@ class Attachments:
         return open_vswitch.read_settings(self._ovs.replica)
 
     async def known_settings(self) -> Settings:
-        """Likewise, once the database has been read; it waits without limit for the first time."""
+        """Likewise, once the database has been read for the first time.
+
+        Raises:
+            UnreachableError: it cannot be, and has not been for long.
+        """
+        if not self._ovs.replica.rows(open_vswitch.ROOT):
+            await self._ovs.available()
         return await self._ovs.replica.until(
             lambda: self.settings() if self._ovs.replica.rows(open_vswitch.ROOT) else None
         )
@@ -116,7 +126,7 @@ class Attachments:
         """
         outside, _ = addressing.link_names(endpoint_id)
         unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
-        await asyncio.gather(self._ovs.transact(unplug, unplug), self._links.delete(outside))
+        await asyncio.gather(self._ovs.request(unplug, unplug), self._links.delete(outside))
 
     async def plug_again(
         self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str], vlan: int | None = None
@@ -211,7 +221,7 @@ class Attachments:
         ids = {open_vswitch.IFACE_ID: endpoint_id} | dict(external_ids)
         operations = open_vswitch.add_port(self.bridge, endpoint_id, outside, ids)
         try:
-            results = await self._ovs.transact(operations)
+            results = await self._ovs.request(operations)
         except ConstraintError as error:
             if open_vswitch.attached(self._ovs.replica, endpoint_id) is None:
                 raise ConflictError(
@@ -244,7 +254,7 @@ class Attachments:
                     f" {INSTALL_TIMEOUT:.0f} s: see whether ovs-vswitchd runs"
                 ) from None
             raise HostError(
-                f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:.0f} s:"
+                f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:g} s:"
                 " see whether ovn-controller runs, is connected to ovn-remote, and ovn-northd runs"
             ) from None
         if error:

@@ -4,8 +4,8 @@ import logging
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.remotes import parse_remotes
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import open_vswitch
 from ovn_docker.schema.open_vswitch import Settings
 

@@ -23,6 +23,9 @@ BOOT_ORDER = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "driver", "docke
 UNDERLAY_LINK = "eth0"
 UNDERLAY_BRIDGE = "br-phy"
 
+TLS_FILES = ("private_key", "certificate", "ca_cert")
+"""Columns of the databases' tables SSL."""
+
 OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 NB_SCHEMA = Path("/usr/share/ovn/ovn-nb.ovsschema")
 SB_SCHEMA = Path("/usr/share/ovn/ovn-sb.ovsschema")
@@ -122,6 +125,7 @@ def _ovsdb_server(paths: MachinePaths, name: str, database: Database, arguments:
 
 def _central_database(paths: MachinePaths, name: str, schema: Path, remotes: str) -> Daemon:
     inside = f"/run/ovn/ovn{name}_db"
+    table = remotes.removeprefix("db:").partition(",")[0]
     return _ovsdb_server(
         paths,
         name,
@@ -129,6 +133,8 @@ def _central_database(paths: MachinePaths, name: str, schema: Path, remotes: str
         (
             f"--remote=punix:{inside}.sock",
             f"--remote={remotes}",
+            # As ovn-ctl has it: what set-ssl writes is used for pssl.
+            *(f"--{file.replace('_', '-')}=db:{table},SSL,{file}" for file in TLS_FILES),
             f"--pidfile={inside}.pid",
             f"--unixctl={inside}.ctl",
         ),

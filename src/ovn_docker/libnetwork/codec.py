@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ovn_docker import logs
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork.messages import Message
 
@@ -55,7 +56,7 @@ def encode_error(text: str) -> bytes:
 
     A network driver's error stands in ``Err``, an IPAM driver's in ``Error`` (moby
     daemon/libnetwork/drivers/remote/api/api.go and ipams/remote/api/api.go). The text is made one line,
-    and what is no Unicode in it, from a header or a path, is escaped.
+    and what a terminal would act on, or is no Unicode, is escaped: it may come from a header or a database.
     """
-    line = " ".join(text.split()).encode(errors="backslashreplace").decode()
+    line = logs.escape(" ".join(text.split()))
     return msgspec.json.encode({"Err": line, "Error": line})

@@ -24,6 +24,9 @@ from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb,
 from ovn_docker.logs import fields
 
 DEADLINE = 10.0
+FAILED = 500
+"""From this status on it is not the request that was at fault, and the log warns."""
+
 ROLLBACK = 1.0
 
 _log = logging.getLogger(__name__)
@@ -87,7 +90,9 @@ class _Front:
                 text, outcome = _error_text(verb, error), _outcome(error)
                 body, status = codec.encode_error(text), _status(error)
             seconds = time.monotonic() - started
-            _log_outcome(verb, message, text, seconds)
+            _log_outcome(
+                verb, message, text, seconds, level=logging.WARNING if status >= FAILED else verb.level
+            )
             self._verb_done(verb.name, outcome, seconds)
             return web.Response(body=body, status=status, content_type=verb.content_type)
 
@@ -111,7 +116,7 @@ class _Front:
         raise DeadlineError(self._overdue_text(verb, task))
 
     def _overdue_text(self, verb: Verb, task: asyncio.Task[Reply]) -> str:
-        text = f"{verb.name} was not done within {self._deadline:g} s and was given up"
+        text = f"not done within {self._deadline:g} s and given up"  # dockerd puts the verb in front
         error = task.exception() if task.done() and not task.cancelled() else None
         if error is not None:
             _log.warning("%s failed while it was given up: %s: %s", verb.name, type(error).__name__, error)
@@ -180,8 +185,10 @@ def _error_text(verb: Verb, error: Exception) -> str:
     return text
 
 
-def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, seconds: float) -> None:
-    if not _log.isEnabledFor(verb.level):
+def _log_outcome(
+    verb: Verb, message: messages.Message | None, outcome: str, seconds: float, *, level: int
+) -> None:
+    if not _log.isEnabledFor(level):
         return
     line = fields(
         network_id=getattr(message, "network_id", None),
@@ -189,7 +196,7 @@ def _log_outcome(verb: Verb, message: messages.Message | None, outcome: str, sec
         duration_ms=f"{seconds * 1000:.1f}",
         outcome=outcome,
     )
-    _log.log(verb.level, "%s %s", verb.name, line)
+    _log.log(level, "%s %s", verb.name, line)
 
 
 @web.middleware

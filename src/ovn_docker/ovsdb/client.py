@@ -7,17 +7,20 @@ ids that follow from what they stand for.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from ovn_docker.errors import DatabaseError, OvnDockerError
-from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, TlsFiles, connect
+from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
+from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Replica, Watch
+from ovn_docker.ovsdb.tls import TlsFiles, handshake_failure
 
 LOG = logging.getLogger(__name__)
 
@@ -29,33 +32,59 @@ SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
 
 SILENCE = 2.0
-"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later."""
+"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later.
+
+An outage that lasts longer is told in the log.
+"""
+
+PATIENCE = 9.0
+"""Seconds of an outage in which a request waits for its end: as long as one verb of Docker's may take.
+
+Longer than that it is no failover. dockerd, which at its start asks one thing after the other and waits for
+each answer, is then to be held up once and not once for each container.
+"""
+
+SHORT_PATIENCE = 0.25
+"""Seconds that a request waits later in an outage; it has the server tried at once."""
 
 CLUSTER_ERROR = "cluster error"
 """What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
 
 
 class Client:
-    """One database, wherever it is served just now."""
+    """One database, wherever it is served just now.
 
-    def __init__(self, title: str, database: str, watches: Mapping[str, Watch]) -> None:
+    Attributes:
+        tls: files for ``ssl:``, as `redirect` named them.
+        own_tls: files for ``ssl:`` in place of those; to be set before.
+    """
+
+    def __init__(
+        self, title: str, database: str, watches: Mapping[str, Watch], patience: float = PATIENCE
+    ) -> None:
         """Name what is to be reached; `redirect` says where and `run` goes there.
 
         Args:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
+            patience: seconds of an outage in which requests wait for its end.
         """
         self.title = title
         self.database = database
         self.replica = Replica(watches)
         self.remotes: tuple[Remote, ...] = ()
-        self._tls: TlsFiles | None = None
+        self.tls: TlsFiles | None = None
+        self.own_tls: TlsFiles | None = None
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
         self._session: Connection | None = None
+        self._patience = patience
+        self._away_since: float | None = None
         self._moved = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._told: set[str] = set()
         self._ready = asyncio.Event()
         self._undoing: set[asyncio.Future[None]] = set()
         self._when_connected: list[Callable[[], object]] = []
@@ -90,10 +119,13 @@ class Client:
             why: with no remotes, the reason, for `outage`.
         """
         self._nowhere = why
-        if (remotes, tls) == (self.remotes, self._tls):
+        tls = self.own_tls or tls
+        if (remotes, tls) == (self.remotes, self.tls):
             return
-        self.remotes, self._tls, self._why = remotes, tls, "not tried yet"
+        self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
+        self._away_since = time.monotonic()
         self._moved.set()
+        self._hurry.set()
         if self._session is not None:
             self._session.close("its address changed")
 
@@ -104,6 +136,21 @@ class Client:
     async def ready(self) -> None:
         """Wait until transactions are served, without limit."""
         await self._ready.wait()
+
+    async def available(self) -> None:
+        """Wait until transactions are served, as long as an outage is young; later, for one more attempt.
+
+        Raises:
+            UnreachableError: they are not; the text is `outage`'s.
+        """
+        age = 0.0 if self._away_since is None else time.monotonic() - self._away_since
+        try:
+            async with asyncio.timeout(max(self._patience - age, SHORT_PATIENCE)):
+                if age > self._patience:
+                    self._hurry.set()
+                await self._ready.wait()
+        except TimeoutError:
+            raise UnreachableError(self.outage()) from None
 
     def lock(self, name: str, *, steal: bool = False) -> AbstractAsyncContextManager[Lock]:
         """Want a lock of the database as long as the context lasts, on whichever connection there is.
@@ -131,9 +178,28 @@ class Client:
         Raises:
             DatabaseError: the database refused; nothing was changed.
         """
+        return await self._carry_out_or_undo(operations, undo, self.ready)
+
+    async def request(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
+        """Likewise for one who is waited for, and who therefore waits for a server as `available` does.
+
+        Raises:
+            DatabaseError: the database refused; nothing was changed.
+            UnreachableError: there is no server and has been none for long; `undo` is sent when there is one.
+        """
+        return await self._carry_out_or_undo(operations, undo, self.available)
+
+    async def _carry_out_or_undo(
+        self,
+        operations: Sequence[Operation],
+        undo: Sequence[Operation],
+        server: Callable[[], Awaitable[None]],
+    ) -> list[dict[str, Any]]:
         try:
-            return await self._carry_out(operations)
-        except asyncio.CancelledError:
+            return await self._carry_out(operations, server)
+        except (asyncio.CancelledError, UnreachableError):
             if undo:
                 self.take_back(undo)
             raise
@@ -146,13 +212,15 @@ class Client:
 
     async def _take_back(self, undo: Sequence[Operation]) -> None:
         try:
-            await self._carry_out(undo)
+            await self._carry_out(undo, self.ready)
         except DatabaseError as error:
             LOG.debug("%s: there was nothing to take back: %s", self.title, error)
 
-    async def _carry_out(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    async def _carry_out(
+        self, operations: Sequence[Operation], server: Callable[[], Awaitable[None]]
+    ) -> list[dict[str, Any]]:
         while True:
-            await self._ready.wait()
+            await server()
             connection = self._connection
             if connection is None:
                 continue
@@ -170,20 +238,35 @@ class Client:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         pause = FIRST_PAUSE
+        self._away_since = time.monotonic()
         while True:
             self._moved.clear()
+            self._hurry.clear()
             for remote in self.remotes:
                 if await self._stay(remote):
                     pause = FIRST_PAUSE
                 if self._moved.is_set():
                     break
+            self._tell()
             await self._pause(pause if self.remotes else None)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _tell(self) -> None:
+        """Log each reason of an outage once; not of a failover, which is over sooner."""
+        since, text = self._away_since, self.outage()
+        if (
+            self.remotes
+            and since is not None
+            and time.monotonic() - since > SILENCE
+            and text not in self._told
+        ):
+            self._told.add(text)
+            LOG.warning("%s", text)
 
     async def _pause(self, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._moved.wait()
+                await self._hurry.wait()
         except TimeoutError:
             pass
 
@@ -191,7 +274,7 @@ class Client:
         """Connect and serve until it ends; True when it was of use."""
         served = False
         try:
-            connection = await connect(remote, self._tls)
+            connection = await connect(remote, self.tls)
             try:
                 served = await self._serve(remote, connection)
             finally:
@@ -218,7 +301,8 @@ class Client:
             if not opening.done():
                 reading.result()
             opening.result()
-            self._connection = connection
+            self._connection, self._away_since = connection, None
+            self._told.clear()
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
             for call in self._when_connected:
@@ -233,6 +317,8 @@ class Client:
 
     def _leave(self, connection: Connection) -> None:
         self._ready.clear()
+        if self._away_since is None:
+            self._away_since = time.monotonic() - connection.silence
         self._connection = self._session = None
         self._locks.lost()
         connection.close(self._why)
@@ -249,4 +335,6 @@ async def _ended(reading: "asyncio.Future[None]") -> str:
 
 def _reason(error: BaseException) -> str:
     """The short text of an error: for OSError what the system says, without numbers."""
+    if isinstance(error, ssl.SSLError):
+        return handshake_failure(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -5,15 +5,14 @@ Knows nothing of databases, leaders or retries; that is client.py's.
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker.errors import ConfigError, DatabaseError
 from ovn_docker.ovsdb.operations import refusal
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.session import Decoder, Message, encode
+from ovn_docker.ovsdb.session import Decoder, Message, encode_request
+from ovn_docker.ovsdb.tls import TlsFiles
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for a server to accept; a dead host costs no more before the next remote is tried."""
@@ -26,38 +25,6 @@ READ_SIZE = 256 * 1024
 
 class ConnectionLostError(Exception):
     """The connection ended before the reply came; what was asked may or may not have been done."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Paths of PEM files, as in the SSL table of Open_vSwitch."""
-
-    private_key: str
-    certificate: str
-    ca_cert: str
-
-    def context(self) -> ssl.SSLContext:
-        """A context for a client of OVSDB.
-
-        The server must hold a certificate of the CA; its name is not compared, for ovs-pki writes names that
-        are no host names. Python 3.13 asks more of a CA certificate than ovs-pki writes: that check is off.
-
-        Raises:
-            ConfigError: a file cannot be used.
-        """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.check_hostname = False
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        try:
-            context.load_cert_chain(self.certificate, self.private_key)
-            context.load_verify_locations(self.ca_cert)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"the TLS files cannot be used (private key '{self.private_key}', certificate"
-                f" '{self.certificate}', CA '{self.ca_cert}'): {error}"
-            ) from error
-        return context
 
 
 async def connect(remote: Remote, tls: TlsFiles | None) -> "Connection":
@@ -74,7 +41,10 @@ async def connect(remote: Remote, tls: TlsFiles | None) -> "Connection":
             reader, writer = await asyncio.open_connection(remote.address, remote.port)
         else:
             if tls is None:
-                raise ConfigError(f"{remote} needs TLS files: set them with 'ovs-vsctl set-ssl'")
+                raise ConfigError(
+                    f"{remote} needs TLS files: set them with 'ovs-vsctl set-ssl', or give --private-key,"
+                    " --certificate and --ca-cert"
+                )
             reader, writer = await asyncio.open_connection(
                 remote.address, remote.port, ssl=tls.context(), server_hostname=remote.address
             )
@@ -104,7 +74,7 @@ class Connection:
 
         Raises:
             ConnectionLostError: the connection ended first.
-            DatabaseError: the server answered with an error.
+            DatabaseError: the server answered with an error, or a text cannot be sent.
         """
         if self._writer.is_closing():
             raise ConnectionLostError(self._reason)
@@ -164,7 +134,7 @@ class Connection:
                 reply.set_exception(ConnectionLostError(reason))
 
     def _send(self, message: Message) -> None:
-        self._writer.write(encode(message))
+        self._writer.write(encode_request(message))
 
     def _take(self, message: Message, notify: Callable[[str, list[Any]], None]) -> None:
         method = message.get("method")

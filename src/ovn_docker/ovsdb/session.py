@@ -1,6 +1,7 @@
 """JSON-RPC 1.0 as OVSDB speaks it (RFC 7047 section 4): bytes in, messages out. No socket, no clock."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,9 +18,39 @@ _NO_BRACE = re.compile(rb'(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _IN_STRING = re.compile(rb'["\\]')
 
 
+UNSTORABLE = "a text cannot be stored in OVSDB: it holds a null character or half a surrogate pair"
+NULL = b"\\u0000"
+"""A null character in JSON."""
+
+
 def encode(message: Message) -> bytes:
     """A message as it goes on the wire; nothing separates it from the next."""
     return msgspec.json.encode(message)
+
+
+def encode_request(message: Message) -> bytes:
+    """A message for a server.
+
+    Raises:
+        DatabaseError: a text holds what the server's JSON parser refuses (ovs lib/json.c). It would cut the
+            connection, and do so at each repeat.
+    """
+    try:
+        data = encode(message)
+    except UnicodeEncodeError:
+        raise DatabaseError(UNSTORABLE) from None
+    if NULL in data and _holds_null(message):
+        raise DatabaseError(UNSTORABLE)
+    return data
+
+
+def _holds_null(value: object) -> bool:
+    """Whether a text has a null character; what looks like one in JSON may be a backslash and a word."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_holds_null(each) for pair in value.items() for each in pair)
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_null, value))
 
 
 class Decoder:

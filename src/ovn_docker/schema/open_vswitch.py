@@ -17,11 +17,12 @@ ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interfac
 
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
 ADDRESSES, VLAN = "ovn-docker-addresses", "ovn-docker-vlan"
+VTEP, DRIVER = "ovn-docker-vtep", "ovn-docker-driver"
 
 WATCHES = {
     ROOT: Watch(("external_ids", "other_config")),
     BRIDGE: Watch(("name", "datapath_type")),
-    INTERFACE: Watch(("name", "ofport", "error", "external_ids")),
+    INTERFACE: Watch(("name", "type", "options", "ofport", "error", "external_ids")),
     SSL: Watch(("private_key", "certificate", "ca_cert")),
 }
 
@@ -90,6 +91,7 @@ class Attached:
         network_id: the Docker network, from our mark, or "" for a port that is not ours.
         endpoint_id: the Docker endpoint, which is the name of the logical port too.
         external_ids: all of them.
+        ofport: in the bridge, or None while ovs-vswitchd has given none.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Attached:
     network_id: str
     endpoint_id: str
     external_ids: Mapping[str, str]
+    ofport: int | None = None
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -174,16 +177,17 @@ def datapath(replica: Replica, bridge: str) -> str | None:
 def attached(replica: Replica, endpoint_id: str) -> Attached | None:
     """The endpoint's interface as ovs-vswitchd and ovn-controller left it, or None."""
     row = replica.row(INTERFACE, interface_id(endpoint_id))
-    return _attached(row) if row is not None else None
+    return read_attached(row) if row is not None else None
 
 
 def all_attached(replica: Replica) -> list[Attached]:
     """Every interface that carries our mark."""
-    found = [_attached(row) for row in replica.rows(INTERFACE).values()]
+    found = [read_attached(row) for row in replica.rows(INTERFACE).values()]
     return [each for each in found if each.network_id]
 
 
-def _attached(row: Mapping[str, object]) -> Attached:
+def read_attached(row: Mapping[str, object]) -> Attached:
+    """A row of Interface, whoever's."""
     ids = mapping(row.get("external_ids"))
     used = int(optional(row.get("ofport", ["set", []])) or 0) > 0
     return Attached(
@@ -193,4 +197,78 @@ def _attached(row: Mapping[str, object]) -> Attached:
         network_id=ids.get(NETWORK, ""),
         endpoint_id=ids.get(IFACE_ID, ""),
         external_ids=ids,
+        ofport=_ofport(row),
     )
+
+
+def _ofport(row: Mapping[str, object]) -> int | None:
+    """The OpenFlow port; ovs-vswitchd writes -1 where it could not use the interface."""
+    port = optional(row.get("ofport", ["set", []]))
+    return int(port) if port is not None and int(port) > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class VxlanPort:
+    """A VXLAN port of a bridge.
+
+    Attributes:
+        name: of the interface.
+        remote: ``remote_ip``, as it is written.
+        vtep: the VTEP that we made it for, or "" where it is somebody else's.
+        owner: the driver that made it, likewise.
+        ofport: in the bridge, or None.
+        error: why ovs-vswitchd could not use it, or "".
+    """
+
+    name: str
+    remote: str
+    vtep: str
+    owner: str
+    ofport: int | None
+    error: str
+
+
+def read_vxlan_port(row: Mapping[str, object]) -> VxlanPort | None:
+    """A row of Interface that is a VXLAN tunnel to one place, or None."""
+    remote = mapping(row.get("options")).get("remote_ip", "")
+    if row.get("type") != "vxlan" or not remote:
+        return None
+    return VxlanPort(
+        name=str(row.get("name", "")),
+        remote=remote,
+        vtep=mapping(row.get("external_ids")).get(VTEP, ""),
+        owner=mapping(row.get("external_ids")).get(DRIVER, ""),
+        ofport=_ofport(row),
+        error=optional(row.get("error", ["set", []])) or "",
+    )
+
+
+def add_vtep_port(bridge: str, owner: str, remote: str, local: str) -> list[Operation]:
+    """Add the VXLAN port through which a VTEP is reached; each flow names the VNI (ovs-vswitchd.conf.db(5)).
+
+    Args:
+        bridge: by name.
+        owner: the driver's name.
+        remote: the VTEP's tunnel endpoint.
+        local: this host's, or "" to leave it to the routing table.
+    """
+    port, interface = addressing.row_id(PORT, VTEP, remote), addressing.row_id(INTERFACE, VTEP, remote)
+    name = f"vtep{port.hex[:8]}"
+    options = {"remote_ip": remote, "key": "flow"} | ({"local_ip": local} if local else {})
+    row = {
+        "name": name,
+        "type": "vxlan",
+        "options": to_map(options),
+        "external_ids": to_map({VTEP: remote, DRIVER: owner}),
+    }
+    return [
+        insert(INTERFACE, interface, row),
+        insert(PORT, port, {"name": name, "interfaces": reference(interface)}),
+        mutate(BRIDGE, [("name", "==", bridge)], ("ports", "insert", reference(port))),
+    ]
+
+
+def del_vtep_port(remote: str) -> Operation:
+    """Remove the port that `add_vtep_port` made."""
+    port = reference(addressing.row_id(PORT, VTEP, remote))
+    return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))

@@ -6,7 +6,7 @@ Instead of ovs-vswitchd and ovn-controller a task gives each new Interface its o
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +122,7 @@ class Place:
     directory: Path
     settings: dict[str, str] = field(default_factory=lambda: {"system-id": "chassis-1"})
     datapath: str = "netdev"
+    now: Callable[[], datetime] = lambda: NOW
 
     def configure(self, **ids: str) -> None:
         """Fill the host's database as an operator and ovn-controller do."""
@@ -147,7 +148,7 @@ class Place:
         daemons = SwitchDaemons(self.open_vswitch)
         links = Links()
         attachments = Attachments(ovs, links)
-        database = Northbound(nb, attachments, lambda: NOW)
+        database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
         policy = Policy(distributed=False, context="default", address_space="ours")
         driver = OverlayDriver(

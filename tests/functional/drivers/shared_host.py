@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker import pools
+from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
@@ -234,6 +235,7 @@ class Hosts:
         attachments = Attachments(ovs, links)
         database = Northbound(nb, attachments, lambda: datetime.now(UTC))
         shared = SharedNetworks(database, StateFile(self.directory / f"{name}.json"))
+        ip_lookup = IpLookup(ovs, shared, "openvswitch", wanted=False)
         occupied = Occupied(database, shared.switches_of)
         addresses = AddressLeases(database, occupied, choose_at_random)
         defaults = [pools.parse_default_pool(each) for each in flags.default_pools]
@@ -244,7 +246,8 @@ class Hosts:
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)
-                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE)
+                lookups = dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.mend)
+                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE, lookups)
                 yield Host(name, driver, ipam, shared, nb, inventory, repairs)
         finally:
             links.close()

@@ -14,11 +14,11 @@ import pytest
 
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
 from ovn_docker.ovsdb import connection, opening
-from ovn_docker.ovsdb.connection import TlsFiles
 from ovn_docker.ovsdb.operations import delete, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.session import Decoder, encode
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.ovsdb.values import mapping, to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import Cluster, OvsdbServer, Proxy, connected, open_files, run, until
@@ -525,8 +525,8 @@ async def test_a_transaction_over_tls(tls_server: OvsdbServer, pki: Path) -> Non
 @pytest.mark.parametrize(
     ("method", "ca", "reason"),
     [
-        ("ssl", "other-ca", "CERTIFICATE_VERIFY_FAILED"),
-        ("ssl", "missing", "cannot be used"),
+        ("ssl", "other-ca", "certificate is not accepted"),
+        ("ssl", "missing", "cannot be read"),
         ("ssl", "", "set-ssl"),
     ],
 )
@@ -544,3 +544,15 @@ async def test_a_server_of_tls_is_no_server_of_tcp(tls_server: OvsdbServer) -> N
     async with connected([Remote("tcp", "127.0.0.1", tls_server.tcp_port())], NB) as client:
         await until(lambda: "not tried yet" not in client.outage(), "the reason is told")
         assert not client.connected
+
+
+@pytest.mark.parametrize("name", ["nul\0byte", "half \ud800 a pair"])
+async def test_a_text_that_the_server_would_hang_up_on_is_refused_and_the_connection_stays(
+    northbound: OvsdbServer, name: str
+) -> None:
+    async with connected([northbound.remote], NB) as client:
+        with pytest.raises(DatabaseError, match="cannot be stored in OVSDB"):
+            await client.transact([switch(name)])
+        async with asyncio.timeout(5):
+            await client.transact([switch("honest")])
+    assert names(northbound) == ["honest"]

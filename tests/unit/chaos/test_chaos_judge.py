@@ -41,7 +41,7 @@ def test_a_lab_that_is_as_docker_has_it_has_no_difference() -> None:
 
 def test_a_shared_network_that_nobody_is_on_needs_no_switch() -> None:
     hosts = [replace(each, endpoints=(), interfaces=(), links=()) for each in world.hosts()]
-    central = Central((Switch(world.OWN.id, {}),), (), world.central().holds[:2])
+    central = Central((Switch(world.OWN.id, {}),), (), world.central().holds[:2] + world.central().holds[-2:])
     assert judge(hosts, central) == []
     assert judge(hosts, replace(central, switches=world.central().switches)) == []
 
@@ -121,6 +121,17 @@ CENTRALS = [
         "claim stale",
         (STALE, "claim"),
         with_hold(world.central(), world.hold("claim", "10.90.1.2", host="h1")),
+    ),
+    ("host lost", (LOST, "row of the host"), without(world.central(), "host", "")),
+    (
+        "host stale",
+        (STALE, "row of the host"),
+        with_hold(world.central(), world.hold("host", "", host="h9")),
+    ),
+    (
+        "host twice",
+        (WRONG, "row of the host"),
+        with_hold(world.central(), world.hold("host", "", host="h1")),
     ),
     ("pool lost", (LOST, "pool"), without(world.central(), "pool", world.SHARED_SUBNET)),
     (

@@ -69,6 +69,8 @@ def central() -> Central:
             hold("reserved", "10.90.1.1", "h1", "h2"),
             hold("lease", "10.90.1.2", host="h1", endpoint="2" * 64),
             hold("lease", "10.90.1.3", host="h2", endpoint="3" * 64),
+            hold("host", "", host="h1"),
+            hold("host", "", host="h2"),
         ),
     )
 

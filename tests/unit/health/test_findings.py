@@ -88,4 +88,5 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-dead",
         "interface-lost",
         "interface-alive",
+        "lookup-off",
     }

@@ -115,3 +115,21 @@ def test_only_interfaces_with_our_mark_are_listed() -> None:
     assert open_vswitch.all_attached(replica(Interface=interface())) == []
     [found] = open_vswitch.all_attached(replica(Interface=interface(external_ids=marks)))
     assert (found.network_id, found.endpoint_id) == ("n", ENDPOINT)
+
+
+def test_a_vteps_port_is_found_by_what_was_written() -> None:
+    insert, _, _ = open_vswitch.add_vtep_port("br-int", "openvswitch", "192.0.2.1", "192.0.2.2")
+    port = open_vswitch.read_vxlan_port(insert["row"] | {"ofport": 7})
+    assert port is not None
+    assert (port.remote, port.vtep, port.owner, port.ofport) == ("192.0.2.1", "192.0.2.1", "openvswitch", 7)
+    assert port.name == insert["row"]["name"]
+    assert len(port.name) <= 15
+
+
+def test_a_tunnel_of_ovns_is_nobodys_vtep() -> None:
+    row = interface(type="vxlan", options=to_map({"remote_ip": "192.0.2.1", "key": "flow"}), ofport=-1)
+    port = open_vswitch.read_vxlan_port(row)
+    assert port is not None
+    assert (port.vtep, port.ofport) == ("", None)
+    assert open_vswitch.read_vxlan_port(interface(type="geneve", options=row["options"])) is None
+    assert open_vswitch.read_vxlan_port(interface()) is None

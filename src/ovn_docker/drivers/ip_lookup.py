@@ -1,0 +1,345 @@
+"""--ip-lookup: keeps the switch's lookup flows as containers and VTEPs say. Runs beside requests.
+
+It follows two replicas - this host's interfaces, the VTEPs in Northbound - and the switch's tables 0 and 200.
+Every table is emptied when ovn-controller or ovs-vswitchd has been restarted; the switch tells of it, and
+everything is read and installed anew.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ovn_docker.drivers import vteps
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.errors import HostError, OvnDockerError
+from ovn_docker.flows import pipeline, reading, text
+from ovn_docker.flows.book import Book, Change
+from ovn_docker.flows.lookups import LOOKUP_TABLE, unambiguous
+from ovn_docker.flows.pipeline import Hooks, Location
+from ovn_docker.flows.plan import Plan, World
+from ovn_docker.flows.switch import Switch
+from ovn_docker.flows.text import Event, Flow, Key
+from ovn_docker.health.snapshot import Lookups
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.replica import Replica
+from ovn_docker.schema import northbound, open_vswitch
+
+LOG = logging.getLogger(__name__)
+
+QUIET = 0.1
+"""Seconds from a change to what follows from it: a Join is over by then, and is neither slowed down by it nor
+taken up piece by piece."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.25
+"""Seconds until it is tried again after a failure; doubled while nothing succeeds."""
+
+RETIRE_TRIES, RETIRE_PAUSE = 5, 1.0
+"""How often a driver without --ip-lookup asks a switch that does not answer."""
+
+NO_HOOK = (
+    "IP lookup is off: no flow of the switch delivers to a container's port as OVN's local output does:"
+    " see whether ovn-controller runs, and whether this release of OVN is supported"
+)
+
+
+NO_WAY_BACK = (
+    "IP lookup: containers are reached by VTEPs and their answers are not, because this release of OVN leaves"
+    " no place behind its ingress pipeline: it needs OVN 22.09.2 or later"
+)
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known as long as nobody empties the tables."""
+
+    switch: Switch
+    book: Book
+    locations: dict[int, Location]
+    plan: Plan
+    hooks: Hooks | None = None
+
+
+class IpLookup:
+    """The lookup flows of this host."""
+
+    def __init__(self, ovs: Client, shared: SharedNetworks, driver_name: str, *, wanted: bool) -> None:
+        """Keep them if they are wanted, else remove what an earlier run of this driver left."""
+        self._owner = driver_name
+        self.wanted = wanted
+        self._ovs = ovs
+        self._nb = shared.database.client
+        self._shared = shared
+        self._interfaces = reading.Interfaces(ovs.replica)
+        self._due = asyncio.Event()
+        self._session: _Session | None = None
+        self._trouble = ""
+
+    def about(self) -> dict[str, Any]:
+        """What NetworkDriver.Database shows of it."""
+        session = self._session
+        hooks = session.hooks if session else None
+        ports = {each.remote: each for each in self._interfaces.ports()}
+        return {
+            "table": LOOKUP_TABLE,
+            "flows": len(session.book) if session else 0,
+            "local_output_table": hooks.local_output if hooks else None,
+            "output_table": hooks.output if hooks else None,
+            "outage": self._trouble,
+            "vteps": [
+                {
+                    "remote_ip": str(each.vtep.remote),
+                    "vni": each.vtep.vni,
+                    "Logical_Switch": each.switch_name,
+                    "mode": "lookup",
+                    "OVSPort": ports[remote].name if (remote := str(each.vtep.remote)) in ports else "",
+                    "Error": ports[remote].error if remote in ports else "",
+                }
+                for each in self._configured()
+            ],
+        }
+
+    async def run(self) -> None:
+        """Follow until cancelled; without --ip-lookup, only remove what an earlier run left."""
+        pause = FIRST_PAUSE
+        if not self.wanted:
+            await self._retire_quietly()
+            await asyncio.get_running_loop().create_future()
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._follow()
+            except* OvnDockerError as errors:
+                self._tell(str(_first(errors)))
+            self._session = None
+            lasted = asyncio.get_running_loop().time() - began
+            pause = FIRST_PAUSE if lasted > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+
+    async def _retire_quietly(self) -> None:
+        for _ in range(RETIRE_TRIES):
+            try:
+                await self.retire()
+            except HostError as error:
+                LOG.debug("flows of IP lookups, if there are any, cannot be removed: %s", error)
+                await asyncio.sleep(RETIRE_PAUSE)
+            else:
+                return
+
+    async def retire(self) -> None:
+        """Remove every flow and port of ours.
+
+        Raises:
+            HostError: the switch does not answer.
+        """
+        switch = await self._switch()
+        self._interfaces.read({})
+        ports = [each for each in self._interfaces.ports() if each.vtep and each.owner == self._owner]
+        if ports:
+            await self._ovs.transact([open_vswitch.del_vtep_port(each.vtep) for each in ports])
+        flows = await switch.ours()
+        if flows:
+            await switch.apply(Change(deleted=tuple(flows)))
+        if flows or ports:
+            LOG.info("removed %d flow(s) and %d port(s) of IP lookups", len(flows), len(ports))
+
+    async def inspect(self) -> Lookups:
+        """Compare the switch with what it should hold, from nothing that is remembered; change nothing."""
+        try:
+            switch = await self._switch()
+            wanted, outage = await self._wanted(switch)
+            actual = {each.key: each for each in await switch.ours()}
+        except HostError as error:
+            return Lookups(outage=str(error))
+        missing = [str(flow) for key, flow in wanted.items() if actual.get(key) != flow]
+        stale = [str(flow) for key, flow in actual.items() if key not in wanted]
+        return Lookups(tuple(missing), tuple(stale), outage)
+
+    async def mend(self, _evidence: object = None) -> None:
+        """Make the switch hold what it should.
+
+        Raises:
+            HostError: it cannot be done.
+        """
+        switch = await self._switch()
+        await self._nb.ready()
+        await self._provide()
+        wanted, _ = await self._wanted(switch)
+        change = Book(await switch.ours()).change({"all": tuple(wanted.values())})
+        if change:
+            await switch.apply(change)
+
+    async def _wanted(self, switch: Switch) -> tuple[dict[Key, Flow], str]:
+        """The flows that should be there, by key, and why not everything is served, or ""."""
+        await self._nb.ready()
+        table = await switch.dump("table=0")
+        world = self._look(dict(filter(None, (pipeline.location(flow) for _, flow in table))))
+        if not world.served():
+            return {}, self._doubts(world)
+        hooks = await self._hooks(switch, world)
+        if hooks is None:
+            return {}, NO_HOOK
+        groups = Plan().groups(world, hooks)
+        flows = {flow.key: flow for each in groups.values() for flow in each}
+        return flows, self._doubts(world) or _no_way_back(hooks)
+
+    def _doubts(self, world: World) -> str:
+        """Why not every VTEP is served, as far as that does not depend on the switch, or ""."""
+        vnis = {each.vtep.vni for each in self._configured()} - {each.vni for each in world.vteps}
+        if vnis:
+            return (
+                f"VNI {', '.join(map(str, sorted(vnis)))} means several networks, so none is served:"
+                " see 'ovn-docker vtep list'"
+            )
+        errors = {each.remote: each.error for each in self._interfaces.ports() if each.vtep}
+        for remote in sorted({str(each.remote) for each in world.vteps} - world.tunnels.keys()):
+            why = errors.get(remote) or "see whether the driver runs"
+            return f"VTEP {remote} has no port on this host: {why}"
+        return ""
+
+    async def _switch(self) -> Switch:
+        """The integration bridge, once there is one."""
+
+        def bridge() -> str | None:
+            name = open_vswitch.read_settings(self._ovs.replica).bridge
+            return name if open_vswitch.datapath(self._ovs.replica, name) is not None else None
+
+        return Switch(await self._ovs.replica.until(bridge), text.cookie_of(self._owner))
+
+    async def _follow(self) -> None:
+        """Keep the flows until the tables are emptied or the switch is gone.
+
+        Raises:
+            ExceptionGroup: of HostError, which says why it ended.
+        """
+        await self._nb.ready()
+        switch = await self._switch()
+        async with switch.watched((0, LOOKUP_TABLE)) as events, asyncio.TaskGroup() as tasks:
+            session = _Session(switch, Book(await switch.ours()), {}, Plan())
+            self._session = session
+            self._due.set()
+            tasks.create_task(self._hear(events, session))
+            for replica in (self._ovs.replica, self._nb.replica):
+                tasks.create_task(self._notice(replica))
+            tasks.create_task(self._work(session))
+
+    async def _hear(self, events: Any, session: _Session) -> None:  # noqa: ANN401
+        async for event in events:
+            if event.deleted and event.cookie == session.switch.cookie and event.flow.key in session.book:
+                raise HostError(f"the flows of {session.switch.bridge} were removed by somebody else")
+            self._take(event, session.locations)
+        raise HostError(f"ovs-vswitchd has closed the connection to {session.switch.bridge}")
+
+    def _take(self, event: Event, locations: dict[int, Location]) -> None:
+        found = pipeline.location(event.flow)
+        if found is None:
+            return
+        ofport, location = found
+        if event.deleted:
+            locations.pop(ofport, None)
+        else:
+            locations[ofport] = location
+        self._due.set()
+
+    async def _notice(self, replica: Replica) -> None:
+        while True:
+            looks = itertools.count()
+            await replica.until(lambda looks=looks: next(looks) or None)  # type: ignore[misc]
+            self._due.set()
+
+    async def _work(self, session: _Session) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(QUIET)
+            self._due.clear()
+            if not await self._install(session):
+                loop.call_later(LONGEST_PAUSE, self._due.set)
+
+    async def _install(self, session: _Session) -> bool:
+        """Install what has changed; False if it has to be tried again."""
+        await self._provide()
+        world = self._look(session.locations)
+        if world.served() and session.hooks is None:
+            session.hooks = await self._hooks(session.switch, world)
+            if session.hooks is None:
+                return self._tell(NO_HOOK)
+            LOG.info("IP lookup: %s", session.hooks)
+        groups = session.plan.groups(world, session.hooks) if session.hooks else {}
+        change = session.book.change(groups)
+        if change:
+            await session.switch.apply(change)
+            LOG.debug("IP lookup: %d flow(s) added, %d removed", len(change.added), len(change.deleted))
+        outage = self._doubts(world) or (_no_way_back(session.hooks) if session.hooks else "")
+        if self._trouble and not outage:
+            LOG.info("IP lookup: everything is served")
+        self._tell(outage)
+        return True
+
+    async def _hooks(self, switch: Switch, world: World) -> Hooks | None:
+        """Find where the pipeline can be entered and left, by a container that is there."""
+        for _, where in world.served().values():
+            port = await switch.foreign(f"reg15={where.port:#x},metadata={where.datapath:#x}")
+            local = pipeline.local_output(port, where)
+            if local is not None:
+                return await self._around(switch, where, local)
+        return None
+
+    async def _around(self, switch: Switch, where: Location, local: int) -> Hooks:
+        tables = range(local - pipeline.MOST_STEPS, local)
+        asked = [f"reg15=0,metadata={where.datapath:#x}", *(f"table={each}" for each in tables)]
+        nobody, *around = await asyncio.gather(*map(switch.foreign, asked))
+        onward = dict(zip(tables, map(pipeline.passes_on, around), strict=True))
+        first = pipeline.first_output(local, onward.get)
+        if first is None:
+            return Hooks(local)
+        return Hooks(local, *first, pipeline.unknown_drop(nobody, where.datapath, first[0]))
+
+    def _look(self, locations: Mapping[int, Location]) -> World:
+        """What is so now."""
+        self._interfaces.read({each.network_id: UUID(each.row) for each in self._shared.all()})
+        return World(
+            vteps=tuple(unambiguous(each.vtep for each in self._configured())),
+            tunnels=reading.tunnels(self._interfaces.ports()),
+            endpoints=self._interfaces.endpoints(),
+            locations=locations,
+        )
+
+    async def _provide(self) -> None:
+        """Add the ports that are missing, remove those that are too many; OVN's own serve where there are."""
+        world = self._look({})
+        ports = self._interfaces.ports()
+        settings = open_vswitch.read_settings(self._ovs.replica)
+        needed = {str(each.remote) for each in world.vteps} - {each.remote for each in ports if not each.vtep}
+        there = {each.vtep for each in ports if each.vtep}
+        surplus = {each.vtep for each in ports if each.owner == self._owner} - needed
+        operations = [open_vswitch.del_vtep_port(each) for each in surplus]
+        for remote in sorted(needed - there):
+            local = (each for each in settings.encap_ips if (":" in each) is (":" in remote))
+            operations += open_vswitch.add_vtep_port(settings.bridge, self._owner, remote, next(local, ""))
+        if operations:
+            await self._ovs.transact(operations)
+
+    def _configured(self) -> list[vteps.Configured]:
+        return vteps.read(self._nb.replica.rows(northbound.SWITCH)) if self.wanted else []
+
+    def _tell(self, trouble: str) -> bool:
+        if trouble and trouble != self._trouble:
+            LOG.warning("%s", trouble)
+        self._trouble = trouble
+        return False
+
+
+def _no_way_back(hooks: Hooks) -> str:
+    return NO_WAY_BACK if hooks.output is None or hooks.unknown is None else ""
+
+
+def _first(errors: BaseExceptionGroup[OvnDockerError]) -> BaseException:
+    """The error itself, out of as many groups as it is in."""
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -1,0 +1,226 @@
+"""What is said of a Docker that is absent, is none, hangs, or stops in the middle of an answer."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from ovn_docker.docker.engine import Engine
+from ovn_docker.errors import HostError, NotFoundError, OvnDockerError, UnreachableError
+
+pytestmark = pytest.mark.functional
+
+PATIENCE = 0.5
+PING = b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Length: 2\r\n\r\nOK"
+NETWORKS = [{"Id": "n1", "Name": "one", "Driver": "openvswitch"}, {"Id": "n2", "Name": "two", "Driver": "x"}]
+
+Answer = Callable[[str], bytes | None]
+"""From a path to all that is answered; None to be silent."""
+
+
+def reply(content: object, status: str = "200 OK", more: str = "") -> bytes:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return f"HTTP/1.1 {status}\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def docker(path: str) -> bytes | None:
+    """A Docker with two networks and no container."""
+    if path == "/_ping":
+        return PING
+    pages: dict[str, object] = {"/v1.45/networks": NETWORKS, "/v1.45/containers/json": []}
+    pages |= {f"/v1.45/networks/{each['Id']}": each for each in NETWORKS}
+    return reply(pages[path]) if path in pages else reply({"message": "no such thing"}, "404 Not Found")
+
+
+def but(path: str, answer: bytes | None) -> Answer:
+    """The same, with another answer to one path."""
+    return lambda asked: answer if asked == path else docker(asked)
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path, answer: Answer) -> AsyncIterator[Engine]:
+    """A server whose connections end with their first answer, and an engine that asks it."""
+    silence = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            said = answer(head.split()[1].partition("?")[0])
+            if said is None:
+                await silence.wait()
+            else:
+                writer.write(said)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(path))
+    engine = Engine(f"unix://{path}", None, PATIENCE)
+    try:
+        yield engine
+    finally:
+        silence.set()
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture
+def path(short_path: Path) -> Path:
+    return short_path / "docker.sock"
+
+
+async def refusal(engine: Engine) -> OvnDockerError:
+    """Why nothing can be read."""
+    with pytest.raises(OvnDockerError) as caught:
+        await engine.read()
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+async def test_a_docker_that_answers_is_read(path: Path) -> None:
+    async with serving(path, docker) as engine:
+        state = await engine.read()
+        assert {each.name for each in state.networks.values()} == {"one", "two"}
+        assert await engine.network_ids() == {"n1": "openvswitch", "n2": "x"}
+
+
+async def test_an_absent_socket_is_named_with_what_to_do(path: Path) -> None:
+    engine = Engine(f"unix://{path}", None, PATIENCE)
+    why = await refusal(engine)
+    assert isinstance(why, UnreachableError)
+    assert str(why) == (
+        f"Docker cannot be reached at {path}: No such file or directory: see whether dockerd runs,"
+        " or name its socket with --docker-socket"
+    )
+    path.write_text("no socket")
+    assert "Connection refused" in str(await refusal(engine))
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (reply("hello"), "is no Docker: it names no Api-Version"),
+        (reply("hello", more="Api-Version: newest\r\n"), "is no Docker: it names no Api-Version"),
+        (reply("hello", "500 Oops"), "is no Docker: it names no Api-Version"),
+        (b"220 mail.example.org ESMTP\r\n", "Docker cannot be reached at"),
+        (b"", "Docker cannot be reached at"),
+        (b"\x00\xff" * 100, "Docker cannot be reached at"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, "Docker cannot be reached at"),
+        (reply("", "302 Found", "Location: http://docker/_ping\r\n"), "Docker cannot be reached at"),
+        (None, "it does not answer"),
+    ],
+)
+async def test_a_socket_that_is_not_docker_s_is_told(path: Path, answer: bytes | None, says: str) -> None:
+    async with serving(path, lambda _: answer) as engine:
+        assert says in str(await refusal(engine))
+
+
+@pytest.mark.parametrize(
+    "page", ["/v1.45/containers/json", "/v1.45/networks", "/v1.45/networks/n1", "/v1.45/networks/n2"]
+)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[{\r\n",
+        b"HTTP/1.1 200",
+        b"",
+        reply(b"\xff"),
+        reply({"message": "not now"}, "500 Internal Server Error"),
+        reply({"message": "not now"}, "503 Service Unavailable"),
+        reply({"Id": 7}),
+        None,
+    ],
+)
+async def test_an_answer_that_is_not_whole_makes_the_reading_none(
+    path: Path, page: str, answer: bytes | None
+) -> None:
+    async with serving(path, but(page, answer)) as engine:
+        assert isinstance(await refusal(engine), UnreachableError | HostError)
+
+
+async def test_an_error_is_told_in_docker_s_words(path: Path) -> None:
+    said = reply({"message": "it is\ntoo late"}, "500 Internal Server Error")
+    async with serving(path, but("/v1.45/networks", said)) as engine:
+        assert str(await refusal(engine)) == "Docker refused /networks: it is too late"
+
+
+async def test_a_network_that_goes_while_it_is_read_is_left_out(path: Path) -> None:
+    async with serving(
+        path, but("/v1.45/networks/n1", reply({"message": "gone"}, "404 Not Found"))
+    ) as engine:
+        assert list((await engine.read()).networks) == ["n2"]
+        with pytest.raises(NotFoundError):
+            await engine.container("c1")
+
+
+async def test_an_older_docker_is_asked_in_its_own_version_also_after_it_was_replaced(path: Path) -> None:
+    asked: list[str] = []
+    version = "1.41"
+
+    def answer(page: str) -> bytes | None:
+        asked.append(page)
+        return PING.replace(b"1.45", version.encode()) if page == "/_ping" else reply([])
+
+    async with serving(path, answer) as engine:
+        await engine.network_ids()
+    version = "1.60"
+    assert isinstance(await refusal(engine), UnreachableError)
+    async with serving(path, answer):
+        await engine.network_ids()
+        await engine.close()
+    assert asked == ["/_ping", "/v1.41/networks", "/_ping", "/v1.45/networks"]
+
+
+async def heard(engine: Engine) -> list[str]:
+    """What comes of events until they end; the last word is the error's."""
+    said: list[str] = []
+    events = engine.events({"type": ["container"]})
+    with contextlib.suppress(StopAsyncIteration):
+        while True:
+            try:
+                event = await asyncio.wait_for(anext(events), 5)
+            except OvnDockerError as error:
+                return [*said, str(error)]
+            said.append("listening" if event is None else event.container_id)
+    return said
+
+
+def chunks(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in parts) + end
+
+
+START = b'{"Type":"container","Action":"start","Actor":{"ID":"c1"}}\n'
+
+
+async def test_events_come_until_docker_closes(path: Path) -> None:
+    stream = chunks(START, START[:20], START[20:].replace(b"c1", b"c2") + START)
+    async with serving(path, but("/v1.45/events", stream)) as engine:
+        assert await heard(engine) == ["listening", "c1", "c2", "c1"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "says"),
+    [
+        (chunks(START, end=b""), "Docker cannot be reached at"),
+        (chunks(START, b"nonsense\n"), "Docker's answer cannot be read"),
+        (chunks(START, b"x" * (3 << 20)), "Docker cannot be reached at"),
+    ],
+)
+async def test_events_that_end_in_the_middle_are_an_error(path: Path, stream: bytes, says: str) -> None:
+    async with serving(path, but("/v1.45/events", stream)) as engine:
+        listening, first, error = await heard(engine)
+        assert (listening, first) == ("listening", "c1")
+        assert says in error
+        assert "\n" not in error
+
+
+async def test_events_that_are_refused_are_an_error(path: Path) -> None:
+    said = reply({"message": "no"}, "400 Bad Request")
+    async with serving(path, but("/v1.45/events", said)) as engine:
+        assert await heard(engine) == ["Docker refused its events: no"]

@@ -1,0 +1,160 @@
+"""A reading that is not whole is none, and a pass that fails stops nothing and removes nothing."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ovn_docker import config
+from ovn_docker.assembly import Parts, assemble, running
+from ovn_docker.errors import HostError, UnreachableError
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.reader import Reader
+from ovn_docker.health.reconciler import Reconciler, Report
+from ovn_docker.health.repairs import Repairs
+from ovn_docker.health.snapshot import Snapshot
+from ovn_docker.ovsdb.values import to_map
+from tests.agreement import agreeing, container, docker, network
+from tests.functional.servers import OvsdbServer, until
+
+pytestmark = pytest.mark.functional
+
+ANSWERS = {"/_ping": "OK", "/networks": [], "/containers/json": []}
+
+
+@contextlib.asynccontextmanager
+async def empty_docker(path: Path) -> AsyncIterator[None]:
+    """A Docker that has nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            page = (await reader.readuntil(b"\r\n\r\n")).decode().split()[1].replace("/v1.45", "")
+            body = json.dumps(ANSWERS[page])
+            head = f"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write((head + body).encode())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(path))
+    try:
+        yield
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def parts_of(
+    open_vswitch: OvsdbServer, northbound: OvsdbServer, directory: Path
+) -> AsyncIterator[Parts]:
+    ids = to_map({"system-id": "h", "ovn-nb": str(northbound.remote)})
+    open_vswitch.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": ids}})
+    flags = argparse.ArgumentParser()
+    config.add_inspection_arguments(flags)
+    words = ["--ovsdb", str(open_vswitch.remote), "--state-file", str(directory / "state.json")]
+    words += ["--docker-socket", f"unix://{directory}/docker.sock"]
+    parts = assemble(config.read_inspection(flags.parse_args(words)), dict)
+    async with empty_docker(directory / "docker.sock"), running(parts):
+        yield parts
+
+
+async def test_nothing_is_compared_while_open_vswitch_is_away(
+    open_vswitch: OvsdbServer, northbound: OvsdbServer, short_path: Path
+) -> None:
+    async with parts_of(open_vswitch, northbound, short_path) as parts:
+        assert (await parts.reader.read()).attached == ()
+        open_vswitch.kill()
+        await until(parts.ovs.outage, "the connection is lost")
+        with pytest.raises(UnreachableError, match=r"Open vSwitch cannot be reached .* nothing was compared"):
+            await parts.reader.read()
+        open_vswitch.start()
+        await until(lambda: not parts.ovs.outage(), "it is back")
+        await parts.reader.read()
+
+
+async def test_nothing_is_compared_while_northbound_is_away(
+    open_vswitch: OvsdbServer, northbound: OvsdbServer, short_path: Path
+) -> None:
+    async with parts_of(open_vswitch, northbound, short_path) as parts:
+        await parts.reader.read()
+        northbound.kill()
+        reading = asyncio.create_task(parts.reader.read())
+        done, _ = await asyncio.wait([reading], timeout=0.5)
+        assert not done
+        northbound.start()
+        async with asyncio.timeout(10):
+            await reading
+
+
+# --- Passes -------------------------------------------------------------------------------------------------
+
+BOX = container("box")
+PLAIN = network("plain", "10.0.1.0/24", members=[BOX])
+GOOD = agreeing(docker(PLAIN, containers=[BOX]))
+STALE = agreeing(docker())
+
+
+class Readings(Reader):
+    """Gives what it was told to, one after the other, and the last for ever."""
+
+    def __init__(self, readings: Sequence[Snapshot | Exception]) -> None:
+        self._readings = list(readings)
+
+    async def read(self) -> Snapshot:
+        each = self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
+        if isinstance(each, Exception):
+            raise each
+        return each
+
+
+class NoRepairs(Repairs):
+    """Notes what it was to mend."""
+
+    def __init__(self, why: str = "") -> None:
+        self.asked: list[str] = []
+        self._why = why
+
+    async def mend(self, finding: Finding) -> str:
+        self.asked.append(finding.kind)
+        return self._why
+
+
+def reconciler(*readings: Snapshot | Exception, why: str = "") -> tuple[Reconciler, NoRepairs, list[Report]]:
+    repairs, reports = NoRepairs(why), list[Report]()
+    return Reconciler(Readings(readings), repairs, 3600, reports.append), repairs, reports
+
+
+@pytest.mark.parametrize("error", [HostError("half"), ValueError("a defect"), KeyError("another")])
+async def test_a_pass_that_fails_is_reported_and_the_next_one_comes(error: Exception) -> None:
+    passes, repairs, reports = reconciler(error, GOOD)
+    assert not (await passes.one_pass()).good
+    assert (await passes.one_pass()).good
+    assert ["half" in each.error or type(error).__name__ in each.error for each in reports] == [True, False]
+    assert repairs.asked == []
+
+
+async def test_what_is_seen_in_one_reading_only_is_neither_told_nor_mended() -> None:
+    missing = agreeing(docker(PLAIN, containers=[BOX]))
+    lost = Snapshot("openvswitch", missing.docker, STALE.held, (), frozenset(), missing.pool_key)
+    passes, repairs, reports = reconciler(lost, GOOD)
+    await passes.one_pass()
+    await passes.one_pass()
+    assert repairs.asked == []
+    assert [each.findings for each in reports] == [(), ()]
+    assert all(each.good for each in reports)
+
+
+async def test_a_repair_that_fails_makes_the_pass_none_that_succeeded() -> None:
+    lost = Snapshot("openvswitch", GOOD.docker, STALE.held, (), frozenset(), GOOD.pool_key)
+    passes, repairs, _ = reconciler(lost, why="it is not to be")
+    report = await passes.one_pass()
+    async with asyncio.timeout(10):
+        while not report.findings:  # until they are old enough
+            await asyncio.sleep(0.05)
+            report = await passes.one_pass()
+    assert not report.good
+    assert repairs.asked == ["network-missing", "endpoint-missing"]
+    assert {why for _, why in report.failed} == {"it is not to be"}

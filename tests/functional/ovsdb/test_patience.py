@@ -1,0 +1,94 @@
+"""How long a request waits for a server: through a failover, but not again and again in a long outage."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovn_docker.errors import UnreachableError
+from ovn_docker.ovsdb.client import SHORT_PATIENCE, Client
+from ovn_docker.ovsdb.remotes import Remote
+from tests.functional.servers import OvsdbServer, running, until
+
+pytestmark = pytest.mark.functional
+
+PATIENCE = 0.5
+SWITCH = {"op": "insert", "table": "Logical_Switch", "row": {"name": "foo"}}
+QUESTION = {"op": "select", "table": "Logical_Switch", "where": []}
+NO_SWITCH = {"op": "delete", "table": "Logical_Switch", "where": []}
+
+
+@contextlib.asynccontextmanager
+async def client_of(remote: Remote) -> AsyncIterator[Client]:
+    client = Client("OVN Northbound", "OVN_Northbound", {}, PATIENCE)
+    client.redirect((remote,))
+    async with running(client):
+        yield client
+
+
+async def seconds_to_refuse(client: Client, *operations: dict[str, Any]) -> float:
+    """How long a request waits until it is refused for want of a server."""
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(UnreachableError, match="OVN Northbound cannot be reached at unix:"):
+        await client.request(operations, operations)
+    return asyncio.get_running_loop().time() - started
+
+
+async def test_an_outage_holds_up_those_who_ask_one_after_the_other_once(short_path: Path) -> None:
+    async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
+        waited = [await seconds_to_refuse(client, SWITCH) for _ in range(4)]
+    assert waited[0] > PATIENCE / 2
+    assert max(waited[1:]) < 2 * SHORT_PATIENCE
+
+
+async def test_a_server_that_does_not_answer_holds_up_no_longer_than_one_that_is_not_there(
+    short_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(short_path / "silent"))
+        silent.listen()
+        async with client_of(Remote("unix", str(short_path / "silent"))) as client:
+            waited = [await seconds_to_refuse(client, SWITCH) for _ in range(3)]
+    assert max(waited[1:]) < 2 * SHORT_PATIENCE
+
+
+async def test_a_server_that_is_back_is_met_by_the_next_who_asks(northbound: OvsdbServer) -> None:
+    northbound.kill()
+    async with client_of(northbound.remote) as client:
+        await seconds_to_refuse(client, QUESTION)
+        northbound.start()
+        await client.request([SWITCH])
+    assert [row["name"] for row in northbound.rows("Logical_Switch", "name")] == ["foo"]
+
+
+async def test_what_was_refused_in_an_outage_is_taken_back_after_it(northbound: OvsdbServer) -> None:
+    northbound.transact(SWITCH)
+    northbound.kill()
+    async with client_of(northbound.remote) as client:
+        for _ in range(2):
+            await seconds_to_refuse(client, NO_SWITCH)
+        northbound.start()
+        await until(lambda: northbound.rows("Logical_Switch", "name") == [], "the delete was carried out")
+
+
+async def test_a_new_address_has_all_the_patience_again(short_path: Path, northbound: OvsdbServer) -> None:
+    northbound.kill()
+    async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
+        await seconds_to_refuse(client, SWITCH)
+        client.redirect((northbound.remote,))
+        assert await seconds_to_refuse(client, SWITCH) > PATIENCE / 2
+
+
+async def test_a_transaction_that_nobody_waits_for_has_patience_without_end(northbound: OvsdbServer) -> None:
+    northbound.kill()
+    async with client_of(northbound.remote) as client:
+        await seconds_to_refuse(client, QUESTION)
+        patient = asyncio.create_task(client.transact([SWITCH]))
+        await seconds_to_refuse(client, QUESTION)
+        assert not patient.done()
+        northbound.start()
+        await patient

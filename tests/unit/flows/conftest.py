@@ -1,0 +1,1 @@
+"""Nothing here talks to a switch."""

@@ -1,0 +1,71 @@
+"""Tables are found by what OVN's flows do there; the samples are of OVN 25.03 and of 24.03."""
+
+import pytest
+
+from ovn_docker.flows import pipeline
+from ovn_docker.flows.pipeline import Location
+from ovn_docker.flows.text import Flow
+
+HERE = Location(datapath=1, port=2)
+PORT = "metadata=0x1,reg15=0x2"
+ZONE = "set_field:0x3/0xffff->reg13,set_field:0x2->reg11,resubmit(,44)"
+
+
+def test_a_containers_port_tells_where_it_is() -> None:
+    actions = "set_field:0x3/0xffff->reg13,set_field:0x1->metadata,set_field:0x2->reg14,resubmit(,8)"
+    assert pipeline.location(Flow(0, 100, "in_port=7", actions)) == (7, HERE)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        Flow(0, 100, "in_port=1", "move:NXM_NX_TUN_ID[0..23]->OXM_OF_METADATA[0..23],resubmit(,43)"),
+        Flow(0, 150, "dl_vlan=5,in_port=7", "set_field:0x1->metadata,set_field:0x2->reg14,resubmit(,8)"),
+        Flow(8, 100, "in_port=7", "set_field:0x1->metadata,set_field:0x2->reg14,resubmit(,8)"),
+    ],
+    ids=["tunnel", "nested container", "other table"],
+)
+def test_other_flows_do_not(flow: Flow) -> None:
+    assert pipeline.location(flow) is None
+
+
+def test_the_local_output_is_where_the_ports_zone_is_loaded() -> None:
+    flows = [
+        Flow(65, 100, PORT, "output:7"),
+        Flow(75, 80, PORT, "set_field:0x1000/0x1000->reg10"),
+        Flow(43, 100, PORT, ZONE),
+    ]
+    assert pipeline.local_output(flows, HERE) == 43
+    assert pipeline.local_output(flows[:2], HERE) is None
+    assert pipeline.local_output(flows, Location(1, 3)) is None
+
+
+def test_a_table_passes_on_what_it_does_not_match_only_if_it_does_nothing_else() -> None:
+    assert pipeline.passes_on([Flow(40, 10, "reg10=0x1", "drop"), Flow(40, 0, "", "resubmit(,42)")]) == 42
+    assert pipeline.passes_on([Flow(43, 0, "", "drop")]) is None
+    assert pipeline.passes_on([Flow(37, 0, "metadata=0x1", "resubmit(,40)")]) is None
+
+
+@pytest.mark.parametrize(
+    ("local", "chain", "first"),
+    [
+        (43, {39: None, 40: 42, 41: 42, 42: 43}, (40, 42)),
+        (40, {36: None, 37: 38, 38: 39, 39: 40}, (37, 38)),
+        (38, {36: None, 37: 38}, None),
+        (33, {32: None}, None),
+    ],
+    ids=["25.03", "24.03", "22.03, where only the table that sends to other hosts is there", "nothing"],
+)
+def test_the_first_output_table_is_the_beginning_of_the_chain(
+    local: int, chain: dict[int, int | None], first: tuple[int, int] | None
+) -> None:
+    assert pipeline.first_output(local, chain.get) == first
+
+
+def test_the_drop_of_unknown_addresses_is_found_before_the_output() -> None:
+    drop = Flow(37, 50, "metadata=0x1,reg15=0", "drop")
+    group = Flow(37, 50, "metadata=0x1,reg15=0", "set_field:0x8001->reg15,resubmit(,40)")
+    assert pipeline.unknown_drop([drop], 1, before=40) == (37, 50)
+    assert pipeline.unknown_drop([group], 1, before=40) == (37, 50)
+    assert pipeline.unknown_drop([drop], 2, before=40) is None
+    assert pipeline.unknown_drop([drop], 1, before=30) is None

@@ -1,0 +1,33 @@
+"""What the health check says of the flows of IP lookups."""
+
+import pytest
+
+from ovn_docker.docker.state import DockerState
+from ovn_docker.health.checks import check_lookups
+from ovn_docker.health.findings import KINDS
+from ovn_docker.health.snapshot import Held, Lookups, Snapshot
+
+
+def snapshot(lookups: Lookups) -> Snapshot:
+    state, held = DockerState({}, {}), Held({}, ())
+    return Snapshot("openvswitch", state, held, (), frozenset(), lambda _, subnet: subnet, lookups)
+
+
+@pytest.mark.parametrize(
+    ("lookups", "kinds"),
+    [
+        (Lookups(), []),
+        (Lookups(("a", "b")), ["lookup-missing"]),
+        (Lookups((), ("a",)), ["lookup-surplus"]),
+        (Lookups(("a",), ("b",), "off"), ["lookup-missing", "lookup-surplus", "lookup-off"]),
+    ],
+)
+def test_each_difference_is_a_finding(lookups: Lookups, kinds: list[str]) -> None:
+    found = list(check_lookups(snapshot(lookups)))
+    assert [each.kind for each in found] == kinds
+    assert set(kinds) <= set(KINDS)
+
+
+def test_a_finding_tells_how_many_and_one_of_them() -> None:
+    [found] = check_lookups(snapshot(Lookups(("table=200", "table=40"))))
+    assert found.text == "2 flow(s) of IP lookups are missing or wrong, such as table=200"

@@ -1,0 +1,163 @@
+"""What databases and Docker say is data: it breaks no line, and is no command, file name or escape code."""
+
+import argparse
+import ast
+import json
+import logging
+import re
+import shlex
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+import ovn_docker
+from ovn_docker import addressing, config, logs, pools
+from ovn_docker.commands import gc, health
+from ovn_docker.docker.state import Container
+from ovn_docker.drivers.shared_networks import _agree
+from ovn_docker.drivers.sharing import Shared
+from ovn_docker.errors import ConfigError, ConflictError, DatabaseError, RequestError
+from ovn_docker.health.checks import names_of
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.giving_up import Remains
+from ovn_docker.health.reconciler import Report
+from ovn_docker.libnetwork import codec
+from ovn_docker.ovsdb.session import encode_request
+from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.schema import hosts, northbound
+
+HOSTILE = [
+    "two\nlines",
+    "carriage\rreturn",
+    "\x1b]0;title\x07\x1b[2J",
+    "\x9b31mred",
+    "nul\x00byte",
+    "line\u2028separator",
+    "right-to-left \u202e",
+    "half \ud800 a pair",
+    "$(touch /tmp/x) `id` ; rm -rf /",
+    "'; drop",
+    "../../etc/passwd",
+    "<script>alert(1)</script>",
+    "%s %(x)s {0}",
+    "=cmd|' /C calc'!A0",
+    "x" * 100_000,
+]
+CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+hostile = pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+
+
+@hostile
+def test_it_breaks_no_line_of_the_log(text: str) -> None:
+    arguments = (text, logs.fields(host=text, reason=text))
+    record = logging.LogRecord("ovn_docker.x", logging.INFO, "", 0, "of %s: %s", arguments, None)
+    line = logs.LineFormatter().format(record)
+    assert not CONTROL.search(line)
+
+
+@hostile
+def test_it_forges_no_key_of_the_log(text: str) -> None:
+    line = logs.fields(reason=f'{text}" outcome=ok', outcome="refused")
+    assert shlex.split(line) == [f'reason={text}" outcome=ok', "outcome=refused"]
+
+
+@hostile
+def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> None:
+    told = json.loads(codec.encode_error(f"logical switch {text} is wrong"))
+    assert not CONTROL.search(told["Err"])
+
+
+@hostile
+def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report((Finding("interface-dead", "x", f"host {text} is wrong"),))
+    health._print(report, argparse.Namespace(json=False), done=False)
+    printed = capsys.readouterr().out
+    assert not CONTROL.search(printed.replace("\n", "", 2))
+    listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains())]
+    assert not CONTROL.search(gc._as_table(listed).replace("\n", "", 1))
+
+
+@hostile
+def test_it_becomes_no_name_of_a_link_or_a_lock(text: str) -> None:
+    text = text.encode(errors="replace").decode()  # dockerd's JSON holds no half pairs
+    for name in addressing.link_names(text):
+        assert re.fullmatch(r"[0-9A-Za-z_]{13,15}", name)
+    assert re.fullmatch(r"\w+", hosts.presence_lock(text))
+
+
+@hostile
+def test_it_becomes_no_name_of_a_file(text: str) -> None:
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    with pytest.raises(ConfigError, match="is no plugin name"):
+        config.read(parser.parse_args(["--driver-name", text]))
+    with pytest.raises(RequestError, match="is no name"):
+        pools.check_context(text)
+
+
+@hostile
+def test_a_command_that_an_error_tells_to_type_holds_it_as_one_word(text: str) -> None:
+    shared = Shared("n", text, "", "", ("10.0.0.0/24",), "", False, False, False, None)  # noqa: FBT003
+    with pytest.raises(ConflictError) as refused:
+        _agree(shared, {}, "h1")
+    command = str(refused.value).partition(" with '")[2].removesuffix("'")
+    assert shlex.split(command) == [
+        *("ovn-nbctl", "set", "Logical_Switch", text, f"external_ids:{northbound.ALLOW}=true")
+    ]
+
+
+@hostile
+def test_a_container_s_names_and_labels_are_values_of_json_and_nothing_else(text: str) -> None:
+    text = text.encode(errors="replace").decode()  # Docker's JSON holds no half pairs
+    container = Container(container_id="c", name=text.replace("\0", ""), labels={text: text, "b": text})
+    row = to_map(names_of(container))
+    sent = encode_request({"method": "transact", "params": [row], "id": 1})
+    assert mapping(json.loads(sent)["params"][0]) == names_of(container)
+
+
+@pytest.mark.parametrize("text", ["nul\0byte", "half \ud800 a pair"])
+def test_what_would_make_a_server_of_ovsdb_hang_up_is_not_sent(text: str) -> None:
+    for value in (text, [text], {text: 1}, {"a": [("b", text)]}):
+        with pytest.raises(DatabaseError, match="a text cannot be stored in OVSDB"):
+            encode_request({"method": "transact", "params": [value], "id": 1})
+    assert b"u0000" in encode_request({"method": "transact", "params": ["\\u0000"], "id": 1})
+
+
+@hostile
+def test_what_a_switch_s_row_says_is_refused_or_taken_as_data(text: str) -> None:
+    row = {"external_ids": to_map({northbound.MTU: text, northbound.INTERNAL: text, northbound.HOST: text})}
+    switch = northbound.read_switch("n", row)
+    assert (switch.mtu, switch.internal, switch.host) == (None, False, text)
+    with pytest.raises(RequestError):
+        northbound.read_switch("n", {"external_ids": to_map({northbound.POOL + text: "v4"})})
+    assert northbound.switch_id(text.encode(errors="replace").decode()) != uuid4()
+
+
+# --- What would make it a command ---------------------------------------------------------------------------
+
+CODE = {"pickle", "marshal", "shelve", "dill", "pty", "commands.getoutput"}
+CALLS = {"eval", "exec", "compile", "__import__", "system", "popen", "execv", "spawnv", "posix_spawn"}
+UNSAFE_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load"}
+LAB = "lab"
+
+
+def sources() -> list[Path]:
+    package = Path(ovn_docker.__file__).parent
+    return [path for path in sorted(package.rglob("*.py")) if LAB not in path.relative_to(package).parts]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.stem)
+def test_nothing_of_the_driver_runs_what_it_reads(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    called = {
+        getattr(node.func, "id", getattr(node.func, "attr", ""))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and "re.compile" not in ast.unparse(node.func)
+    }
+    assert imported & (CODE | {"subprocess", "multiprocessing"}) == set()
+    assert called & CALLS == set()
+    assert "yaml" not in imported or called & UNSAFE_YAML == set()

@@ -1,0 +1,59 @@
+"""The systemd units: what starts before what, so that dockerd finds the driver and nothing waits for OVN."""
+
+import argparse
+import configparser
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ovn_docker import config
+from ovn_docker.libnetwork.server import DEADLINE
+
+UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
+OVERLAY = UNITS / "ovn-docker-overlay-driver.service"
+
+
+def unit(path: Path) -> configparser.ConfigParser:
+    parsed = configparser.ConfigParser(interpolation=None, strict=False)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read_string(path.read_text())
+    return parsed
+
+
+def names(path: Path, key: str) -> set[str]:
+    return set(unit(path)["Unit"].get(key, "").split())
+
+
+def test_the_driver_starts_before_docker_and_after_open_vswitch_and_ovn() -> None:
+    assert names(OVERLAY, "Before") == {"docker.service"}
+    assert names(OVERLAY, "After") >= {"openvswitch-switch.service", "ovn-host.service"}
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_no_unit_of_ovn_or_docker_is_required_so_that_none_takes_the_driver_down_with_it(path: Path) -> None:
+    for key in ("Requires", "Requisite", "BindsTo", "PartOf", "Upholds"):
+        assert names(path, key) == set(), key
+
+
+def test_systemd_is_told_when_the_driver_answers_and_starts_it_again_when_it_crashes() -> None:
+    service = unit(OVERLAY)["Service"]
+    assert service["Type"] == "notify"
+    assert service["Restart"] == "on-failure"
+
+
+def test_a_stop_has_time_for_the_verbs_that_are_under_way() -> None:
+    assert float(unit(OVERLAY)["Service"]["TimeoutStopSec"]) > 2 * DEADLINE
+
+
+def test_the_command_line_of_the_unit_is_one_of_the_driver_s() -> None:
+    service = unit(OVERLAY)["Service"]
+    program, *arguments = shlex.split(service["ExecStart"])
+    assert Path(program).name == config.PROGRAM
+    variable, _, options = shlex.split(service["Environment"])[0].partition("=")
+    assert arguments[-1] == f"${variable}"
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    read = config.read(parser.parse_args([*arguments[:-1], *shlex.split(options)]))
+    assert read.unix_socket == Path("/run/ovn-docker/openvswitch.sock")
+    assert not read.daemon.detach, "systemd wants the process itself"
