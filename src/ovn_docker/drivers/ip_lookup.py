@@ -40,6 +40,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.25
 RETIRE_TRIES, RETIRE_PAUSE = 5, 1.0
 """How often a driver without --ip-lookup asks a switch that does not answer."""
 
+MOST_SAMPLES = 3
+"""Of how many containers the flows are looked at, to find OVN's tables."""
+
 NO_HOOK = (
     "IP lookup is off: no flow of the switch delivers to a container's port as OVN's local output does:"
     " see whether ovn-controller runs, and whether this release of OVN is supported"
@@ -114,6 +117,10 @@ class IpLookup:
                 await self._follow()
             except* OvnDockerError as errors:
                 self._tell(str(_first(errors)))
+            except* Exception as errors:  # whatever it is, Docker is to be served
+                error = _first(errors)
+                LOG.debug("IP lookup failed", exc_info=error)
+                self._tell(f"IP lookup failed: {type(error).__name__}: {error}")
             self._session = None
             lasted = asyncio.get_running_loop().time() - began
             pause = FIRST_PAUSE if lasted > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
@@ -281,7 +288,7 @@ class IpLookup:
 
     async def _hooks(self, switch: Switch, world: World) -> Hooks | None:
         """Find where the pipeline can be entered and left, by a container that is there."""
-        for _, where in world.served().values():
+        for _, where in itertools.islice(world.served().values(), MOST_SAMPLES):
             port = await switch.foreign(f"reg15={where.port:#x},metadata={where.datapath:#x}")
             local = pipeline.local_output(port, where)
             if local is not None:
@@ -337,7 +344,7 @@ def _no_way_back(hooks: Hooks) -> str:
     return NO_WAY_BACK if hooks.output is None or hooks.unknown is None else ""
 
 
-def _first(errors: BaseExceptionGroup[OvnDockerError]) -> BaseException:
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error itself, out of as many groups as it is in."""
     first: BaseException = errors
     while isinstance(first, BaseExceptionGroup):
