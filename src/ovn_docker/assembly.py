@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
@@ -21,11 +22,15 @@ from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.drivers.vteps import Vteps
 from ovn_docker.errors import ConfigError
+from ovn_docker.health.collector import Collector
+from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
+from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import databases
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
+from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.ovsdb.replica import Watch
@@ -33,26 +38,70 @@ from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.state import StateFile
 
+Work = Callable[[], Coroutine[Any, Any, None]]
 
-@dataclass(frozen=True, slots=True)
+
+class Peer(Protocol):
+    """What a driver keeps networks in: OVN Northbound, or Neutron."""
+
+    database: str
+
+    def answers(self) -> bool:
+        """Whether it can be used just now."""
+
+    def outage(self) -> str:
+        """Why it cannot be used, or ""."""
+
+    def when_connected(self, call: Callable[[], object]) -> None:
+        """Call this each time that it can be used again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of a driver, none of them running."""
+    """The parts of a driver, none of them running.
+
+    Attributes:
+        ovs: this host's Open_vSwitch database.
+        peer: where networks are.
+        links: of this host.
+        driver: for Docker.
+        ipam: likewise.
+        engine: Docker, for the health check.
+        inventory: likewise.
+        reader: likewise.
+        repairs: likewise.
+        about: what NetworkDriver.Database is to show of this driver besides.
+        work: what keeps the peer connected.
+        daemon_work: what only a daemon does besides.
+        close: what ends it.
+    """
 
     ovs: Client
-    northbound: Client
+    peer: Peer
     links: Links
-    driver: OverlayDriver
-    ipam: OverlayIpam
+    driver: NetworkDriver
+    ipam: IpamDriver
     engine: Engine
-    inventory: OverlayInventory
+    inventory: Inventory
     reader: Reader
     repairs: Repairs
+    about: Callable[[], Mapping[str, Any]]
+    work: tuple[Work, ...]
+    daemon_work: tuple[Work, ...] = ()
+    close: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayParts(Parts):
+    """Those of the overlay driver, with what its commands use besides."""
+
+    northbound: Client
     shared: SharedNetworks
     ip_lookup: IpLookup
     vteps: Vteps
 
 
-def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
+def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayParts:
     """Make the parts.
 
     Args:
@@ -62,10 +111,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
     Raises:
         ConfigError: a setting cannot be used.
     """
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    if config.database_tls:
-        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
-    ovs.redirect(_ovsdb(config))
+    ovs = open_vswitch_client(config)
     nb = Client("OVN Northbound", "OVN_Northbound", _watches(config))
     nb.own_tls = ovs.own_tls
     links = Links()
@@ -81,25 +127,68 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
     lookups = ip_lookup.inspect if config.ip_lookup else None
-    return Parts(
+    return OverlayParts(
         ovs=ovs,
-        northbound=nb,
+        peer=nb,
         links=links,
         driver=driver,
         ipam=ipam,
         engine=engine,
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, config.driver_name, lookups),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, ip_lookup.mend),
+        repairs=Repairs(
+            driver,
+            inventory,
+            attachments,
+            ADDRESS_SPACE,
+            {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend},
+        ),
+        about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
+        work=(nb.run, partial(databases.follow_settings, ovs, nb, databases.NORTHBOUND)),
+        daemon_work=(*_host_work(config, ovs, nb), ip_lookup.run),
+        northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
         vteps=Vteps(database),
     )
 
 
+def _host_work(config: Config, ovs: Client, nb: Client) -> tuple[Work, ...]:
+    """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not."""
+    presence = Presence(ovs, nb, lambda: datetime.now(UTC))
+    if not config.dead_host_after:
+        return (presence.run,)
+    return presence.run, Collector(ovs, nb, config.dead_host_after, time.monotonic).run
+
+
 def _watches(config: Config) -> Mapping[str, Watch]:
     """What of Northbound is kept in memory."""
     return northbound.ROUTER_PORTS | (northbound.VTEP_SWITCHES if config.ip_lookup else {})
+
+
+def _database_files(northbound: Client) -> dict[str, Any]:
+    """The TLS files that are used for OVN Northbound, under the guide's keys: their paths only."""
+    tls = northbound.tls
+    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
+        return {}
+    return {
+        "tls_ca_cert": tls.ca_cert,
+        "tls_key_cert": tls.certificate,
+        "tls_private_key": tls.private_key,
+    }
+
+
+def open_vswitch_client(config: Config) -> Client:
+    """A client of this host's Open_vSwitch database.
+
+    Raises:
+        ConfigError: ``--ovsdb`` names none.
+    """
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    if config.database_tls:
+        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
+    ovs.redirect(_ovsdb(config))
+    return ovs
 
 
 def _ovsdb(config: Config) -> tuple[Remote, ...]:
@@ -115,13 +204,13 @@ def _ovsdb(config: Config) -> tuple[Remote, ...]:
 @contextlib.asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Keep the databases connected; the tasks are those that do, and end only when this does."""
-    follow = databases.follow_settings(parts.ovs, parts.northbound, databases.NORTHBOUND)
-    work = (parts.ovs.run(), parts.northbound.run(), follow)
-    tasks = [asyncio.create_task(each) for each in work]
+    tasks = [asyncio.create_task(each()) for each in (parts.ovs.run, *parts.work)]
     try:
         yield tasks
     finally:
         await cancel(*tasks)
+        for close in parts.close:
+            await close()
         await parts.engine.close()
         parts.links.close()
 

@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ovn_docker import __version__, config, logs, process
 from ovn_docker.errors import OvnDockerError
@@ -39,13 +41,36 @@ def overlay_driver(arguments: Sequence[str] | None = None) -> int:
     return _reported(parser.prog, lambda: _serve(config.read(parsed)))
 
 
-def _serve(settings: config.Config) -> int:
+def underlay_driver(arguments: Sequence[str] | None = None) -> int:
+    """``ovn-docker-underlay-driver``: serve Docker inside an OpenStack machine until stopped."""
+    parser = argparse.ArgumentParser(
+        prog=config.UNDERLAY_PROGRAM,
+        description="Serve Docker as a network driver that makes ports of OpenStack Neutron.",
+        epilog="The login is read from the environment, as an openrc file sets it, or from clouds.yaml when"
+        " OS_CLOUD is set; OS_VIF_ID is the Neutron port of this machine's interface.",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    config.add_underlay_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    return _reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed)))
+
+
+def _serve_underlay(settings: config.Config, bridge: str) -> int:
+    from ovn_docker import underlay_assembly  # noqa: PLC0415  (0.2 s that --help need not wait for)
+    from ovn_docker.commands.login import read_machine  # noqa: PLC0415
+
+    # Before the process detaches: it may have to ask for the password.
+    machine = read_machine(os.environ, bridge)
+    return _serve(settings, lambda *handed: underlay_assembly.assemble(machine, *handed))
+
+
+def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) -> int:
     syslog = settings.daemon.detach and settings.log_file is None
     logs.configure(settings.levels, settings.log_file, console=True, syslog=syslog)
     ready = process.daemonize(settings.daemon)
     from ovn_docker import daemon  # noqa: PLC0415  (the web server: 0.15 s that --help need not wait for)
 
-    asyncio.run(daemon.serve(settings, ready))
+    asyncio.run(daemon.serve(settings, ready, assemble) if assemble else daemon.serve(settings, ready))
     return 0
 
 

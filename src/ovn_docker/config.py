@@ -6,12 +6,12 @@ of this process (ovn-nb, ovn-bridge, …) is read from Open_vSwitch instead (sch
 
 import argparse
 import ipaddress
-import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ovn_docker import logs, pools, tls_flags
+from ovn_docker import daemon_flags, logs, pools, tls_flags
+from ovn_docker.daemon_flags import default_run_directory
 from ovn_docker.errors import ConfigError, RequestError
 from ovn_docker.pools import DefaultPool
 from ovn_docker.process import DaemonOptions
@@ -20,7 +20,8 @@ BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, 
 PLUGIN_DIRECTORY = Path("/etc/docker/plugins")
 STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
-PROGRAM = "ovn-docker-overlay-driver"
+PROGRAM, UNDERLAY_PROGRAM = "ovn-docker-overlay-driver", "ovn-docker-underlay-driver"
+BRIDGE = "breth0"
 MAXIMUM_PORT = 65535
 SHORTEST_DEAD_HOST_AFTER = 60
 HEALTH_CHECK_INTERVAL = 180.0
@@ -93,7 +94,39 @@ class Config:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the driver's flags."""
+    """Add the overlay driver's flags."""
+    driver = _add_listen_arguments(parser)
+    _add_sharing_arguments(driver)
+    _add_host_arguments(driver)
+    _add_lookup_argument(driver)
+    health = _add_health_arguments(parser)
+    _add_dead_host_argument(health)
+    daemon_flags.add_arguments(parser, PROGRAM)
+
+
+def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the underlay driver's flags; those of the overlay's that it lacks are as if not given."""
+    driver = _add_listen_arguments(parser)
+    driver.add_argument(
+        "--bridge",
+        metavar="BRIDGE",
+        default=BRIDGE,
+        help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
+    )
+    _add_state_argument(driver, "Neutron network", "NAME-underlay.json")
+    _add_host_arguments(driver)
+    _add_health_arguments(parser)
+    daemon_flags.add_arguments(parser, UNDERLAY_PROGRAM)
+    parser.set_defaults(
+        distributed=False,
+        routing_context=pools.DEFAULT_CONTEXT,
+        default_address_pool=None,
+        dead_host_after=0,
+        ip_lookup=False,
+    )
+
+
+def _add_listen_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
     listen = parser.add_argument_group("listening to Docker")
     listen.add_argument("--bind-ip", metavar="IP", help=f"listen for TCP on this address (default {BIND_IP})")
     listen.add_argument(
@@ -120,10 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="global",
         help="where Docker allocates networks (default %(default)s)",
     )
-    _add_sharing_arguments(driver)
-    _add_host_arguments(driver)
-    _add_health_arguments(parser)
-    _add_daemon_arguments(parser)
+    return driver
 
 
 def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +161,7 @@ def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what the driver was told, where that is not the default")
     _add_sharing_arguments(group)
     _add_host_arguments(group)
+    _add_lookup_argument(group)
     _add_docker_arguments(group)
 
 
@@ -153,11 +184,6 @@ def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
         help="the name for 'docker network create -d' (default %(default)s)",
     )
     driver.add_argument(
-        "--ip-lookup",
-        action="store_true",
-        help="lead VXLAN packets of VTEPs that know no OVN to containers by address; see 'ovn-docker vtep'",
-    )
-    driver.add_argument(
         "--ovsdb",
         metavar="REMOTE",
         default=default_ovsdb(),
@@ -166,7 +192,15 @@ def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
     tls_flags.add_database_arguments(driver)
 
 
-def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_lookup_argument(driver: "argparse._ArgumentGroup") -> None:
+    driver.add_argument(
+        "--ip-lookup",
+        action="store_true",
+        help="lead VXLAN packets of VTEPs that know no OVN to containers by address; see 'ovn-docker vtep'",
+    )
+
+
+def _add_health_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
     health = parser.add_argument_group("health check")
     health.add_argument(
         "--health-check-on",
@@ -180,8 +214,8 @@ def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
         default=HEALTH_CHECK_INTERVAL,
         help="seconds from one comparison to the next (default %(default)g)",
     )
-    _add_dead_host_argument(health)
     _add_docker_arguments(health)
+    return health
 
 
 def _add_docker_arguments(group: "argparse._ArgumentGroup") -> None:
@@ -217,11 +251,15 @@ def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
         help="where subnets come from that nobody named; may be repeated"
         f" (default {' and '.join(pools.DEFAULT_POOLS)})",
     )
+    _add_state_argument(driver, "shared switch", "NAME.json")
+
+
+def _add_state_argument(driver: "argparse._ArgumentGroup", what: str, name: str) -> None:
     driver.add_argument(
         "--state-file",
         metavar="FILE",
         type=Path,
-        help=f"where to keep which shared switch a network is on (default {STATE_DIRECTORY}/NAME.json)",
+        help=f"where to keep which {what} a network is on (default {STATE_DIRECTORY}/{name})",
     )
 
 
@@ -235,51 +273,23 @@ def _add_dead_host_argument(health: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_daemon_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of ovs-vswitchd(8), "Daemon Options" and "Logging Options"."""
-    run = default_run_directory()
-    daemon = parser.add_argument_group("daemon")
-    daemon.add_argument("--detach", action="store_true", help="run in the background, once it answers")
-    daemon.add_argument(
-        "--pidfile",
-        metavar="FILE",
-        nargs="?",
-        const=str(run / f"{PROGRAM}.pid"),
-        help="write the process id to this file (without FILE: %(const)s)",
-    )
-    daemon.add_argument(
-        "--overwrite-pidfile", action="store_true", help="start even if the pidfile's process runs"
-    )
-    daemon.add_argument("--no-chdir", action="store_true", help="stay in this directory with --detach")
-    daemon.add_argument("--monitor", action="store_true", help="start the driver again when it crashes")
-    log = parser.add_argument_group("logging")
-    log.add_argument(
-        "--log-file",
-        metavar="FILE",
-        nargs="?",
-        const=f"/var/log/openvswitch/{PROGRAM}.log",
-        help="log to this file (without FILE: %(const)s)",
-    )
-    log.add_argument(
-        "-v",
-        "--verbose",
-        metavar="SPEC",
-        nargs="?",
-        const="",
-        action="append",
-        default=[],
-        help="set log levels, as MODULE:PLACE:LEVEL in any part (without SPEC: everything)",
-    )
-
-
-def default_run_directory() -> Path:
-    """Where Open vSwitch's sockets and pidfiles are: ``OVS_RUNDIR`` or as packaged."""
-    return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-
-
 def default_ovsdb() -> str:
     """Where ovsdb-server listens on a host as packaged."""
     return f"unix:{default_run_directory() / 'db.sock'}"
+
+
+def read_underlay(arguments: argparse.Namespace) -> tuple[Config, str]:
+    """The configuration that the underlay driver's flags mean, and its bridge.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    config = read(arguments)
+    if arguments.state_file is None:  # both drivers may have run on a machine under one name
+        config = replace(config, state_file=STATE_DIRECTORY / f"{config.driver_name}-underlay.json")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", arguments.bridge):
+        raise ConfigError(f"--bridge '{arguments.bridge}' is no name of a bridge")
+    return config, arguments.bridge
 
 
 def read(arguments: argparse.Namespace) -> Config:

@@ -7,7 +7,7 @@ import resource
 import signal
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,7 @@ from ovn_docker import __version__
 from ovn_docker.assembly import Parts, assemble, cancel, running
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
-from ovn_docker.health.collector import Collector
 from ovn_docker.health.naming import Naming
-from ovn_docker.health.presence import Presence
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
@@ -25,19 +23,22 @@ from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.metrics import Metrics
-from ovn_docker.ovsdb.client import Client
 from ovn_docker.process import Ready
 from ovn_docker.status import HealthCheck, problems
 
 LOG = logging.getLogger(__name__)
 
 
-async def serve(config: Config, ready: Ready) -> None:
+Assemble = Callable[[Config, Callable[[], Mapping[str, Any]]], Parts]
+
+
+async def serve(config: Config, ready: Ready, assemble: Assemble = assemble) -> None:
     """Serve Docker until SIGTERM or SIGINT.
 
     Args:
         config: what to listen on and whom to serve.
         ready: told when the sockets listen and the plugin file is written, and when the end begins.
+        assemble: makes the driver; by default the one for OVN Northbound.
 
     Raises:
         ConfigError: an address cannot be listened on, or a setting cannot be used.
@@ -47,18 +48,15 @@ async def serve(config: Config, ready: Ready) -> None:
     synched = _LastSynched()
     parts = assemble(
         config,
-        lambda: (
-            _about(config)
-            | {"docker_last_synched": synched.when, "lookup": parts.ip_lookup.about()}
-            | _database_files(parts.northbound)
-        ),
+        lambda: {**_about(config), "docker_last_synched": synched.when, **parts.about()},
     )
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
-        work = [*_start_host_work(config, parts), asyncio.create_task(parts.ip_lookup.run())]
+        # Before the databases are connected, so that the first connection is not used by anything else first.
+        work = [asyncio.create_task(each()) for each in parts.daemon_work]
         undo.push_async_callback(cancel, *work)
         background += work
-        databases = {each.database: each.answers for each in (parts.ovs, parts.northbound)}
+        databases = {each.database: each.answers for each in (parts.ovs, parts.peer)}
         metrics = Metrics(__version__, databases)
         tls = _certificates(config)
         observation = _observation(config, parts, metrics, tls)
@@ -77,17 +75,6 @@ async def serve(config: Config, ready: Ready) -> None:
         await _until(stop, background)
         LOG.info("stopping")
         ready.stopping()
-
-
-def _start_host_work(config: Config, parts: Parts) -> list[asyncio.Task[None]]:
-    """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not.
-
-    Begun before Northbound is connected, so that the first connection is not used by anything else first.
-    """
-    work = [Presence(parts.ovs, parts.northbound, lambda: datetime.now(UTC)).run()]
-    if config.dead_host_after:
-        work.append(Collector(parts.ovs, parts.northbound, config.dead_host_after, time.monotonic).run())
-    return [asyncio.create_task(each) for each in work]
 
 
 class _LastSynched:
@@ -115,7 +102,7 @@ def _start_health_check(
 
     reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done)
     naming = Naming(parts.engine, parts.inventory, reconciler.want)
-    for client in (parts.ovs, parts.northbound):
+    for client in (parts.ovs, parts.peer):
         client.when_connected(reconciler.want)
     return [asyncio.create_task(each) for each in (reconciler.run(), naming.run())]
 
@@ -128,7 +115,7 @@ def _observation(config: Config, parts: Parts, metrics: Metrics, tls: Certificat
         age = metrics.last_good_pass_age()
         silence = time.monotonic() - started if age is None else age
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
-        outages = (parts.ovs.outage(), parts.northbound.outage(), tls.problem if tls else "")
+        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "")
         return problems(outages, check)
 
     return Observation(metrics.verb_done, found, metrics.exposition)
@@ -163,18 +150,6 @@ def _allow_many_connections() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return min(CAPACITY, most // 4)
-
-
-def _database_files(northbound: Client) -> dict[str, Any]:
-    """The TLS files that are used for OVN Northbound, under the guide's keys: their paths only."""
-    tls = northbound.tls
-    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
-        return {}
-    return {
-        "tls_ca_cert": tls.ca_cert,
-        "tls_key_cert": tls.certificate,
-        "tls_private_key": tls.private_key,
-    }
 
 
 def _stop_signals() -> asyncio.Event:

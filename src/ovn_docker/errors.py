@@ -11,6 +11,7 @@
     * SchemaError         ... because its schema lacks what we use
     * UnstorableError     ... or would: a text of the caller's is none that it can hold; a RequestError too
   * UnreachableError      a database or a daemon does not answer
+  * NeutronError          Neutron or Keystone refused
   * HostError             the kernel or Open vSwitch on this host refused
   * ConfigError           a flag or a setting cannot be used
 
@@ -73,6 +74,20 @@ class UnstorableError(RequestError, DatabaseError):
 
 class UnreachableError(OvnDockerError):
     """A database or a daemon does not answer."""
+
+
+class NeutronError(OvnDockerError):
+    """Neutron or Keystone refused a request.
+
+    Attributes:
+        status: of HTTP; 0 for one that was never sent.
+        kind: Neutron's own name of the reason, such as ``OverQuota``, or "".
+    """
+
+    def __init__(self, text: str, status: int = 0, kind: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.kind = kind
 
 
 class HostError(OvnDockerError):

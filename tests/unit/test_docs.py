@@ -16,8 +16,10 @@ from ovn_docker import addressing, cli, config
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
 from ovn_docker.commands import gc
 from ovn_docker.daemon import _about
+from ovn_docker.drivers import underlay_options
 from ovn_docker.lab import cli as lab_cli
 from ovn_docker.libnetwork import messages, server
+from ovn_docker.neutron import resources
 from ovn_docker.schema import northbound, open_vswitch
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +150,21 @@ def test_every_flag_of_the_driver_is_in_the_reference_and_no_other() -> None:
     )
     told = set(re.findall(r"`(--?[A-Za-z][a-z-]*)", " ".join(first_columns)))
     assert told == {*flags(parser), "-V", "--version"}
+
+
+def test_every_flag_of_the_underlay_driver_is_in_the_reference() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_underlay_arguments(parser)
+    text = words("reference/command-line.md") + words("reference/underlay.md")
+    assert [flag for flag in flags(parser) if f"`{flag}" not in text] == []
+
+
+def test_every_option_and_tag_of_the_underlay_driver_is_in_the_reference() -> None:
+    text = words("reference/underlay.md")
+    assert [name for name in underlay_options.OPTIONS if f"`-o {name}=" not in text] == []
+    tags = [value for value in vars(resources).values() if str(value).startswith("ovn-docker-")]
+    assert len(tags) == 5
+    assert [tag for tag in tags if f"`{tag}" not in text] == []
 
 
 def test_every_default_of_a_flag_is_in_the_reference() -> None:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOGETHER = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
+TOGETHER = [
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-build.lock",
+    "requirements-underlay.lock",
+]
 LOCKS = [*TOGETHER, "requirements-audit.lock"]
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ovn_docker import config, logs
 from ovn_docker.addressing import IPAddress
-from ovn_docker.assembly import Parts, assemble, running
+from ovn_docker.assembly import OverlayParts, assemble, running
 from ovn_docker.drivers.vteps import Configured
 from ovn_docker.errors import NotFoundError, OvnDockerError, RequestError, UnreachableError
 from ovn_docker.schema import northbound
@@ -21,7 +21,7 @@ ANSWER_TIMEOUT = 10.0
 
 DONE, REFUSED = 0, 1
 
-Work = Callable[[Parts, argparse.Namespace], Awaitable[None]]
+Work = Callable[[OverlayParts, argparse.Namespace], Awaitable[None]]
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,20 +82,20 @@ async def _connected(arguments: argparse.Namespace, work: Work) -> None:
             raise UnreachableError(f"{why}; nothing was done") from None
 
 
-async def _add(parts: Parts, arguments: argparse.Namespace) -> None:
+async def _add(parts: OverlayParts, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     switch = await _switch(parts, arguments.network)
     await parts.vteps.add(remote, arguments.vni, switch)
     print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} on hosts with --ip-lookup")
 
 
-async def _del(parts: Parts, arguments: argparse.Namespace) -> None:
+async def _del(parts: OverlayParts, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     there = await parts.vteps.remove(remote, await _switch(parts, arguments.network))
     print(f"VTEP {remote} {'is taken away from' if there else 'was not configured for'} {arguments.network}")
 
 
-async def _list(parts: Parts, arguments: argparse.Namespace) -> None:
+async def _list(parts: OverlayParts, arguments: argparse.Namespace) -> None:
     found = sorted(await parts.vteps.all(), key=lambda each: (str(each.vtep.remote), each.vtep.vni))
     if arguments.json:
         print(json.dumps([_as_json(each) for each in found], indent=2))
@@ -121,7 +121,7 @@ def _address(text: str) -> IPAddress:
         raise RequestError(f"--remote-ip: {error}") from error
 
 
-async def _switch(parts: Parts, name: str) -> UUID:
+async def _switch(parts: OverlayParts, name: str) -> UUID:
     """The row of a network's switch: by the switch's name, else by what Docker calls the network.
 
     Raises:

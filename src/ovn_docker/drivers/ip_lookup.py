@@ -40,6 +40,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.25
 RETIRE_TRIES, RETIRE_PAUSE = 5, 1.0
 """How often a driver without --ip-lookup asks a switch that does not answer."""
 
+MOST_LOOKS = 5
+"""How often tables are looked for that an old release of OVN does not have."""
+
+MOST_SAMPLES = 3
+"""Of how many containers the flows are looked at, to find OVN's tables."""
+
 NO_HOOK = (
     "IP lookup is off: no flow of the switch delivers to a container's port as OVN's local output does:"
     " see whether ovn-controller runs, and whether this release of OVN is supported"
@@ -61,6 +67,7 @@ class _Session:
     locations: dict[int, Location]
     plan: Plan
     hooks: Hooks | None = None
+    looks: int = 0
 
 
 class IpLookup:
@@ -76,6 +83,7 @@ class IpLookup:
         self._interfaces = reading.Interfaces(ovs.replica)
         self._due = asyncio.Event()
         self._session: _Session | None = None
+        self._known_hooks: Hooks | None = None
         self._trouble = ""
 
     def about(self) -> dict[str, Any]:
@@ -114,6 +122,10 @@ class IpLookup:
                 await self._follow()
             except* OvnDockerError as errors:
                 self._tell(str(_first(errors)))
+            except* Exception as errors:  # whatever it is, Docker is to be served
+                error = _first(errors)
+                LOG.debug("IP lookup failed", exc_info=error)
+                self._tell(f"IP lookup failed: {type(error).__name__}: {error}")
             self._session = None
             lasted = asyncio.get_running_loop().time() - began
             pause = FIRST_PAUSE if lasted > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
@@ -254,7 +266,7 @@ class IpLookup:
         loop = asyncio.get_running_loop()
         while True:
             await self._due.wait()
-            await asyncio.sleep(QUIET)
+            await asyncio.sleep(QUIET if len(session.book) else 0)  # packets are lost till the first are in
             self._due.clear()
             if not await self._install(session):
                 loop.call_later(LONGEST_PAUSE, self._due.set)
@@ -263,7 +275,8 @@ class IpLookup:
         """Install what has changed; False if it has to be tried again."""
         await self._provide()
         world = self._look(session.locations)
-        if world.served() and session.hooks is None:
+        if world.served() and _worth_a_look(session):
+            session.looks += 1
             session.hooks = await self._hooks(session.switch, world)
             if session.hooks is None:
                 return self._tell(NO_HOOK)
@@ -277,15 +290,19 @@ class IpLookup:
         if self._trouble and not outage:
             LOG.info("IP lookup: everything is served")
         self._tell(outage)
-        return True
+        return not world.served() or not _worth_a_look(session)
 
     async def _hooks(self, switch: Switch, world: World) -> Hooks | None:
         """Find where the pipeline can be entered and left, by a container that is there."""
-        for _, where in world.served().values():
+        for _, where in itertools.islice(world.served().values(), MOST_SAMPLES):
             port = await switch.foreign(f"reg15={where.port:#x},metadata={where.datapath:#x}")
             local = pipeline.local_output(port, where)
+            if local is not None and self._known_hooks and self._known_hooks.local_output == local:
+                return self._known_hooks  # it was the tables that were emptied, and not OVN that was replaced
             if local is not None:
-                return await self._around(switch, where, local)
+                found = await self._around(switch, where, local)
+                self._known_hooks = None if _no_way_back(found) else found
+                return found
         return None
 
     async def _around(self, switch: Switch, where: Location, local: int) -> Hooks:
@@ -333,11 +350,18 @@ class IpLookup:
         return False
 
 
+def _worth_a_look(session: _Session) -> bool:
+    """Whether tables are missing that OVN may not have filled yet."""
+    if session.hooks is None:
+        return True
+    return bool(_no_way_back(session.hooks)) and session.looks < MOST_LOOKS
+
+
 def _no_way_back(hooks: Hooks) -> str:
     return NO_WAY_BACK if hooks.output is None or hooks.unknown is None else ""
 
 
-def _first(errors: BaseExceptionGroup[OvnDockerError]) -> BaseException:
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error itself, out of as many groups as it is in."""
     first: BaseException = errors
     while isinstance(first, BaseExceptionGroup):

@@ -5,6 +5,7 @@ A host has many interfaces and few of them change at a time: a row that has not 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +57,8 @@ class Interfaces:
             return None
         switch = self._switches.get(attached.network_id) or northbound.switch_id(attached.network_id)
         mac = attached.external_ids.get("attached-mac", "")
-        return Endpoint(attached.ofport, mac, tuple(sorted(attached.addresses)), switch) if mac else None
+        addresses = tuple(each for each in sorted(attached.addresses) if _is_address(each))
+        return Endpoint(attached.ofport, mac, addresses, switch) if mac else None
 
     def endpoints(self) -> dict[UUID, Endpoint]:
         """The containers' interfaces, by row."""
@@ -65,6 +67,14 @@ class Interfaces:
     def ports(self) -> list[VxlanPort]:
         """All VXLAN ports, OVN's too."""
         return [each.port for each in self._parsed.values() if each.port is not None]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def tunnels(ports: Iterable[VxlanPort]) -> dict[str, Tunnel]:

@@ -77,7 +77,9 @@ def _compare(snapshot: Snapshot, endpoint: Endpoint, held: HeldEndpoint) -> Iter
         )
         yield Finding("endpoint-changed", endpoint.endpoint_id, text, endpoint)
     container = snapshot.docker.containers.get(endpoint.container_id)
-    if container is not None and names_of(container) != held.names:
+    if container is None or held.names is None:
+        return
+    if names_of(container) != held.names:
         text = f"the port of endpoint {endpoint.endpoint_id} does not name its container {container.name}"
         yield Finding("names-changed", endpoint.endpoint_id, text, (endpoint, names_of(container)))
 

@@ -17,7 +17,7 @@ def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         for pool in (each for each in network.pools if each.subnet):
             subnet, key = pool.subnet, snapshot.pool_key(network, pool.subnet)
-            if key not in entered or not _reserves(snapshot, key, pool):
+            if key and (key not in entered or not _reserves(snapshot, key, pool)):
                 text = (
                     f"pool {subnet} of network {network.name} does not know this host, or lacks its gateway"
                 )
@@ -74,8 +74,7 @@ def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
         address
         for network in snapshot.docker.networks.values()
         if network.has_foreign_ipam
-        for endpoint in network.endpoints.values()
-        for address in endpoint.addresses
+        for address in _addresses(network)
     }
     for lease in snapshot.held.leases:
         if not _is_live(snapshot, lease, in_use):
@@ -83,6 +82,14 @@ def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
             text = f"address {lease.address} is leased to {whose}, and Docker does not use it"
             subject = " ".join([str(lease.row), *sorted(lease.marks.values())])
             yield Finding("lease-stale", subject, text, lease)
+
+
+def _addresses(network: Network) -> Iterator[str]:
+    """The addresses that a network has in use, or keeps from its containers."""
+    for endpoint in network.endpoints.values():
+        yield from endpoint.addresses
+    for pool in network.pools:
+        yield from pool.aux_addresses.values()
 
 
 def _is_live(snapshot: Snapshot, lease: HeldLease, in_use: set[str]) -> bool:

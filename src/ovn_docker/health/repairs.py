@@ -30,7 +30,7 @@ class Repairs:
         inventory: Inventory,
         attachments: Attachments,
         address_space: str,
-        mend_lookups: Repair,
+        others: Mapping[str, Repair],
     ) -> None:
         """Mend with these.
 
@@ -39,7 +39,7 @@ class Repairs:
             inventory: what the driver holds.
             attachments: of this host.
             address_space: what our IPAM calls its addresses.
-            mend_lookups: makes the flows of IP lookups right.
+            others: by kind, in place of those here or besides them.
         """
         self._driver = driver
         self._inventory = inventory
@@ -56,13 +56,12 @@ class Repairs:
             "interface-missing": self._plug,
             "interface-stale": attachments.detach,
             "link-stale": attachments.remove_link,
-            "lookup-missing": mend_lookups,
-            "lookup-surplus": mend_lookups,
             "lease-missing": lambda evidence: inventory.lease(*evidence),
             "lease-stale": inventory.release,
             "pool-missing": lambda evidence: inventory.enter_pool(*evidence),
             "pool-stale": inventory.leave_pool,
             "reserved-stale": inventory.leave_pool,
+            **others,
         }
 
     async def mend(self, finding: Finding) -> str:

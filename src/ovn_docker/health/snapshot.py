@@ -31,12 +31,19 @@ class HeldNetwork:
 
 @dataclass(frozen=True, slots=True)
 class HeldEndpoint:
-    """What a driver holds of an endpoint: its MAC and IP addresses, and its container's names."""
+    """What a driver holds of an endpoint.
+
+    Attributes:
+        network_id: Docker's.
+        endpoint_id: Docker's.
+        addresses: its MAC and IP addresses.
+        names: its container's, or None where the driver keeps less than all of them.
+    """
 
     network_id: str
     endpoint_id: str
     addresses: tuple[str, ...]
-    names: Mapping[str, str]
+    names: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ class Inventory(Protocol):
         """
 
     def pool_key(self, network: Network, subnet: str) -> str:
-        """What a pool is filed under that our IPAM gave to a network."""
+        """What a pool is filed under that our IPAM gave to a network, or "" where nobody enters pools."""
 
     async def restore(self, network_id: str) -> bool:
         """Make again what is remembered of a network; False when nothing is."""

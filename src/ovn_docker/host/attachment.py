@@ -1,4 +1,4 @@
-"""An endpoint's attachment to this host's integration bridge: veth pair and OVS port as one act.
+"""An endpoint's attachment to a bridge of this host: veth pair and OVS port as one act.
 
 Knows the host's Open_vSwitch database and links, and nothing of Docker's messages or of Northbound. What it
 makes in two steps it also unmakes when the second fails.
@@ -40,7 +40,7 @@ class Wish:
         endpoint_id: names the veth pair and, as iface-id, the logical port.
         mac: of the container's end.
         mtu: of both ends in bytes, or None for what the tunnel leaves.
-        external_ids: further keys for the Interface row.
+        external_ids: further keys for the Interface row; with `open_vswitch.VLAN` it is an access port.
     """
 
     endpoint_id: str
@@ -52,10 +52,16 @@ class Wish:
 class Attachments:
     """The endpoints that are plugged into this host."""
 
-    def __init__(self, ovs: Client, links: Links) -> None:
-        """Use a client that watches `open_vswitch.WATCHES`."""
+    def __init__(self, ovs: Client, links: Links, bridge: str = "") -> None:
+        """Use a client that watches `open_vswitch.WATCHES`; by default plug into the integration bridge."""
         self._ovs = ovs
         self._links = links
+        self._bridge = bridge
+
+    @property
+    def bridge(self) -> str:
+        """The bridge that endpoints are plugged into."""
+        return self._bridge or self.settings().bridge
 
     def settings(self) -> Settings:
         """How this host takes part in OVN, as its database says now."""
@@ -122,7 +128,9 @@ class Attachments:
         unplug = [open_vswitch.del_port(endpoint_id)]  # also when the caller has given up by then
         await asyncio.gather(self._ovs.request(unplug, unplug), self._links.delete(outside))
 
-    async def plug_again(self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str]) -> None:
+    async def plug_again(
+        self, network_id: str, endpoint_id: str, mac: str, addresses: Sequence[str], vlan: int | None = None
+    ) -> None:
         """Plug in the link of an endpoint that has lost its interface, or give the interface its ids again.
 
         Raises:
@@ -134,11 +142,17 @@ class Attachments:
             "attached-mac": mac,
             open_vswitch.NETWORK: network_id,
             open_vswitch.ADDRESSES: " ".join(addresses),
-        }
+        } | ({} if vlan is None else {open_vswitch.VLAN: str(vlan)})
         ids = {open_vswitch.IFACE_ID: endpoint_id} | external_ids
         [labelled] = await self._ovs.transact([open_vswitch.set_ids(endpoint_id, ids)])
         if not labelled["count"]:
             await self._plug(endpoint_id, outside, external_ids)
+
+    async def set_vlan(self, endpoint_id: str, vlan: int) -> None:
+        """See to it that an endpoint's access port, if it is plugged in, is one of this VLAN."""
+        found = open_vswitch.attached(self._ovs.replica, endpoint_id)
+        if found is not None and found.vlan != vlan:
+            await self._ovs.transact(open_vswitch.set_vlan(endpoint_id, vlan))
 
     async def links(self) -> frozenset[str]:
         """The names of all links that this driver made and that are in this network namespace."""
@@ -179,9 +193,9 @@ class Attachments:
 
     async def _pair(self, wish: Wish) -> VethPair:
         settings = self.settings()
-        datapath = open_vswitch.datapath(self._ovs.replica, settings.bridge)
+        datapath = open_vswitch.datapath(self._ovs.replica, self.bridge)
         if datapath is None:
-            raise HostError(_no_bridge(settings.bridge))
+            raise HostError(self._no_bridge())
         outside, inside = addressing.link_names(wish.endpoint_id)
         return VethPair(
             outside=outside,
@@ -204,9 +218,8 @@ class Attachments:
         return min(leaves, default=addressing.mtu(DEFAULT_UNDERLAY_MTU, list(settings.encapsulations), 4))
 
     async def _plug(self, endpoint_id: str, outside: str, external_ids: Mapping[str, str]) -> None:
-        bridge = self.settings().bridge
         ids = {open_vswitch.IFACE_ID: endpoint_id} | dict(external_ids)
-        operations = open_vswitch.add_port(bridge, endpoint_id, outside, ids)
+        operations = open_vswitch.add_port(self.bridge, endpoint_id, outside, ids)
         try:
             results = await self._ovs.request(operations)
         except ConstraintError as error:
@@ -217,7 +230,7 @@ class Attachments:
                 ) from error
             return
         if not results[-1]["count"]:
-            raise HostError(_no_bridge(bridge))
+            raise HostError(self._no_bridge())
 
     async def _installed(self, endpoint_id: str, pair: VethPair) -> None:
         """Wait until a packet through the port would get through the switch.
@@ -235,6 +248,11 @@ class Attachments:
             async with asyncio.timeout(INSTALL_TIMEOUT):
                 error = await self._ovs.replica.until(verdict)
         except TimeoutError:
+            if self._bridge:
+                raise HostError(
+                    f"Open vSwitch did not take up {pair.outside} of endpoint {endpoint_id} within"
+                    f" {INSTALL_TIMEOUT:.0f} s: see whether ovs-vswitchd runs"
+                ) from None
             raise HostError(
                 f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:g} s:"
                 " see whether ovn-controller runs, is connected to ovn-remote, and ovn-northd runs"
@@ -242,6 +260,10 @@ class Attachments:
         if error:
             raise HostError(f"Open vSwitch could not use {pair.outside} of endpoint {endpoint_id}: {error}")
 
-
-def _no_bridge(bridge: str) -> str:
-    return f"this host has no bridge {bridge}: ovn-controller makes it, see whether it runs"
+    def _no_bridge(self) -> str:
+        if self._bridge:
+            return (
+                f"this host has no bridge {self.bridge}: make it with 'ovs-vsctl add-br {self.bridge}'"
+                " and put the machine's interface on it"
+            )
+        return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"

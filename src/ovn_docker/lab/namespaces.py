@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from ovn_docker.errors import HostError
-from ovn_docker.lab.daemons import UNDERLAY_LINK, underlay_device
+from ovn_docker.lab.daemons import UNDERLAY_BRIDGE, UNDERLAY_LINK, underlay_device
 from ovn_docker.lab.keeper import PRIVATE_ETC, RUN_DIRECTORIES, keeper_command, keeper_script
 from ovn_docker.lab.plan import (
     CENTRAL,
@@ -189,13 +189,17 @@ class Namespaces:
     def address_underlay(self) -> None:
         """Give the underlay address to the link that carries it, once that link exists.
 
-        A bridge of the userspace datapath is gone, address and all, whenever ovs-vswitchd ends.
+        A bridge of the userspace datapath is gone, address and all, whenever ovs-vswitchd ends. Beneath it
+        the link itself answers no ARP: its MAC address is not the bridge's, and a tunnel that a
+        neighbour sends there ends in the kernel, which knows none.
 
         Raises:
             HostError: the link did not appear in time.
         """
         device = underlay_device(self.name, self.settings)
         batch = f"addr replace {underlay_address(self.name)} dev {device}\nlink set {device} up\n"
+        if device == UNDERLAY_BRIDGE:
+            batch += f"link set {UNDERLAY_LINK} arp off\n"
         if not wait_until(lambda: self._try_ip_batch(batch), START_TIMEOUT):
             raise self.failed("ovs-vswitchd", f"did not make the link {device}")
         # A checksum left to the NIC stays unfinished in the userspace datapath: ping works, TCP does not.

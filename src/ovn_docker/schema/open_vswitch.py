@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.ovsdb.operations import Operation, insert, mutate
+from ovn_docker.ovsdb.operations import Operation, insert, mutate, row_is, update
 from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
 
 ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interface", "SSL"
 
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
-ADDRESSES = "ovn-docker-addresses"
+ADDRESSES, VLAN = "ovn-docker-addresses", "ovn-docker-vlan"
 VTEP, DRIVER = "ovn-docker-vtep", "ovn-docker-driver"
 
 WATCHES = {
@@ -86,7 +86,8 @@ class Attached:
     Attributes:
         name: the link in the host's network namespace.
         error: why ovs-vswitchd could not use the link, or "".
-        installed: whether OVN's flows for it are in the switch (ovn-controller(8), ovn-installed).
+        installed: whether packets pass it: OVN's flows for it are in the switch (ovn-controller(8),
+            ovn-installed), or it is an access port of a VLAN and ovs-vswitchd uses it.
         network_id: the Docker network, from our mark, or "" for a port that is not ours.
         endpoint_id: the Docker endpoint, which is the name of the logical port too.
         external_ids: all of them.
@@ -106,6 +107,12 @@ class Attached:
         """The IP addresses of the endpoint."""
         return frozenset(self.external_ids.get(ADDRESSES, "").split())
 
+    @property
+    def vlan(self) -> int | None:
+        """The VLAN of an access port, or None for a port of OVN's."""
+        text = self.external_ids.get(VLAN, "")
+        return int(text) if text.isdecimal() else None
+
 
 def interface_id(endpoint_id: str) -> UUID:
     """The row id of an endpoint's Interface."""
@@ -121,12 +128,13 @@ def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str
     """Plug a link into a bridge; the last answer's count is 0 when there is no such bridge.
 
     iface-id is written in the same transaction, so ovs-vswitchd configures the port once and ovn-controller
-    never sees it unbound.
+    never sees it unbound. With `VLAN` among the keys it is an access port (ovs-vswitchd.conf.db(5), tag).
     """
     port, interface = port_id(endpoint_id), interface_id(endpoint_id)
+    vlan = {"tag": int(external_ids[VLAN])} if VLAN in external_ids else {}
     return [
         insert(INTERFACE, interface, {"name": link, "external_ids": to_map(external_ids)}),
-        insert(PORT, port, {"name": link, "interfaces": reference(interface)}),
+        insert(PORT, port, {"name": link, "interfaces": reference(interface), **vlan}),
         mutate(BRIDGE, [("name", "==", bridge)], ("ports", "insert", reference(port))),
     ]
 
@@ -146,6 +154,16 @@ def del_port(endpoint_id: str) -> Operation:
     """Unplug an endpoint's link from whichever bridge holds it; count is 0 when none does."""
     port = reference(port_id(endpoint_id))
     return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
+
+
+def set_vlan(endpoint_id: str, vlan: int) -> list[Operation]:
+    """Move an endpoint's access port to another VLAN; counts are 0 when it is not plugged in."""
+    interface = [row_is(interface_id(endpoint_id))]
+    return [
+        update(PORT, [row_is(port_id(endpoint_id))], {"tag": vlan}),
+        mutate(INTERFACE, interface, ("external_ids", "delete", to_set([VLAN]))),
+        mutate(INTERFACE, interface, ("external_ids", "insert", to_map({VLAN: str(vlan)}))),
+    ]
 
 
 def datapath(replica: Replica, bridge: str) -> str | None:
@@ -171,10 +189,11 @@ def all_attached(replica: Replica) -> list[Attached]:
 def read_attached(row: Mapping[str, object]) -> Attached:
     """A row of Interface, whoever's."""
     ids = mapping(row.get("external_ids"))
+    used = int(optional(row.get("ofport", ["set", []])) or 0) > 0
     return Attached(
         name=str(row.get("name", "")),
         error=optional(row.get("error", ["set", []])) or "",
-        installed=ids.get("ovn-installed") == "true",
+        installed=used if VLAN in ids else ids.get("ovn-installed") == "true",
         network_id=ids.get(NETWORK, ""),
         endpoint_id=ids.get(IFACE_ID, ""),
         external_ids=ids,

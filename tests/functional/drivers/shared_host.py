@@ -246,7 +246,8 @@ class Hosts:
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)
-                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE, ip_lookup.mend)
+                lookups = dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.mend)
+                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE, lookups)
                 yield Host(name, driver, ipam, shared, nb, inventory, repairs)
         finally:
             links.close()

@@ -41,6 +41,12 @@ def test_a_link_without_flows_or_port_or_mark_is_no_container_yet() -> None:
         assert read.endpoints() == {}
 
 
+def test_an_address_that_somebody_broke_is_left_out() -> None:
+    _, read = interfaces(3, **{"ovn-docker-addresses": "10.0.0.2 10.0.0.300"})
+    read.read({})
+    assert read.endpoints()[ROW].addresses == ("10.0.0.2",)
+
+
 def test_what_has_not_changed_is_the_same_object_and_what_is_gone_is_gone() -> None:
     replica, read = interfaces()
     read.read({})

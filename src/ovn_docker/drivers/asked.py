@@ -1,0 +1,89 @@
+"""What both drivers read alike from a CreateNetwork: pools, gateways, -o options, the MTU. Pure."""
+
+import ipaddress
+import re
+from collections.abc import Collection
+from typing import Any
+
+from ovn_docker import addressing
+from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU, IPAddress, IPNetwork
+from ovn_docker.errors import RequestError
+from ovn_docker.libnetwork import messages
+from ovn_docker.libnetwork.messages import CreateNetworkRequest, IPAMData
+
+MINIMUM_IPV6_MTU = 1280
+"""RFC 8200 section 5."""
+
+
+def ipam_data(request: CreateNetworkRequest) -> list[IPAMData]:
+    """The request's pools of both IP versions, IPv4 first."""
+    return [*(request.ipv4_data or []), *(request.ipv6_data or [])]
+
+
+def pools(request: CreateNetworkRequest) -> tuple[IPNetwork, ...]:
+    """The pools of a network.
+
+    Raises:
+        RequestError: one of them is no CIDR.
+    """
+    return tuple(addressing.network(each.pool, "pool") for each in ipam_data(request))
+
+
+def gateways(request: CreateNetworkRequest) -> tuple[IPAddress | None, ...]:
+    """The gateway of each pool, or None.
+
+    Raises:
+        RequestError: one of them is no address of its pool.
+    """
+    return tuple(_gateway(each, pool) for each, pool in zip(ipam_data(request), pools(request), strict=True))
+
+
+def _gateway(data: IPAMData, pool: IPNetwork) -> IPAddress | None:
+    """The gateway of a pool; Docker writes it with the pool's prefix length."""
+    if not data.gateway:
+        return None
+    try:
+        gateway = ipaddress.ip_interface(data.gateway).ip
+    except ValueError as error:
+        raise RequestError(f"gateway '{data.gateway}' is no IP address: {error}") from error
+    if gateway not in pool:
+        raise RequestError(f"gateway {gateway} lies outside its pool {pool}")
+    return gateway
+
+
+def generic(options: dict[str, Any], ours: Collection[str]) -> dict[str, Any]:
+    """What was given with ``-o``; Docker may send null for none.
+
+    Args:
+        options: of the request.
+        ours: the names that the driver knows besides Docker's own.
+
+    Raises:
+        RequestError: an option is not ours. Docker's own keys are left alone, for they grow in number with
+            its versions and are put here by dockerd's defaults too.
+    """
+    generic = options.get(messages.GENERIC) or {}
+    if not isinstance(generic, dict):
+        raise RequestError(f"option {messages.GENERIC} is no mapping of names to values")
+    for name in generic:
+        if not name.startswith(messages.DOCKER_OPTIONS) and name not in ours:
+            known = ", ".join((*ours, messages.MTU))
+            raise RequestError(f"unknown network option '{name}': this driver knows {known}")
+        if name in ours and not isinstance(generic[name], str):
+            raise RequestError(f"network option '{name}' is no text")
+    return generic
+
+
+def mtu(generic: dict[str, Any], pools: tuple[IPNetwork, ...]) -> int | None:
+    """The MTU that was asked for in bytes, or None.
+
+    Raises:
+        RequestError: no link of a network with these pools can have it.
+    """
+    text = generic.get(messages.MTU)
+    if text is None:
+        return None
+    least = MINIMUM_IPV6_MTU if any(pool.version == 6 for pool in pools) else MINIMUM_MTU  # noqa: PLR2004
+    if not re.fullmatch("[0-9]{1,5}", str(text)) or not least <= int(text) <= MAXIMUM_MTU:
+        raise RequestError(f"option {messages.MTU} '{text}' is no MTU: give {least} to {MAXIMUM_MTU} bytes")
+    return int(text)

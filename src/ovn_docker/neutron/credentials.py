@@ -1,0 +1,175 @@
+"""Who logs in to OpenStack, from where it is said: openrc's environment or clouds.yaml. Pure.
+
+Owns the names of both and what the old ones mean today. Knows no login and no file: the mappings are read by
+clouds.py and by the command line. No secret is in the text of any value here, nor of any error.
+
+Source: keystoneauth "Identity plugins", openstacksdk "Configuring OpenStack SDK applications".
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from ovn_docker.errors import ConfigError
+
+VIF, CLOUD = "OS_VIF_ID", "OS_CLOUD"
+
+PASSWORD, APPLICATION_CREDENTIAL, TOKEN = "password", "v3applicationcredential", "token"
+"""Names of keystoneauth's login plugins."""
+
+INTERFACES = ("public", "internal", "admin")
+
+_OLD_NAMES = {"tenant_id": "project_id", "tenant_name": "project_name"}
+"""Keystone v2 said tenant where Keystone v3 says project."""
+
+_NOT_LOGIN = frozenset(
+    {
+        *("auth_type", "region_name", "interface", "endpoint_type", "cacert", "cert", "key", "insecure"),
+        *("vif_id", "cloud", "identity_api_version", "client_config_file", "client_secure_file"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A login.
+
+    Attributes:
+        auth_type: the name of keystoneauth's plugin.
+        auth: what it is given, by its own names; holds secrets.
+        region: of Neutron in the catalogue, or None for the only one.
+        interface: ``public``, ``internal`` or ``admin``.
+        verify: whether servers' certificates are checked, or the path of the CA bundle.
+        certificate: the client's certificate and key, or None.
+    """
+
+    auth_type: str
+    auth: Mapping[str, str] = field(repr=False)
+    region: str | None = None
+    interface: str = "public"
+    verify: bool | str = True
+    certificate: tuple[str, str] | None = None
+
+    @property
+    def lacks_password(self) -> bool:
+        """Whether somebody has to be asked for the password."""
+        return self.auth_type.removeprefix("v3") == PASSWORD and not self.auth.get("password")
+
+    def with_password(self, password: str) -> "Credentials":
+        """The same with a password."""
+        return replace(self, auth={**self.auth, "password": password})
+
+    @property
+    def where(self) -> str:
+        """Where the login is, for people."""
+        return self.auth.get("auth_url", "")
+
+
+def from_environment(environment: Mapping[str, str]) -> Credentials:
+    """The login that a sourced openrc file gives.
+
+    Raises:
+        ConfigError: a variable is missing, or cannot be used.
+    """
+    given = {
+        name.removeprefix("OS_").lower(): value.strip()
+        for name, value in environment.items()
+        if name.startswith("OS_") and value.strip()
+    }
+    auth = {key: value for key, value in given.items() if key not in _NOT_LOGIN}
+    if "auth_url" not in auth:
+        raise ConfigError("OS_AUTH_URL is not set: source the openrc file of your project, or set OS_CLOUD")
+    return _credentials(auth, given, f"the environment at {auth['auth_url']}")
+
+
+def from_cloud(name: str, cloud: Mapping[str, Any]) -> Credentials:
+    """The login that an entry of clouds.yaml gives.
+
+    Raises:
+        ConfigError: the entry lacks something, or it cannot be used.
+    """
+    auth = cloud.get("auth")
+    if not isinstance(auth, Mapping) or "auth_url" not in auth:
+        raise ConfigError(f"cloud '{name}' of clouds.yaml has no auth_url below 'auth'")
+    texts = {str(key): str(value) for key, value in auth.items() if value is not None}
+    settings = {str(key): str(value) for key, value in cloud.items() if not isinstance(value, Mapping)}
+    if settings.get("verify", "true").lower() in {"false", "0", "no"}:
+        settings["insecure"] = "true"
+    settings["region_name"] = settings.get("region_name", "")
+    return _credentials(texts, settings, f"cloud '{name}'")
+
+
+def _credentials(auth: Mapping[str, str], settings: Mapping[str, str], source: str) -> Credentials:
+    auth = {_OLD_NAMES.get(key, key): value for key, value in sorted(auth.items(), reverse=True)}
+    auth["auth_url"] = current_url(auth["auth_url"])
+    auth_type = settings.get("auth_type") or _guess(auth)
+    if auth_type.removeprefix("v3") == PASSWORD:
+        _check_user(auth, source)
+        if not _names_a_domain(auth):
+            auth |= {"default_domain_id": "default"}
+    certificate = settings.get("cert")
+    return Credentials(
+        auth_type=auth_type,
+        auth=auth,
+        region=settings.get("region_name") or None,
+        interface=_interface(settings.get("interface") or settings.get("endpoint_type") or "public"),
+        verify=_verify(settings),
+        certificate=(certificate, settings.get("key", certificate)) if certificate else None,
+    )
+
+
+def current_url(url: str) -> str:
+    """Keystone's address where its v3 API is: the v2.0 of old files has been gone since 2018 (Queens)."""
+    return re.sub(r"/v2\.0/*$", "/v3", url).rstrip("/")
+
+
+def _guess(auth: Mapping[str, str]) -> str:
+    if "application_credential_id" in auth or "application_credential_name" in auth:
+        return APPLICATION_CREDENTIAL
+    return TOKEN if "token" in auth else PASSWORD
+
+
+def _check_user(auth: Mapping[str, str], source: str) -> None:
+    if "username" not in auth and "user_id" not in auth:
+        raise ConfigError(f"no user is named by {source}: set OS_USERNAME, or OS_APPLICATION_CREDENTIAL_ID")
+    if not {"project_id", "project_name", "trust_id"} & set(auth):
+        raise ConfigError(f"no project is named by {source}: set OS_PROJECT_ID or OS_PROJECT_NAME")
+
+
+def _names_a_domain(auth: Mapping[str, str]) -> bool:
+    user = "user_id" in auth or any(key.startswith("user_domain_") for key in auth)
+    project = "project_id" in auth or any(key.startswith("project_domain_") for key in auth)
+    return (user and project) or any(key.startswith("default_domain_") for key in auth)
+
+
+def _interface(text: str) -> str:
+    name = text.removesuffix("URL")
+    if name not in INTERFACES:
+        raise ConfigError(f"OS_INTERFACE '{text}' is none of {', '.join(INTERFACES)}")
+    return name
+
+
+def _verify(settings: Mapping[str, str]) -> bool | str:
+    if settings.get("insecure", "").lower() in {"true", "1", "yes"}:
+        return False
+    return settings.get("cacert") or True
+
+
+def vif_id(environment: Mapping[str, str]) -> str:
+    """The Neutron port of the virtual machine's interface that carries the containers' traffic.
+
+    Raises:
+        ConfigError: it is not set, or is no id of a port.
+    """
+    text = environment.get(VIF, "").strip()
+    if not text:
+        raise ConfigError(
+            "OS_VIF_ID is not set: set it to the id of this machine's Neutron port,"
+            " which 'openstack port list --server SERVER' shows"
+        )
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ConfigError(f"OS_VIF_ID '{text}' is no id of a Neutron port") from None

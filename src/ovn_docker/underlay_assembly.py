@@ -1,0 +1,84 @@
+"""Which parts the underlay driver has, and what each is handed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ovn_docker.assembly import Parts, open_vswitch_client
+from ovn_docker.config import Config
+from ovn_docker.docker.engine import Engine
+from ovn_docker.drivers.underlay import ADDRESS_SPACE, Cloud, UnderlayDriver
+from ovn_docker.drivers.underlay_inventory import UnderlayInventory
+from ovn_docker.drivers.underlay_ipam import UnderlayIpam
+from ovn_docker.drivers.underlay_networks import UnderlayNetworks
+from ovn_docker.drivers.underlay_ports import EndpointPorts
+from ovn_docker.drivers.underlay_trunk import TrunkPorts
+from ovn_docker.drivers.underlay_undo import Undoing
+from ovn_docker.health.reader import Reader
+from ovn_docker.health.repairs import Repairs
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.veth import Links
+from ovn_docker.neutron.client import Neutron
+from ovn_docker.neutron.credentials import Credentials
+from ovn_docker.state import StateFile
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """This virtual machine's part in a cloud.
+
+    Attributes:
+        credentials: of its project.
+        vif: the id of the Neutron port of its interface.
+        bridge: that the interface is on.
+    """
+
+    credentials: Credentials
+    vif: str
+    bridge: str
+
+
+def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
+    """Make the parts.
+
+    Args:
+        machine: which port of which cloud.
+        config: of the driver.
+        about: what NetworkDriver.Database is to show besides networks.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    ovs = open_vswitch_client(config)
+    links = Links()
+    attachments = Attachments(ovs, links, machine.bridge)
+    cloud = _cloud(machine, config)
+    driver = UnderlayDriver(cloud, attachments, config.scope, _now, about)
+    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
+    inventory = UnderlayInventory(cloud, attachments)
+    return Parts(
+        ovs=ovs,
+        peer=cloud.neutron,
+        links=links,
+        driver=driver,
+        ipam=UnderlayIpam(cloud),
+        engine=engine,
+        inventory=inventory,
+        reader=Reader(engine, inventory, attachments, config.driver_name),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, {"interface-missing": inventory.plug}),
+        about=lambda: {"auth_url": machine.credentials.where},
+        work=(cloud.neutron.run,),
+        close=(cloud.undoing.stop, cloud.neutron.close),
+    )
+
+
+def _cloud(machine: Machine, config: Config) -> Cloud:
+    neutron, host, undoing = Neutron(machine.credentials), machine.vif, Undoing()
+    trunk = TrunkPorts(neutron, host)
+    networks = UnderlayNetworks(neutron, host, StateFile(config.state_file), undoing)
+    return Cloud(neutron, host, networks, EndpointPorts(neutron, host, trunk), trunk, undoing)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

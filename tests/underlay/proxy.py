@@ -1,0 +1,128 @@
+"""Stands between a driver and Neutron: counts requests, times them, and lets a test act at one of them.
+
+It is the endpoint of a region of its own in Keystone's catalogue, where OS_REGION_NAME sends the driver.
+"""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.underlay.identity import NEUTRON_PORT, Namespace, Project
+
+REGION, PORT = "Proxied", 9697
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A request that went through, and when it came and was answered."""
+
+    method: str
+    path: str
+    began: float
+    ended: float
+
+
+class Proxy:
+    """One for a session.
+
+    Attributes:
+        passed: the requests that were answered.
+        after: called with method and path when Neutron has answered and the driver does not know yet.
+        answer: gives a status to answer a request with in Neutron's place, or None.
+    """
+
+    def __init__(self, namespace: Namespace, address: str) -> None:
+        self._namespace = namespace
+        self._address = address
+        self.passed: list[Passed] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self.passed.clear()
+        self.after: Callable[[str, str], None] = lambda *_: None
+        self.answer: Callable[[str, str], int | None] = lambda *_: None
+
+    def register(self, admin: Project) -> None:
+        """Enter it into the catalogue."""
+        [service] = [
+            each["id"]
+            for each in admin.call("identity", "GET", "/services")["services"]
+            if each["type"] == "network"
+        ]
+        if admin.call("identity", "GET", "/endpoints", region_id=REGION)["endpoints"]:
+            return
+        admin.call("identity", "POST", "/regions", {"region": {"id": REGION}})
+        endpoint = {"service_id": service, "interface": "public", "region_id": REGION}
+        endpoint["url"] = f"http://{self._address}:{PORT}"
+        admin.call("identity", "POST", "/endpoints", {"endpoint": endpoint})
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator["Proxy"]:
+        server = self._namespace.run(lambda: ThreadingHTTPServer((self._address, PORT), self._handler()))
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            thread.join(5)
+            server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
+                """Say nothing."""
+
+            def _pass(self) -> None:
+                try:
+                    proxy._forward(self)
+                except OSError:
+                    self.close_connection = True
+
+            do_GET = do_POST = do_PUT = do_DELETE = _pass  # noqa: N815
+
+        return Handler
+
+    def _forward(self, request: BaseHTTPRequestHandler) -> None:
+        began = time.monotonic()
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        status = self.answer(request.command, request.path)
+        if status is not None:
+            reply, content = {"Content-Type": "text/plain"}, b"broken"
+        else:
+            status, reply, content = self._ask(request, body)
+        self.after(request.command, request.path)
+        request.send_response(status)
+        for name, value in reply.items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+        self.passed.append(Passed(request.command, request.path, began, time.monotonic()))
+
+    def _ask(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self._address, NEUTRON_PORT, timeout=60)
+        connection.sock = self._namespace.run(
+            lambda: socket.create_connection((self._address, NEUTRON_PORT), 60)
+        )
+        try:
+            kept = [each for each in request.headers.items() if each[0].lower() not in {"host", "connection"}]
+            headers = dict(kept)
+            connection.request(request.command, request.path, body or None, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            kind = {"Content-Type": answer.headers.get("Content-Type", "application/json")}
+            return answer.status, kind, content
+        finally:
+            connection.close()

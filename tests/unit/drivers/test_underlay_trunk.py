@@ -1,0 +1,115 @@
+"""VLANs of a trunk: Neutron is the lock, and changes go out together."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from ovn_docker.drivers import underlay_trunk
+from ovn_docker.drivers.underlay_trunk import TrunkPorts, choose_vlans
+from ovn_docker.errors import NeutronError, RequestError
+from ovn_docker.neutron.client import Neutron
+
+
+class OneTrunk:
+    """Neutron's side of a trunk.
+
+    Attributes:
+        vlans: by port.
+        changes: how many requests changed it.
+        taken: VLANs that somebody takes just before the next request.
+    """
+
+    def __init__(self) -> None:
+        self.vlans: dict[str, int] = {}
+        self.changes = 0
+        self.rivals = 0
+        self.there = False
+
+    def _body(self) -> dict[str, Any]:
+        ports = [
+            {"port_id": port, "segmentation_type": "vlan", "segmentation_id": vlan}
+            for port, vlan in self.vlans.items()
+        ]
+        return {"id": "t", "sub_ports": ports}
+
+    async def get(self, path: str, _: object = None) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return (
+            {"trunks": [self._body()] if self.there else []} if path == "trunks" else {"trunk": self._body()}
+        )
+
+    async def post(self, _: str, __: object) -> dict[str, Any]:
+        self.there = True
+        return {"trunk": self._body()}
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        self.changes += 1
+        for each in body["sub_ports"]:
+            if path.endswith("remove_subports"):
+                del self.vlans[each["port_id"]]
+                continue
+            if self.rivals:
+                self.rivals -= 1
+                raise NeutronError("taken", 409, underlay_trunk.DUPLICATE)
+            if each["port_id"] == "refused":
+                raise NeutronError("no such port", 404, "PortNotFound")
+            self.vlans[each["port_id"]] = each["segmentation_id"]
+        return {}
+
+
+@pytest.fixture
+def neutron() -> OneTrunk:
+    return OneTrunk()
+
+
+@pytest.fixture
+def trunk(neutron: OneTrunk) -> TrunkPorts:
+    return TrunkPorts(cast("Neutron", neutron), "vif")
+
+
+async def test_what_comes_at_one_time_goes_out_together(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+    vlans = await asyncio.gather(*(trunk.add(f"p{number}") for number in range(30)))
+    assert len(set(vlans)) == 30
+    assert neutron.changes <= 2
+    await asyncio.gather(*(trunk.remove(f"p{number}") for number in range(30)))
+    assert neutron.vlans == {}
+
+
+async def test_another_vlan_is_taken_when_somebody_was_faster(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+    neutron.rivals = 3
+    assert await trunk.add("p") == neutron.vlans["p"]
+
+
+async def test_a_repeat_has_the_vlan_that_it_had(trunk: TrunkPorts) -> None:
+    assert await trunk.add("p") == await trunk.add("p")
+
+
+async def test_one_that_is_refused_does_not_take_the_others_with_it(trunk: TrunkPorts) -> None:
+    told = await asyncio.gather(trunk.add("p"), trunk.add("refused"), trunk.add("q"), return_exceptions=True)
+    assert isinstance(told[1], NeutronError)
+    assert isinstance(told[0], int)
+    assert isinstance(told[2], int)
+
+
+async def test_taking_away_what_is_not_there_is_success(trunk: TrunkPorts) -> None:
+    await trunk.remove("p")
+
+
+async def test_a_caller_that_has_given_up_is_passed_over(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+    one = asyncio.create_task(trunk.add("p"))
+    await asyncio.sleep(0)
+    two = asyncio.create_task(trunk.add("q"))
+    await asyncio.sleep(0)
+    two.cancel()
+    await one
+    await trunk.add("r")
+    assert set(neutron.vlans) == {"p", "r"}
+
+
+def test_vlans_are_free_and_run_out() -> None:
+    assert choose_vlans(["p"], range(1, 4094)) == {"p": 4094}
+    with pytest.raises(RequestError, match="no VLAN is free"):
+        choose_vlans(["p"], range(1, 4095))
