@@ -9,6 +9,7 @@
     * RequirementError    ... because something stands in it that must not
     * LockError           ... because another client has the lock by now
     * SchemaError         ... because its schema lacks what we use
+    * UnstorableError     ... or would: a text of the caller's is none that it can hold; a RequestError too
   * UnreachableError      a database or a daemon does not answer
   * NeutronError          Neutron or Keystone refused
   * HostError             the kernel or Open vSwitch on this host refused
@@ -65,6 +66,10 @@ class LockError(DatabaseError):
 
 class SchemaError(DatabaseError):
     """The database lacks a table or a column that we use."""
+
+
+class UnstorableError(RequestError, DatabaseError):
+    """A text cannot be stored in OVSDB; it came with a request, so that the caller is wrong."""
 
 
 class UnreachableError(OvnDockerError):

@@ -33,8 +33,9 @@ PACKAGE = "ovn_docker"
 THIRD_PARTIES = frozenset({"aiohttp", "asyncio", "pyroute2"})
 
 _NAMES = {number: name.upper() for name, number in LEVELS.items()}
-# C0, DEL, C1, the two Unicode line ends, and surrogates, which no file can hold.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# C0, DEL, C1, the two Unicode line ends, what turns a text's direction so that it reads as another (Unicode
+# UAX #9), and surrogates, which no file can hold.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 codecs.lookup("unicode_escape")  # now: once no file can be opened any more, its module could not be loaded
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,-]+")
 

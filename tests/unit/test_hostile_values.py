@@ -17,7 +17,7 @@ from ovn_docker.commands import gc, health
 from ovn_docker.docker.state import Container
 from ovn_docker.drivers.shared_networks import _agree
 from ovn_docker.drivers.sharing import Shared
-from ovn_docker.errors import ConfigError, ConflictError, DatabaseError, RequestError
+from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.giving_up import Remains
@@ -34,6 +34,7 @@ HOSTILE = [
     "\x9b31mred",
     "nul\x00byte",
     "line\u2028separator",
+    "turned\u202earound\u2066",
     "right-to-left \u202e",
     "half \ud800 a pair",
     "$(touch /tmp/x) `id` ; rm -rf /",
@@ -44,7 +45,7 @@ HOSTILE = [
     "=cmd|' /C calc'!A0",
     "x" * 100_000,
 ]
-CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 hostile = pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 
@@ -120,7 +121,7 @@ def test_a_container_s_names_and_labels_are_values_of_json_and_nothing_else(text
 @pytest.mark.parametrize("text", ["nul\0byte", "half \ud800 a pair"])
 def test_what_would_make_a_server_of_ovsdb_hang_up_is_not_sent(text: str) -> None:
     for value in (text, [text], {text: 1}, {"a": [("b", text)]}):
-        with pytest.raises(DatabaseError, match="a text cannot be stored in OVSDB"):
+        with pytest.raises(UnstorableError, match="a text cannot be stored in OVSDB"):
             encode_request({"method": "transact", "params": [value], "id": 1})
     assert b"u0000" in encode_request({"method": "transact", "params": ["\\u0000"], "id": 1})
 

@@ -183,6 +183,10 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer in Docker's words what is no HTTP, or what failed outside of every verb."""
+        if isinstance(
+            exc, UnicodeEncodeError
+        ):  # aiohttp quotes an Expect header of a path that is none of ours
+            status, message = 400, "a header is no Unicode text"
         if status >= 500 and not isinstance(exc, ConnectionError):  # noqa: PLR2004
             _log.error("a request failed inside the front: %s: %s", type(exc).__name__, exc)
         _log.debug("a request that has no answer of its own", exc_info=exc)

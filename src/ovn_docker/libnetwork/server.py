@@ -29,6 +29,9 @@ FAILED = 500
 
 ROLLBACK = 1.0
 
+TEXT_LIMIT = 4000
+"""Characters of an error, in the answer and in the log: what was sent may be quoted in it, more than once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +90,7 @@ class _Front:
                 body, status = codec.encode(await self._reply(verb, message, cancel_at)), 200
                 outcome = text = "ok"
             except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
-                text, outcome = _error_text(verb, error), _outcome(error)
+                text, outcome = _shortened(_error_text(verb, error)), _outcome(error)
                 body, status = codec.encode_error(text), _status(error)
             seconds = time.monotonic() - started
             _log_outcome(
@@ -179,10 +182,16 @@ def _error_text(verb: Verb, error: Exception) -> str:
     """What Docker's user reads; an error that nobody expected goes to the log with its traceback."""
     if isinstance(error, OvnDockerError):
         return str(error)
-    text = f"{verb.name} failed inside the driver: {type(error).__name__}: {error}"
+    text = _shortened(f"{verb.name} failed inside the driver: {type(error).__name__}: {error}")
     _log.error("%s", text)
     _log.debug("%s", verb.name, exc_info=error)
     return text
+
+
+def _shortened(text: str) -> str:
+    """A text without its middle, if it is long: its end says what to do."""
+    half = TEXT_LIMIT // 2
+    return text if len(text) <= TEXT_LIMIT else f"{text[:half]} [...] {text[-half:]}"
 
 
 def _log_outcome(

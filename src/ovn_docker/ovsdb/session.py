@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ovn_docker.errors import DatabaseError
+from ovn_docker.errors import DatabaseError, UnstorableError
 
 Message = dict[str, Any]
 
@@ -32,15 +32,15 @@ def encode_request(message: Message) -> bytes:
     """A message for a server.
 
     Raises:
-        DatabaseError: a text holds what the server's JSON parser refuses (ovs lib/json.c). It would cut the
+        UnstorableError: a text holds what the server's JSON parser refuses (ovs lib/json.c). It would cut the
             connection, and do so at each repeat.
     """
     try:
         data = encode(message)
     except UnicodeEncodeError:
-        raise DatabaseError(UNSTORABLE) from None
+        raise UnstorableError(UNSTORABLE) from None
     if NULL in data and _holds_null(message):
-        raise DatabaseError(UNSTORABLE)
+        raise UnstorableError(UNSTORABLE)
     return data
 
 

@@ -15,6 +15,7 @@ from ovn_docker.libnetwork import bodies, connections
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
 from tests.functional.libnetwork.front import PLUGIN_TYPE, REQUESTS, Client, Reply, StubDriver, until
+from tests.functional.libnetwork.oddities import ODD, mutilated
 from tests.functional.private_network import in_private_network, ip
 from tests.polling import eventually
 
@@ -194,29 +195,15 @@ async def test_what_is_no_http_is_answered_in_json(served: Served, garbage: str)
     assert reply.json["Err"].startswith("the request is no HTTP")
 
 
-TARGET = b"POST /NetworkDriver.Leave HTTP/1.1\r\nHost: localhost\r\n"
-ODD = [
-    TARGET + b'Content-Length: 35\r\n\r\n{"NetworkID":"n","EndpointID":"e"} ',
-    TARGET + b"Expect: nonsense\r\nContent-Length: 2\r\n\r\n{}",
-    TARGET + b"Expect: \xff\r\nContent-Length: 2\r\n\r\n{}",
-    TARGET + b"Content-Type: \xff\r\nContent-Length: 2\r\n\r\n{}",
-    TARGET + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
-    TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-    TARGET + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
-    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nx",
-    b"GET http://localhost/%ff%00 HTTP/1.1\r\nHost: [::1\r\n\r\n",
-    b"POST /\xff HTTP/1.1\r\nHost: \xff\r\n\r\n",
-]
-
-
-def mutilated(numbers: random.Random) -> bytes:
-    """A request with some bytes changed, taken out or put in."""
-    request = bytearray(numbers.choice(ODD))
-    for _ in range(numbers.randint(0, 5)):
-        at = numbers.randrange(len(request))
-        piece = numbers.randbytes(numbers.randint(0, 4))
-        request[at : at + numbers.randint(0, 6)] = piece
-    return bytes(request)
+async def test_an_expectation_that_is_no_text_is_no_news_either(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await served.connect()
+    client.writer.write(b"POST /Nonsense HTTP/1.1\r\nHost: localhost\r\nExpect: \xff\r\n\r\n")
+    reply = await client.receive()
+    assert (reply.status, reply.json["Err"]) == (400, "the request is no HTTP: a header is no Unicode text")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    await client.close()
 
 
 async def test_mutilated_requests_are_answered_in_json_or_not_at_all_and_are_no_news(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError
+from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError, UnstorableError
 from ovn_docker.libnetwork.bodies import BODY_LIMIT
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
@@ -253,6 +253,7 @@ async def test_a_body_that_stalls_is_given_up_within_the_deadline(plugin: Plugin
     [
         (NotFoundError("network n does not exist"), 400, "network n does not exist"),
         (ConflictError("taken"), 400, "taken"),
+        (UnstorableError("a text cannot be stored"), 400, "a text cannot be stored"),
         (UnreachableError("OVN Northbound at\ntcp:127.0.0.1:6641 does not answer"), 500, "at tcp:127.0.0.1"),
         (KeyError("bug"), 500, "NetworkDriver.Join failed inside the driver: KeyError: 'bug'"),
         (asyncio.CancelledError(), 500, "cancelled from inside"),
@@ -270,6 +271,21 @@ async def test_whatever_the_driver_raises_becomes_dockers_error(
     assert_error(await client.post("NetworkDriver.Join", REQUESTS["Join"]), status, text)
     plugin.driver.behaviour = nothing
     assert (await client.post("NetworkDriver.Join", REQUESTS["Join"])).status == 200
+
+
+async def test_an_error_that_quotes_a_long_request_is_short_and_keeps_its_end(
+    plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ConflictError(f"'{'x' * 1_000_000}' is no address: give another")
+
+    plugin.driver.behaviour = fail
+    caplog.set_level(logging.INFO, "ovn_docker")
+    reply = await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
+    assert_error(reply, 400, "[...]")
+    assert reply.json["Err"].endswith("is no address: give another")
+    assert len(reply.body) < 10_000
+    assert all(len(record.getMessage()) < 5_000 for record in caplog.records)
 
 
 async def test_an_unexpected_error_is_one_line_and_its_traceback_is_at_debug(
