@@ -128,7 +128,10 @@ class Connection:
         """End the connection; every call under way fails with `reason`."""
         self._reason = reason
         with contextlib.suppress(OSError):
-            self._writer.close()
+            if self._writer.get_extra_info("ssl_object") is None:
+                self._writer.close()
+            else:
+                self._writer.transport.abort()  # TLS would wait 30 s for the server to agree to the end
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(ConnectionLostError(reason))
