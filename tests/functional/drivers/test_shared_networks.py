@@ -224,6 +224,25 @@ async def test_a_network_that_goes_never_takes_the_switch_from_under_anothers_po
     assert hosts.switches() == []
 
 
+async def test_a_switch_that_stays_for_an_administrators_port_alone_is_told(
+    hosts: Hosts, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hosts.several(2) as (host, other):
+        networks = await host.network_create(SUBNET), await other.network_create(SUBNET)
+        container = await other.run(networks[1])
+        [switch] = hosts.switches()
+        hosts.nbctl("lsp-add", switch, "vm")
+        await host.network_rm(networks[0])
+        assert "stays in OVN" not in caplog.text, "another host is on it still"
+        await container.rm()
+        await other.network_rm(networks[1])
+        assert (
+            f"logical switch {switch} stays in OVN because only port(s) of others are on it, vm"
+            in caplog.text
+        )
+        assert hosts.switches() == [switch]
+
+
 async def test_a_host_whose_switch_another_took_makes_it_again(hosts: Hosts) -> None:
     async with hosts.several(2) as (host, other):
         networks = await host.network_create(SUBNET), await other.network_create(SUBNET)
