@@ -10,10 +10,9 @@ from uuid import UUID
 
 from ovn_docker.addressing import IPInterface, IPNetwork
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Row
+from ovn_docker.ovsdb.operations import Row, in_batches
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.schema import northbound, routers
-from ovn_docker.schema.hosts import in_batches
 
 AT_ONCE = 64
 """So many router ports are asked for one by one; more of them in groups first."""

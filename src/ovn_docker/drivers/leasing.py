@@ -15,7 +15,7 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
-from ovn_docker.ovsdb.operations import Operation, Row
+from ovn_docker.ovsdb.operations import Operation, Row, in_batches
 from ovn_docker.pools import Pool
 from ovn_docker.schema import leases
 from ovn_docker.schema.leases import LEASE, Lease
@@ -168,6 +168,7 @@ class AddressLeases:
             leases.lease_get(pool.key, address),
             leases.pool_get(pool.key),
             *question.operations,
+            *(leases.lease_get(name, address) for name in self._occupied.named(pool)),
             leases.lease_add(pool.key, address, lease, mark),
             *along,
             leases.DURABLE,
@@ -182,12 +183,14 @@ class AddressLeases:
             holder = leases.read_lease(results[0]["rows"][0])
             if holder.request != request:  # else its reply was lost, and this was the repeat
                 return _Outcome(holder.holder(), _hint(results[1]["rows"]))
+        answers, claimed = results[2 : 2 + len(question.operations)], results[2 + len(question.operations) :]
         try:
-            held = await self._occupied.held(question, results[2 : 2 + len(question.operations)])
+            held = await self._occupied.held(question, answers)
         except BaseException:
             self._northbound.client.take_back(undo)
             raise
-        if who := held.by(int(address)):
+        claims = [leases.read_lease(row).holder() for each in claimed for row in each.get("rows", ())]
+        if who := held.by(int(address)) or next(iter(claims), ""):
             await self._northbound.transact(undo, undo)
         return _Outcome(who, _hint(results[1]["rows"]))
 
@@ -216,14 +219,15 @@ class AddressLeases:
     async def _free(self, pool: Pool, window: list[int]) -> list[int]:
         """Those of the addresses that nobody has."""
         question = self._occupied.question(pool)
-        probes = [leases.lease_probe(pool.key, pool.address(number)) for number in window]
+        keys = (pool.key, *self._occupied.named(pool))
+        probes = [leases.lease_probe(key, pool.address(number)) for number in window for key in keys]
         results = await self._northbound.transact([*question.operations, *probes])
-        answers = results[len(question.operations) :]
+        answers = in_batches(results[len(question.operations) :], len(keys))
         held = await self._occupied.held(question, results[: len(question.operations)])
         return [
             number
-            for number, answer in zip(window, answers, strict=True)
-            if not answer["rows"] and not held.by(number)
+            for number, probed in zip(window, answers, strict=True)
+            if not any(each["rows"] for each in probed) and not held.by(number)
         ]
 
 

@@ -138,6 +138,10 @@ class Occupied:
         self._switches = switches
         self._seen: dict[str, Seen] = {}
 
+    def named(self, pool: Pool) -> list[str]:
+        """The switches among them that have a name of their own, under which their addresses are claimed."""
+        return [name for name in self._switches(pool) if name != pool.key]
+
     def question(self, pool: Pool) -> Question:
         """What to ask in the transaction that takes an address of a pool."""
         return self.about(self._switches(pool))

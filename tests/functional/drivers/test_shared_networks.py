@@ -158,6 +158,31 @@ async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> Non
     assert hosts.nbctl("list", "Logical_Switch") == before
 
 
+async def test_addresses_that_are_claimed_on_a_named_switch_are_not_leased_from_a_pool_of_it(
+    hosts: Hosts,
+) -> None:
+    hosts.allowed_switch("mine")
+    named = {"switch": "mine"}
+    async with hosts.several(3) as (plain, one, two):
+        theirs = await plain.plain_network_create(SUBNET, gateway="10.0.0.1", options=named)
+        await plain.endpoint(theirs, ENDPOINTS[0], "10.0.0.3/24")
+        networks = [
+            await host.network_create(SUBNET, options=named, ipam_options={"context": context})
+            for host, context in ((one, "a"), (two, "b"))
+        ]
+        got = [
+            (await host.run(network)).ip
+            for _ in range(3)
+            for host, network in zip((one, two), networks, strict=True)
+        ]
+        assert got == [f"10.0.0.{number}" for number in (2, 4, 5, 6, 7, 8)]
+        with pytest.raises(
+            ConflictError, match=f"address 10.0.0.3 .* endpoint {ENDPOINTS[0]} on host h0 has it"
+        ):
+            await one.run(networks[0], "10.0.0.3")
+        assert len(hosts.rows("lease")) == 6
+
+
 @pytest.mark.parametrize("mark", [None, "", "false", "h1", "h00 h1", "True"])
 async def test_a_switch_of_somebody_else_is_used_only_where_its_owner_allows_it(
     hosts: Hosts, mark: str | None
