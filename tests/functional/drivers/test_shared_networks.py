@@ -1,6 +1,7 @@
 """Networks of many hosts on one switch: which switch it is, who makes it, and who may never take it away."""
 
 import asyncio
+import hashlib
 import json
 import re
 import shlex
@@ -233,6 +234,34 @@ async def test_options_that_do_not_go_together_are_refused(
             await host.plain_network_create(SUBNET, options=options)
         with pytest.raises(RequestError, match="a shared network needs a subnet"):
             await host.plain_network_create(options={"create": "true"})
+
+
+async def test_hosts_that_name_an_ipv6_subnet_alone_share_the_switch_of_it(hosts: Hosts) -> None:
+    async with hosts.several(3) as several:
+        # Docker asks for an IPv4 pool all the same.
+        networks = [await host.network_create("", "fd50::/64") for host in several]
+        [row] = hosts.northbound.rows("Logical_Switch", "name", "external_ids")
+        ids = mapping(row["external_ids"])
+        assert row["name"] == hashlib.sha256(b"default-fd50::/64").hexdigest()
+        assert (ids["subnet"], ids["gateway_ip"]) == ("fd50::/64", "fd50::1")
+        containers = [await host.run(network) for host, network in zip(several, networks, strict=True)]
+        assert [each.addresses for each in containers] == [
+            [f"10.200.{number}.2/24", f"fd50::{number + 2:x}/64"] for number in range(3)
+        ]
+        await several[0].driver.create_network(create(networks[0], None))  # as Docker repeats it
+        for container in containers:
+            await container.rm()
+        for host, network in zip(several, networks, strict=True):
+            await host.network_rm(network)
+    assert hosts.switches() == hosts.rows("pool") == hosts.rows("lease") == hosts.rows("reserved") == []
+
+
+async def test_the_first_of_two_subnets_that_were_named_says_which_switch_it_is(hosts: Hosts) -> None:
+    async with hosts.several(2) as (host, other):
+        await host.network_create("", "fd50::/64")
+        await other.network_create("10.200.0.0/24", "fd50::/64")  # the one that was chosen for the first
+        names = {f"default-{each}" for each in ("fd50::/64", "10.200.0.0/24")}
+        assert set(hosts.switches()) == {hashlib.sha256(each.encode()).hexdigest() for each in names}
 
 
 # --- Who may take a switch away -----------------------------------------------------------------------------
