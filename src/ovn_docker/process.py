@@ -92,8 +92,8 @@ class Ready:
 def daemonize(options: DaemonOptions) -> Ready:
     """Become the daemon that the options ask for; to be called before any event loop, thread or socket.
 
-    Whatever it writes from then on is not for others, and not for its group to change, as under any umask that
-    says so: who could write the plugin file would be asked by Docker in the driver's place.
+    Whatever it writes from then on is not for others, and not for its group to change: who could write the
+    plugin file would be asked by Docker in the driver's place.
 
     Returns in the daemon's process only. The launcher and the monitor end inside, by SystemExit, with the
     daemon's exit status.

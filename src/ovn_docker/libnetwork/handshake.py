@@ -105,7 +105,7 @@ class Handshake(asyncio.Protocol):
             peer = (transport.get_extra_info("peername") or ("?",))[0]
             self._refusals.tell(f"TLS: client {peer} is refused: {reason(error)}")
             secure = None
-            # The frames of asyncio's handshake keep the error and the error keeps them, and 256 KiB with them: a
+            # The frames of asyncio's handshake keep the error, and the error keeps them and their 256 KiB: a
             # cycle for each client that is refused, which only a garbage collection would free.
             error.__traceback__ = None
         finally:
