@@ -3,8 +3,8 @@
 Plain TCP serves this host only, and nothing that a web page could make a browser send. Knows no verb.
 
 Source: RFC 9110 sections 7.1 (target), 7.2 (Host) and 8.3 (Content-Type), RFC 6454 section 7 (Origin), W3C
-Fetch Metadata, RFC 6761 section 6.3 (localhost); moby pkg/plugins/client.go for what dockerd sends: an address
-as Host over TCP, a placeholder over a unix socket, and no Content-Type at all.
+Fetch Metadata, RFC 6761 section 6.3 (localhost); moby pkg/plugins/client.go for what dockerd sends: an
+address as Host over TCP, a placeholder over a unix socket, and no Content-Type at all.
 """
 
 import ipaddress
