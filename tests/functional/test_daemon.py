@@ -336,6 +336,16 @@ def test_detached_it_answers_when_its_launcher_returns(daemons: Daemons, short_p
     assert not launcher.spec.exists()
 
 
+def test_a_command_whose_reader_has_gone_ends_without_a_traceback() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    story = "import sys; from ovn_docker import cli; sys.exit(cli._printed(lambda: print('x') or 0))"
+    command = [sys.executable, "-c", story]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, timeout=20, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 async def test_an_outage_fails_each_verb_in_time_by_name_and_ends_by_itself(
     daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer
 ) -> None:
