@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import shlex
-from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,13 +13,11 @@ import pytest
 
 import ovn_docker
 from ovn_docker import addressing, config, logs, pools
-from ovn_docker.commands import gc, health, vtep
+from ovn_docker.commands import gc, health
 from ovn_docker.docker.state import Container
 from ovn_docker.drivers.shared_networks import _agree
 from ovn_docker.drivers.sharing import Shared
-from ovn_docker.drivers.vteps import Configured
 from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
-from ovn_docker.flows.lookups import Vtep
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.giving_up import Remains
@@ -81,8 +78,6 @@ def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixtur
     assert not CONTROL.search(printed.replace("\n", "", 2))
     listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains())]
     assert not CONTROL.search(gc._as_table(listed).replace("\n", "", 1))
-    configured = Configured(Vtep(ip_address("192.0.2.1"), 1, uuid4()), text)
-    assert not CONTROL.search(vtep._as_line(configured))
 
 
 @hostile

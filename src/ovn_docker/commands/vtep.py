@@ -86,15 +86,13 @@ async def _add(parts: OverlayParts, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     switch = await _switch(parts, arguments.network)
     await parts.vteps.add(remote, arguments.vni, switch)
-    name = logs.escape(arguments.network)
-    print(f"VTEP {remote} reaches {name} as VNI {arguments.vni} on hosts with --ip-lookup")
+    print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} on hosts with --ip-lookup")
 
 
 async def _del(parts: OverlayParts, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     there = await parts.vteps.remove(remote, await _switch(parts, arguments.network))
-    name = logs.escape(arguments.network)
-    print(f"VTEP {remote} {'is taken away from' if there else 'was not configured for'} {name}")
+    print(f"VTEP {remote} {'is taken away from' if there else 'was not configured for'} {arguments.network}")
 
 
 async def _list(parts: OverlayParts, arguments: argparse.Namespace) -> None:
@@ -103,11 +101,7 @@ async def _list(parts: OverlayParts, arguments: argparse.Namespace) -> None:
         print(json.dumps([_as_json(each) for each in found], indent=2))
         return
     for each in found:
-        print(_as_line(each))
-
-
-def _as_line(each: Configured) -> str:
-    return f"{each.vtep.remote}  VNI {each.vtep.vni}  {logs.escape(each.switch_name)}"
+        print(f"{each.vtep.remote}  VNI {each.vtep.vni}  {each.switch_name}")
 
 
 def _as_json(each: Configured) -> dict[str, object]:
