@@ -74,7 +74,7 @@ WRONG = {
     "10.0.0.1:6641": (
         "external_ids:ovn-nb of Open_vSwitch cannot be used: '10.0.0.1:6641' is no OVSDB remote"
     ),
-    "tcp:127.0.0.1:1": "OVN Northbound cannot be reached at tcp:127.0.0.1:1: ",
+    "tcp:127.0.0.1:1": "OVN Northbound cannot be reached at tcp:127.0.0.1:1: Connection refused",
     "unix:/nonexistent": "OVN Northbound cannot be reached at unix:/nonexistent: No such file",
     "WEB SERVER": "OVN Northbound cannot be reached at tcp:127.0.0.1:",
     "SOUTHBOUND": "the server has no database OVN_Northbound",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
 from ovn_docker.ovsdb import connection, opening
+from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import delete, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
@@ -21,7 +23,7 @@ from ovn_docker.ovsdb.session import Decoder, encode
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.ovsdb.values import mapping, to_map
 from tests.functional.conftest import MakeServer
-from tests.functional.servers import Cluster, OvsdbServer, Proxy, connected, open_files, run, until
+from tests.functional.servers import Cluster, OvsdbServer, Proxy, connected, open_files, run, running, until
 
 pytestmark = pytest.mark.functional
 
@@ -239,6 +241,17 @@ async def test_a_table_that_the_database_lacks_is_told_and_tried_again(northboun
     async with connected([northbound.remote], NB, {"Of_Tomorrow": Watch(("name",))}) as client:
         await until(lambda: "Of_Tomorrow" in client.outage(), "the reason is told")
         assert not client.connected
+
+
+async def test_a_server_that_refuses_is_told_as_the_system_tells_it() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        remote = Remote("tcp", "127.0.0.1", nobody.getsockname()[1])
+        client = Client("OVN Northbound", "OVN_Northbound", {})
+        client.redirect((remote,))
+        async with running(client):
+            await until(lambda: "not tried yet" not in client.outage(), "the reason is told")
+            assert client.outage() == f"OVN Northbound cannot be reached at {remote}: Connection refused"
 
 
 async def test_what_is_tried_in_vain_holds_no_sockets(short_path: Path) -> None:
