@@ -113,7 +113,7 @@ def neighbour_advertisement(source: str, destination: str, target: str, mac: str
 
 
 def router_advertisement(mac: str, prefix: str) -> bytes:
-    """To all nodes: the link-local address of a MAC address is a router, and this /64 is here (RFC 4861, 4.2)."""
+    """To all nodes: the link-local address of a MAC address is a router, and a /64 is here (RFC 4861)."""
     own = bytearray(_mac(mac))
     own[0] ^= 2  # RFC 4291 appendix A
     source = b"\xfe\x80" + bytes(6) + own[:3] + b"\xff\xfe" + own[3:]
