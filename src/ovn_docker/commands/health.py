@@ -5,18 +5,19 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ovn_docker import config, logs
-from ovn_docker.assembly import assemble, running
+from ovn_docker import logs
+from ovn_docker.assembly import Parts, running
+from ovn_docker.commands import inspection
 from ovn_docker.commands.databases import reach
-from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Report, mend
+from ovn_docker.ovsdb.client import Client
 
 NOTHING_WRONG, SOMETHING_WRONG, NOT_READ = 0, 1, 3
 
@@ -43,7 +44,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         parser.add_argument("--json", action="store_true", help="print JSON, for a program")
         if name == "repair":
             parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not")
-        config.add_inspection_arguments(parser)
+        inspection.add_arguments(parser)
         parser.set_defaults(run=run)
 
 
@@ -59,28 +60,29 @@ def run_repair(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
-        report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
+        report = asyncio.run(_inspect(inspection.assembler(arguments), repair=repair, wait=wait))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return NOT_READ
     return _print(report, arguments, done=repair)
 
 
-async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
+async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool) -> Report:
     """Look twice.
 
     Args:
-        settings: of the driver.
+        assemble: makes the parts of the driver.
         repair: whether to mend what is confirmed.
         wait: whether to wait for as long as it takes to confirm a removal.
 
     Raises:
         OvnDockerError: not everything could be read.
     """
-    parts = assemble(settings, dict)
+    parts = assemble()
     async with running(parts):
-        for client in (parts.ovs, parts.northbound):
-            await reach(client)
+        for client in (parts.ovs, parts.peer):
+            if isinstance(client, Client):  # Neutron is reached by the reading
+                await reach(client)
         sightings = Sightings()
         first = await _look(parts.reader, sightings)
         if not first:
@@ -131,7 +133,7 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
 
 def _lines(report: Report, *, done: bool) -> Sequence[str]:
     if not report.findings:
-        return ["nothing is wrong: what Docker has, this host and OVN agree"]
+        return ["nothing is wrong: what Docker has and what stands for it agree"]
     failed = dict(report.failed)
     lines = []
     for each in report.findings:

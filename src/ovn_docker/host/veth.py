@@ -166,6 +166,12 @@ def mtu_of(link: str) -> int | None:
     return int(text) if text else None
 
 
+def macs() -> dict[str, str]:
+    """Name to MAC address of all links of this network namespace that have one."""
+    found = {each.name: _attribute(each.name, "address") for each in Path(SYSFS).iterdir()}
+    return {name: mac for name, mac in found.items() if mac}
+
+
 def is_loopback(link: str) -> bool:
     """Whether a link is a loopback (linux/if_arp.h: ARPHRD_LOOPBACK is 772)."""
     return _attribute(link, "type") == "772"

@@ -1,0 +1,94 @@
+"""Reads what an OpenStack machine needs once: its port and trunk in Neutron, its bridge, its links."""
+
+import asyncio
+from typing import Any
+
+from ovn_docker.drivers.underlay import Cloud
+from ovn_docker.errors import NeutronError
+from ovn_docker.health.setup import Setup, Vif, VifTrunk
+from ovn_docker.health.setup_checks import NEEDED, TRUNK
+from ovn_docker.host import veth
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.neutron import resources
+
+GONE = 404
+
+
+class UnderlaySetup:
+    """The set-up of this machine."""
+
+    def __init__(self, cloud: Cloud, attachments: Attachments) -> None:
+        """Look there."""
+        self._cloud = cloud
+        self._attachments = attachments
+        self._found: set[str] = set()
+
+    async def read(self) -> Setup:
+        """One reading.
+
+        Raises:
+            NeutronError, UnreachableError: not all of it can be read.
+        """
+        lacks, vif, project, networks, bridges = await asyncio.gather(
+            self._lacks(),
+            self._vif(),
+            self._cloud.neutron.project(),
+            self._networks(),
+            self._attachments.bridges(),
+        )
+        return Setup(
+            vif_id=self._cloud.host,
+            vif=vif,
+            project=project,
+            lacks=lacks,
+            trunk=None if TRUNK in lacks else await self._trunk(),
+            bridge=self._attachments.bridge,
+            bridges=bridges,
+            links=veth.macs(),
+            networks=networks,
+        )
+
+    async def _lacks(self) -> tuple[str, ...]:
+        """Extensions of Neutron that are not there; what was there once is not asked for again."""
+        for alias in NEEDED.keys() - self._found:
+            if await self._body(f"extensions/{alias}"):
+                self._found.add(alias)
+        return tuple(alias for alias in NEEDED if alias not in self._found)
+
+    async def _vif(self) -> Vif | None:
+        found = await self._body(f"ports/{self._cloud.host}")
+        if found is None:
+            return None
+        port = found["port"]
+        network = await self._body(f"networks/{port['network_id']}")
+        return Vif(
+            mac=port["mac_address"],
+            project=port.get("project_id") or "",
+            enabled=port.get("admin_state_up") is not False,
+            status=port.get("status") or "",
+            mtu=(resources.read_network(network["network"]).mtu or None) if network else None,
+        )
+
+    async def _trunk(self) -> VifTrunk | None:
+        trunk = await self._cloud.trunk.find()
+        return None if trunk is None else VifTrunk(trunk.id, trunk.enabled, trunk.status)
+
+    async def _networks(self) -> dict[str, int]:
+        """The MTU of each network in use."""
+        places = self._cloud.networks.all()
+        if not places:
+            return {}
+        query = {"id": sorted({each.neutron for each in places.values()}), "fields": ["id", "mtu"]}
+        found = await self._cloud.neutron.get("networks", query)
+        mtus = {each["id"]: int(each.get("mtu") or 0) for each in found["networks"]}
+        return {
+            network_id: mtus[each.neutron] for network_id, each in places.items() if mtus.get(each.neutron)
+        }
+
+    async def _body(self, path: str) -> dict[str, Any] | None:
+        try:
+            return await self._cloud.neutron.get(path)
+        except NeutronError as error:
+            if error.status != GONE:
+                raise
+            return None
