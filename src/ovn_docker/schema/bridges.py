@@ -129,7 +129,7 @@ def add_bridge(name: str, uplink: str, mac: str, mtu: int, datapath: str) -> lis
         mtu: of the interface, in bytes.
         datapath: ``system`` or ``netdev``.
     """
-    bridge = addressing.row_id(BRIDGE, name)
+    bridge = row_of(name)
     local = {"type": "internal", "mtu_request": mtu}
     row = {
         "name": name,
@@ -157,9 +157,20 @@ def add_uplink(bridge: Bridge, uplink: str, mac: str, mtu: int) -> list[Operatio
     ]
 
 
-def del_bridge(bridge: Bridge) -> list[Operation]:
+def row_of(bridge: str) -> UUID:
+    """The id of the row of a bridge that `add_bridge` made."""
+    return addressing.row_id(BRIDGE, bridge)
+
+
+def del_bridge(row: UUID) -> list[Operation]:
     """Remove a bridge with all that is on it."""
-    return [mutate(ROOT, [], ("bridges", "delete", reference(bridge.row)))]
+    return [mutate(ROOT, [], ("bridges", "delete", reference(row)))]
+
+
+def del_uplink(bridge: str, uplink: str) -> list[Operation]:
+    """Take an interface off a bridge that `add_uplink` put there."""
+    port = reference(_port_id(bridge, uplink))
+    return [mutate(BRIDGE, [("name", "==", bridge)], ("ports", "delete", port))]
 
 
 def _port_id(bridge: str, name: str) -> UUID:
