@@ -35,6 +35,8 @@ PURE = [
     "schema.northbound",
     "schema.open_vswitch",
     "schema.bridges",
+    "host.dhcp",
+    "host.link_state",
     "schema.leases",
     "schema.hosts",
     "schema.southbound",

@@ -13,6 +13,7 @@ from ovn_docker.drivers.underlay_inventory import UnderlayInventory
 from ovn_docker.drivers.underlay_ipam import UnderlayIpam
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
+from ovn_docker.drivers.underlay_probe import Probe
 from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.health.reader import Reader
@@ -70,6 +71,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         about=lambda: {"auth_url": machine.credentials.where},
         work=(cloud.neutron.run,),
         close=(cloud.undoing.stop, cloud.neutron.close),
+        probe=Probe(cloud, machine.bridge).look,
     )
 
 

@@ -41,6 +41,8 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Parts]:
         ConfigError: a flag or the login cannot be used.
     """
     if not arguments.underlay:
+        if getattr(arguments, "probe", False):
+            raise ConfigError("--probe is for the underlay: give --underlay too")
         settings = config.read_inspection(arguments)
         return lambda: assemble(settings, dict)
     settings, bridge = _read_underlay(arguments)

@@ -90,6 +90,8 @@ KINDS: Mapping[str, Kind] = {
     "mtu-small": Kind(""),
     "mtu-large": Kind(""),
     "network-mtu": Kind(""),
+    "vlan-blocked": Kind(""),
+    "mtu-blocked": Kind(""),
 }
 
 

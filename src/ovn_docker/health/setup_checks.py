@@ -15,6 +15,14 @@ ACTIVE, BUILD = "ACTIVE", "BUILD"
 TRUNK, TAGS = "trunk", "standard-attr-tag"
 """Aliases of Neutron's extensions."""
 
+HINDRANCES = frozenset(
+    {
+        *("cloud-lacks", "vif-missing", "vif-foreign", "vif-down", "vif-elsewhere", "trunk-down"),
+        *("bridge-missing", "bridge-secure", "uplink-missing", "uplink-dead", "uplink-vlan"),
+    }
+)
+"""Kinds of findings that say already why nothing passes."""
+
 NEEDED = {TRUNK: "containers' ports", TAGS: "marks"}
 
 
