@@ -83,7 +83,7 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("bridge-secure", bridge.name, text)
     if setup.vif is None:
         return
-    uplink = uplink_of(bridge, setup.vif.mac)
+    uplink = uplink_of(bridge, setup)
     if uplink is None:
         yield _no_uplink(setup)
         return
@@ -98,9 +98,15 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _check_sizes(setup, uplink, local)
 
 
-def uplink_of(bridge: Bridge, mac: str) -> BridgePort | None:
-    """The port of the interface that has the MAC address of the machine's Neutron port."""
-    return next((each for each in bridge.others if each.mac == mac), None)
+def uplink_of(bridge: Bridge, setup: Setup) -> BridgePort | None:
+    """The port of the interface that has the MAC address of the machine's Neutron port.
+
+    Open vSwitch does not know it of an interface that it cannot use.
+    """
+    mac = setup.vif.mac if setup.vif else ""
+    return next(
+        (each for each in bridge.others if mac and mac in {each.mac, setup.links.get(each.name)}), None
+    )
 
 
 def _how(setup: Setup) -> str:

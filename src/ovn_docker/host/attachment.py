@@ -271,7 +271,7 @@ class Attachments:
     def _no_bridge(self) -> str:
         if self._bridge:
             return (
-                f"this host has no bridge {self.bridge}: make it with 'ovs-vsctl add-br {self.bridge}'"
-                " and put the machine's interface on it"
+                f"this host has no bridge {self.bridge}: put the machine's interface on it with"
+                f" 'ovn-docker uplink add INTERFACE --bridge {self.bridge}'"
             )
         return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"

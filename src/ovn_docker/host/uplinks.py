@@ -29,10 +29,11 @@ SYSTEM, NETDEV = "system", "netdev"
 class Uplinks:
     """Interfaces of this host that are on bridges, or are to be."""
 
-    def __init__(self, ovs: Client, links: Addresses) -> None:
-        """Use a client that watches `open_vswitch.WATCHES`."""
+    def __init__(self, ovs: Client, links: Addresses, patience: float = TIMEOUT) -> None:
+        """Use a client that watches `open_vswitch.WATCHES`; give ovs-vswitchd `patience` seconds."""
         self._ovs = ovs
         self._links = links
+        self._patience = patience
 
     async def add(self, link: str, bridge: str, datapath: str = SYSTEM) -> LinkState:
         """Put an interface on a bridge, which is made unless it is there.
@@ -130,28 +131,26 @@ class Uplinks:
             return "" if len(both) == 2 and all(each.ofport or each.name == bridge for each in both) else None  # noqa: PLR2004
 
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 error = await self._ovs.replica.until(verdict)
         except TimeoutError:
-            raise HostError(_not_done(f"did not take up {link}")) from None
+            raise HostError(self._not_done(f"did not take up {link}")) from None
         if error:
             raise HostError(f"Open vSwitch could not use interface {link}: {error}")
-        await _until(lambda: veth.exists(bridge), f"did not make {bridge}")
+        await self._until(lambda: veth.exists(bridge), f"did not make {bridge}")
 
     async def _gone(self, bridge: str, link: str) -> None:
-        await _until(lambda: not veth.exists(bridge), f"did not let go of {link}")
+        await self._until(lambda: not veth.exists(bridge), f"did not let go of {link}")
 
+    async def _until(self, true: Callable[[], bool], what: str) -> None:
+        deadline = asyncio.get_running_loop().time() + self._patience
+        while not true():
+            if asyncio.get_running_loop().time() > deadline:
+                raise HostError(self._not_done(what))
+            await asyncio.sleep(PAUSE)
 
-async def _until(true: Callable[[], bool], what: str) -> None:
-    deadline = asyncio.get_running_loop().time() + TIMEOUT
-    while not true():
-        if asyncio.get_running_loop().time() > deadline:
-            raise HostError(_not_done(what))
-        await asyncio.sleep(PAUSE)
-
-
-def _not_done(what: str) -> str:
-    return f"Open vSwitch {what} within {TIMEOUT:.0f} s: see whether ovs-vswitchd runs"
+    def _not_done(self, what: str) -> str:
+        return f"Open vSwitch {what} within {self._patience:g} s: see whether ovs-vswitchd runs"
 
 
 def _check_link(link: str, bridge: str, there: dict[str, Bridge]) -> None:
@@ -180,7 +179,7 @@ def _only_uplink(bridge: Bridge) -> str:
             f"{len(ours)} interface(s) of containers are on bridge {bridge.name}: stop the containers first"
         )
     if len(bridge.others) != 1:
-        names = ", ".join(each.name for each in bridge.others) or "none"
+        names = ", ".join(sorted(each.name for each in bridge.others)) or "none"
         raise ConflictError(
             f"bridge {bridge.name} is to have one interface beside its own, it has {names}: take the others"
             " off with 'ovs-vsctl del-port', or remove the bridge with 'ovs-vsctl del-br'"
