@@ -8,7 +8,7 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.integration.test_docs import DOCS, Shells
+from tests.integration.test_docs import DOCS, Shells, steps
 from tests.polling import eventually
 from tests.underlay.conftest import Cloud, wipe
 from tests.underlay.identity import Project
@@ -106,3 +106,12 @@ def test_the_chapter_is_true(cloud: Cloud, fresh: VirtualMachine, tmp_path: Path
             os.kill(pid, SIGTERM)
             eventually(lambda: not Path(f"/proc/{pid}").exists(), 20, "the driver has ended")
         fresh.clear()
+
+
+def test_every_command_of_the_chapter_is_run_but_the_installation() -> None:
+    text = (DOCS / CHAPTER).read_text()
+    run = [each.command for each in steps(text)]
+    shown = re.findall(r"^ *\$ (.*)$", text, re.MULTILINE)
+    left = [each for each in shown if not any(each in command for command in run)]
+    assert [each.split()[0] for each in left] == ["sudo", "pip"]
+    assert len(run) > 30
