@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -166,3 +167,16 @@ async def test_what_is_no_interface_to_the_outside_is_refused(open_vswitch: Ovsd
             await host.remove("br2")
     assert where() == ("ens3", "ens3")
     assert not veth.exists("breth0")
+
+
+@pytest.mark.skipif(Path("/sys/module/openvswitch").exists(), reason="this kernel has Open vSwitch's module")
+@in_private_network
+async def test_a_datapath_that_the_kernel_has_not_leaves_all_as_before(open_vswitch: OvsdbServer) -> None:
+    interface()
+    vsctl(open_vswitch, "init")
+    with switch(open_vswitch):
+        async with uplinks(open_vswitch, patience=3.0) as host:
+            with pytest.raises(HostError, match="ens3"):
+                await host.add("ens3", "breth0")
+            assert where() == ("ens3", "ens3")
+            assert vsctl(open_vswitch, "list-br") == ""
