@@ -150,7 +150,7 @@ class Uplinks:
             await asyncio.sleep(PAUSE)
 
     def _not_done(self, what: str) -> str:
-        return f"Open vSwitch {what} within {self._patience:g} s: see whether ovs-vswitchd runs"
+        return f"Open vSwitch {what} within {self._patience:g} s: see whether it runs, and its log"
 
 
 def _check_link(link: str, bridge: str, there: dict[str, Bridge]) -> None:

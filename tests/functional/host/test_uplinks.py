@@ -119,7 +119,7 @@ async def test_without_a_switch_all_is_as_before(open_vswitch: OvsdbServer) -> N
     vsctl(open_vswitch, "init")
     async with uplinks(open_vswitch, patience=0.5) as host:
         with pytest.raises(
-            HostError, match=r"did not take up ens3 within 0\.5 s: see whether ovs-vswitchd runs"
+            HostError, match=r"did not take up ens3 within 0\.5 s: see whether it runs, and its log"
         ):
             await host.add("ens3", "breth0", NETDEV)
         assert vsctl(open_vswitch, "list-br") == ""
