@@ -17,6 +17,7 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import open_vswitch
 from tests.functional.private_network import attribute, in_private_network, ip, links
 from tests.functional.servers import LIMIT, OvsdbServer, run
+from tests.polling import eventually
 
 pytestmark = pytest.mark.functional
 
@@ -122,6 +123,21 @@ async def test_without_a_switch_all_is_as_before(open_vswitch: OvsdbServer) -> N
             HostError, match=r"did not take up ens3 within 0\.5 s: see whether it runs, and its log"
         ):
             await host.add("ens3", "breth0", NETDEV)
+        assert vsctl(open_vswitch, "list-br") == ""
+        assert where() == ("ens3", "ens3")
+
+
+@in_private_network
+async def test_who_gives_up_half_way_finds_all_as_before(open_vswitch: OvsdbServer) -> None:
+    interface()
+    vsctl(open_vswitch, "init")
+    async with uplinks(open_vswitch) as host:
+        task = asyncio.create_task(host.add("ens3", "breth0", NETDEV))
+        there = "the bridge is in the database"
+        await asyncio.to_thread(eventually, lambda: vsctl(open_vswitch, "list-br"), LIMIT, there)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert vsctl(open_vswitch, "list-br") == ""
         assert where() == ("ens3", "ens3")
 
