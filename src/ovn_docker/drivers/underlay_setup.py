@@ -70,7 +70,8 @@ class UnderlaySetup:
         )
 
     async def _trunk(self) -> VifTrunk | None:
-        trunk = await self._cloud.trunk.find()
+        found = await self._cloud.neutron.get("trunks", {"port_id": self._cloud.host})
+        trunk = next(map(resources.read_trunk, found["trunks"]), None)
         return None if trunk is None else VifTrunk(trunk.id, trunk.enabled, trunk.status)
 
     async def _networks(self) -> dict[str, int]:
