@@ -15,7 +15,8 @@ from ovn_docker.host import veth
 from ovn_docker.host.addresses import Addresses
 from ovn_docker.host.link_state import INET, LinkState
 from ovn_docker.host.networkd import Networkd
-from ovn_docker.host.uplinks import NETDEV, SYSTEM, Uplinks
+from ovn_docker.host.uplinks import Uplinks
+from ovn_docker.schema.bridges import NETDEV, SYSTEM
 
 ADD_EPILOG = """\
 The machine is out of reach for a moment: connections outlive it. What fails is taken back, and it is safe to

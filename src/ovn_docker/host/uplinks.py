@@ -15,15 +15,12 @@ from ovn_docker.host.addresses import Addresses
 from ovn_docker.host.link_state import LinkState
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import bridges, open_vswitch
-from ovn_docker.schema.bridges import Bridge
+from ovn_docker.schema.bridges import NETDEV, SYSTEM, Bridge
 
 LOG = logging.getLogger(__name__)
 
 TIMEOUT, PAUSE = 10.0, 0.01
 """Seconds for ovs-vswitchd to do its part, and between two looks at a link."""
-
-SYSTEM, NETDEV = "system", "netdev"
-"""Open vSwitch's datapaths: the kernel's, and its own in userspace."""
 
 
 class Uplinks:
@@ -67,7 +64,7 @@ class Uplinks:
                 else:
                     await self._ovs.request(bridges.add_uplink(found, link, mac, mtu))
             await self._in_use(bridge, link)
-            if datapath == NETDEV:
+            if (datapath if found is None else found.datapath) == NETDEV:
                 veth.disable_checksums(bridge)
             addresses.copy_advertised(link, bridge)
             undo.push_async_callback(self._carry_back, state, link, bridge)

@@ -14,6 +14,9 @@ from ovn_docker.ovsdb.operations import Operation, insert, mutate, select, updat
 from ovn_docker.ovsdb.values import mapping, members, optional, reference, to_map, to_set
 from ovn_docker.schema.open_vswitch import BRIDGE, INTERFACE, NETWORK, PORT, ROOT
 
+SYSTEM, NETDEV = "system", "netdev"
+"""Values of Bridge.datapath_type: the kernel's, and Open vSwitch's own in userspace."""
+
 SECURE, ACCESS = "secure", "access"
 """Values of Bridge.fail_mode and of Port.vlan_mode."""
 
@@ -50,12 +53,14 @@ class Bridge:
     Attributes:
         row: its id.
         name: its name.
+        datapath: ``system``, the kernel's, or ``netdev``.
         secure: whether it passes nothing but what a controller has allowed.
         ports: on it.
     """
 
     row: UUID
     name: str
+    datapath: str
     secure: bool
     ports: tuple[BridgePort, ...]
 
@@ -74,7 +79,7 @@ def read_all() -> list[Operation]:
     """The transaction that reads what `bridges` takes."""
     interface = ("_uuid", "name", "mac_in_use", "mtu", "error", "external_ids")
     return [
-        select(BRIDGE, [], ("_uuid", "name", "fail_mode", "ports")),
+        select(BRIDGE, [], ("_uuid", "name", "datapath_type", "fail_mode", "ports")),
         select(PORT, [], ("_uuid", "name", "interfaces", "tag", "trunks", "vlan_mode")),
         select(INTERFACE, [], interface),
     ]
@@ -92,6 +97,7 @@ def bridges(results: Sequence[Mapping[str, Any]]) -> tuple[Bridge, ...]:
             Bridge(
                 row=members(row["_uuid"])[0],
                 name=row["name"],
+                datapath=row["datapath_type"] or SYSTEM,
                 secure=optional(row["fail_mode"]) == SECURE,
                 ports=tuple(port for each in on_it for port in _ports(row["name"], each, interfaces)),
             )

@@ -12,10 +12,17 @@ import pytest
 from ovn_docker.errors import ConflictError, HostError, NotFoundError
 from ovn_docker.host import veth
 from ovn_docker.host.addresses import Addresses
-from ovn_docker.host.uplinks import NETDEV, Uplinks
+from ovn_docker.host.uplinks import Uplinks
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import open_vswitch
-from tests.functional.private_network import attribute, in_private_network, ip, links
+from ovn_docker.schema.bridges import NETDEV
+from tests.functional.private_network import (
+    attribute,
+    in_private_network,
+    ip,
+    links,
+    transmits_checksums,
+)
 from tests.functional.servers import LIMIT, OvsdbServer, run
 from tests.polling import eventually
 
@@ -109,9 +116,10 @@ async def test_a_bridge_that_is_there_is_used(open_vswitch: OvsdbServer) -> None
     vsctl(open_vswitch, "add-br", "breth0", "--", "set", "bridge", "breth0", "datapath_type=netdev")
     with switch(open_vswitch):
         async with uplinks(open_vswitch) as host:
-            await host.add("ens3", "breth0", NETDEV)
+            await host.add("ens3", "breth0")
             assert where() == ("breth0", "breth0")
             assert attribute("breth0", "address") == MAC
+            assert not transmits_checksums("breth0")  # of which nobody said that it is in userspace
 
 
 @in_private_network

@@ -157,7 +157,8 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_a_running_container = {"interface-alive", "pool-missing"}
     of_the_switch = {"lookup-missing", "lookup-surplus", "lookup-off"}  # see test_lookup_findings.py
     of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
-    others = of_a_running_container | of_the_switch | of_the_setup
+    of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
+    others = of_a_running_container | of_the_switch | of_the_setup | of_packets
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 

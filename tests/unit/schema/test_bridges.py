@@ -33,6 +33,7 @@ def answers(
     bridge = {
         "_uuid": ["uuid", str(uuid(1))],
         "name": "breth0",
+        "datapath_type": "",
         "fail_mode": "secure" if secure else NONE,
         "ports": ["set", [each["_uuid"] for each in ports]],
     }
@@ -54,7 +55,7 @@ def test_a_bridge_is_read_with_its_ports() -> None:
             secure=True,
         )
     )
-    assert (found.row, found.name, found.secure) == (uuid(1), "breth0", True)
+    assert (found.row, found.name, found.datapath, found.secure) == (uuid(1), "breth0", "system", True)
     local, uplink, ours = found.ports
     assert found.local == local
     assert found.others == (uplink,)
