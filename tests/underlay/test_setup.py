@@ -242,7 +242,7 @@ def test_the_bridge_is_unmade_and_made_and_connections_outlive_both(
         assert f"dev {BRIDGE}" in there.run(["ip", "route", "get", "10.98.0.1"]).stdout
         mac = bare.vif["mac_address"]
         assert mac in there.run(["ip", "link", "show", BRIDGE]).stdout
-        assert "has no addresses to move" in bare.put_on_bridge()
+        assert "there is nothing to move" in bare.put_on_bridge()
     finally:
         bare.put_on_bridge()
         there.run(["ip", "route", "del", "10.98.0.0/16"])

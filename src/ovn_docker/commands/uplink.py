@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 
 from ovn_docker import config, logs
@@ -84,7 +83,7 @@ async def _run(arguments: argparse.Namespace, work: Work) -> int:
         async with following(arguments.ovsdb) as databases:
             await reach(databases.ovs)
             with _undisturbed():
-                await work(Uplinks(databases.ovs, addresses), arguments)
+                await work(Uplinks(databases.ovs, addresses, begins=_warn), arguments)
     finally:
         addresses.close()
     return 0
@@ -92,7 +91,6 @@ async def _run(arguments: argparse.Namespace, work: Work) -> int:
 
 async def _add(uplinks: Uplinks, arguments: argparse.Namespace) -> None:
     link, bridge = arguments.link, arguments.bridge
-    _say(f"{link} goes on bridge {bridge}: this machine is out of reach for a moment")
     files = Networkd()
     async with contextlib.AsyncExitStack() as undo:
         if arguments.persist and veth.exists(link) and not files.kept(bridge):
@@ -101,16 +99,15 @@ async def _add(uplinks: Uplinks, arguments: argparse.Namespace) -> None:
         moved = await uplinks.add(link, bridge, arguments.datapath_type)
         undo.pop_all()
     if not moved:
-        _say(f"{link} is on bridge {bridge}, and has no addresses to move")
+        _say(f"{link} is on bridge {bridge}, and there is nothing to move")
     else:
         _say(f"{link} is on bridge {bridge}, which has {_told(moved)}")
-    _advise(moved, arguments)
+    _advise(moved, link, bridge, kept=files.kept(bridge))
 
 
-def _advise(moved: LinkState, arguments: argparse.Namespace) -> None:
+def _advise(moved: LinkState, link: str, bridge: str, *, kept: bool) -> None:
     """Say what is left to do."""
-    link, bridge = arguments.link, arguments.bridge
-    if arguments.persist:
+    if kept:
         _say("systemd-networkd takes it up at the next boot, or now by 'networkctl reload'")
         return
     for each in moved.addresses:
@@ -124,7 +121,6 @@ def _advise(moved: LinkState, arguments: argparse.Namespace) -> None:
 
 async def _del(uplinks: Uplinks, arguments: argparse.Namespace) -> None:
     bridge, files = arguments.bridge, Networkd()
-    _say(f"bridge {bridge} is removed: this machine is out of reach for a moment")
     link, moved = await uplinks.remove(bridge)
     if not link:
         _say(f"there is no bridge {bridge}")
@@ -134,6 +130,10 @@ async def _del(uplinks: Uplinks, arguments: argparse.Namespace) -> None:
     _say(f"{link} is on no bridge, and has {_told(moved)}")
     if kept:
         _say("systemd-networkd takes it up at the next boot, or now by 'networkctl reload'")
+
+
+def _warn() -> None:
+    _say("this machine is out of reach for a moment")
 
 
 def _told(state: LinkState) -> str:
@@ -153,4 +153,3 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
-    sys.stdout.flush()

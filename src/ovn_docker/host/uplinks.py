@@ -26,11 +26,25 @@ TIMEOUT, PAUSE = 10.0, 0.01
 class Uplinks:
     """Interfaces of this host that are on bridges, or are to be."""
 
-    def __init__(self, ovs: Client, links: Addresses, patience: float = TIMEOUT) -> None:
-        """Use a client that watches `open_vswitch.WATCHES`; give ovs-vswitchd `patience` seconds."""
+    def __init__(
+        self,
+        ovs: Client,
+        links: Addresses,
+        patience: float = TIMEOUT,
+        begins: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Work on these.
+
+        Args:
+            ovs: watches `open_vswitch.WATCHES`.
+            links: of this host.
+            patience: seconds for ovs-vswitchd to do its part.
+            begins: called when all is seen to be such that it can be done, before the first change.
+        """
         self._ovs = ovs
         self._links = links
         self._patience = patience
+        self._begins = begins
 
     async def add(self, link: str, bridge: str, datapath: str = SYSTEM) -> LinkState:
         """Put an interface on a bridge, which is made unless it is there.
@@ -55,6 +69,7 @@ class Uplinks:
         on_it = found is not None and any(each.name == link for each in found.ports)
         if on_it and not state:
             return state
+        self._begins()
         mac, mtu = veth.macs()[link], veth.mtu_of(link) or 0
         async with contextlib.AsyncExitStack() as undo:
             if not on_it:
@@ -89,6 +104,7 @@ class Uplinks:
             return "", LinkState((), ())
         link = _only_uplink(found)
         state = await self._links.read(bridge)
+        self._begins()
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(self._carry_back, state, bridge, link)
             undo.callback(addresses.disable_ipv6, link, disabled=True)
