@@ -108,6 +108,14 @@ class VirtualMachine:
         )
 
     def findings(self, *flags: str, verb: str = "check", **environment: str) -> list[dict[str, Any]]:
+        """What the health check finds, but that Neutron says that this machine's port is DOWN.
+
+        Under load it takes that back half a minute late.
+        """
+        found = self.all_findings(*flags, verb=verb, **environment)
+        return [each for each in found if each["kind"] != "vif-down"]
+
+    def all_findings(self, *flags: str, verb: str = "check", **environment: str) -> list[dict[str, Any]]:
         """What the health check finds."""
         done = self.command(verb, "--underlay", "--json", *flags, **environment)
         assert done.returncode in {0, 1}, done.stderr

@@ -25,6 +25,7 @@ CHAPTER = "how-to/underlay.md"
 def fresh(cloud: Cloud) -> Iterator[VirtualMachine]:
     """A machine as its image left it: systemd-networkd has asked Neutron for an address. It has no trunk."""
     machine = cloud.machines[0]
+    _forget_drivers(machine)
     for trunk in cloud.demo.list("trunks", port_id=machine.vif["id"]):
         cloud.demo.delete("trunks", trunk["id"])
     with managed(machine) as start, start():

@@ -22,7 +22,7 @@ def bare(cloud: Cloud) -> Iterator[VirtualMachine]:
     machine = cloud.machines[0]
     machine.findings(verb="repair")
     yield machine
-    eventually(lambda: machine.kinds() == [], 20, "nothing is wrong")
+    eventually(lambda: machine.kinds() == [], 60, "nothing is wrong")
 
 
 # --- Every fault is found ---------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_port_of_another_project_is_found(cloud: Cloud, bare: VirtualMachine) 
 def test_a_port_and_a_trunk_that_are_switched_off_are_found(cloud: Cloud, bare: VirtualMachine) -> None:
     [trunk] = cloud.demo.list("trunks", port_id=bare.vif["id"])
     for kind, resources, resource in (
-        ("vif-down", "ports", bare.vif["id"]),
+        ("vif-disabled", "ports", bare.vif["id"]),
         ("trunk-down", "trunks", trunk["id"]),
     ):
         cloud.demo.update(resources, resource, admin_state_up=False)
@@ -130,6 +130,21 @@ def test_a_port_and_a_trunk_that_are_switched_off_are_found(cloud: Cloud, bare: 
         finally:
             cloud.demo.update(resources, resource, admin_state_up=True)
         eventually(lambda: bare.kinds() == [], 30, "nothing is wrong")
+
+
+def test_a_port_that_is_not_plugged_in_is_found(bare: VirtualMachine) -> None:
+    tap = f"tap-{bare.host.name}"
+
+    def down() -> bool:
+        return "vif-down" in [each["kind"] for each in bare.all_findings()]
+
+    bare.hypervisor.run(["ovs-vsctl", "remove", "Interface", tap, "external_ids", "iface-id"])
+    try:
+        eventually(down, 60, "Neutron says that the port is DOWN")
+    finally:
+        iface = f"external_ids:iface-id={bare.vif['id']}"
+        bare.hypervisor.run(["ovs-vsctl", "set", "Interface", tap, iface])
+    eventually(lambda: not down(), 60, "Neutron says that the port is ACTIVE")
 
 
 def test_a_trunk_that_is_missing_is_made_by_a_repair(cloud: Cloud, bare: VirtualMachine) -> None:

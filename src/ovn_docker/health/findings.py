@@ -77,6 +77,7 @@ KINDS: Mapping[str, Kind] = {
     "cloud-lacks": Kind(""),
     "vif-missing": Kind(""),
     "vif-foreign": Kind(""),
+    "vif-disabled": Kind(""),
     "vif-down": Kind(""),
     "vif-elsewhere": Kind(""),
     "trunk-missing": Kind("the trunk is made"),

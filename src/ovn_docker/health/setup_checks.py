@@ -17,7 +17,7 @@ TRUNK, TAGS = "trunk", "standard-attr-tag"
 
 HINDRANCES = frozenset(
     {
-        *("cloud-lacks", "vif-missing", "vif-foreign", "vif-down", "vif-elsewhere", "trunk-down"),
+        *("cloud-lacks", "vif-missing", "vif-foreign", "vif-disabled", "vif-elsewhere", "trunk-down"),
         *("bridge-missing", "bridge-secure", "uplink-missing", "uplink-dead", "uplink-vlan"),
     }
 )
@@ -46,9 +46,9 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("trunk-missing", setup.vif_id, f"{port} has no trunk")
     if not vif.enabled:
         text = f"{port} is switched off: 'openstack port set --enable {setup.vif_id}'"
-        yield Finding("vif-down", setup.vif_id, text)
+        yield Finding("vif-disabled", setup.vif_id, text)
     elif vif.status != ACTIVE:
-        text = f"{port} is {vif.status}, so nothing passes: see whether it is this machine's"
+        text = f"{port} is {vif.status}: if it stays so, see whether it is this machine's"
         yield Finding("vif-down", setup.vif_id, text)
     yield from _check_trunk(setup)
 

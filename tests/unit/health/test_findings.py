@@ -93,6 +93,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "cloud-lacks",
         "vif-missing",
         "vif-foreign",
+        "vif-disabled",
         "vif-down",
         "vif-elsewhere",
         "trunk-down",

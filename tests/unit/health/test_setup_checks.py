@@ -69,7 +69,7 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
     ("vif-missing", VIF_ID, set_up(vif=None, trunk=None)),
     ("vif-foreign", VIF_ID, vif(project="other")),
     ("vif-down", VIF_ID, vif(status="DOWN")),
-    ("vif-down", VIF_ID, vif(enabled=False)),
+    ("vif-disabled", VIF_ID, vif(enabled=False)),
     ("vif-elsewhere", VIF_ID, vif(mac=OTHER)),
     ("trunk-missing", VIF_ID, set_up(trunk=None)),
     ("trunk-down", "trunk-1", set_up(trunk=replace(TRUNK, enabled=False))),
