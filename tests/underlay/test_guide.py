@@ -31,7 +31,14 @@ def fresh(cloud: Cloud) -> Iterator[VirtualMachine]:
     with managed(machine) as start, start():
         eventually(lambda: has_address(machine, LINK), 30, "Neutron's address on the interface")
         yield machine
+    _forget_drivers(machine)
     wipe(cloud)
+
+
+def _forget_drivers(machine: VirtualMachine) -> None:
+    """Start Docker anew: it keeps the address at which it found a driver first."""
+    machine.host.stop("dockerd")
+    machine.host.start_again("dockerd")
 
 
 @pytest.fixture
