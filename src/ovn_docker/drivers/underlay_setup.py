@@ -17,10 +17,12 @@ GONE = 404
 class UnderlaySetup:
     """The set-up of this machine."""
 
-    def __init__(self, cloud: Cloud, attachments: Attachments) -> None:
-        """Look there."""
+    def __init__(self, cloud: Cloud, attachments: Attachments, *, trunked: bool = True) -> None:
+        """Look there; `trunked` where containers' ports are to be under a trunk."""
         self._cloud = cloud
         self._attachments = attachments
+        self._trunked = trunked
+        self._needed = NEEDED.keys() if trunked else NEEDED.keys() - {TRUNK}
         self._found: set[str] = set()
 
     async def read(self) -> Setup:
@@ -41,19 +43,20 @@ class UnderlaySetup:
             vif=vif,
             project=project,
             lacks=lacks,
-            trunk=None if TRUNK in lacks else await self._trunk(),
+            trunk=await self._trunk() if self._trunked and TRUNK not in lacks else None,
             bridge=self._attachments.bridge,
             bridges=bridges,
             links=veth.macs(),
             networks=networks,
+            trunked=self._trunked,
         )
 
     async def _lacks(self) -> tuple[str, ...]:
         """Extensions of Neutron that are not there; what was there once is not asked for again."""
-        for alias in NEEDED.keys() - self._found:
+        for alias in self._needed - self._found:
             if await self._body(f"extensions/{alias}"):
                 self._found.add(alias)
-        return tuple(alias for alias in NEEDED if alias not in self._found)
+        return tuple(sorted(self._needed - self._found))
 
     async def _vif(self) -> Vif | None:
         found = await self._body(f"ports/{self._cloud.host}")

@@ -50,6 +50,7 @@ class Setup:
         project: that is logged in, or "" where that is not to be seen.
         lacks: aliases of Neutron's extensions that are needed and are not there.
         trunk: of the port, or None.
+        trunked: whether containers' ports are to be under a trunk.
         bridge: the name of the bridge that the machine's interface is to be on.
         bridges: all of the machine.
         links: name to MAC address of all links of the machine.
@@ -65,3 +66,4 @@ class Setup:
     bridges: tuple[Bridge, ...]
     links: Mapping[str, str]
     networks: Mapping[str, int]
+    trunked: bool = True

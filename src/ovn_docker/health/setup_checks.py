@@ -42,7 +42,7 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
     if setup.project and vif.project != setup.project:
         text = f"{port} belongs to project {vif.project}, the login is of {setup.project}"
         yield Finding("vif-foreign", setup.vif_id, text)
-    elif setup.trunk is None and TRUNK not in setup.lacks:
+    elif setup.trunked and setup.trunk is None and TRUNK not in setup.lacks:
         yield Finding("trunk-missing", setup.vif_id, f"{port} has no trunk")
     if not vif.enabled:
         text = f"{port} is switched off: 'openstack port set --enable {setup.vif_id}'"
@@ -55,7 +55,7 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _check_trunk(setup: Setup) -> Iterator[Finding]:
     trunk = setup.trunk
-    if trunk is None:
+    if trunk is None or not setup.trunked:
         return
     if not trunk.enabled:
         text = f"trunk {trunk.id} is switched off: 'openstack network trunk set --enable {trunk.id}'"

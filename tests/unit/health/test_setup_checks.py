@@ -114,6 +114,11 @@ def test_a_trunk_without_ports_may_be_down(status: str) -> None:
     assert check(set_up(trunk=replace(TRUNK, status=status))) == []
 
 
+def test_where_no_trunk_is_used_none_is_missed() -> None:
+    assert check(set_up(trunk=None, trunked=False)) == []
+    assert check(set_up(trunk=replace(TRUNK, enabled=False), trunked=False)) == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"vif": replace(VIF, mtu=None), "networks": {}}, {"project": ""}],
