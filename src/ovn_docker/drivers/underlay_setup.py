@@ -10,6 +10,7 @@ from ovn_docker.health.setup_checks import NEEDED, TRUNK
 from ovn_docker.host import veth
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.neutron import resources
+from ovn_docker.neutron.client import Query
 
 GONE = 404
 
@@ -73,7 +74,7 @@ class UnderlaySetup:
         )
 
     async def _trunk(self) -> VifTrunk | None:
-        found = await self._cloud.neutron.get("trunks", {"port_id": self._cloud.host})
+        found = await self._body("trunks", {"port_id": self._cloud.host}) or {"trunks": []}
         trunk = next(map(resources.read_trunk, found["trunks"]), None)
         return None if trunk is None else VifTrunk(trunk.id, trunk.enabled, trunk.status)
 
@@ -89,9 +90,10 @@ class UnderlaySetup:
             network_id: mtus[each.neutron] for network_id, each in places.items() if mtus.get(each.neutron)
         }
 
-    async def _body(self, path: str) -> dict[str, Any] | None:
+    async def _body(self, path: str, query: Query | None = None) -> dict[str, Any] | None:
+        """What is there, or None where nothing is."""
         try:
-            return await self._cloud.neutron.get(path)
+            return await self._cloud.neutron.get(path, query)
         except NeutronError as error:
             if error.status != GONE:
                 raise
