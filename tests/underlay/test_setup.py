@@ -1,11 +1,14 @@
 """The one-time set-up of a machine, in every way broken and mended, and ``ovn-docker uplink``."""
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from signal import SIGKILL
 
 import pytest
 
+from ovn_docker.lab.processes import send, spawn
 from tests.polling import eventually
 from tests.underlay.conftest import MTU, Cloud
 from tests.underlay.machines import BRIDGE, LINK, VirtualMachine
@@ -244,6 +247,12 @@ def test_the_bridge_is_unmade_and_made_and_connections_outlive_both(
     there.run(["ip", "route", "add", "10.98.0.0/16", "via", other.address])
     ping = ["busybox", "ping", "-c1", "-W1", other.address]
     try:
+        with _connected(bare, other) as says:
+            says("before")
+            bare.take_off_bridge()
+            says("between")
+            bare.put_on_bridge()
+            says("after")
         assert f"{LINK} is on no bridge, and has {bare.address}/24 and 1 route(s)" in bare.take_off_bridge()
         assert bare.address in there.run(["ip", "addr", "show", LINK]).stdout
         assert f"dev {LINK}" in there.run(["ip", "route", "get", "10.98.0.1"]).stdout
@@ -261,6 +270,31 @@ def test_the_bridge_is_unmade_and_made_and_connections_outlive_both(
     finally:
         bare.put_on_bridge()
         there.run(["ip", "route", "del", "10.98.0.0/16"])
+
+
+@contextlib.contextmanager
+def _connected(one: VirtualMachine, other: VirtualMachine) -> Iterator[Callable[[str], None]]:
+    """One TCP connection between two machines; what sends a word through it and waits for it."""
+    heard = other.host.paths.log("heard")
+    listening = spawn(
+        other.host.enter(["busybox", "nc", "-l", "-p", "7000"]), heard, other.host.environment()
+    )
+    pipe = one.host.paths.run / "words"
+    os.mkfifo(pipe)
+    talk = ["sh", "-c", f"until busybox nc {other.address} 7000 <>/run/words; do sleep 0.2; done"]
+    talking = spawn(one.host.enter(talk), one.host.paths.log("talk"), one.host.environment())
+    try:
+        with pipe.open("w", buffering=1) as words:
+
+            def say(word: str) -> None:
+                words.write(f"{word}\n")
+                eventually(lambda: word in heard.read_text(), 20, f"'{word}' arrives")
+
+            yield say
+    finally:
+        for process in (talking, listening):
+            send(process, SIGKILL)
+        pipe.unlink()
 
 
 def test_a_bridge_with_containers_stays(vm: VirtualMachine) -> None:
