@@ -276,15 +276,17 @@ def test_the_bridge_is_unmade_and_made_and_connections_outlive_both(
 def _connected(one: VirtualMachine, other: VirtualMachine) -> Iterator[Callable[[str], None]]:
     """One TCP connection between two machines; what sends a word through it and waits for it."""
     heard = other.host.paths.log("heard")
-    listening = spawn(
-        other.host.enter(["busybox", "nc", "-l", "-p", "7000"]), heard, other.host.environment()
-    )
-    pipe = one.host.paths.run / "words"
-    os.mkfifo(pipe)
-    talk = ["sh", "-c", f"until busybox nc {other.address} 7000 <>/run/words; do sleep 0.2; done"]
+    pipes = [each.host.paths.run / "words" for each in (one, other)]
+    for pipe in pipes:
+        os.mkfifo(pipe)  # opened for both ways it never ends, and with its input nc would end
+    listen = ["sh", "-c", "exec busybox nc -l -p 7000 <>/run/words"]
+    talk = ["sh", "-c", f"exec busybox nc {other.address} 7000 <>/run/words"]
+    listening = spawn(other.host.enter(listen), heard, other.host.environment())
+    ports = ["sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep -c ':1B58 .* 0A'"]  # 7000, LISTEN
+    eventually(lambda: other.host.run(ports, check=False).stdout.strip() == "1", 10, "it listens")
     talking = spawn(one.host.enter(talk), one.host.paths.log("talk"), one.host.environment())
     try:
-        with pipe.open("w", buffering=1) as words:
+        with pipes[0].open("w", buffering=1) as words:
 
             def say(word: str) -> None:
                 words.write(f"{word}\n")
@@ -294,7 +296,8 @@ def _connected(one: VirtualMachine, other: VirtualMachine) -> Iterator[Callable[
     finally:
         for process in (talking, listening):
             send(process, SIGKILL)
-        pipe.unlink()
+        for pipe in pipes:
+            pipe.unlink()
 
 
 def test_a_bridge_with_containers_stays(vm: VirtualMachine) -> None:
