@@ -12,7 +12,7 @@ from ovn_docker import logs
 from ovn_docker.assembly import Parts, running
 from ovn_docker.commands import inspection
 from ovn_docker.commands.databases import reach
-from ovn_docker.errors import OvnDockerError
+from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.reader import Reader
@@ -20,7 +20,7 @@ from ovn_docker.health.reconciler import Report, mend
 from ovn_docker.health.setup_checks import HINDRANCES
 from ovn_docker.ovsdb.client import Client
 
-NOTHING_WRONG, SOMETHING_WRONG, NOT_READ = 0, 1, 3
+NOTHING_WRONG, SOMETHING_WRONG, BAD_USAGE, NOT_READ = 0, 1, 2, 3
 
 STATUS = """exit status:
   0  nothing is wrong, or everything has been mended
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
         report = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
-        return NOT_READ
+        return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
     return _print(report, arguments, done=repair)
 
 
