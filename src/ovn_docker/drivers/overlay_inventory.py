@@ -14,6 +14,7 @@ from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.errors import ConflictError, ConstraintError
 from ovn_docker.health.checks import is_name
+from ovn_docker.health.setup import Setup
 from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
 from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.ovsdb.values import mapping, members
@@ -36,12 +37,18 @@ class _Rows:
 class OverlayInventory:
     """Reads and mends what the overlay driver and its IPAM hold."""
 
+    store = "OVN"
+
     def __init__(self, database: Northbound, shared: SharedNetworks, ipam: OverlayIpam, context: str) -> None:
         """Use these; `context` is the routing context of a network that names none."""
         self._northbound = database
         self._shared = shared
         self._ipam = ipam
         self._context = context
+
+    async def setup(self) -> Setup | None:
+        """Nothing is set up once that could not be seen in what is held."""
+        return None
 
     def pool_key(self, network: Network, subnet: str) -> str:
         """What a pool is filed under that our IPAM gave to a network."""
