@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound, open_vswitch
 from ovn_docker.state import StateFile
+
+LOG = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds until work begins again that met something it could not read."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -207,7 +213,7 @@ def _ovsdb(config: Config) -> tuple[Remote, ...]:
 @contextlib.asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Keep the databases connected; the tasks are those that do, and end only when this does."""
-    tasks = [asyncio.create_task(each()) for each in (parts.ovs.run, *parts.work)]
+    tasks = [asyncio.create_task(kept(each)) for each in (parts.ovs.run, *parts.work)]
     try:
         yield tasks
     finally:
@@ -216,6 +222,20 @@ async def running(parts: Parts) -> AsyncIterator[list[asyncio.Task[None]]]:
             await close()
         await parts.engine.close()
         parts.links.close()
+
+
+async def kept(work: Work) -> None:
+    """Do work that goes on until it is cancelled, and begin it again when it meets what cannot be read.
+
+    A server that is broken, or somebody in its place, must not end the driver by a value of another shape.
+    """
+    while True:
+        try:
+            return await work()
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            LOG.warning("a value has another shape than it should: %s: %s", type(error).__name__, error)
+            LOG.debug("a part of the driver begins again", exc_info=error)
+        await asyncio.sleep(AGAIN)
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:

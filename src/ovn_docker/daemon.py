@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ovn_docker import __version__
-from ovn_docker.assembly import Parts, assemble, cancel, running
+from ovn_docker.assembly import Parts, assemble, cancel, kept, running
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.naming import Naming
@@ -53,7 +53,7 @@ async def serve(config: Config, ready: Ready, assemble: Assemble = assemble) -> 
     async with contextlib.AsyncExitStack() as undo:
         background = await undo.enter_async_context(running(parts))
         # Before the databases are connected, so that the first connection is not used by anything else first.
-        work = [asyncio.create_task(each()) for each in parts.daemon_work]
+        work = [asyncio.create_task(kept(each)) for each in parts.daemon_work]
         undo.push_async_callback(cancel, *work)
         background += work
         databases = {each.database: each.answers for each in (parts.ovs, parts.peer)}
@@ -104,7 +104,7 @@ def _start_health_check(
     naming = Naming(parts.engine, parts.inventory, reconciler.want)
     for client in (parts.ovs, parts.peer):
         client.when_connected(reconciler.want)
-    return [asyncio.create_task(each) for each in (reconciler.run(), naming.run())]
+    return [asyncio.create_task(kept(each)) for each in (reconciler.run, naming.run)]
 
 
 def _observation(config: Config, parts: Parts, metrics: Metrics, tls: Certificates | None) -> Observation:

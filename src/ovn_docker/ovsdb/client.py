@@ -230,7 +230,7 @@ class Client:
             except ConnectionLostError:
                 await asyncio.sleep(SETTLE_PAUSE)
                 continue
-            if any(isinstance(result, dict) and result.get("error") == CLUSTER_ERROR for result in results):
+            if _lost_its_cluster(results):
                 connection.close("the server is not the leader any more")
                 await asyncio.sleep(FIRST_PAUSE)
                 continue
@@ -324,6 +324,12 @@ class Client:
         self._locks.lost()
         connection.close(self._why)
         self.replica.wake()
+
+
+def _lost_its_cluster(results: Any) -> bool:  # noqa: ANN401  (a JSON value)
+    return isinstance(results, list) and any(
+        isinstance(result, dict) and result.get("error") == CLUSTER_ERROR for result in results
+    )
 
 
 async def _ended(reading: "asyncio.Future[None]") -> str:

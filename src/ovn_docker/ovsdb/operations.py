@@ -16,6 +16,8 @@ Operation = dict[str, Any]
 Condition = tuple[str, str, Value]
 Row = dict[str, Value]
 
+MALFORMED = "the server does not speak OVSDB: it answered a transaction with something else than its results"
+
 _REFUSALS: Mapping[str, type[DatabaseError]] = {
     "constraint violation": ConstraintError,
     "duplicate uuid": ConstraintError,
@@ -83,7 +85,7 @@ def in_batches(rows: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def check(results: Sequence[Any], operations: Sequence[Operation]) -> list[dict[str, Any]]:
+def check(results: Any, operations: Sequence[Operation]) -> list[dict[str, Any]]:  # noqa: ANN401
     """The results, one for each operation.
 
     Args:
@@ -92,15 +94,34 @@ def check(results: Sequence[Any], operations: Sequence[Operation]) -> list[dict[
         operations: what was sent.
 
     Raises:
-        DatabaseError: the first refusal, typed, with the results before it.
+        DatabaseError: the first refusal, typed, with the results before it; or these are no results of them.
     """
+    if not isinstance(results, list):
+        raise DatabaseError(MALFORMED)
     for number, result in enumerate(results):
         if isinstance(result, dict) and result.get("error"):
             table = operations[number].get("table", "") if number < len(operations) else ""
-            refused = refusal(result["error"], result.get("details", ""), table)
+            refused = refusal(str(result["error"]), str(result.get("details", "")), table)
             refused.results = tuple(results[:number])
             raise refused
-    return [result for result in results if isinstance(result, dict)]
+    if len(results) != len(operations) or not all(map(_answers, results, operations)):
+        raise DatabaseError(MALFORMED)
+    return results
+
+
+def _answers(result: Any, operation: Operation) -> bool:  # noqa: ANN401  (a JSON value)
+    """Whether a result has the shape that its operation has it have (RFC 7047 section 5.2)."""
+    if not isinstance(result, dict):
+        return False
+    rows = result.get("rows")
+    match operation["op"]:
+        case "select":
+            return isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        case "update" | "mutate" | "delete":
+            return isinstance(result.get("count"), int)
+        case "insert":
+            return "uuid" in result
+    return True
 
 
 def refusal(error: str, details: str, table: str = "") -> DatabaseError:

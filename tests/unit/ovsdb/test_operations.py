@@ -50,6 +50,38 @@ def test_check_gives_a_result_for_each_operation() -> None:
 
 
 @pytest.mark.parametrize(
+    "results",
+    [
+        None,
+        {},
+        "x",
+        [],
+        [{"count": 1}],
+        [{"count": 1}, {"uuid": 1}, {}],
+        [None, {"uuid": 1}],
+        [{"count": "1"}, {"uuid": 1}],
+        [{"count": 1}, {}],
+        [{"rows": []}, {"uuid": 1}],
+    ],
+)
+def test_an_answer_of_another_shape_is_no_answer(results: object) -> None:
+    with pytest.raises(DatabaseError, match="does not speak OVSDB"):
+        operations.check(results, TWO_OPERATIONS)
+
+
+@pytest.mark.parametrize("rows", [None, {}, [1], ["x"], [[]], "rows"])
+def test_rows_are_a_list_of_objects(rows: object) -> None:
+    with pytest.raises(DatabaseError, match="does not speak OVSDB"):
+        operations.check([{"rows": rows}], [operations.select("T", [], ("a",))])
+
+
+@pytest.mark.parametrize("error", [1, ["x"], {"a": 1}, True])
+def test_a_refusal_that_is_no_text_is_one_all_the_same(error: object) -> None:
+    with pytest.raises(DatabaseError, match="the database refused"):
+        operations.check([{"error": error, "details": error}, None], TWO_OPERATIONS)
+
+
+@pytest.mark.parametrize(
     ("error", "kind"),
     [
         ("constraint violation", ConstraintError),
