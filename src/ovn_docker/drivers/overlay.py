@@ -6,7 +6,7 @@ answered. Nothing is remembered between two calls.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -50,6 +50,19 @@ class Docker:
     about: Callable[[], Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """Who is told of what happens.
+
+    Attributes:
+        made: the pools of each network that is made.
+        withdraw: an endpoint that is about to be removed; returns when nobody sends to its port any more.
+    """
+
+    made: Callable[[Sequence[addressing.IPNetwork]], None]
+    withdraw: Callable[[str], Awaitable[None]]
+
+
 class OverlayDriver:
     """Networks are logical switches, endpoints are their ports."""
 
@@ -59,9 +72,9 @@ class OverlayDriver:
         shared: SharedNetworks,
         occupied: Occupied,
         docker: Docker,
-        made: Callable[[Sequence[addressing.IPNetwork]], None],
+        followers: Followers,
     ) -> None:
-        """Serve with these; `made` is told the pools of each network that is made."""
+        """Serve with these."""
         self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
@@ -69,7 +82,7 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
-        self._made = made
+        self._followers = followers
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
@@ -97,7 +110,7 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._made(switch.pools)
+        self._followers.made(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
         leased = any(each.address_space == policy.address_space for each in data)
@@ -231,6 +244,7 @@ class OverlayDriver:
             await self._attachments.detach(endpoint_id)
 
     async def _delete_port(self, request: messages.EndpointRequest) -> None:
+        await self._followers.withdraw(request.endpoint_id)  # OVN gives the number of a port away at once
         network = self._shared.get(request.network_id)
         if network is not None:
             await self._shared_ports.delete(network, request.endpoint_id)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.overlay import Docker, OverlayDriver
+from ovn_docker.drivers.overlay import Docker, Followers, OverlayDriver
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.host.attachment import Attachments
@@ -25,8 +25,8 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mutate, row_is
 from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.values import mapping, optional, to_map
-from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
+from ovn_docker.schema import vteps
 from ovn_docker.state import StateFile
 from tests.functional.private_network import links
 from tests.functional.servers import OvsdbServer, Proxy, connected, running
@@ -143,7 +143,7 @@ class Place:
         """A running driver, whose way to Northbound leads through a proxy."""
         self.configure(**ids)
         ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", nb_schema.ROUTER_PORTS)
+        nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
         proxy = Proxy(self.directory / "proxy", self.northbound.socket)
         daemons = SwitchDaemons(self.open_vswitch)
         links = Links()
@@ -156,7 +156,7 @@ class Place:
             shared,
             Occupied(database, shared.switches_of),
             Docker("local", policy, lambda: {"about": "this"}),
-            lambda _: None,
+            Followers(lambda _: None, nobody),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))
@@ -165,6 +165,10 @@ class Place:
                 yield Host(driver, self.northbound, self.open_vswitch, proxy, daemons, (ovs, nb))
         finally:
             links.close()
+
+
+async def nobody(_endpoint_id: str) -> None:
+    """Nobody sends to an endpoint."""
 
 
 def network(
