@@ -5,11 +5,12 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker import config, logs
-from ovn_docker.assembly import assemble, running
+from ovn_docker.assembly import OverlayParts, assemble, running
 from ovn_docker.commands.databases import reach
 from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
@@ -59,14 +60,22 @@ def run_repair(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
-        report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
+        seen = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return NOT_READ
-    return _print(report, arguments, done=repair)
+    return _print(seen, arguments, done=repair)
 
 
-async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What two looks have shown: the findings, and the VTEPs with their modes, as Database has them."""
+
+    report: Report
+    vteps: Sequence[Mapping[str, Any]]
+
+
+async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Seen:
     """Look twice.
 
     Args:
@@ -81,19 +90,24 @@ async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
     async with running(parts):
         for client in (parts.ovs, parts.northbound):
             await reach(client)
-        sightings = Sightings()
-        first = await _look(parts.reader, sightings)
-        if not first:
-            return Report()
-        await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
-        began = time.monotonic()
-        findings = [each for each in check(await parts.reader.read()) if each in first]
-        confirmed = [each for each in sightings.confirmed(findings, began) if each.repair]
-        if not repair:
-            return Report(tuple(findings))
-        results = [(each, await mend(parts.repairs, each)) for each in confirmed]
-        mended = tuple(each for each, why in results if not why)
-        return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
+        report = await _twice(parts, repair=repair, wait=wait)
+        return Seen(report, parts.ip_lookup.about()["vteps"])
+
+
+async def _twice(parts: OverlayParts, *, repair: bool, wait: bool) -> Report:
+    sightings = Sightings()
+    first = await _look(parts.reader, sightings)
+    if not first:
+        return Report()
+    await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
+    began = time.monotonic()
+    findings = [each for each in check(await parts.reader.read()) if each in first]
+    confirmed = [each for each in sightings.confirmed(findings, began) if each.repair]
+    if not repair:
+        return Report(tuple(findings))
+    results = [(each, await mend(parts.repairs, each)) for each in confirmed]
+    mended = tuple(each for each, why in results if not why)
+    return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
 
 
 async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
@@ -103,12 +117,14 @@ async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
     return findings
 
 
-def _print(report: Report, arguments: argparse.Namespace, *, done: bool) -> int:
+def _print(seen: Seen, arguments: argparse.Namespace, *, done: bool) -> int:
+    report = seen.report
     left = [each for each in report.findings if each not in report.mended]
     if arguments.json:
-        print(json.dumps({"good": not left, "findings": _as_json(report)}, indent=2))
+        shown = {"good": not left, "findings": _as_json(report), "vteps": seen.vteps}
+        print(json.dumps(shown, indent=2))
     else:
-        for line in _lines(report, done=done):
+        for line in [*_lines(report, done=done), *map(_vtep_line, seen.vteps)]:
             print(logs.escape(line))
     return SOMETHING_WRONG if left else NOTHING_WRONG
 
@@ -127,6 +143,10 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
         }
         for each in report.findings
     ]
+
+
+def _vtep_line(row: Mapping[str, Any]) -> str:
+    return f"VTEP {row['remote_ip']} reaches {row['Logical_Switch']} as VNI {row['vni']}: mode {row['mode']}"
 
 
 def _lines(report: Report, *, done: bool) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """What stands in OVN Northbound for a VTEP that knows no OVN, and what of it a host keeps in memory. Pure.
 
-A VTEP is a key of its network's switch, for all hosts to read. In the mode "ramp" that switch has besides a port
-of the type vtep (ovn-nb(5), "Logical_Switch_Port: type") for it, and the VNI is the switch's tunnel key.
+A VTEP is a key of its network's switch, for all hosts to read. In the mode "ramp" that switch has besides a
+port of the type vtep (ovn-nb(5), "Logical_Switch_Port: type") for it, and the VNI is the switch's tunnel key.
 """
 
 from collections.abc import Iterable, Mapping
