@@ -15,9 +15,11 @@ from ovn_docker.addressing import IPAddress
 from ovn_docker.assembly import OverlayParts, assemble, cancel, running
 from ovn_docker.drivers.ramp import Ramp
 from ovn_docker.drivers.vteps import AUTO, Configured, Vteps
-from ovn_docker.errors import NotFoundError, OvnDockerError, RequestError, UnreachableError
+from ovn_docker.errors import ConfigError, NotFoundError, OvnDockerError, RequestError, UnreachableError
 from ovn_docker.host import databases
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound
 from ovn_docker.schema.vteps import MODES, RAMP
 
@@ -53,6 +55,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             parser.add_argument("--json", action="store_true", help="print JSON, for a program")
         else:
             _add_names(parser, vni=name == "add")
+            parser.add_argument(
+                "--southbound",
+                metavar="REMOTE",
+                help="OVN Southbound where it may be written, in OVSDB's spelling (default: this host's"
+                " ovn-remote); needed for mode ramp only",
+            )
         config.add_inspection_arguments(parser)
         parser.set_defaults(run=lambda arguments, work=work: _run(arguments, work))
 
@@ -94,7 +102,7 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
 async def _connected(arguments: argparse.Namespace, work: Work) -> None:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     parts = assemble(config.read_inspection(arguments), dict)
-    async with running(parts), _southbound(parts) as southbound:
+    async with running(parts), _southbound(parts, getattr(arguments, "southbound", None)) as southbound:
         database = parts.shared.database
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -105,16 +113,38 @@ async def _connected(arguments: argparse.Namespace, work: Work) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _southbound(parts: OverlayParts) -> AsyncIterator[Client]:
-    """A client that connects to where this host's ovn-controller does."""
+async def _southbound(parts: OverlayParts, remote: str | None) -> AsyncIterator[Client]:
+    """A client that connects to a remote, or to where this host's ovn-controller does.
+
+    Raises:
+        ConfigError: that is no remote.
+    """
     client = Client("OVN Southbound", "OVN_Southbound", {})
     client.own_tls = parts.ovs.own_tls
-    follow = databases.follow_settings(parts.ovs, client, databases.SOUTHBOUND)
+    if remote is None:
+        follow = databases.follow_settings(parts.ovs, client, databases.SOUTHBOUND)
+    else:
+        follow = _point(parts, client, _remotes(remote))
     tasks = [asyncio.create_task(each) for each in (client.run(), follow)]
     try:
         yield client
     finally:
         await cancel(*tasks)
+
+
+async def _point(parts: OverlayParts, client: Client, remotes: tuple[Remote, ...]) -> None:
+    """Point a client at remotes, with the TLS files that this host has for OVN."""
+    settings = await databases.known_settings(parts.ovs)
+    client.redirect(
+        remotes, TlsFiles(*settings.tls) if settings.tls else None, "--southbound names no remote"
+    )
+
+
+def _remotes(text: str) -> tuple[Remote, ...]:
+    try:
+        return parse_remotes(text)
+    except ConfigError as error:
+        raise ConfigError(f"--southbound: {error}") from error
 
 
 async def _add(parts: Parts, arguments: argparse.Namespace) -> None:

@@ -89,4 +89,5 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-lost",
         "interface-alive",
         "lookup-off",
+        "vtep-down",
     }
