@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.exposition import Sample, read
+
 VERBS = (
     "CreateNetwork",
     "CreateEndpoint",
@@ -63,6 +65,15 @@ class Plugin:
         finally:
             connection.close()
         return Answer(answer.status, json.loads(text), time.monotonic() - started)
+
+    def metrics(self) -> list[Sample]:
+        """What Prometheus would read."""
+        connection = _UnixConnection(self.path, 20)
+        try:
+            connection.request("GET", "/metrics")
+            return read(connection.getresponse().read())
+        finally:
+            connection.close()
 
     def connect(self, timeout: float = 20) -> socket.socket:
         """A bare connection."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ovn_docker.flows.text import cookie_of
+from ovn_docker.flows.text import cookie_of, parse_flow
 from ovn_docker.lab import Lab, Machine
+from tests.exposition import value
 from tests.integration.conftest import LOCAL, lab_name
 from tests.integration.plugin import Plugin
 from tests.integration.tenant import DRIVER
@@ -38,7 +39,7 @@ def world(_no_labs_of_dead_runs: None) -> Iterator[World]:
     lab = Lab.up(lab_name("vtep"), 3)
     for host in lab.hosts[:2]:
         host.stop("driver")
-        host.start_driver([*LOCAL, "--ip-lookup", "--health-check-on"])
+        host.start_driver([*LOCAL, "--ip-lookup", "--health-check-on", "--health-check-interval=3"])
     with furnished(lab, "auto") as place:
         yield place
 
@@ -157,6 +158,65 @@ def test_the_check_finds_what_is_wrong_and_the_repair_mends_it(world: World) -> 
         assert kinds("check") == []
     finally:
         host.start_again("driver")
+
+
+def test_the_health_check_installs_what_somebody_removed_and_counts_it(world: World) -> None:
+    host, driver = world.lab.hosts[0], Plugin(world.lab.hosts[0].paths.plugin_socket)
+    eventually(lambda: database(host)["lookup"]["output_table"], 5, "the driver has looked at the switch")
+    before, wanted = repairs(driver), sorted(flows(host))
+    table = database(host)["lookup"]["output_table"]  # nobody watches this one
+    host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"cookie={COOKIE:#x}/-1,table={table}"])
+    assert sorted(flows(host)) != wanted
+    eventually(lambda: sorted(flows(host)) == wanted, 20, "the flows are back")
+    eventually(lambda: repairs(driver) > before, 10, "the repair is counted")
+
+
+def repairs(driver: Plugin) -> float:
+    """How many times the health check has installed flows."""
+    return value(driver.metrics(), "ovn_docker_repairs_total", kind="lookup-missing") or 0.0
+
+
+def test_a_container_that_was_removed_without_its_driver_has_no_entry_for_long(world: World) -> None:
+    host, tenant, red = world.lab.hosts[0], world.tenants["h1"], world.services["red", "h1"]
+    container = tenant.container(red.network)
+    match = f"nw_dst={container.address(red.network)} "
+    eventually(lambda: any(match in line for line in flows(host)), 2, "the entry")
+    host.kill("driver")
+    tenant.docker("rm", "--force", container.name, check=False, timeout=90)
+    assert any(match in line for line in flows(host))
+    host.start_again("driver")
+    eventually(lambda: not any(match in line for line in flows(host)), 40, "the entry is gone")
+
+
+def test_ours_outranks_nothing_of_ovns_but_at_the_documented_hook(world: World) -> None:
+    host = world.lab.hosts[0]
+    dump = ["ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "dump-flows", "br-int"]
+    found = [parse_flow(line) for line in host.run(dump).stdout.splitlines()]
+    ours = [flow for cookie, flow in filter(None, found) if cookie == COOKIE]
+    ovns = [flow for cookie, flow in filter(None, found) if cookie != COOKIE]
+    for mine in [each for each in ours if each.table]:
+        beaten = [each for each in ovns if each.table == mine.table and each.priority < mine.priority]
+        # The catch-all, and the drop of what is for an unknown MAC address.
+        assert all(each.priority == 0 or each.match.endswith("reg15=0") for each in beaten), mine
+    entry = f"in_port={interface(host, OURS)}"
+    assert all(entry in each.match.split(",") for each in ours if each.table == 0)
+    assert not [each for each in ovns if each.table == 0 and entry in each.match.split(",")]
+
+
+def test_a_switch_without_ovns_local_output_is_told_and_networks_are_served(world: World) -> None:
+    host, tenant = world.lab.hosts[0], world.tenants["h1"]
+    table = database(host)["lookup"]["local_output_table"]
+    host.kill("ovn-controller")
+    try:
+        host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"table={table}"])
+        host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"cookie={COOKIE:#x}/-1"])
+        eventually(lambda: "IP lookup is off" in database(host)["lookup"]["outage"], 10, "it is told")
+        assert not flows(host)
+        tenant.remove_network(tenant.network("10.78.0.0/24"))
+    finally:
+        host.start_again("ovn-controller")
+    eventually(lambda: database(host)["lookup"]["outage"] == "", 15, "everything is served")
+    everything_answers(world)
 
 
 def test_database_tells_what_is_looked_up(world: World) -> None:
