@@ -120,7 +120,9 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
-    driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam.opened, ip_lookup.withdraw))
+    driver = OverlayDriver(
+        attachments, shared, occupied, docker, Followers(ipam.opened, ip_lookup.hurry, ip_lookup.withdraw)
+    )
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
     return OverlayParts(

@@ -103,6 +103,10 @@ class IpLookup:
             switches={each.switch for each in self._interfaces.endpoints().values()},
         )
 
+    def hurry(self) -> None:
+        """Take up the next change at once: an endpoint goes, and who removes it is going to wait for that."""
+        self._leaving.asked.set()
+
     async def withdraw(self, endpoint_id: str) -> None:
         """Return when no flow leads to an endpoint any more, so that OVN may give its port's number away."""
         session = self._session

@@ -56,10 +56,12 @@ class Followers:
 
     Attributes:
         made: the pools of each network that is made.
+        leaving: an endpoint is about to be unplugged, and will be removed soon.
         withdraw: an endpoint that is about to be removed; returns when nobody sends to its port any more.
     """
 
     made: Callable[[Sequence[addressing.IPNetwork]], None]
+    leaving: Callable[[], None]
     withdraw: Callable[[str], Awaitable[None]]
 
 
@@ -310,6 +312,7 @@ class OverlayDriver:
 
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unplug the veth pair and remove it."""
+        self._followers.leaving()
         await self._attachments.detach(request.endpoint_id)
 
     async def discover_new(self, request: messages.DiscoverRequest) -> None:

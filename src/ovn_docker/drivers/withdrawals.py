@@ -16,7 +16,7 @@ class Withdrawals:
     """The endpoints that are being removed, and who waits for that.
 
     Attributes:
-        asked: set when somebody waits, for whoever changes the flows.
+        asked: set when somebody waits or will soon, for whoever changes the flows.
     """
 
     def __init__(self, due: asyncio.Event) -> None:

@@ -156,7 +156,7 @@ class Place:
             shared,
             Occupied(database, shared.switches_of),
             Docker("local", policy, lambda: {"about": "this"}),
-            Followers(lambda _: None, nobody),
+            Followers(lambda _: None, lambda: None, nobody),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))

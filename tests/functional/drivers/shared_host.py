@@ -242,7 +242,7 @@ class Hosts:
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
         policy = Policy(flags.distributed, flags.context, ADDRESS_SPACE)
-        followers = Followers(ipam.opened, ip_lookup.withdraw)
+        followers = Followers(ipam.opened, ip_lookup.hurry, ip_lookup.withdraw)
         driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), followers)
         try:
             async with running(ovs), running(nb):
