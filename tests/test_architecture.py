@@ -42,6 +42,8 @@ PURE = [
     "drivers.underlay_options",
     "neutron.credentials",
     "neutron.resources",
+    "drivers.followers",
+    "drivers.vtep_report",
     "drivers.sharing",
     "drivers.ramp_rules",
     "flows.text",

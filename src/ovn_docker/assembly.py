@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
+from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.overlay import Docker, Followers, OverlayDriver
+from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
@@ -120,9 +121,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
-    driver = OverlayDriver(
-        attachments, shared, occupied, docker, Followers(ipam.opened, ip_lookup.hurry, ip_lookup.withdraw)
-    )
+    driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
     return OverlayParts(

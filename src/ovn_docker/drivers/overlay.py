@@ -6,13 +6,14 @@ answered. Nothing is remembered between two calls.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.drivers import sharing
+from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
@@ -48,21 +49,6 @@ class Docker:
     scope: str
     policy: Policy
     about: Callable[[], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Followers:
-    """Who is told of what happens.
-
-    Attributes:
-        made: the pools of each network that is made.
-        leaving: an endpoint is about to be unplugged, and will be removed soon.
-        withdraw: an endpoint that is about to be removed; returns when nobody sends to its port any more.
-    """
-
-    made: Callable[[Sequence[addressing.IPNetwork]], None]
-    leaving: Callable[[], None]
-    withdraw: Callable[[str], Awaitable[None]]
 
 
 class OverlayDriver:
@@ -112,11 +98,15 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._followers.made(switch.pools)
+        self._followers.ipam.opened(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
         leased = any(each.address_space == policy.address_space for each in data)
-        network = sharing.shared(switch, generic(request.options or {}), leased, policy)
+        options = generic(request.options or {})
+        if leased and sharing.is_dual(switch):
+            unnamed = await self._followers.ipam.unnamed(sharing.context_of(options, policy), switch.pools)
+            switch = sharing.named_first(switch, unnamed)
+        network = sharing.shared(switch, options, leased, policy)
         if network is None:
             await self._create_own(switch)
         else:
@@ -246,7 +236,9 @@ class OverlayDriver:
             await self._attachments.detach(endpoint_id)
 
     async def _delete_port(self, request: messages.EndpointRequest) -> None:
-        await self._followers.withdraw(request.endpoint_id)  # OVN gives the number of a port away at once
+        await self._followers.lookups.withdraw(
+            request.endpoint_id
+        )  # OVN gives the number of a port away at once
         network = self._shared.get(request.network_id)
         if network is not None:
             await self._shared_ports.delete(network, request.endpoint_id)
@@ -312,7 +304,7 @@ class OverlayDriver:
 
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unplug the veth pair and remove it."""
-        self._followers.leaving()
+        self._followers.lookups.hurry()
         await self._attachments.detach(request.endpoint_id)
 
     async def discover_new(self, request: messages.DiscoverRequest) -> None:

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_docker.drivers.followers import Followers
+from ovn_docker.drivers.ip_lookup import IpLookup
+from ovn_docker.drivers.ipam import OverlayIpam, choose_at_random
+from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.overlay import Docker, Followers, OverlayDriver
+from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.host.attachment import Attachments
@@ -151,12 +155,17 @@ class Place:
         database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
         policy = Policy(distributed=False, context="default", address_space="ours")
+        occupied = Occupied(database, shared.switches_of)
+        addresses = AddressLeases(database, occupied, choose_at_random)
         driver = OverlayDriver(
             attachments,
             shared,
-            Occupied(database, shared.switches_of),
+            occupied,
             Docker("local", policy, lambda: {"about": "this"}),
-            Followers(lambda _: None, lambda: None, nobody),
+            Followers(
+                OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
+                IpLookup(ovs, shared, "openvswitch", wanted=False),
+            ),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))
@@ -165,10 +174,6 @@ class Place:
                 yield Host(driver, self.northbound, self.open_vswitch, proxy, daemons, (ovs, nb))
         finally:
             links.close()
-
-
-async def nobody(_endpoint_id: str) -> None:
-    """Nobody sends to an endpoint."""
 
 
 def network(

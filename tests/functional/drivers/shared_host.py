@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker import pools
+from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.overlay import Docker, Followers, OverlayDriver
+from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
@@ -242,7 +243,7 @@ class Hosts:
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
         policy = Policy(flags.distributed, flags.context, ADDRESS_SPACE)
-        followers = Followers(ipam.opened, ip_lookup.hurry, ip_lookup.withdraw)
+        followers = Followers(ipam, ip_lookup)
         driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), followers)
         try:
             async with running(ovs), running(nb):
