@@ -42,7 +42,6 @@ PURE = [
     "drivers.underlay_options",
     "neutron.credentials",
     "neutron.resources",
-    "drivers.followers",
     "drivers.vtep_report",
     "drivers.sharing",
     "drivers.ramp_rules",
