@@ -66,6 +66,14 @@ class Plugin:
             connection.close()
         return Answer(answer.status, json.loads(text), time.monotonic() - started)
 
+    def serves(self) -> bool:
+        """Whether it takes connections; a socket is there before that, if the last driver was killed."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
     def metrics(self) -> list[Sample]:
         """What Prometheus would read."""
         connection = _UnixConnection(self.path, 20)

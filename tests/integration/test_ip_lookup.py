@@ -113,9 +113,10 @@ def test_no_entry_is_left_when_the_number_of_a_containers_port_is_free_again(
     eventually(lambda: any(match in line for line in flows(host)), 2, "the entry")
     if killed:
         host.kill("driver")
-        host.start_again("driver")
         assert any(match in line for line in flows(host))
+        host.start_again("driver")
     driver = Plugin(host.paths.plugin_socket)
+    eventually(driver.serves, 10, "the driver serves")
     ids = {"NetworkID": red.network.id, "EndpointID": ends["EndpointID"]}
     for verb in ("Leave", "DeleteEndpoint"):  # as Docker does, and at once
         assert driver.call(f"NetworkDriver.{verb}", ids).status == 200

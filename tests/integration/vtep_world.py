@@ -184,5 +184,7 @@ def traced(host: Machine, flow: str) -> str | None:
 
 def database(host: Machine) -> dict[str, Any]:
     """What NetworkDriver.Database answers."""
-    found: dict[str, Any] = Plugin(host.paths.plugin_socket).call("NetworkDriver.Database").body
+    driver = Plugin(host.paths.plugin_socket)
+    eventually(driver.serves, 10, "the driver serves")
+    found: dict[str, Any] = driver.call("NetworkDriver.Database").body
     return found
