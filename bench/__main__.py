@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import cli, health
+from bench import cli, health, ip_lookup
 from bench.ipam import cli as ipam
 
 words = sys.argv[1:]
-others = {"ipam": ipam.main, "health": health.main}
+others = {"ipam": ipam.main, "health": health.main, "ip-lookup": ip_lookup.main}
 sys.exit(others[words[0]](words[1:]) if words[:1] and words[0] in others else cli.main(words))

@@ -1,25 +1,66 @@
-"""What --ip-lookup costs with 10,000 entries in table 200: a Join, and a packet's way through the lookup.
+"""The command scripts/bench ip-lookup: what --ip-lookup costs with 10,000 entries in table 200.
 
-Run as root, on a machine that can hold a lab: ``python -m bench.ip_lookup``. Three minutes, a lab of its own.
-It prints its figures and writes nothing.
+A Join and a DeleteEndpoint with the flag and without, and a packet's way through the lookup beside OVN's own.
 """
 
+import argparse
+import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from bench import plugin
+from bench.cli import add_output_arguments, begin, carry_out, new_results, progress
+from bench.figures import OURS, Figure, Results, Samples
+from bench.ipam.cli import machine_with, version
+from bench.run import Part, run
+from bench.tables import Page
+from bench.targets import Target, find
+from ovn_docker.errors import HostError
 from ovn_docker.flows.text import COOKIE, COOKIE_MASK
 from ovn_docker.lab import Lab, Machine
+
+_DESCRIPTION = """\
+Measure what --ip-lookup costs with 10,000 entries in table 200: a Join, a DeleteEndpoint, and a packet's way
+through the lookup beside OVN's own tunnel. In a lab of its own: two hosts and a VTEP. Needs root. 5 minutes.
+"""
+
+JOIN, DELETE = "Join", "DeleteEndpoint, at once after Leave"
+LESS = "with --ip-lookup, less without"
+TUNNEL, LOOKUP, SHARE = "OVN's own tunnel", "the lookup", "the lookup, in the same round"
+CALLS, PACKETS, SHARES = "lookup calls", "lookup packets", "lookup share"
+
+PAGE = Page(
+    sections={
+        CALLS: "Calls to the driver, 10,000 entries (median / 99th percentile)",
+        PACKETS: "Packets one way to one container through (median)",
+        SHARES: "Of OVN's own tunnel (median)",
+    },
+    columns=(OURS,),
+    with_p99=frozenset({CALLS}),
+    targets=(
+        Target(f"{JOIN} {LESS}, ms", 1, find(CALLS, f"{JOIN} {LESS}")),
+        Target(
+            "packets through the lookup, of those through OVN's own tunnel, %",
+            90,
+            find(SHARES, SHARE),
+            at_least=True,
+        ),
+    ),
+    marks=("<!-- bench ip-lookup: begin -->", "<!-- bench ip-lookup: end -->"),
+)
 
 ADDRESSES = 5000
 """Of one container, so that few containers have many entries: two for each address."""
 
-ROUNDS, JOINS, SECONDS = 4, 20, 3.0
+ROUNDS, JOINS, SECONDS = 6, 15, 3.0
 
 PAUSE = 0.2
 """Seconds between two calls, so that each finds the flows of the one before in place."""
@@ -46,42 +87,70 @@ except ConnectionRefusedError:  # the receiver has counted enough
 """
 
 
-def main() -> int:
-    """Measure, print, take the lab down."""
-    lab = Lab.up("bench-lookup", 3)
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(
+        prog="scripts/bench ip-lookup",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_output_arguments(made, Path("bench-ip-lookup-results.json"))
+    made.add_argument(
+        "--name", default=f"lookup{os.getpid() % 10000}", help="name of the lab (default: a new one)"
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it and return the exit status: 1 when something could not be measured."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(words)
+    return carry_out(arguments, lambda: _measure(arguments, words), PAGE)
+
+
+def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
+    os.environ.pop("PYTHONPATH", None)  # what runs in the lab must not find this clone's modules
+    load = begin()
+    lab = Lab.up(arguments.name, 3, report=progress)
     try:
-        _measure(lab)
+        versions = {"OVN": version("ovn-controller"), "Open vSwitch": version("ovs-vswitchd")}
+        datapath = "userspace" if lab.settings.datapath == "netdev" else "kernel"
+        machine = msgspec.structs.replace(machine_with(disk=""), datapath=datapath, versions=versions)
+        results = new_results("sudo scripts/bench ip-lookup", words, machine, load)
+        try:
+            run(_parts(lab), results, arguments.json, progress)
+        except KeyboardInterrupt:
+            results.failures.append("interrupted")
     finally:
         lab.down()
-    return 0
+    return results
 
 
-def _measure(lab: Lab) -> None:
+def _parts(lab: Lab) -> Iterator[Part]:
     host, other, vtep = lab.hosts
+    yield "two hosts and a VTEP, 10,000 entries", lambda: _furnish(host, other, vtep)
+    yield "packets", lambda: _packets(host, other, vtep)
+    yield "calls to the driver", lambda: _calls(host)
+
+
+def _furnish(host: Machine, other: Machine, vtep: Machine) -> list[Figure]:
     for each in (host, other):
         _restart(each, lookup=each is host)
-        network = [
-            "network",
-            "create",
-            "-d",
-            "openvswitch",
-            "--subnet",
-            SUBNET,
-            "--ipam-driver",
-            "openvswitch",
-        ]
-        each.docker(*network, "net")
+        _network(each, "net", SUBNET)
         each.docker("run", "-d", "--net", "net", "--name", "box", "busybox", "sleep", "3600")
     program = str(Path(sys.executable).with_name("ovn-docker"))
     host.docker("network", "create", "-d", "openvswitch", "--subnet", "10.65.0.0/16", "lone")
     for vni, name in ((VNI, "net"), (VNI + 1, "lone")):
-        add = ["vtep", "add", "--remote-ip", str(vtep.address), "--vni", str(vni), "--network", name]
-        host.run([program, *add])
+        add = ["--remote-ip", str(vtep.address), "--vni", str(vni), "--network", name, "--mode", "lookup"]
+        host.run([program, "vtep", "add", *add])
     _site(vtep, host)
     _fill(host)
-    _say(f"{_entries(host)} flows of IP lookups")
-    _packets(host, other, vtep)
-    _joins(host)
+    return []
+
+
+def _network(host: Machine, name: str, subnet: str) -> None:
+    ours = ("-d", "openvswitch", "--ipam-driver", "openvswitch")
+    host.docker("network", "create", *ours, "--subnet", subnet, name)
 
 
 def _fill(host: Machine) -> None:
@@ -102,9 +171,7 @@ def _fill(host: Machine) -> None:
     ]
     value = " ".join(addresses)
     host.run(["ovs-vsctl", "set", "Interface", name, f'external_ids:ovn-docker-addresses="{value}"'])
-    deadline = time.monotonic() + 20
-    while _entries(host) < 2 * ADDRESSES and time.monotonic() < deadline:
-        time.sleep(0.2)
+    _settle(host, lookup=True)
 
 
 def _entries(host: Machine) -> int:
@@ -133,23 +200,21 @@ def _site(vtep: Machine, host: Machine) -> None:
     vtep.run(["sh", "-ec", "\n".join(lines)])
 
 
-def _packets(host: Machine, other: Machine, vtep: Machine) -> None:
+def _packets(host: Machine, other: Machine, vtep: Machine) -> list[Figure]:
     """One-way packets per second to the same container, by either way in turn."""
     target = json.loads(host.docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "box").stdout)
     address = target["net"]["IPAddress"]
-    into = ["nsenter", f"--target={_pid(host)}", "--net", "--"]
-    ways = {
-        "OVN's tunnel": other.enter(["nsenter", f"--target={_pid(other)}", "--net", "--"]),
-        "the lookup": vtep.enter(["nsenter", "--net=/run/netns/site", "--"]),
-    }
-    rates: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, enter in ways.items():
-            rates[way].append(_rate(host.enter(into), enter, address))
-    for way, found in rates.items():
-        _say(f"packets per second through {way}: median {statistics.median(found):.0f}, {_list(found, 0)}")
-    ratio = statistics.median(rates["the lookup"]) / statistics.median(rates["OVN's tunnel"])
-    _say(f"the lookup carries {ratio:.0%} of OVN's tunnel")
+    into = host.enter(["nsenter", f"--target={_pid(host)}", "--net", "--"])
+    tunnel = other.enter(["nsenter", f"--target={_pid(other)}", "--net", "--"])
+    lookup = vtep.enter(["nsenter", "--net=/run/netns/site", "--"])
+    rates, shares = Samples(PACKETS), Samples(SHARES)
+    for turn in range(2 * ROUNDS):
+        ways = [(TUNNEL, tunnel), (LOOKUP, lookup)]
+        found = {way: _rate(into, enter, address) for way, enter in (ways if turn % 2 else ways[::-1])}
+        for way, rate in found.items():
+            rates.add(OURS, way, rate)
+        shares.add(OURS, SHARE, 100 * found[LOOKUP] / found[TUNNEL])
+    return [*rates.figures("packets a second"), *shares.figures("%")]
 
 
 def _rate(receiver: Sequence[str], sender: Sequence[str], address: str) -> float:
@@ -167,43 +232,47 @@ def _pid(host: Machine) -> str:
     return host.docker("inspect", "-f", "{{.State.Pid}}", "box").stdout.strip()
 
 
-def _joins(host: Machine) -> None:
-    """The same Joins with the flag and without, in turn."""
-    times: dict[bool, list[float]] = {True: [], False: []}
+def _calls(host: Machine) -> list[Figure]:
+    """The same calls with the flag and without: with, without, without, with, and so on."""
+    samples = Samples(CALLS)
     network = host.docker("network", "inspect", "-f", "{{.Id}}", "lone").stdout.strip()
-    for turn in range(2 * ROUNDS):
-        lookup = turn % 2 == 0
-        _restart(host, lookup=lookup)
-        deadline = time.monotonic() + 20
-        while (_entries(host) > 2 * ADDRESSES) is not lookup and time.monotonic() < deadline:
-            time.sleep(0.2)
-        times[lookup] += [_join(host, network, f"{turn:02x}{each:02x}" * 16, each) for each in range(JOINS)]
-    for lookup, found in times.items():
-        with_it = "with" if lookup else "without"
-        _say(f"Join {with_it} --ip-lookup: median {statistics.median(found):.2f} ms, of {len(found)}")
-    _say(f"difference {statistics.median(times[True]) - statistics.median(times[False]):+.2f} ms")
+    numbers, present = itertools.count(1), True
+    for turn in range(ROUNDS):
+        medians: dict[bool, list[float]] = {}
+        for lookup in (True, False) if turn % 2 == 0 else (False, True):
+            if lookup is not present:
+                _restart(host, lookup=lookup)
+                _settle(host, lookup=lookup)
+            present = lookup
+            found = [_call(host, network, next(numbers)) for _ in range(JOINS)]
+            said = "with --ip-lookup" if lookup else "without"
+            for verb, values in zip((JOIN, DELETE), zip(*found, strict=True), strict=True):
+                for each in values:
+                    samples.add(OURS, f"{verb}, {said}", each)
+                medians.setdefault(lookup, []).append(statistics.median(values))
+        for verb, with_it, without in zip((JOIN, DELETE), medians[True], medians[False], strict=True):
+            samples.add(OURS, f"{verb} {LESS}", with_it - without)
+    return samples.figures()
 
 
-def _join(host: Machine, network: str, endpoint: str, number: int) -> float:
+def _settle(host: Machine, *, lookup: bool) -> None:
+    deadline = time.monotonic() + 30
+    while (_entries(host) > 2 * ADDRESSES) is not lookup:
+        if time.monotonic() > deadline:
+            raise HostError(f"the switch of {host.name} has {_entries(host)} flows of IP lookups")
+        time.sleep(0.2)
+
+
+def _call(host: Machine, network: str, number: int) -> tuple[float, float]:
+    """Milliseconds of a Join and of a DeleteEndpoint."""
+    endpoint = f"{number:08x}" * 8
     driver = plugin.Plugin(plugin.dial_unix(host.paths.plugin_socket))
-    driver.call("CreateEndpoint", plugin.endpoint(network, endpoint, f"10.65.8.{number + 1}/16"))
+    address = f"10.65.{8 + number // 250}.{number % 250 + 1}/16"
+    driver.call("CreateEndpoint", plugin.endpoint(network, endpoint, address))
     time.sleep(PAUSE)
-    took = driver.call("Join", plugin.join(network, endpoint))
+    join = driver.call("Join", plugin.join(network, endpoint))
     time.sleep(PAUSE)
-    for verb in ("Leave", "DeleteEndpoint"):
-        driver.call(verb, plugin.endpoint(network, endpoint))
+    driver.call("Leave", plugin.endpoint(network, endpoint))
+    delete = driver.call("DeleteEndpoint", plugin.endpoint(network, endpoint))
     driver.close()
-    return took
-
-
-def _list(values: Sequence[float], digits: int) -> str:
-    return ", ".join(f"{each:.{digits}f}" for each in values)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return join, delete

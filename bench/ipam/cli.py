@@ -91,11 +91,12 @@ def machine_with(disk: str) -> Machine:
         memory_gb=round(memory / 1e9, 1),
         kernel=os.uname().release,
         disk=disk,
-        versions={"ovsdb-server": _version("ovsdb-server"), "Python": sys.version.split()[0]},
+        versions={"ovsdb-server": version("ovsdb-server"), "Python": sys.version.split()[0]},
     )
 
 
-def _version(program: str) -> str:
+def version(program: str) -> str:
+    """What a program says of its version, or "none"."""
     command = [find_program(program) or program, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     return done.stdout.splitlines()[0].split()[-1] if done.stdout else "none"

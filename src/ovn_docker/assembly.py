@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
+from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
@@ -21,7 +22,6 @@ from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
-from ovn_docker.drivers.vteps import Vteps
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.collector import Collector
 from ovn_docker.health.findings import Finding
@@ -35,9 +35,8 @@ from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, parse_remotes
-from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.tls import TlsFiles
-from ovn_docker.schema import northbound, open_vswitch
+from ovn_docker.schema import open_vswitch, vteps
 from ovn_docker.state import StateFile
 
 LOG = logging.getLogger(__name__)
@@ -107,7 +106,6 @@ class OverlayParts(Parts):
     northbound: Client
     shared: SharedNetworks
     ip_lookup: IpLookup
-    vteps: Vteps
 
 
 def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayParts:
@@ -121,7 +119,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         ConfigError: a setting cannot be used.
     """
     ovs = open_vswitch_client(config)
-    nb = Client("OVN Northbound", "OVN_Northbound", _watches(config))
+    nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
     nb.own_tls = ovs.own_tls
     links = Links()
     attachments = Attachments(ovs, links)
@@ -132,10 +130,9 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
-    driver = OverlayDriver(attachments, shared, occupied, docker, ipam)
+    driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
-    lookups = ip_lookup.inspect if config.ip_lookup else None
     return OverlayParts(
         ovs=ovs,
         peer=nb,
@@ -144,7 +141,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, config.driver_name, lookups),
+        reader=Reader(engine, inventory, attachments, config.driver_name, ip_lookup.inspect),
         repairs=Repairs(
             driver,
             inventory,
@@ -158,7 +155,6 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
-        vteps=Vteps(database),
     )
 
 
@@ -168,11 +164,6 @@ def _host_work(config: Config, ovs: Client, nb: Client) -> tuple[Work, ...]:
     if not config.dead_host_after:
         return (presence.run,)
     return presence.run, Collector(ovs, nb, config.dead_host_after, time.monotonic).run
-
-
-def _watches(config: Config) -> Mapping[str, Watch]:
-    """What of Northbound is kept in memory."""
-    return northbound.ROUTER_PORTS | (northbound.VTEP_SWITCHES if config.ip_lookup else {})
 
 
 def _database_files(northbound: Client) -> dict[str, Any]:

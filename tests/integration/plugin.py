@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.exposition import Sample, read
+
 VERBS = (
     "CreateNetwork",
     "CreateEndpoint",
@@ -63,6 +65,23 @@ class Plugin:
         finally:
             connection.close()
         return Answer(answer.status, json.loads(text), time.monotonic() - started)
+
+    def serves(self) -> bool:
+        """Whether it takes connections; a socket is there before that, if the last driver was killed."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+    def metrics(self) -> list[Sample]:
+        """What Prometheus would read."""
+        connection = _UnixConnection(self.path, 20)
+        try:
+            connection.request("GET", "/metrics")
+            return read(connection.getresponse().read())
+        finally:
+            connection.close()
 
     def connect(self, timeout: float = 20) -> socket.socket:
         """A bare connection."""

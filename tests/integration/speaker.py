@@ -1,5 +1,6 @@
 """A VTEP that is no chassis: plain VXLAN out of a bridge of its own, with hosts behind it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ class Site:
     def enter(self, command: Sequence[str]) -> list[str]:
         """The command line that does."""
         return ["nsenter", f"--net=/run/netns/site{self.vni}", "--", *command]
+
+    def mac(self) -> str:
+        """Its MAC address."""
+        [link] = json.loads(self.run("ip", "-j", "link", "show", "eth0").stdout)
+        return str(link["address"])
 
     def pings(self, address: str) -> bool:
         """Tell whether one packet is answered."""

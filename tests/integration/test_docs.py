@@ -29,7 +29,7 @@ import pytest
 from ovn_docker import lab as labs
 from ovn_docker.lab.lab import down
 from ovn_docker.lab.requirements import environment
-from tests.integration.conftest import lab_name
+from tests.integration.conftest import LOCAL, lab_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -179,8 +179,9 @@ def programs(directory: Path, lab_name: str) -> str:
     ours = Path(sys.executable).parent
     script = directory / "ovn-docker"
     named = f'[ $command = ls ] || set -- --name {lab_name} "$@"'
+    other = f'[ "$1" = lab ] || exec {ours}/ovn-docker "$@"'
     run = f'exec {ours}/ovn-docker lab $command "$@"'
-    script.write_text(f"#!/bin/sh\nshift; command=$1; shift\n{named}\n{run}\n")
+    script.write_text(f"#!/bin/sh\n{other}\nshift; command=$1; shift\n{named}\n{run}\n")
     script.chmod(0o755)
     return f"{directory}:{ours}:{environment()['PATH']}"
 
@@ -231,6 +232,18 @@ def test_a_document_about_a_running_host_is_true(document: str, tmp_path: Path) 
     try:
         common = {"PATH": programs(tmp_path / "bin", lab.name)}
         Shells(tmp_path, {"h1": common, "central": common}).play(document, lab, lab.settings.datapath)
+    finally:
+        lab.down()
+
+
+def test_the_page_about_vteps_is_true(tmp_path: Path) -> None:
+    lab = labs.Lab.up(lab_name("vteps"), 1)
+    try:
+        lab.machine("h1").stop("driver")
+        lab.machine("h1").start_driver([*LOCAL, "--ip-lookup", "--health-check-on"])
+        common = {"PATH": programs(tmp_path / "bin", lab.name)}
+        shells = Shells(tmp_path, {"h1": common, "central": common})
+        shells.play("how-to/vtep.md", lab, lab.settings.datapath)
     finally:
         lab.down()
 

@@ -1,126 +1,47 @@
 """A VTEP that knows no OVN reaches containers by address, and they it: --ip-lookup on two hosts."""
 
-import functools
+import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from ovn_docker.flows.text import cookie_of
+from ovn_docker.flows.text import cookie_of, parse_flow
 from ovn_docker.lab import Lab, Machine
+from tests.exposition import value
 from tests.integration.conftest import LOCAL, lab_name
 from tests.integration.plugin import Plugin
-from tests.integration.speaker import ECHO, PYTHON, Site, Speaker
-from tests.integration.tenant import DRIVER, OURS, Container, Network, Tenant
+from tests.integration.tenant import DRIVER
+from tests.integration.vtep_contract import VtepContract
+from tests.integration.vtep_world import (
+    OVN_DOCKER,
+    VNIS,
+    World,
+    database,
+    everything_answers,
+    furnished,
+    interface,
+    ofport,
+    traced,
+    vtep,
+)
 from tests.polling import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 COOKIE = cookie_of(DRIVER)
+OURS = "external_ids:ovn-docker-vtep!=''"
 REMOTE = "options:remote_ip=198.18.0.12"
-SUBNET, SUBNET6 = "10.77.0.0/24", "fd77::/64"
-VNIS = {"red": 5001, "blue": 5002}
-PORT = 7000
-OVN_DOCKER = str(Path(sys.executable).with_name("ovn-docker"))
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A container that answers with its name."""
-
-    name: str
-    container: Container
-    network: Network
-    address: str
-    address6: str
-
-    def arrived(self) -> int:
-        """How many ICMP echo requests it has seen."""
-        lines = self.container.run("grep Icmp: /proc/net/snmp").stdout.splitlines()
-        names, values = (line.split() for line in lines)
-        return int(values[names.index("InEchos")])
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Two networks with the same addresses on two hosts, and a site of the VTEP for each."""
-
-    lab: Lab
-    speaker: Speaker
-    sites: dict[str, Site]
-    services: dict[tuple[str, str], Service]
-    tenants: dict[str, Tenant]
-
-    def networks(self) -> list[tuple[str, Site, list[Service]]]:
-        """By network: its site, its containers."""
-        return [
-            (name, self.sites[name], [each for key, each in self.services.items() if key[0] == name])
-            for name in VNIS
-        ]
 
 
 @pytest.fixture(scope="module")
 def world(_no_labs_of_dead_runs: None) -> Iterator[World]:
     lab = Lab.up(lab_name("vtep"), 3)
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        yield _furnish(lab, processes)
-    finally:
-        for each in processes:
-            each.kill()
-            each.wait()
-        lab.down()
-
-
-def _furnish(lab: Lab, processes: list[subprocess.Popen[bytes]]) -> World:
-    hosts = lab.hosts[:2]
-    for host in hosts:
+    for host in lab.hosts[:2]:
         host.stop("driver")
-        host.start_driver([*LOCAL, "--ip-lookup", "--health-check-on"])
-    speaker = Speaker(lab.hosts[2])
-    services, tenants = {}, {host.name: Tenant(host) for host in hosts}
-    for host in hosts:
-        for name in VNIS:
-            options = (
-                *OURS,
-                "--ipam-opt",
-                f"context={name}",
-                "-o",
-                f"context={name}",
-                "--ipv6",
-                "--subnet",
-                SUBNET6,
-            )
-            network = tenants[host.name].network(SUBNET, *options)
-            if host is hosts[0]:
-                _vtep(host, "add", speaker, network, name)
-            services[name, host.name] = _service(
-                tenants[host.name], network, f"{name}-{host.name}", processes
-            )
-    sites = {name: speaker.site(vni, ["10.77.0.200/24", "fd77::c8/64"], hosts) for name, vni in VNIS.items()}
-    return World(lab, speaker, sites, services, tenants)
-
-
-def _vtep(host: Machine, verb: str, speaker: Speaker, network: Network, name: str) -> None:
-    vni = ["--vni", str(VNIS[name])] if verb == "add" else []
-    host.run([OVN_DOCKER, "vtep", verb, "--remote-ip", speaker.address, *vni, "--network", network.name])
-
-
-def _service(
-    tenant: Tenant, network: Network, name: str, processes: list[subprocess.Popen[bytes]]
-) -> Service:
-    web = f"echo {name} >/tmp/who; httpd -p 80 -h /tmp; httpd -p 81 -h /tmp; sleep 3600"
-    container = tenant.container(network, command=web)
-    form = "{{.State.Pid}}"
-    pid = tenant.docker("inspect", "--format", form, container.name).stdout.strip()
-    serve = ["nsenter", f"--target={pid}", "--net", "--", PYTHON, str(ECHO), "serve", name, str(PORT)]
-    processes.append(subprocess.Popen(tenant.host.enter(serve)))
-    ends = container.endpoint(network)
-    return Service(name, container, network, str(ends["IPAddress"]), str(ends["GlobalIPv6Address"]))
+        host.start_driver([*LOCAL, "--ip-lookup", "--health-check-on", "--health-check-interval=3"])
+    with furnished(lab, "auto") as place:
+        yield place
 
 
 def flows(host: Machine) -> list[str]:
@@ -129,133 +50,17 @@ def flows(host: Machine) -> list[str]:
     return [line for line in host.run(form, check=False).stdout.splitlines() if "actions=" in line]
 
 
-def everything_answers(world: World) -> None:
-    """See that every container answers the site of its network, and by its own name."""
-    for name, site, services in world.networks():
-        for each in services:
-            eventually(functools.partial(site.pings, each.address), 10, f"{name}: {each.name}")
-            assert site.fetches(each.address, 81) == each.name
+class TestLookups(VtepContract):
+    """The contract, in a deployment where OVN is not set up for ports of its own."""
 
+    def entry(self, host: Machine) -> str:
+        return interface(host, OURS)
 
-def test_icmp_tcp_and_udp_reach_the_right_container_and_no_other(world: World) -> None:
-    everything_answers(world)
-    before = {each: each.arrived() for each in world.services.values()}
-    for name, site, services in world.networks():
-        for each in services:
-            assert site.run("busybox", "ping", "-c3", "-i0.2", "-W1", each.address).returncode == 0
-            assert site.sends(each.address, PORT, "hello") == f"{each.name} hello"
-            assert site.fetches(each.address, 80) == each.name
-        seen = {each.name for each, count in before.items() if each.arrived() > count}
-        assert seen == {each.name for each in services}, name
-        before = {each: each.arrived() for each in world.services.values()}
-
-
-def test_ipv6_reaches_the_right_container(world: World) -> None:
-    for _, site, services in world.networks():
-        for each in services:
-            eventually(functools.partial(site.pings, each.address6), 10, each.name)
-            assert site.sends(each.address6, PORT, "hello") == f"{each.name} hello"
-
-
-def test_a_container_speaks_first(world: World) -> None:
-    for each in world.services.values():
-        each.container.run("ip neigh flush dev eth0", check=False)
-        each.container.reaches("10.77.0.200")
-
-
-def test_the_switch_sends_each_kind_of_packet_where_it_belongs(world: World) -> None:
-    host = world.lab.hosts[0]
-    red, blue = world.services["red", "h1"], world.services["blue", "h1"]
-    remote = world.services["red", "h2"]
-    assert red.address == blue.address
-    to = f"nw_dst={red.address}"
-    assert output(host, f"tcp,{to},tcp_dst=81", VNIS["red"]) == ofport(host, red)
-    assert output(host, f"udp,{to},udp_dst=53", VNIS["blue"]) == ofport(host, blue)
-    assert output(host, f"icmp,{to}", VNIS["red"]) == ofport(host, red)
-    assert output(
-        host, f"arp,dl_dst=ff:ff:ff:ff:ff:ff,arp_op=1,arp_tpa={red.address}", VNIS["red"]
-    ) == ofport(host, red)
-    assert output(host, f"icmp6,ipv6_dst={red.address6}", VNIS["red"]) == ofport(host, red)
-    group = "icmp6,dl_dst=33:33:00:00:00:01,ipv6_dst=ff02::1"
-    target = f"{group},icmpv6_type=135,icmpv6_code=0,nd_target={red.address6}"
-    assert output(host, target, VNIS["red"]) == ofport(host, red)
-    assert output(host, "tcp,nw_dst=10.77.0.99", VNIS["red"]) is None
-    assert output(host, f"tcp,nw_dst={remote.address}", VNIS["red"]) is None
-    assert output(host, f"tcp,{to}", 5003) is None
-    assert output(host, "ip,nw_dst=255.255.255.255,dl_dst=ff:ff:ff:ff:ff:ff", VNIS["red"]) is None
-
-
-def output(host: Machine, packet: str, vni: int) -> str | None:
-    """The last port that a packet from the VTEP is output to, or None when it is dropped."""
-    port = host.run(
-        ["ovs-vsctl", "--bare", "--columns=ofport", "find", "Interface", "external_ids:ovn-docker-vtep!=''"]
-    ).stdout
-    [ours] = port.split()
-    return traced(host, f"in_port={ours},tun_id={vni},dl_src=02:00:00:00:00:01,{packet}")
-
-
-def traced(host: Machine, flow: str) -> str | None:
-    """The last port that a packet is output to, or None when it is dropped."""
-    # A connection that conntrack does not know begins; what it says is answered for each recirculation.
-    trace = host.run(
-        ["ovs-appctl", "ofproto/trace", "br-int", flow, "--ct-next", "trk,new", "--ct-next", "trk,new"]
-    )
-    told = [line.strip() for line in trace.stdout.splitlines() if "output:" in line]
-    return told[-1].partition("output:")[2] if told else None
-
-
-def ofport(host: Machine, service: Service) -> str:
-    """The port of a container."""
-    endpoint = service.container.endpoint(service.network)["EndpointID"]
-    found = host.run(
-        ["ovs-vsctl", "--bare", "--columns=ofport", "find", "Interface", f"external_ids:iface-id={endpoint}"]
-    )
-    return found.stdout.strip()
-
-
-@pytest.mark.parametrize("verdict", ["drop", "stateful"])
-def test_an_acl_that_drops_a_port_drops_it_for_the_vtep_too(world: World, verdict: str) -> None:
-    central, site, red = world.lab.central, world.sites["red"], world.services["red", "h1"]
-    switch = switch_of(red)
-    acls = [["acl-add", switch, "to-lport", "1001", "tcp.dst == 80", "drop"]]
-    if verdict == "stateful":
-        acls.append(["acl-add", switch, "to-lport", "1000", "ip", "allow-related"])
-    try:
-        for each in acls:
-            central.run(["ovn-nbctl", "--wait=hv", *each])
-        eventually(lambda: not site.fetches(red.address, 80), 5, "port 80 is closed")
-        assert site.fetches(red.address, 81) == red.name
-    finally:
-        central.run(["ovn-nbctl", "--wait=hv", "acl-del", switch])
-    eventually(lambda: site.fetches(red.address, 80) == red.name, 5, "port 80 is open again")
-
-
-def switch_of(service: Service) -> str:
-    """The name of the switch of a service's network."""
-    host = service.container.host
-    listed = json.loads(host.run([OVN_DOCKER, "vtep", "list", "--json"]).stdout)
-    vni = VNIS[service.name.partition("-")[0]]
-    [name] = [each["Logical_Switch"] for each in listed if each["vni"] == vni]
-    return str(name)
-
-
-def test_a_transfer_goes_on_while_ovn_controller_and_vswitchd_are_restarted(world: World) -> None:
-    host, site, red = world.lab.hosts[0], world.sites["red"], world.services["red", "h1"]
-    wanted = sorted(flows(host))
-    talk = site.enter([PYTHON, str(ECHO), "talk", red.address, str(PORT), "9"])
-    with subprocess.Popen(world.speaker.machine.enter(talk), stdout=subprocess.PIPE, text=True) as transfer:
-        assert transfer.stdout is not None
-        assert transfer.stdout.readline() == "connected\n"
-        host.kill("ovn-controller")
-        host.start_again("ovn-controller")
+    @contextlib.contextmanager
+    def recovers(self, world: World, host: Machine) -> Iterator[None]:  # noqa: ARG002
+        wanted = sorted(flows(host))
+        yield
         assert recovery(host, wanted) < 1
-        host.kill("ovs-vswitchd")
-        host.start_again("ovs-vswitchd")
-        assert recovery(host, wanted) < 1
-        said, _ = transfer.communicate(timeout=40)
-    name, lines, _ = said.split()
-    assert name == red.name
-    assert int(lines) > 100
 
 
 def recovery(host: Machine, wanted: list[str]) -> float:
@@ -296,6 +101,29 @@ def test_a_driver_that_was_killed_leaves_the_flows_and_takes_them_up_again(world
     eventually(lambda: sorted(flows(host)) == before, 2, "the entry is gone")
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["in service", "killed"])
+def test_no_entry_is_left_when_the_number_of_a_containers_port_is_free_again(
+    world: World,
+    killed: bool,  # noqa: FBT001
+) -> None:
+    host, tenant, red = world.lab.hosts[0], world.tenants["h1"], world.services["red", "h1"]
+    container = tenant.container(red.network)
+    ends = container.endpoint(red.network)
+    match = f"nw_dst={ends['IPAddress']} "
+    eventually(lambda: any(match in line for line in flows(host)), 2, "the entry")
+    if killed:
+        host.kill("driver")
+        assert any(match in line for line in flows(host))
+        host.start_again("driver")
+    driver = Plugin(host.paths.plugin_socket)
+    eventually(driver.serves, 10, "the driver serves")
+    ids = {"NetworkID": red.network.id, "EndpointID": ends["EndpointID"]}
+    for verb in ("Leave", "DeleteEndpoint"):  # as Docker does, and at once
+        assert driver.call(f"NetworkDriver.{verb}", ids).status == 200
+    assert not any(match in line for line in flows(host))
+    tenant.remove(container)
+
+
 def test_an_address_that_is_used_again_leads_to_its_new_container_only(world: World) -> None:
     tenant, other, red = world.tenants["h1"], world.tenants["h2"], world.services["red", "h1"]
     there = world.services["red", "h2"]
@@ -333,19 +161,74 @@ def test_the_check_finds_what_is_wrong_and_the_repair_mends_it(world: World) -> 
         host.start_again("driver")
 
 
+def test_the_health_check_installs_what_somebody_removed_and_counts_it(world: World) -> None:
+    host, driver = world.lab.hosts[0], Plugin(world.lab.hosts[0].paths.plugin_socket)
+    eventually(lambda: database(host)["lookup"]["output_table"], 5, "the driver has looked at the switch")
+    before, wanted = repairs(driver), sorted(flows(host))
+    table = database(host)["lookup"]["output_table"]  # nobody watches this one
+    host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"cookie={COOKIE:#x}/-1,table={table}"])
+    assert sorted(flows(host)) != wanted
+    eventually(lambda: sorted(flows(host)) == wanted, 20, "the flows are back")
+    eventually(lambda: repairs(driver) > before, 10, "the repair is counted")
+
+
+def repairs(driver: Plugin) -> float:
+    """How many times the health check has installed flows."""
+    return value(driver.metrics(), "ovn_docker_repairs_total", kind="lookup-missing") or 0.0
+
+
+def test_a_container_that_was_removed_without_its_driver_has_no_entry_for_long(world: World) -> None:
+    host, tenant, red = world.lab.hosts[0], world.tenants["h1"], world.services["red", "h1"]
+    container = tenant.container(red.network)
+    match = f"nw_dst={container.address(red.network)} "
+    eventually(lambda: any(match in line for line in flows(host)), 2, "the entry")
+    host.kill("driver")
+    tenant.docker("rm", "--force", container.name, check=False, timeout=90)
+    assert any(match in line for line in flows(host))
+    host.start_again("driver")
+    eventually(lambda: not any(match in line for line in flows(host)), 40, "the entry is gone")
+
+
+def test_ours_outranks_nothing_of_ovns_but_at_the_documented_hook(world: World) -> None:
+    host = world.lab.hosts[0]
+    dump = ["ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "dump-flows", "br-int"]
+    found = [parse_flow(line) for line in host.run(dump).stdout.splitlines()]
+    ours = [flow for cookie, flow in filter(None, found) if cookie == COOKIE]
+    ovns = [flow for cookie, flow in filter(None, found) if cookie != COOKIE]
+    for mine in [each for each in ours if each.table]:
+        beaten = [each for each in ovns if each.table == mine.table and each.priority < mine.priority]
+        # The catch-all, and the drop of what is for an unknown MAC address.
+        assert all(each.priority == 0 or each.match.endswith("reg15=0") for each in beaten), mine
+    entry = f"in_port={interface(host, OURS)}"
+    assert all(entry in each.match.split(",") for each in ours if each.table == 0)
+    assert not [each for each in ovns if each.table == 0 and entry in each.match.split(",")]
+
+
+def test_a_switch_without_ovns_local_output_is_told_and_networks_are_served(world: World) -> None:
+    host, tenant = world.lab.hosts[0], world.tenants["h1"]
+    table = database(host)["lookup"]["local_output_table"]
+    host.kill("ovn-controller")
+    try:
+        host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"table={table}"])
+        host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"cookie={COOKIE:#x}/-1"])
+        eventually(lambda: "IP lookup is off" in database(host)["lookup"]["outage"], 10, "it is told")
+        assert not flows(host)
+        tenant.remove_network(tenant.network("10.78.0.0/24"))
+    finally:
+        host.start_again("ovn-controller")
+    eventually(lambda: database(host)["lookup"]["outage"] == "", 15, "everything is served")
+    everything_answers(world)
+
+
 def test_database_tells_what_is_looked_up(world: World) -> None:
     host = world.lab.hosts[0]
-    socket = str(host.paths.plugin_socket)
-    body = Plugin(Path(socket)).call("NetworkDriver.Database").body
-    assert body["ip_lookup"] is True
-
-    def lookup() -> dict[str, object]:
-        found: dict[str, object] = Plugin(Path(socket)).call("NetworkDriver.Database").body["lookup"]
-        return found
-
-    eventually(lambda: lookup()["flows"] == len(flows(host)), 5, "as many flows as there are")
-    assert lookup()["outage"] == ""
-    assert lookup()["table"] == 200
+    assert database(host)["ip_lookup"] is True
+    eventually(lambda: database(host)["lookup"]["flows"] == len(flows(host)), 5, "as many as there are")
+    shown = database(host)["lookup"]
+    assert (shown["outage"], shown["table"]) == ("", 200)
+    assert {(each["vni"], each["mode"], each["Error"]) for each in shown["vteps"]} == {
+        (vni, "lookup", "") for vni in VNIS.values()
+    }
 
 
 def test_it_works_with_vxlan_between_the_hosts_too(world: World) -> None:
@@ -357,14 +240,14 @@ def test_it_works_with_vxlan_between_the_hosts_too(world: World) -> None:
     red.container.reaches(there.address, 20)
     everything_answers(world)
     # A VTEP that is a host of OVN's comes through OVN's own tunnel, and is looked up where OVN would drop it.
-    chassis = ["--remote-ip", str(hosts[1].address)]
-    hosts[0].run([OVN_DOCKER, "vtep", "add", *chassis, "--vni", "77", "--network", red.network.name])
-    tunnel = hosts[0].run(
-        ["ovs-vsctl", "--bare", "--columns=ofport", "find", "Interface", "type=vxlan", REMOTE]
+    chassis = str(hosts[1].address)
+    told = vtep(hosts[0], "add", chassis, red.network, "--vni", "77")
+    assert f"mode lookup, for OVN can have no port for VTEP {chassis}" in told
+    packet = (
+        f"in_port={interface(hosts[0], REMOTE)},tun_id=77,dl_src=02:00:00:00:00:01,tcp,nw_dst={red.address}"
     )
-    packet = f"in_port={tunnel.stdout.strip()},tun_id=77,dl_src=02:00:00:00:00:01,tcp,nw_dst={red.address}"
     eventually(lambda: traced(hosts[0], packet) == ofport(hosts[0], red), 5, "it is looked up")
-    hosts[0].run([OVN_DOCKER, "vtep", "del", *chassis, "--network", red.network.name])
+    vtep(hosts[0], "del", chassis, red.network)
     eventually(lambda: traced(hosts[0], packet) is None, 5, "it is dropped")
 
 
@@ -376,7 +259,7 @@ def tunnels(host: Machine) -> str:
 
 def test_nothing_is_left_without_vteps_or_without_the_flag(world: World) -> None:
     host, red = world.lab.hosts[0], world.services["red", "h1"]
-    _vtep(host, "del", world.speaker, red.network, "red")
+    vtep(host, "del", world.speaker.address, red.network)
     eventually(lambda: not any("tun_id=0x1389" in line for line in flows(host)), 2, "red's flows are gone")
     eventually(lambda: not world.sites["red"].pings(red.address), 5, "red is unreachable")
     assert world.sites["blue"].pings(world.services["blue", "h1"].address)

@@ -14,7 +14,7 @@ import pytest
 
 from ovn_docker import addressing, cli, config
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
-from ovn_docker.commands import gc
+from ovn_docker.commands import gc, vtep
 from ovn_docker.daemon import _about
 from ovn_docker.drivers import underlay_options
 from ovn_docker.lab import cli as lab_cli
@@ -192,6 +192,19 @@ def test_every_flag_of_gc_is_in_the_reference() -> None:
     gc.add_arguments(parser)
     text = words("reference/commands.md")
     assert [flag for flag in flags(parser) if flag not in {"-h", "--help"} and f"`{flag}" not in text] == []
+
+
+def test_every_flag_of_vtep_is_in_the_reference() -> None:
+    parser = argparse.ArgumentParser()
+    vtep.register(parser.add_subparsers())
+    [registered] = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    [verbs] = [
+        each for each in registered.choices["vtep"]._actions if isinstance(each, argparse._SubParsersAction)
+    ]
+    text = words("reference/vtep.md")
+    assert [name for name in verbs.choices if f"ovn-docker vtep {name} " not in text] == []
+    wanted = {flag for each in verbs.choices.values() for flag in flags(each)} - {"-h", "--help"}
+    assert sorted(flag for flag in wanted if f"`{flag}" not in text and len(flag) > 2) == []
 
 
 def test_every_key_of_the_database_is_in_the_reference(tmp_path: Path) -> None:

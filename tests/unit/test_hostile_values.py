@@ -73,9 +73,10 @@ def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> 
 @hostile
 def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = Report((Finding("interface-dead", "x", f"host {text} is wrong"),))
-    health._print(report, argparse.Namespace(json=False), done=False)
+    vtep = {"remote_ip": text, "Logical_Switch": text, "vni": 1, "mode": "ramp"}
+    health._print(health.Seen(report, [vtep]), argparse.Namespace(json=False), done=False)
     printed = capsys.readouterr().out
-    assert not CONTROL.search(printed.replace("\n", "", 2))
+    assert not CONTROL.search(printed.replace("\n", "", 3))
     listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains())]
     assert not CONTROL.search(gc._as_table(listed).replace("\n", "", 1))
 

@@ -5,7 +5,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker import logs
@@ -68,14 +69,22 @@ def run_repair(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         assemble, probe = inspection.assembler(arguments), not wait and arguments.probe
-        report = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe))
+        seen = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
-    return _print(report, arguments, done=repair)
+    return _print(seen, arguments, done=repair)
 
 
-async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, probe: bool) -> Report:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What two looks have shown: the findings, and the VTEPs with their modes, as Database has them."""
+
+    report: Report
+    vteps: Sequence[Mapping[str, Any]]
+
+
+async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, probe: bool) -> Seen:
     """Look twice, and send packets if that is wished for and might succeed.
 
     Args:
@@ -94,8 +103,8 @@ async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, p
                 await reach(client)
         report = await _compare(parts, repair=repair, wait=wait)
         if probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
-            return Report((*report.findings, *await parts.probe()))
-        return report
+            report = Report((*report.findings, *await parts.probe()))
+        return Seen(report, parts.about().get("lookup", {}).get("vteps", []))
 
 
 async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
@@ -121,12 +130,14 @@ async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
     return findings
 
 
-def _print(report: Report, arguments: argparse.Namespace, *, done: bool) -> int:
+def _print(seen: Seen, arguments: argparse.Namespace, *, done: bool) -> int:
+    report = seen.report
     left = [each for each in report.findings if each not in report.mended]
     if arguments.json:
-        print(json.dumps({"good": not left, "findings": _as_json(report)}, indent=2))
+        shown = {"good": not left, "findings": _as_json(report), "vteps": seen.vteps}
+        print(json.dumps(shown, indent=2))
     else:
-        for line in _lines(report, done=done):
+        for line in [*_lines(report, done=done), *map(_vtep_line, seen.vteps)]:
             print(logs.escape(line))
     return SOMETHING_WRONG if left else NOTHING_WRONG
 
@@ -145,6 +156,10 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
         }
         for each in report.findings
     ]
+
+
+def _vtep_line(row: Mapping[str, Any]) -> str:
+    return f"VTEP {row['remote_ip']} reaches {row['Logical_Switch']} as VNI {row['vni']}: mode {row['mode']}"
 
 
 def _lines(report: Report, *, done: bool) -> Sequence[str]:

@@ -5,32 +5,48 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from uuid import UUID
 
 from ovn_docker import config, logs
 from ovn_docker.addressing import IPAddress
-from ovn_docker.assembly import OverlayParts, assemble, running
-from ovn_docker.drivers.vteps import Configured
-from ovn_docker.errors import NotFoundError, OvnDockerError, RequestError, UnreachableError
+from ovn_docker.assembly import OverlayParts, assemble, cancel, running
+from ovn_docker.drivers.ramp import Ramp
+from ovn_docker.drivers.vteps import AUTO, Configured, Vteps
+from ovn_docker.errors import ConfigError, NotFoundError, OvnDockerError, RequestError, UnreachableError
+from ovn_docker.host import databases
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import northbound
+from ovn_docker.schema.vteps import MODES, RAMP
 
-ANSWER_TIMEOUT = 10.0
-"""Seconds for Northbound and Docker to answer."""
+ANSWER_TIMEOUT = 20.0
+"""Seconds for Northbound, Docker, and with OVN's own ports Southbound and northd to answer."""
 
 DONE, REFUSED = 0, 1
 
-Work = Callable[[OverlayParts, argparse.Namespace], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a command uses."""
+
+    overlay: OverlayParts
+    vteps: Vteps
+
+
+Work = Callable[[Parts, argparse.Namespace], Awaitable[None]]
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    text = "lead VXLAN tunnel endpoints that know no OVN to networks of hosts with --ip-lookup"
+    text = "lead VXLAN tunnel endpoints that know no OVN to networks, and containers to them"
     vtep = commands.add_parser("vtep", help=text, description=text[0].upper() + text[1:] + ".")
     verbs = vtep.add_subparsers(metavar="COMMAND", required=True)
     for name, work, summary in (
-        ("add", _add, "configure a VTEP for a network, or change its VNI"),
+        ("add", _add, "configure a VTEP for a network, or change its VNI or mode"),
         ("list", _list, "list the VTEPs of all networks"),
         ("del", _del, "take a VTEP away from a network"),
     ):
@@ -39,6 +55,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             parser.add_argument("--json", action="store_true", help="print JSON, for a program")
         else:
             _add_names(parser, vni=name == "add")
+            parser.add_argument(
+                "--southbound",
+                metavar="REMOTE",
+                help="OVN Southbound where it may be written, in OVSDB's spelling (default: this host's"
+                " ovn-remote); needed for mode ramp only",
+            )
         config.add_inspection_arguments(parser)
         parser.set_defaults(run=lambda arguments, work=work: _run(arguments, work))
 
@@ -52,6 +74,13 @@ def _add_names(parser: argparse.ArgumentParser, *, vni: bool) -> None:
             type=int,
             required=True,
             help="what the VTEP calls the network, 1 to 16777215",
+        )
+        parser.add_argument(
+            "--mode",
+            choices=(AUTO, *MODES),
+            default=AUTO,
+            help="ramp: a port of OVN's own; lookup: flows on hosts with --ip-lookup; auto: the one that it"
+            " has, else ramp where OVN is set up for it and lets this host write Southbound (default: auto)",
         )
     parser.add_argument(
         "--network",
@@ -73,35 +102,74 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
 async def _connected(arguments: argparse.Namespace, work: Work) -> None:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     parts = assemble(config.read_inspection(arguments), dict)
-    async with running(parts):
+    async with running(parts), _southbound(parts, getattr(arguments, "southbound", None)) as southbound:
+        database = parts.shared.database
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
-                await work(parts, arguments)
+                await work(Parts(parts, Vteps(database, Ramp(database, southbound))), arguments)
         except TimeoutError:
             why = parts.ovs.outage() or parts.northbound.outage() or "OVN Northbound does not answer"
             raise UnreachableError(f"{why}; nothing was done") from None
 
 
-async def _add(parts: OverlayParts, arguments: argparse.Namespace) -> None:
+@contextlib.asynccontextmanager
+async def _southbound(parts: OverlayParts, remote: str | None) -> AsyncIterator[Client]:
+    """A client that connects to a remote, or to where this host's ovn-controller does.
+
+    Raises:
+        ConfigError: that is no remote.
+    """
+    client = Client("OVN Southbound", "OVN_Southbound", {})
+    client.own_tls = parts.ovs.own_tls
+    if remote is None:
+        follow = databases.follow_settings(parts.ovs, client, databases.SOUTHBOUND)
+    else:
+        follow = _point(parts, client, _remotes(remote))
+    tasks = [asyncio.create_task(each) for each in (client.run(), follow)]
+    try:
+        yield client
+    finally:
+        await cancel(*tasks)
+
+
+async def _point(parts: OverlayParts, client: Client, remotes: tuple[Remote, ...]) -> None:
+    """Point a client at remotes, with the TLS files that this host has for OVN."""
+    settings = await databases.known_settings(parts.ovs)
+    client.redirect(
+        remotes, TlsFiles(*settings.tls) if settings.tls else None, "--southbound names no remote"
+    )
+
+
+def _remotes(text: str) -> tuple[Remote, ...]:
+    try:
+        return parse_remotes(text)
+    except ConfigError as error:
+        raise ConfigError(f"--southbound: {error}") from error
+
+
+async def _add(parts: Parts, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     switch = await _switch(parts, arguments.network)
-    await parts.vteps.add(remote, arguments.vni, switch)
-    print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} on hosts with --ip-lookup")
+    done = await parts.vteps.add(remote, arguments.vni, switch, arguments.mode)
+    how = "through a port of OVN's own" if done.mode == RAMP else "on hosts with --ip-lookup"
+    print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} {how}")
+    for note in (*([f"mode lookup, for {done.why}"] if done.why else []), *done.notes):
+        print(logs.escape(note))
 
 
-async def _del(parts: OverlayParts, arguments: argparse.Namespace) -> None:
+async def _del(parts: Parts, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     there = await parts.vteps.remove(remote, await _switch(parts, arguments.network))
     print(f"VTEP {remote} {'is taken away from' if there else 'was not configured for'} {arguments.network}")
 
 
-async def _list(parts: OverlayParts, arguments: argparse.Namespace) -> None:
+async def _list(parts: Parts, arguments: argparse.Namespace) -> None:
     found = sorted(await parts.vteps.all(), key=lambda each: (str(each.vtep.remote), each.vtep.vni))
     if arguments.json:
         print(json.dumps([_as_json(each) for each in found], indent=2))
         return
     for each in found:
-        print(f"{each.vtep.remote}  VNI {each.vtep.vni}  {each.switch_name}")
+        print(logs.escape(f"{each.vtep.remote}  VNI {each.vtep.vni}  {each.mode}  {each.switch_name}"))
 
 
 def _as_json(each: Configured) -> dict[str, object]:
@@ -110,7 +178,7 @@ def _as_json(each: Configured) -> dict[str, object]:
         "remote_ip": str(vtep.remote),
         "vni": vtep.vni,
         "Logical_Switch": each.switch_name,
-        "mode": "lookup",
+        "mode": each.mode,
     }
 
 
@@ -121,7 +189,7 @@ def _address(text: str) -> IPAddress:
         raise RequestError(f"--remote-ip: {error}") from error
 
 
-async def _switch(parts: OverlayParts, name: str) -> UUID:
+async def _switch(parts: Parts, name: str) -> UUID:
     """The row of a network's switch: by the switch's name, else by what Docker calls the network.
 
     Raises:
@@ -131,8 +199,8 @@ async def _switch(parts: OverlayParts, name: str) -> UUID:
     if row is not None:
         return row
     with contextlib.suppress(UnreachableError):
-        for network in (await parts.engine.read()).networks.values():
+        for network in (await parts.overlay.engine.read()).networks.values():
             if name in (network.name, network.network_id):
-                shared = parts.shared.get(network.network_id)
+                shared = parts.overlay.shared.get(network.network_id)
                 return UUID(shared.row) if shared else northbound.switch_id(network.network_id)
     raise NotFoundError(f"neither OVN nor this host's Docker has a network {name}: name it as either does")

@@ -22,7 +22,7 @@ class RouterGateways:
     """Finds the router on a switch."""
 
     def __init__(self, client: Client) -> None:
-        """Use a client that watches `northbound.ROUTER_PORTS`."""
+        """Use a client that watches `vteps.PORTS`."""
         self._client = client
 
     async def of(self, switch: UUID, pools: Sequence[IPNetwork]) -> dict[int, str]:
@@ -40,7 +40,11 @@ class RouterGateways:
 
     async def ports(self, switch: UUID) -> list[Row]:
         """The router ports on the switch, as `routers.lrp_get` reads them."""
-        ports = dict(self._client.replica.rows(northbound.PORT))
+        ports = {
+            uuid: row
+            for uuid, row in self._client.replica.rows(northbound.PORT).items()
+            if row.get("type") == "router"
+        }
         few = await self._narrowed(switch, list(ports))
         if not few:
             return []

@@ -6,27 +6,33 @@ everything is read and installed anew.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from ovn_docker.drivers import vteps
 from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.drivers.vtep_report import VtepReport
+from ovn_docker.drivers.vteps import Configured
+from ovn_docker.drivers.withdrawals import Withdrawals
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.flows import pipeline, reading, text
 from ovn_docker.flows.book import Book, Change
+from ovn_docker.flows.hooks import NO_HOOK, HookFinder, no_way_back
 from ovn_docker.flows.lookups import LOOKUP_TABLE, unambiguous
 from ovn_docker.flows.pipeline import Hooks, Location
 from ovn_docker.flows.plan import Plan, World
 from ovn_docker.flows.switch import Switch
-from ovn_docker.flows.text import Event, Flow, Key
+from ovn_docker.flows.text import COOKIE, COOKIE_MASK, Event, Flow, Key
 from ovn_docker.health.snapshot import Lookups
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.replica import Replica
 from ovn_docker.schema import northbound, open_vswitch
+from ovn_docker.schema import vteps as schema
 
 LOG = logging.getLogger(__name__)
 
@@ -43,20 +49,6 @@ RETIRE_TRIES, RETIRE_PAUSE = 5, 1.0
 MOST_LOOKS = 5
 """How often tables are looked for that an old release of OVN does not have."""
 
-MOST_SAMPLES = 3
-"""Of how many containers the flows are looked at, to find OVN's tables."""
-
-NO_HOOK = (
-    "IP lookup is off: no flow of the switch delivers to a container's port as OVN's local output does:"
-    " see whether ovn-controller runs, and whether this release of OVN is supported"
-)
-
-
-NO_WAY_BACK = (
-    "IP lookup: containers are reached by VTEPs and their answers are not, because this release of OVN leaves"
-    " no place behind its ingress pipeline: it needs OVN 22.09.2 or later"
-)
-
 
 @dataclass(slots=True)
 class _Session:
@@ -68,6 +60,8 @@ class _Session:
     plan: Plan
     hooks: Hooks | None = None
     looks: int = 0
+    guarded: Mapping[int, tuple[Flow, ...]] | None = None
+    changing: bool = False
 
 
 class IpLookup:
@@ -83,32 +77,44 @@ class IpLookup:
         self._interfaces = reading.Interfaces(ovs.replica)
         self._due = asyncio.Event()
         self._session: _Session | None = None
-        self._known_hooks: Hooks | None = None
+        self._finder = HookFinder()
+        self._leaving = Withdrawals(self._due)
         self._trouble = ""
 
     def about(self) -> dict[str, Any]:
         """What NetworkDriver.Database shows of it."""
         session = self._session
         hooks = session.hooks if session else None
-        ports = {each.remote: each for each in self._interfaces.ports()}
         return {
             "table": LOOKUP_TABLE,
             "flows": len(session.book) if session else 0,
             "local_output_table": hooks.local_output if hooks else None,
             "output_table": hooks.output if hooks else None,
             "outage": self._trouble,
-            "vteps": [
-                {
-                    "remote_ip": str(each.vtep.remote),
-                    "vni": each.vtep.vni,
-                    "Logical_Switch": each.switch_name,
-                    "mode": "lookup",
-                    "OVSPort": ports[remote].name if (remote := str(each.vtep.remote)) in ports else "",
-                    "Error": ports[remote].error if remote in ports else "",
-                }
-                for each in self._configured()
-            ],
+            "vteps": self._report().rows(),
         }
+
+    def _report(self) -> VtepReport:
+        self._read_interfaces()
+        return VtepReport(
+            configured=vteps.read(self._nb.replica.rows(northbound.SWITCH)),
+            ports=self._interfaces.ports(),
+            up=schema.ramp_ports_up(self._nb.replica.rows(northbound.PORT).values()),
+            switches={each.switch for each in self._interfaces.endpoints().values()},
+        )
+
+    def hurry(self) -> None:
+        """Take up the next change at once: an endpoint goes, and who removes it is going to wait for that."""
+        self._leaving.asked.set()
+
+    async def withdraw(self, endpoint_id: str) -> None:
+        """Return when no flow leads to an endpoint any more, so that OVN may give its port's number away."""
+        session = self._session
+        if not self.wanted or (session is None and self._trouble):
+            return  # there is none, or nobody can say
+        leads = {None, open_vswitch.interface_id(endpoint_id)}  # None stands for what an earlier run left
+        if session is None or session.changing or leads & session.book.groups.keys():
+            await self._leaving.wait(endpoint_id)
 
     async def run(self) -> None:
         """Follow until cancelled; without --ip-lookup, only remove what an earlier run left."""
@@ -160,15 +166,19 @@ class IpLookup:
 
     async def inspect(self) -> Lookups:
         """Compare the switch with what it should hold, from nothing that is remembered; change nothing."""
+        await self._nb.ready()
+        down = tuple(self._report().wrong())
+        if not self.wanted:
+            return Lookups(down=down)
         try:
             switch = await self._switch()
             wanted, outage = await self._wanted(switch)
             actual = {each.key: each for each in await switch.ours()}
         except HostError as error:
-            return Lookups(outage=str(error))
+            return Lookups(outage=str(error), down=down)
         missing = [str(flow) for key, flow in wanted.items() if actual.get(key) != flow]
         stale = [str(flow) for key, flow in actual.items() if key not in wanted]
-        return Lookups(tuple(missing), tuple(stale), outage)
+        return Lookups(tuple(missing), tuple(stale), outage, down)
 
     async def mend(self, _evidence: object = None) -> None:
         """Make the switch hold what it should.
@@ -187,20 +197,19 @@ class IpLookup:
     async def _wanted(self, switch: Switch) -> tuple[dict[Key, Flow], str]:
         """The flows that should be there, by key, and why not everything is served, or ""."""
         await self._nb.ready()
-        table = await switch.dump("table=0")
-        world = self._look(dict(filter(None, (pipeline.location(flow) for _, flow in table))))
-        if not world.served():
-            return {}, self._doubts(world)
-        hooks = await self._hooks(switch, world)
-        if hooks is None:
-            return {}, NO_HOOK
-        groups = Plan().groups(world, hooks)
-        flows = {flow.key: flow for each in groups.values() for flow in each}
-        return flows, self._doubts(world) or _no_way_back(hooks)
+        table = [flow for cookie, flow in await switch.dump("table=0") if cookie & COOKIE_MASK != COOKIE]
+        world = self._look(dict(filter(None, map(pipeline.location, table))))
+        world = replace(world, guarded=self._guarded(table))
+        served = [where for _, where in world.served().values()]
+        hooks = await self._finder.find(switch, served)
+        flows = {flow.key: flow for each in Plan().groups(world, hooks).values() for flow in each}
+        if not served:
+            return flows, self._doubts(world)
+        return flows, NO_HOOK if hooks is None else self._doubts(world) or no_way_back(hooks)
 
     def _doubts(self, world: World) -> str:
         """Why not every VTEP is served, as far as that does not depend on the switch, or ""."""
-        vnis = {each.vtep.vni for each in self._configured()} - {each.vni for each in world.vteps}
+        vnis = {each.vtep.vni for each in self._looked_up()} - {each.vni for each in world.vteps}
         if vnis:
             return (
                 f"VNI {', '.join(map(str, sorted(vnis)))} means several networks, so none is served:"
@@ -248,6 +257,9 @@ class IpLookup:
     def _take(self, event: Event, locations: dict[int, Location]) -> None:
         found = pipeline.location(event.flow)
         if found is None:
+            if event.cookie & COOKIE_MASK != COOKIE and self._session is not None:
+                self._session.guarded = None  # it may be about a tunnel of OVN's
+                self._due.set()
             return
         ofport, location = found
         if event.deleted:
@@ -266,64 +278,79 @@ class IpLookup:
         loop = asyncio.get_running_loop()
         while True:
             await self._due.wait()
-            await asyncio.sleep(QUIET if len(session.book) else 0)  # packets are lost till the first are in
+            if len(session.book):  # packets are lost till the first are in
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._leaving.asked.wait(), QUIET)
             self._due.clear()
-            if not await self._install(session):
+            waiting = self._leaving.taken()
+            try:
+                good = await self._install(session)
+            except BaseException:
+                self._leaving.give_back(waiting)
+                raise
+            self._leaving.done(waiting)
+            if not good:
                 loop.call_later(LONGEST_PAUSE, self._due.set)
 
     async def _install(self, session: _Session) -> bool:
         """Install what has changed; False if it has to be tried again."""
         await self._provide()
-        world = self._look(session.locations)
+        world = replace(self._look(session.locations), guarded=await self._guards(session))
+        lost = False
         if world.served() and _worth_a_look(session):
             session.looks += 1
-            session.hooks = await self._hooks(session.switch, world)
-            if session.hooks is None:
-                return self._tell(NO_HOOK)
-            LOG.info("IP lookup: %s", session.hooks)
-        groups = session.plan.groups(world, session.hooks) if session.hooks else {}
-        change = session.book.change(groups)
+            session.hooks = await self._finder.find(
+                session.switch, (where for _, where in world.served().values())
+            )
+            lost = session.hooks is None
+            if not lost:
+                LOG.info("IP lookup: %s", session.hooks)
+        change = session.book.change(session.plan.groups(world, session.hooks))
         if change:
+            session.changing = True
             await session.switch.apply(change)
+            session.changing = False
             LOG.debug("IP lookup: %d flow(s) added, %d removed", len(change.added), len(change.deleted))
-        outage = self._doubts(world) or (_no_way_back(session.hooks) if session.hooks else "")
+        outage = self._doubts(world) or (no_way_back(session.hooks) if session.hooks else "")
+        outage = NO_HOOK if lost else outage
         if self._trouble and not outage:
             LOG.info("IP lookup: everything is served")
         self._tell(outage)
         return not world.served() or not _worth_a_look(session)
 
-    async def _hooks(self, switch: Switch, world: World) -> Hooks | None:
-        """Find where the pipeline can be entered and left, by a container that is there."""
-        for _, where in itertools.islice(world.served().values(), MOST_SAMPLES):
-            port = await switch.foreign(f"reg15={where.port:#x},metadata={where.datapath:#x}")
-            local = pipeline.local_output(port, where)
-            if local is not None and self._known_hooks and self._known_hooks.local_output == local:
-                return self._known_hooks  # it was the tables that were emptied, and not OVN that was replaced
-            if local is not None:
-                found = await self._around(switch, where, local)
-                self._known_hooks = None if _no_way_back(found) else found
-                return found
-        return None
+    async def _guards(self, session: _Session) -> Mapping[int, tuple[Flow, ...]]:
+        """What has to be guarded against, read anew after a change in table 0 while there is such a VTEP."""
+        if not self._ramps():
+            return {}
+        if session.guarded is None:
+            session.guarded = self._guarded(await session.switch.foreign("table=0"))
+        return session.guarded
 
-    async def _around(self, switch: Switch, where: Location, local: int) -> Hooks:
-        tables = range(local - pipeline.MOST_STEPS, local)
-        asked = [f"reg15=0,metadata={where.datapath:#x}", *(f"table={each}" for each in tables)]
-        nobody, *around = await asyncio.gather(*map(switch.foreign, asked))
-        onward = dict(zip(tables, map(pipeline.passes_on, around), strict=True))
-        first = pipeline.first_output(local, onward.get)
-        if first is None:
-            return Hooks(local)
-        return Hooks(local, *first, pipeline.unknown_drop(nobody, where.datapath, first[0]))
+    def _guarded(self, table: Iterable[Flow]) -> dict[int, tuple[Flow, ...]]:
+        """OVN's tunnels to VTEPs that have ports of its own, with what each takes for a host's packet."""
+        flows, ramps = list(table), self._ramps()
+        ports = [each for each in self._interfaces.ports() if each.ofport and not each.vtep]
+        found = {
+            each.ofport: pipeline.decapsulations(flows, each.ofport)
+            for each in ports
+            if each.ofport and each.remote in ramps
+        }
+        return {ofport: guarded for ofport, guarded in found.items() if guarded}
 
     def _look(self, locations: Mapping[int, Location]) -> World:
         """What is so now."""
-        self._interfaces.read({each.network_id: UUID(each.row) for each in self._shared.all()})
+        self._read_interfaces()
+        there = self._interfaces.endpoints()
+        self._leaving.keep(set(there))
         return World(
-            vteps=tuple(unambiguous(each.vtep for each in self._configured())),
+            vteps=tuple(unambiguous(each.vtep for each in self._looked_up())),
             tunnels=reading.tunnels(self._interfaces.ports()),
-            endpoints=self._interfaces.endpoints(),
+            endpoints={row: each for row, each in there.items() if row not in self._leaving},
             locations=locations,
         )
+
+    def _read_interfaces(self) -> None:
+        self._interfaces.read({each.network_id: UUID(each.row) for each in self._shared.all()})
 
     async def _provide(self) -> None:
         """Add the ports that are missing, remove those that are too many; OVN's own serve where there are."""
@@ -340,7 +367,14 @@ class IpLookup:
         if operations:
             await self._ovs.transact(operations)
 
-    def _configured(self) -> list[vteps.Configured]:
+    def _looked_up(self) -> list[Configured]:
+        return [each for each in self._configured() if each.mode == schema.LOOKUP]
+
+    def _ramps(self) -> set[str]:
+        """The VTEPs that have ports of OVN's own, by address."""
+        return {str(each.vtep.remote) for each in self._configured() if each.mode == schema.RAMP}
+
+    def _configured(self) -> list[Configured]:
         return vteps.read(self._nb.replica.rows(northbound.SWITCH)) if self.wanted else []
 
     def _tell(self, trouble: str) -> bool:
@@ -354,11 +388,7 @@ def _worth_a_look(session: _Session) -> bool:
     """Whether tables are missing that OVN may not have filled yet."""
     if session.hooks is None:
         return True
-    return bool(_no_way_back(session.hooks)) and session.looks < MOST_LOOKS
-
-
-def _no_way_back(hooks: Hooks) -> str:
-    return NO_WAY_BACK if hooks.output is None or hooks.unknown is None else ""
+    return bool(no_way_back(session.hooks)) and session.looks < MOST_LOOKS
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -8,11 +8,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.drivers import sharing
+from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
@@ -50,18 +51,6 @@ class Docker:
     about: Callable[[], Mapping[str, Any]]
 
 
-class Pools(Protocol):
-    """What our own IPAM is told and asked of a network's pools."""
-
-    def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
-        """A network with these pools was made."""
-
-    async def unnamed(
-        self, context: str, subnets: Sequence[addressing.IPNetwork]
-    ) -> Sequence[addressing.IPNetwork]:
-        """Those of the subnets that it chose, for nobody named them."""
-
-
 class OverlayDriver:
     """Networks are logical switches, endpoints are their ports."""
 
@@ -71,7 +60,7 @@ class OverlayDriver:
         shared: SharedNetworks,
         occupied: Occupied,
         docker: Docker,
-        ipam: Pools,
+        followers: Followers,
     ) -> None:
         """Serve with these."""
         self._northbound = shared.database
@@ -81,7 +70,7 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
-        self._ipam = ipam
+        self._followers = followers
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
@@ -109,13 +98,13 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._ipam.opened(switch.pools)
+        self._followers.ipam.opened(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
         leased = any(each.address_space == policy.address_space for each in data)
         options = generic(request.options or {})
         if leased and sharing.is_dual(switch):
-            unnamed = await self._ipam.unnamed(sharing.context_of(options, policy), switch.pools)
+            unnamed = await self._followers.ipam.unnamed(sharing.context_of(options, policy), switch.pools)
             switch = sharing.named_first(switch, unnamed)
         network = sharing.shared(switch, options, leased, policy)
         if network is None:
@@ -247,6 +236,9 @@ class OverlayDriver:
             await self._attachments.detach(endpoint_id)
 
     async def _delete_port(self, request: messages.EndpointRequest) -> None:
+        await self._followers.lookups.withdraw(
+            request.endpoint_id
+        )  # OVN gives the number of a port away at once
         network = self._shared.get(request.network_id)
         if network is not None:
             await self._shared_ports.delete(network, request.endpoint_id)
@@ -312,6 +304,7 @@ class OverlayDriver:
 
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unplug the veth pair and remove it."""
+        self._followers.lookups.hurry()
         await self._attachments.detach(request.endpoint_id)
 
     async def discover_new(self, request: messages.DiscoverRequest) -> None:

@@ -42,6 +42,11 @@ class Book:
         """How many flows ought to be in the switch by now."""
         return len(self._installed)
 
+    @property
+    def groups(self) -> Mapping[Group, tuple[Flow, ...]]:
+        """What the flows that ought to be in the switch by now stand for."""
+        return self._groups
+
     def change(self, wanted: Mapping[Any, tuple[Flow, ...]]) -> Change:
         """What has to be done for these groups and no others; it is taken for done.
 

@@ -163,3 +163,8 @@ def exits(datapath: int, ways: Iterable[tuple[int, Tunnel]], hooks: Hooks) -> tu
 def otherwise() -> tuple[Flow, ...]:
     """What is looked up and not found goes nowhere."""
     return (Flow(LOOKUP_TABLE, 0, "", "drop"),)
+
+
+def guard(decapsulations: Iterable[Flow]) -> tuple[Flow, ...]:
+    """What drops the packets of a VTEP that OVN would take for a host's: of all VNIs but its ports'."""
+    return tuple(Flow(each.table, each.priority + 1, each.match, "drop") for each in decapsulations)

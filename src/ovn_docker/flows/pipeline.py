@@ -23,6 +23,7 @@ _INGRESS = re.compile(r"in_port=(\d+)")
 _DATAPATH = re.compile(r"set_field:(0x[0-9a-f]+)->metadata")
 _PORT = re.compile(r"set_field:(0x[0-9a-f]+)->reg14")
 _RESUBMIT = re.compile(r"resubmit\(,(\d+)\)")
+_EXACT_VNI = re.compile(r"(?:^|,)tun_id=0x[0-9a-f]+(?:,|$)")
 _NEXT = re.compile(r"resubmit\(,(\d+)\)$")
 
 
@@ -111,3 +112,22 @@ def unknown_drop(flows: Iterable[Flow], datapath: int, before: int) -> tuple[int
         if flow.match == wanted and flow.table < before and drops:
             return flow.table, flow.priority
     return None
+
+
+def decapsulations(flows: Iterable[Flow], ofport: int) -> tuple[Flow, ...]:
+    """The flows of table 0 that take packets from a VTEP's tunnel for those of a host.
+
+    They read parts of a VNI as a datapath and an output port. The flow for a VTEP's port compares the whole
+    VNI; where one of these could not be outranked without outranking that, it is left out.
+
+    Args:
+        flows: of OVN's, in table 0.
+        ofport: of OVN's tunnel to the VTEP.
+    """
+    came = f"in_port={ofport}"
+    ours = [flow for flow in flows if came in flow.match.split(",") and flow.table == 0]
+    exact = [flow.priority for flow in ours if _EXACT_VNI.search(flow.match)]
+    others = [flow for flow in ours if not _EXACT_VNI.search(flow.match)]
+    if not exact:
+        return ()
+    return tuple(flow for flow in others if flow.priority > max(exact) or flow.priority + 1 < min(exact))

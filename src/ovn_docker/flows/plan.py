@@ -16,16 +16,18 @@ class World:
     """What the flows follow from.
 
     Attributes:
-        vteps: those that were configured.
+        vteps: those that are to be looked up.
         tunnels: by remote address.
         endpoints: the containers of this host, by row.
         locations: what OVN calls them, by OpenFlow port.
+        guarded: OVN's tunnels to VTEPs that have ports of its own: what each would take for a host's packet.
     """
 
     vteps: tuple[Vtep, ...] = ()
     tunnels: Mapping[str, Tunnel] = field(default_factory=dict)
     endpoints: Mapping[UUID, Endpoint] = field(default_factory=dict)
     locations: Mapping[int, Location] = field(default_factory=dict)
+    guarded: Mapping[int, tuple[Flow, ...]] = field(default_factory=dict)
 
     def served(self) -> dict[UUID, tuple[Endpoint, Location]]:
         """The endpoints whose network has a VTEP and that OVN has a place for."""
@@ -44,8 +46,18 @@ class Plan:
         """Nothing is known yet."""
         self._made: dict[Group, tuple[object, tuple[Flow, ...]]] = {}
 
-    def groups(self, world: World, hooks: Hooks) -> dict[Group, tuple[Flow, ...]]:
-        """The flows of a host, by what they stand for."""
+    def groups(self, world: World, hooks: Hooks | None) -> dict[Group, tuple[Flow, ...]]:
+        """The flows of a host, by what they stand for; without hooks nothing is looked up."""
+        wanted = self._lookups(world, hooks) if hooks is not None else {}
+        for ofport, flows in world.guarded.items():
+            group = ("guard", ofport)
+            known = self._made.get(group)
+            fresh = known is None or known[0] != flows
+            wanted[group] = (flows, lookups.guard(flows)) if known is None or fresh else known
+        self._made = wanted
+        return {group: flows for group, (_, flows) in wanted.items()}
+
+    def _lookups(self, world: World, hooks: Hooks) -> dict[Group, tuple[object, tuple[Flow, ...]]]:
         wanted: dict[Group, tuple[object, tuple[Flow, ...]]] = {}
         by_switch = _by_switch(world.vteps)
         datapaths: dict[UUID, int] = {}
@@ -60,8 +72,7 @@ class Plan:
             wanted |= self._network(by_switch[switch], datapath, world.tunnels, hooks)
         if wanted:
             wanted["otherwise"] = self._made.get("otherwise") or ((), lookups.otherwise())
-        self._made = wanted
-        return {group: flows for group, (_, flows) in wanted.items()}
+        return wanted
 
     def _network(
         self, vteps: Iterable[Vtep], datapath: int, tunnels: Mapping[str, Tunnel], hooks: Hooks

@@ -155,6 +155,8 @@ def check_lookups(snapshot: Snapshot) -> Iterator[Finding]:
             )
     if snapshot.lookups.outage:
         yield Finding("lookup-off", "ip-lookup", snapshot.lookups.outage)
+    for text in snapshot.lookups.down:
+        yield Finding("vtep-down", text.split()[1], text)
 
 
 _NOT_INSTALLED = {

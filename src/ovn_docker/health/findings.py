@@ -69,6 +69,7 @@ KINDS: Mapping[str, Kind] = {
     "lookup-missing": Kind("the flows are installed again"),
     "lookup-surplus": Kind("the flows are removed"),
     "lookup-off": Kind(""),
+    "vtep-down": Kind(""),
     "lease-missing": Kind("the address is leased again"),
     "lease-stale": Kind("the lease is given up", removes=True),
     "pool-missing": Kind("the network is entered into its pool again"),

@@ -112,11 +112,13 @@ class Lookups:
         missing: flows that are not there, or do something else.
         stale: flows of ours that should not be there.
         outage: why not everything is served, or "".
+        down: what is wrong with VTEPs that OVN serves itself.
     """
 
     missing: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     outage: str = ""
+    down: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

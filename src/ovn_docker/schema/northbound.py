@@ -27,24 +27,14 @@ from ovn_docker.ovsdb.operations import (
     select,
     update,
 )
-from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.values import atom, mapping, members, reference, to_map, to_set
 
 SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
 
 NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-created"
 INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
-VTEPS, VTEP = "ovn-docker-vteps", "ovn-docker-vtep:"
 ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
-
-ROUTER_PORTS = {PORT: Watch(("options",), (("type", "==", "router"),))}
-"""The only rows of Northbound that a host keeps in memory: few, and none of them a container's."""
-
-VTEP_SWITCHES = {
-    SWITCH: Watch(("name", "external_ids"), (("external_ids", "includes", to_map({VTEPS: "true"})),))
-}
-"""Likewise, with IP lookups: the switches that a VTEP was configured for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,37 +190,6 @@ def _of_host(host: str) -> Condition:
 def ls_exists_question(switch: UUID) -> Operation:
     """Ask only whether a switch is there."""
     return select(SWITCH, [row_is(switch)], ["_uuid"])
-
-
-def ls_vtep_add(switch: UUID, remote: str, vni: int) -> Operation:
-    """Configure a VTEP for a switch, in place of its old VNI; count is 0 without the switch."""
-    operation = mutate(SWITCH, [row_is(switch)], ("external_ids", "delete", to_set([VTEP + remote])))
-    operation["mutations"] += [
-        ("external_ids", "insert", to_map({VTEP + remote: str(vni), VTEPS: "true"})),
-    ]
-    return operation
-
-
-def ls_vtep_del(switch: UUID, remote: str, *, last: bool) -> Operation:
-    """Take a VTEP away from a switch; `last` if it is its only one."""
-    keys = [VTEP + remote, *([VTEPS] if last else [])]
-    return mutate(SWITCH, [row_is(switch)], ("external_ids", "delete", to_set(keys)))
-
-
-def ls_vteps() -> Operation:
-    """Read the switches that a VTEP was configured for (a scan over switches: for a command)."""
-    where = ("external_ids", "includes", to_map({VTEPS: "true"}))
-    return select(SWITCH, [where], ["_uuid", "name", "external_ids"])
-
-
-def read_vteps(row: Row) -> dict[str, int]:
-    """The VTEPs of a switch: address to VNI."""
-    ids = mapping(row.get("external_ids"))
-    return {
-        key.removeprefix(VTEP): int(vni)
-        for key, vni in ids.items()
-        if key.startswith(VTEP) and vni.isdecimal()
-    }
 
 
 def lsp_add(port: SwitchPort, switch: UUID, pools: Sequence[IPNetwork], mark: Mark) -> list[Operation]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_docker.drivers.followers import Followers
+from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
@@ -27,8 +29,8 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mutate, row_is
 from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.values import mapping, optional, to_map
-from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
+from ovn_docker.schema import vteps
 from ovn_docker.state import StateFile
 from tests.functional.private_network import links
 from tests.functional.servers import OvsdbServer, Proxy, connected, running
@@ -145,7 +147,7 @@ class Place:
         """A running driver, whose way to Northbound leads through a proxy."""
         self.configure(**ids)
         ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", nb_schema.ROUTER_PORTS)
+        nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
         proxy = Proxy(self.directory / "proxy", self.northbound.socket)
         daemons = SwitchDaemons(self.open_vswitch)
         links = Links()
@@ -160,7 +162,10 @@ class Place:
             shared,
             occupied,
             Docker("local", policy, lambda: {"about": "this"}),
-            OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
+            Followers(
+                OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
+                IpLookup(ovs, shared, "openvswitch", wanted=False),
+            ),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker import pools
+from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
@@ -28,8 +29,8 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.values import mapping, members, to_map
 from ovn_docker.pools import Pool, parse_pool
-from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
+from ovn_docker.schema import vteps
 from ovn_docker.state import StateFile
 from tests.functional.servers import OvsdbServer, run, running
 
@@ -228,7 +229,7 @@ class Hosts:
         row = {"external_ids": to_map(ids)}
         ovs_server.transact({"op": "insert", "table": "Open_vSwitch", "row": row})
         ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", nb_schema.ROUTER_PORTS)
+        nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
         ovs.redirect((ovs_server.remote,))
         nb.redirect((remote,))
         links = Links()
@@ -242,7 +243,8 @@ class Hosts:
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
         policy = Policy(flags.distributed, flags.context, ADDRESS_SPACE)
-        driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), ipam)
+        followers = Followers(ipam, ip_lookup)
+        driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), followers)
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)

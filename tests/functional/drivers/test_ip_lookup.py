@@ -14,6 +14,7 @@ import pytest
 
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.ramp import Ramp
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.vteps import Vteps
 from ovn_docker.errors import ConflictError, NotFoundError, RequestError
@@ -21,13 +22,14 @@ from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.values import to_map
-from ovn_docker.schema import northbound as nb_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
+from ovn_docker.schema import vteps as vteps_schema
 from ovn_docker.state import StateFile
 from tests.functional.servers import OvsdbServer, running
 
 pytestmark = pytest.mark.functional
 
+LOOKUP = vteps_schema.LOOKUP
 REMOTE = ip_address("192.0.2.1")
 RED, BLUE = uuid4(), uuid4()
 
@@ -73,7 +75,8 @@ async def world(
         insert = {"op": "insert", "table": "Logical_Switch", "uuid": str(row), "row": {"name": name}}
         northbound.transact(insert)
     ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-    nb = Client("OVN Northbound", "OVN_Northbound", nb_schema.ROUTER_PORTS | nb_schema.VTEP_SWITCHES)
+    nb = Client("OVN Northbound", "OVN_Northbound", vteps_schema.WATCHES)
+    sb = Client("OVN Southbound", "OVN_Southbound", {})  # which there is none of
     ovs.redirect((open_vswitch.remote,))
     nb.redirect((northbound.remote,))
     links = Links()
@@ -82,15 +85,15 @@ async def world(
     lookup = IpLookup(ovs, shared, "openvswitch", wanted=True)
     try:
         async with running(ovs), running(nb):
-            yield World(lookup, Vteps(database), northbound)
+            yield World(lookup, Vteps(database, Ramp(database, sb)), northbound)
     finally:
         links.close()
 
 
 async def test_a_vtep_is_known_to_a_host_as_long_as_it_is_configured(world: World) -> None:
-    await world.vteps.add(REMOTE, 5001, RED)
+    await world.vteps.add(REMOTE, 5001, RED, LOOKUP)
     await world.until([("192.0.2.1", 5001)])
-    await world.vteps.add(REMOTE, 5002, RED)
+    await world.vteps.add(REMOTE, 5002, RED, LOOKUP)
     await world.until([("192.0.2.1", 5002)])
     assert [(each.switch_name, each.vtep.vni) for each in await world.vteps.all()] == [("red", 5002)]
     assert await world.vteps.remove(REMOTE, RED)
@@ -100,16 +103,16 @@ async def test_a_vtep_is_known_to_a_host_as_long_as_it_is_configured(world: Worl
 
 async def test_the_other_vteps_of_a_network_stay(world: World) -> None:
     other = ip_address("2001:db8::1")
-    await world.vteps.add(REMOTE, 1, RED)
-    await world.vteps.add(other, 1, RED)
+    await world.vteps.add(REMOTE, 1, RED, LOOKUP)
+    await world.vteps.add(other, 1, RED, LOOKUP)
     await world.vteps.remove(REMOTE, RED)
     await world.until([("2001:db8::1", 1)])
 
 
 async def test_a_vni_means_one_network(world: World) -> None:
-    await world.vteps.add(REMOTE, 5001, RED)
+    await world.vteps.add(REMOTE, 5001, RED, LOOKUP)
     with pytest.raises(ConflictError, match="VNI 5001 means logical switch red"):
-        await world.vteps.add(ip_address("192.0.2.2"), 5001, BLUE)
+        await world.vteps.add(ip_address("192.0.2.2"), 5001, BLUE, LOOKUP)
 
 
 @pytest.mark.parametrize(("remote", "vni"), [("192.0.2.1", 0), ("192.0.2.1", 1 << 24), ("239.1.1.1", 7)])
@@ -125,7 +128,7 @@ async def test_a_network_is_found_by_the_name_of_its_only_switch(world: World) -
     with pytest.raises(ConflictError, match="2 logical switches named red"):
         await world.vteps.switch_named("red")
     with pytest.raises(NotFoundError):
-        await world.vteps.add(REMOTE, 7, UUID(int=1))
+        await world.vteps.add(REMOTE, 7, UUID(int=1), LOOKUP)
 
 
 async def test_a_switch_that_does_not_answer_is_told_and_nothing_ends(world: World) -> None:

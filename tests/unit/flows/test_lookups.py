@@ -109,3 +109,12 @@ def test_what_has_not_changed_is_the_same_object_again() -> None:
     second = plan.groups(world(vtep(5001, RED), vtep(5003, BLUE)), HOOKS)
     same = {group for group in first if second.get(group) is first[group]}
     assert same == {UUID(int=1), ("network", 1), "otherwise"}
+
+
+def test_a_guard_stands_right_above_what_it_guards_against_and_needs_no_hook() -> None:
+    taken = Flow(0, 100, "in_port=5", "move:NXM_NX_TUN_ID[0..11]->OXM_OF_METADATA[0..11],resubmit(,43)")
+    plan, guarded = Plan(), World(guarded={5: (taken,)})
+    groups = plan.groups(guarded, None)
+    assert groups == {("guard", 5): (Flow(0, 101, "in_port=5", "drop"),)}
+    assert plan.groups(guarded, HOOKS)["guard", 5] is groups["guard", 5]
+    assert plan.groups(World(), None) == {}

@@ -69,3 +69,22 @@ def test_the_drop_of_unknown_addresses_is_found_before_the_output() -> None:
     assert pipeline.unknown_drop([group], 1, before=40) == (37, 50)
     assert pipeline.unknown_drop([drop], 2, before=40) is None
     assert pipeline.unknown_drop([drop], 1, before=30) is None
+
+
+TUNNEL = (
+    Flow(0, 120, "icmp,icmp_code=4,icmp_type=3,in_port=5", "decapsulate"),
+    Flow(0, 110, "in_port=5,tun_id=0x1389", "the VTEP's"),
+    Flow(0, 105, "in_port=5,tun_id=0x800000/0x800000", "decapsulate"),
+    Flow(0, 100, "in_port=5", "decapsulate"),
+    Flow(0, 100, "in_port=55", "another port"),
+)
+
+
+def test_what_takes_a_vtep_for_a_host_is_what_does_not_compare_the_whole_vni() -> None:
+    assert pipeline.decapsulations(TUNNEL, 5) == (TUNNEL[0], TUNNEL[2], TUNNEL[3])
+
+
+def test_nothing_is_guarded_where_the_vteps_own_flow_would_be_outranked() -> None:
+    old = (Flow(0, 100, "in_port=5,tun_id=0x1389", "the VTEP's"), Flow(0, 99, "in_port=5", "decapsulate"))
+    assert pipeline.decapsulations(old, 5) == ()
+    assert pipeline.decapsulations(TUNNEL[2:], 5) == ()

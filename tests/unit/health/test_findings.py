@@ -89,6 +89,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-lost",
         "interface-alive",
         "lookup-off",
+        "vtep-down",
         # what would cut an OpenStack machine off, or is another's to mend
         "cloud-lacks",
         "vif-missing",

@@ -20,6 +20,7 @@ def snapshot(lookups: Lookups) -> Snapshot:
         (Lookups(("a", "b")), ["lookup-missing"]),
         (Lookups((), ("a",)), ["lookup-surplus"]),
         (Lookups(("a",), ("b",), "off"), ["lookup-missing", "lookup-surplus", "lookup-off"]),
+        (Lookups(down=("VTEP a is down", "VTEP b is down")), ["vtep-down", "vtep-down"]),
     ],
 )
 def test_each_difference_is_a_finding(lookups: Lookups, kinds: list[str]) -> None:

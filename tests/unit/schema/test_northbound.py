@@ -7,7 +7,7 @@ import pytest
 
 from ovn_docker.addressing import network
 from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.ovsdb.values import mapping, members, reference, to_map
+from ovn_docker.ovsdb.values import mapping, members, reference
 from ovn_docker.schema import northbound
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 
@@ -132,21 +132,3 @@ def test_an_mtu_that_somebody_else_broke_counts_as_none(ids: dict[str, str], mtu
 @pytest.mark.parametrize("value", ["m 10.0.0.2", ["set", ["m 10.0.0.2"]], ["set", ["m", "10.0.0.2"]]])
 def test_a_ports_addresses_are_read_however_the_set_is_written(value: Any) -> None:  # noqa: ANN401
     assert northbound.read_addresses({"addresses": value}) == "m 10.0.0.2"
-
-
-def test_a_vtep_is_a_key_of_its_switch_and_a_mark_by_which_hosts_find_it() -> None:
-    operation = northbound.ls_vtep_add(OWN, "192.0.2.1", 5001)
-    gone, new = operation["mutations"]
-    assert gone == ("external_ids", "delete", ["set", ["ovn-docker-vtep:192.0.2.1"]])
-    assert mapping(new[2]) == {"ovn-docker-vtep:192.0.2.1": "5001", "ovn-docker-vteps": "true"}
-    assert northbound.read_vteps({"external_ids": new[2]}) == {"192.0.2.1": 5001}
-
-
-@pytest.mark.parametrize(("last", "keys"), [(False, 1), (True, 2)])
-def test_the_mark_goes_with_the_last_vtep(last: bool, keys: int) -> None:  # noqa: FBT001
-    [(_, _, deleted)] = northbound.ls_vtep_del(OWN, "192.0.2.1", last=last)["mutations"]
-    assert len(deleted[1]) == keys
-
-
-def test_a_vni_that_is_no_number_is_nobodys() -> None:
-    assert northbound.read_vteps({"external_ids": to_map({"ovn-docker-vtep:192.0.2.1": "x"})}) == {}

@@ -1,0 +1,35 @@
+"""Who takes part in a verb of the overlay driver, besides the databases and the host. Types only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ovn_docker.addressing import IPNetwork
+
+
+class Pools(Protocol):
+    """What our own IPAM is told and asked of a network's pools."""
+
+    def opened(self, made: Sequence[IPNetwork]) -> None:
+        """A network with these pools was made."""
+
+    async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> Sequence[IPNetwork]:
+        """Those of the subnets that it chose, for nobody named them."""
+
+
+class Lookups(Protocol):
+    """What IP lookups are told of an endpoint that goes."""
+
+    def hurry(self) -> None:
+        """An endpoint is unplugged now, and will be removed soon."""
+
+    async def withdraw(self, endpoint_id: str) -> None:
+        """Return when nothing leads to an endpoint any more, so that its port may be removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """All of them."""
+
+    ipam: Pools
+    lookups: Lookups
