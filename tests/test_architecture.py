@@ -34,6 +34,7 @@ PURE = [
     "schema.open_vswitch",
     "schema.leases",
     "schema.hosts",
+    "schema.swarms",
     "schema.southbound",
     "health.absence",
     "drivers.asked",

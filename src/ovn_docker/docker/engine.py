@@ -80,14 +80,15 @@ class Engine:
         """
         containers = state.read_container_list(await self._get("/containers/json"))
         networks: dict[str, Network] = {}
+        elsewhere: dict[str, Network] = {}
         for network_id in await self.network_ids():
             try:
                 network = state.read_network(await self._get(f"/networks/{network_id}"))
             except NotFoundError:
                 continue
             if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
-                networks[network_id] = network
-        return DockerState(networks, containers)
+                (elsewhere if network.elsewhere else networks)[network_id] = network
+        return DockerState(networks, containers, elsewhere)
 
     async def container(self, container_id: str) -> Container:
         """One container.

@@ -3,12 +3,13 @@
 The only module that knows the JSON of the Engine API. Nothing is judged here.
 
 Source: the Engine API's reference, NetworkInspect, ContainerInspect, SystemEvents; moby
-api/server/router/network/network_routes.go buildDetailedNetworkResources.
+api/server/router/network/network_routes.go buildDetailedNetworkResources, which knows who is on a network
+on this node, and daemon/cluster/convert/network.go, which for one that is not leaves them null.
 """
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from ovn_docker.errors import HostError
 
 WITHOUT_SANDBOX = "ep-"
 """Before the endpoint's id, where a container's would stand: the endpoint is in no sandbox."""
+
+SWARM_SCOPE = "swarm"
 
 Labels = Mapping[str, str]
 
@@ -91,6 +94,8 @@ class Network:
         options: ``-o``.
         endpoints: by EndpointID.
         config_only: ``--config-only``: a template for others, for which no driver is asked anything.
+        elsewhere: a swarm's network that this Docker knows of as a manager, and that is not on this node: no
+            driver of this node was asked to make it.
     """
 
     network_id: str
@@ -104,6 +109,7 @@ class Network:
     options: Mapping[str, str]
     endpoints: Mapping[str, Endpoint]
     config_only: bool = False
+    elsewhere: bool = False
 
     def is_of(self, driver_name: str) -> bool:
         """Whether it is a network of a driver, be that a legacy plugin or a managed one with a tag."""
@@ -121,10 +127,17 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class DockerState:
-    """All that Docker has, in one reading: networks by NetworkID, containers by id."""
+    """All that Docker has, in one reading.
+
+    Attributes:
+        networks: by NetworkID, those that are on this host.
+        containers: by id.
+        elsewhere: by NetworkID, a swarm's networks that are not on this node.
+    """
 
     networks: Mapping[str, Network]
     containers: Mapping[str, Container]
+    elsewhere: Mapping[str, Network] = field(default_factory=dict)
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint of an id, on whichever network."""
@@ -167,6 +180,8 @@ class _Network(msgspec.Struct):
     options: dict[str, str] | None = msgspec.field(name="Options", default=None)
     members: dict[str, _Member] | None = msgspec.field(name="Containers", default=None)
     config_only: bool = msgspec.field(name="ConfigOnly", default=False)
+    scope: str = msgspec.field(name="Scope", default="")
+    peers: list[Any] | None = msgspec.field(name="Peers", default=None)
 
 
 class _Attachment(msgspec.Struct):
@@ -249,6 +264,7 @@ def read_network(body: bytes) -> Network:
         options=read.options or {},
         endpoints={each.endpoint_id: each for each in endpoints if each.endpoint_id},
         config_only=read.config_only,
+        elsewhere=read.scope == SWARM_SCOPE and read.members is None and not read.peers,
     )
 
 

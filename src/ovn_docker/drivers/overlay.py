@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -50,6 +50,21 @@ class Docker:
     about: Callable[[], Mapping[str, Any]]
 
 
+class Pools(Protocol):
+    """What is done with the pools of a network beside its switch."""
+
+    def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
+        """A network with these was made on this host."""
+
+    async def allocated(
+        self, network_id: str, gateways: Mapping[addressing.IPNetwork, addressing.IPAddress | None]
+    ) -> None:
+        """This manager has allocated a swarm's network with these, each with its gateway."""
+
+    async def freed(self, network_id: str) -> None:
+        """A swarm's network is gone."""
+
+
 class OverlayDriver:
     """Networks are logical switches, endpoints are their ports."""
 
@@ -59,9 +74,9 @@ class OverlayDriver:
         shared: SharedNetworks,
         occupied: Occupied,
         docker: Docker,
-        made: Callable[[Sequence[addressing.IPNetwork]], None],
+        pools: Pools,
     ) -> None:
-        """Serve with these; `made` is told the pools of each network that is made."""
+        """Serve with these; `pools` is told of each network."""
         self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
@@ -69,7 +84,7 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
-        self._made = made
+        self._pools = pools
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
@@ -84,11 +99,22 @@ class OverlayDriver:
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
     ) -> messages.AllocateNetworkResponse:
-        """Echo the options: swarm hands them to each worker's CreateNetwork."""
-        return messages.AllocateNetworkResponse(options=request.options or {})
+        """Enter the network into its pools, and echo its options: swarm hands them to each node.
+
+        The switch is made by the first node that needs it. A new leader asks again for each network.
+        """
+        data = request.ipv4_data or []
+        pools = [addressing.network(each.pool, "pool") for each in data]
+        gateways = [addressing.interface(each.gateway, "gateway") for each in data]
+        of_pools = {pool: own and own.ip for pool, own in zip(pools, gateways, strict=True)}
+        await self._pools.allocated(request.network_id, of_pools)
+        return messages.AllocateNetworkResponse(options={**(request.options or {}), sharing.SWARM: "true"})
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
-        """Nothing was reserved; each node's DeleteNetwork removes what is its own."""
+        """Strike the network out of its pools, and remove its switch if no node's last task did."""
+        await self._pools.freed(request.network_id)
+        delete = [northbound.ls_del(northbound.switch_id(request.network_id))]
+        await self._northbound.transact(delete, delete)
 
     async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
         """Always reserve: a router may be attached to the switch at any time and takes that address."""
@@ -97,10 +123,10 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._made(switch.pools)
+        self._pools.opened(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
-        leased = any(each.address_space == policy.address_space for each in data)
+        leased = any(each.address_space in policy.address_spaces for each in data)
         network = sharing.shared(switch, generic(request.options or {}), leased, policy)
         if network is None:
             await self._create_own(switch)

@@ -41,9 +41,11 @@ def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
             text = f"network {network.name} ({network.network_id}) is not in OVN, or not all of it"
             yield Finding("network-missing", network.network_id, text, network)
     alive = _networks_alive(snapshot)
-    for network_id in snapshot.held.networks:
+    for network_id, remembered in snapshot.held.networks.items():
+        if network_id in snapshot.docker.elsewhere and not remembered.keys:
+            continue  # a swarm's, which other nodes hold
         if network_id not in snapshot.docker.networks and network_id not in alive:
-            text = f"Docker has no network {network_id} any more"
+            text = f"Docker has no network {network_id} on this host any more"
             yield Finding("network-stale", network_id, text, network_id)
 
 

@@ -6,13 +6,14 @@ Instead of ovs-vswitchd and ovn-controller a task gives each new Interface its o
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_docker import addressing
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
@@ -36,6 +37,21 @@ ENDPOINT, OTHER_ENDPOINT = "a0b1c2d3" * 8, "e0e1e2e3" * 8
 SANDBOX = "/var/run/docker/netns/fc2ac21230fc"
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 OUTSIDE, INSIDE = "a0b1c2d3a0b1c2d", "a0b1c2d3a0b1c_c"
+
+
+class NoPools:
+    """Of a driver whose networks have their addresses from elsewhere."""
+
+    def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
+        pass
+
+    async def allocated(
+        self, network_id: str, gateways: Mapping[addressing.IPNetwork, addressing.IPAddress | None]
+    ) -> None:
+        pass
+
+    async def freed(self, network_id: str) -> None:
+        pass
 
 
 class SwitchDaemons:
@@ -150,13 +166,13 @@ class Place:
         attachments = Attachments(ovs, links)
         database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
-        policy = Policy(distributed=False, context="default", address_space="ours")
+        policy = Policy(distributed=False, context="default", address_spaces=("ours",))
         driver = OverlayDriver(
             attachments,
             shared,
             Occupied(database, shared.switches_of),
             Docker("local", policy, lambda: {"about": "this"}),
-            lambda _: None,
+            NoPools(),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))
