@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
@@ -29,6 +30,19 @@ TOKEN = 12
 
 OPENING = 30.0
 """Seconds after RequestPool in which an explicit address is an auxiliary one, unless a network was made."""
+
+
+class Pools(Protocol):
+    """What is done with the pools of a network beside its switch."""
+
+    def opened(self, made: Sequence[IPNetwork]) -> None:
+        """A network with these was made on this host."""
+
+    async def allocated(self, network_id: str, gateways: Mapping[IPNetwork, IPAddress | None]) -> None:
+        """This manager has allocated a swarm's network with these, each with its gateway."""
+
+    async def freed(self, network_id: str) -> None:
+        """A swarm's network is gone."""
 
 
 class OverlayIpam:

@@ -8,12 +8,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.drivers import sharing
 from ovn_docker.drivers.gateways import RouterGateways
+from ovn_docker.drivers.ipam import Pools
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
 from ovn_docker.drivers.own_ports import OwnPorts, no_network, read_switch
@@ -48,21 +49,6 @@ class Docker:
     scope: str
     policy: Policy
     about: Callable[[], Mapping[str, Any]]
-
-
-class Pools(Protocol):
-    """What is done with the pools of a network beside its switch."""
-
-    def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
-        """A network with these was made on this host."""
-
-    async def allocated(
-        self, network_id: str, gateways: Mapping[addressing.IPNetwork, addressing.IPAddress | None]
-    ) -> None:
-        """This manager has allocated a swarm's network with these, each with its gateway."""
-
-    async def freed(self, network_id: str) -> None:
-        """A swarm's network is gone."""
 
 
 class OverlayDriver:

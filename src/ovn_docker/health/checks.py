@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
-from ovn_docker.health import lease_checks
+from ovn_docker.health import lease_checks, plugin_checks
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 
@@ -169,6 +169,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_switches,
     check_lookups,
     lease_checks.check_stale_pools,
+    plugin_checks.check_plugins,
 )
 
 

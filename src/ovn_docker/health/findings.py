@@ -73,6 +73,9 @@ KINDS: Mapping[str, Kind] = {
     "pool-missing": Kind("the network is entered into its pool again"),
     "pool-stale": Kind("this host is struck out of the pool", removes=True),
     "reserved-stale": Kind("this host is struck out of the reserved address", removes=True),
+    "plugin-disabled": Kind(""),
+    "plugin-legacy": Kind(""),
+    "plugin-missing": Kind(""),
 }
 
 
