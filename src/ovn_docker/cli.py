@@ -24,11 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     # What a command cannot do it says itself; the log of its parts would say it once more.
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    return _reported(parser.prog, lambda: int(parsed.run(parsed)))
+    return reported(parser.prog, lambda: int(parsed.run(parsed)))
 
 
-def overlay_driver(arguments: Sequence[str] | None = None) -> int:
-    """``ovn-docker-overlay-driver``: serve Docker until stopped."""
+def overlay_driver(arguments: Sequence[str] | None = None, *, for_dockerd: bool = False) -> int:
+    """``ovn-docker-overlay-driver``: serve Docker until stopped.
+
+    Args:
+        arguments: the flags; those of the process by default.
+        for_dockerd: whether dockerd reads what is printed, as it does of a managed plugin.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(
         prog=config.PROGRAM,
         description="Serve Docker as a network driver that makes OVN logical switches.",
@@ -38,7 +46,7 @@ def overlay_driver(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     config.add_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return _reported(parser.prog, lambda: _serve(config.read(parsed)))
+    return reported(parser.prog, lambda: _serve(config.read(parsed), for_dockerd=for_dockerd))
 
 
 def underlay_driver(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +60,7 @@ def underlay_driver(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     config.add_underlay_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return _reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed)))
+    return reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed)))
 
 
 def _serve_underlay(settings: config.Config, bridge: str) -> int:
@@ -64,9 +72,12 @@ def _serve_underlay(settings: config.Config, bridge: str) -> int:
     return _serve(settings, lambda *handed: underlay_assembly.assemble(machine, *handed))
 
 
-def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) -> int:
+def _serve(
+    settings: config.Config, assemble: Callable[..., Any] | None = None, *, for_dockerd: bool = False
+) -> int:
     syslog = settings.daemon.detach and settings.log_file is None
-    logs.configure(settings.levels, settings.log_file, console=True, syslog=syslog)
+    console = logs.DockerdConsole() if for_dockerd else True
+    logs.configure(settings.levels, settings.log_file, console=console, syslog=syslog)
     ready = process.daemonize(settings.daemon)
     from ovn_docker import daemon  # noqa: PLC0415  (the web server: 0.15 s that --help need not wait for)
 
@@ -74,7 +85,7 @@ def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) 
     return 0
 
 
-def _reported(program: str, work: Callable[[], int]) -> int:
+def reported(program: str, work: Callable[[], int]) -> int:
     """Do it; what goes wrong is one line on standard error."""
     try:
         return work()

@@ -107,11 +107,11 @@ class Network:
 
     def is_of(self, driver_name: str) -> bool:
         """Whether it is a network of a driver, be that a legacy plugin or a managed one with a tag."""
-        return _names(self.driver, driver_name)
+        return names(self.driver, driver_name)
 
     def is_leased_by(self, driver_name: str) -> bool:
         """Whether the addresses come from that driver's IPAM."""
-        return _names(self.ipam_driver, driver_name)
+        return names(self.ipam_driver, driver_name)
 
     @property
     def has_foreign_ipam(self) -> bool:
@@ -134,7 +134,8 @@ class DockerState:
         return None
 
 
-def _names(plugin: str, driver_name: str) -> bool:
+def names(plugin: str, driver_name: str) -> bool:
+    """Whether what Docker calls a plugin is a driver's name, or that and a tag."""
     return plugin == driver_name or plugin.startswith(driver_name + ":")
 
 
