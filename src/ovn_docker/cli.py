@@ -27,16 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return reported(parser.prog, lambda: int(parsed.run(parsed)))
 
 
-def overlay_driver(arguments: Sequence[str] | None = None, *, for_dockerd: bool = False) -> int:
-    """``ovn-docker-overlay-driver``: serve Docker until stopped.
-
-    Args:
-        arguments: the flags; those of the process by default.
-        for_dockerd: whether dockerd reads what is printed, as it does of a managed plugin.
-
-    Returns:
-        The exit status.
-    """
+def overlay_driver(arguments: Sequence[str] | None = None) -> int:
+    """``ovn-docker-overlay-driver``: serve Docker until stopped."""
     parser = argparse.ArgumentParser(
         prog=config.PROGRAM,
         description="Serve Docker as a network driver that makes OVN logical switches.",
@@ -46,7 +38,7 @@ def overlay_driver(arguments: Sequence[str] | None = None, *, for_dockerd: bool 
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     config.add_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return reported(parser.prog, lambda: _serve(config.read(parsed), for_dockerd=for_dockerd))
+    return reported(parser.prog, lambda: _serve(config.read(parsed)))
 
 
 def underlay_driver(arguments: Sequence[str] | None = None) -> int:
@@ -72,12 +64,9 @@ def _serve_underlay(settings: config.Config, bridge: str) -> int:
     return _serve(settings, lambda *handed: underlay_assembly.assemble(machine, *handed))
 
 
-def _serve(
-    settings: config.Config, assemble: Callable[..., Any] | None = None, *, for_dockerd: bool = False
-) -> int:
+def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) -> int:
     syslog = settings.daemon.detach and settings.log_file is None
-    console = logs.DockerdConsole() if for_dockerd else True
-    logs.configure(settings.levels, settings.log_file, console=console, syslog=syslog)
+    logs.configure(settings.levels, settings.log_file, console=True, syslog=syslog)
     ready = process.daemonize(settings.daemon)
     from ovn_docker import daemon  # noqa: PLC0415  (the web server: 0.15 s that --help need not wait for)
 
