@@ -10,11 +10,6 @@ sys.path[:] = [path for path in sys.path if path.startswith(ROOT)] + [f"{ROOT}/u
 
 # These need more than the plugin has, and it does not run them.
 OTHERS = tuple(f"ovn_docker.{name}" for name in ("lab", "neutron", "underlay_assembly", "drivers.underlay"))
-    "ovn_docker.lab",
-    "ovn_docker.neutron",
-    "ovn_docker.underlay_assembly",
-    "ovn_docker.drivers.underlay",
-)
 
 
 def main() -> str:
