@@ -28,6 +28,9 @@ HEALTH_CHECK_INTERVAL = 180.0
 """Seconds; the guide's sample of NetworkDriver.Database."""
 SHORTEST_INTERVAL = 1.0
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
+_PART = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_DRIVER_NAME = re.compile(f"(?:{_PART}(?::[0-9]{{1,5}})?/)?(?:{_PART}/){{0,8}}{_PART}")
+"""Of a legacy plugin, ``openvswitch``; of a managed one without its tag, ``example.org:5000/team/ovn``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +301,7 @@ def read(arguments: argparse.Namespace) -> Config:
     Raises:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", arguments.driver_name):
+    if not _DRIVER_NAME.fullmatch(arguments.driver_name):
         raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
     return Config(
         bind=_bind(arguments),
@@ -313,7 +316,7 @@ def read(arguments: argparse.Namespace) -> Config:
             pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
         ),
         ip_lookup=arguments.ip_lookup,
-        state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
+        state_file=(arguments.state_file or _state_file(arguments.driver_name)).absolute(),
         dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
@@ -330,6 +333,10 @@ def read(arguments: argparse.Namespace) -> Config:
         levels=logs.parse(arguments.verbose),
         log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
     )
+
+
+def _state_file(driver_name: str) -> Path:
+    return STATE_DIRECTORY / f"{driver_name.replace('/', '_')}.json"
 
 
 def _dead_host_after(seconds: int) -> int:

@@ -151,7 +151,7 @@ class DockerState:
 
 
 def names(plugin: str, driver_name: str) -> bool:
-    """Whether a plugin is the driver of that name, be that a legacy plugin or a managed one with a tag."""
+    """Whether what Docker calls a plugin is a driver's name, or that and a tag."""
     return plugin == driver_name or plugin.startswith(driver_name + ":")
 
 

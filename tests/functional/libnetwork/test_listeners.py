@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from ovn_docker.errors import ConfigError
-from ovn_docker.libnetwork.listeners import Listeners, bind_unix
+from ovn_docker.libnetwork.listeners import Listeners
+from ovn_docker.libnetwork.sockets import bind_unix
 
 pytestmark = pytest.mark.functional
 
