@@ -154,6 +154,11 @@ class Cluster:
             return ""
         return next((line.split()[0] for line in listed.splitlines() if line.endswith("Leader")), "")
 
+    def role(self, node: str) -> str:
+        """``Leader``, ``Reachable``, ``Unreachable``, or "" of a worker."""
+        listed = self.docker("node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}", check=False)
+        return dict(line.partition(" ")[::2] for line in listed.splitlines()).get(node, "")
+
     def remove_services(self) -> None:
         """Remove all services and wait until none of their containers is left."""
         for name in self.services:
@@ -191,14 +196,14 @@ def join(lab: Lab, directory: Path, settings: Mapping[str, str] = HEALTH_CHECK) 
     return Cluster(lab, first)
 
 
-def users(lab: Lab) -> dict[str, list[str]]:
-    """The hosts whose ports, leases and claims are in Northbound, and how many of each."""
-    found: dict[str, list[str]] = {}
+def users(lab: Lab) -> dict[str, set[str]]:
+    """The hosts that have something in Northbound, and of what kind: port, lease, claim."""
+    found: dict[str, set[str]] = {}
     for table in (records.PORT, records.LEASE):
         for row in records.rows(lab.central, table):
             ids = records.marks(row)
             if ids.get("ovn-docker") != "host" and (host := ids.get("ovn-docker-host")):
-                found.setdefault(host, []).append(str(ids.get("ovn-docker", "port")))
+                found.setdefault(host, set()).add(ids.get("ovn-docker", "port"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The plugin, built once, and a swarm of three hosts that the stories of a module share."""
+"""The plugin, built once, and a swarm of three hosts that the stories share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def plugin_directory() -> Path:
     return build()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def swarm(_no_labs_of_dead_runs: None, plugin_directory: Path) -> Iterator[Cluster]:
     """One manager and two workers."""
     lab = Lab.up(lab_name("swarm"), 3, driver=False)
