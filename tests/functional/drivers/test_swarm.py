@@ -1,5 +1,7 @@
 """Swarm: what the leader allocates outlives it, and a switch serves all nodes until the last has left."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from ovn_docker.drivers.ipam import GLOBAL_SPACE
@@ -50,10 +52,19 @@ class TestLeases:
             leader = Leader(only)
             network = await leader.network_create(SUBNET)
             address = await leader.task(network)
-            task = await start(only, await node_network(only, network), address)
+            own = await node_network(only, network)
+            task = await start(only, own, address)
+            with pytest.raises(ConflictError, match="on host h0 has it"):
+                await only.request(own.pool_ids[0], address)
             await leader.task_rm(network, address)  # too early: the host has it still
             assert holders(hosts) == {address: ("h0",)}
             await task.rm()
+            assert holders(hosts) == {}
+            address = await leader.task(network)
+            await only.request(own.pool_ids[0], address)
+            await leader.task_rm(network, address)  # before there is an endpoint
+            assert holders(hosts) == {address: ("h0",)}
+            await only.release(own.pool_ids[0], address)
             assert holders(hosts) == {}
 
     async def test_each_request_and_release_may_be_repeated(self, hosts: Hosts) -> None:
@@ -96,7 +107,9 @@ class TestLeases:
             request = messages.RequestPoolRequest(address_space=GLOBAL_SPACE, pool=SUBNET)
             pool = (await outside.ipam.request_pool(request)).pool_id
             await outside.request(pool, "", GATEWAY_OPTIONS)
-            outside.ipam.opened([])
+            outside.ipam.opened([ip_network(SUBNET)])
+            with pytest.raises(ConflictError, match="a swarm has given it to a task"):
+                await outside.request(pool, address)
             own = (await outside.request(pool)).partition("/")[0]
             assert holders(hosts) == {address: ("swarm",), own: ("h1",)}
             await outside.release(pool, own)
@@ -145,6 +158,28 @@ class TestLeases:
             assert await leader.task(network, "10.0.0.9") == "10.0.0.9"
             await task.rm()
             assert holders(hosts) == {"10.0.0.9": ("swarm",)}
+
+    async def test_a_leader_asks_at_once_also_where_another_driver_has_the_network(
+        self, hosts: Hosts
+    ) -> None:
+        """An address that Docker names behind RequestPool is else a network's auxiliary one."""
+        async with hosts.several(1) as (manager,):
+            request = messages.RequestPoolRequest(address_space=GLOBAL_SPACE, pool=SUBNET)
+            pool = (await manager.ipam.request_pool(request)).pool_id
+            assert await manager.request(pool, "10.0.0.7", SERIAL) == "10.0.0.7/24"
+            assert holders(hosts) == {"10.0.0.7": ("swarm",)}
+
+    async def test_a_node_that_was_given_up_and_is_back_has_its_address_again(self, hosts: Hosts) -> None:
+        async with hosts.several(2) as (manager, worker):
+            leader = Leader(manager)
+            network = await leader.network_create(SUBNET)
+            address = await leader.task(network)
+            own = await node_network(worker, network)
+            task = await start(worker, own, address)
+            await give_up(manager, "h1")
+            docker = docker_side.Docker(worker, [(own, network.options)], [task])
+            await docker_side.repaired(worker, docker.state())
+            assert (holders(hosts), hosts.ports()) == ({address: ("swarm", "h1")}, [task.endpoint_id])
 
     async def test_the_gateway_stays_reserved_while_no_node_has_the_network(self, hosts: Hosts) -> None:
         async with hosts.several(2) as (manager, worker):
