@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker.lab import Lab, Machine
 from ovn_docker.managed_plugin import KEPT
+from tests.certificates import Authority
 from tests.integration import records
 from tests.integration.conftest import lab_name
 from tests.integration.managed import (
@@ -25,6 +26,7 @@ from tests.integration.managed import (
     registry,
 )
 from tests.integration.tenant import Container, Tenant, in_parallel
+from tests.integration.test_docs import Shells
 from tests.polling import eventually
 from tests.unit.test_plugin_settings import ROOT, TOLD
 
@@ -98,7 +100,7 @@ def test_hosts_share_a_network_and_its_addresses(tenant: Tenant, other: Tenant, 
     one, two = tenant.container(here), other.container(there)
     one.reaches(two.address(there))
     two.reaches(one.address(here))
-    assert len(records.leases(lab.central)) == 3  # with the gateway's
+    assert sorted(records.leases(lab.central)) == sorted([one.address(here), two.address(there)])
 
 
 def test_dockers_own_addresses_will_do(tenant: Tenant) -> None:
@@ -134,23 +136,6 @@ def _named(lab: Lab) -> set[str | None]:
     return {records.marks(port).get("ovn-docker-name") for port in records.rows(lab.central, records.PORT)}
 
 
-def test_a_container_that_went_while_it_was_disabled_is_cleaned_up_after(
-    tenant: Tenant, managed: Managed, lab: Lab
-) -> None:
-    foo = tenant.network("10.61.3.0/24", *MANAGED)
-    one, two = tenant.container(foo), tenant.container(foo)
-    gone = two.address(foo)
-    managed.plugin("disable", "--force", NAME)
-    tenant.docker("rm", "--force", two.name, timeout=120)
-    assert gone in records.leases(lab.central)
-    managed.plugin("set", NAME, *HEALTH_CHECK)
-    managed.plugin("enable", NAME)
-    eventually(lambda: gone not in records.leases(lab.central), 60, "its lease is gone")
-    assert one.address(foo) in records.leases(lab.central)
-    tenant.clear()
-    managed.set(*NO_HEALTH_CHECK)
-
-
 def test_dockerd_starts_it_again_when_it_is_killed(tenant: Tenant, managed: Managed) -> None:
     foo = tenant.network("10.61.4.0/24", *MANAGED)
     one = tenant.container(foo)
@@ -181,8 +166,36 @@ def _forget_what_the_power_cut_left(managed: Managed, lab: Lab) -> None:
     """Ports of before are the health check's."""
     managed.set(*HEALTH_CHECK, force=True)
     eventually(lambda: not records.rows(lab.central, records.PORT), 60, "no port is left")
-    eventually(lambda: len(records.leases(lab.central)) <= 1, 60, "no lease but the gateway's is left")
+    eventually(lambda: not records.leases(lab.central), 60, "no lease is left")
     managed.set(*NO_HEALTH_CHECK, force=True)
+
+
+def test_it_reaches_ovn_by_tls_with_the_files_of_the_mount(tenant: Tenant, lab: Lab, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    central, host = authority.issue("central"), authority.issue("h1")
+    etc = tenant.host.paths.etc / "openvswitch"
+    for file in (host.key, host.certificate, authority.certificate):
+        shutil.copy(file, etc)
+    files = [f"/etc/openvswitch/{file.name}" for file in (host.key, host.certificate, authority.certificate)]
+    own = [str(file) for file in (central.key, central.certificate, authority.certificate)]
+    lab.central.run(["ovn-nbctl", "set-ssl", *own, "--", "set-connection", "ptcp:6641", "pssl:6643"])
+    tenant.host.run(["ovs-vsctl", "set-ssl", *files])
+    try:
+        _northbound_at(tenant.host, f"ssl:{lab.central.address}:6643")
+        foo = tenant.network("10.61.8.0/24", *MANAGED)
+        assert tenant.container(foo).pings(tenant.container(foo).address(foo))
+        tenant.clear()
+    finally:
+        _northbound_at(tenant.host, f"tcp:{lab.central.address}:6641")
+        lab.central.run(["ovn-nbctl", "del-ssl", "--", "set-connection", "ptcp:6641"])
+        tenant.host.run(["ovs-vsctl", "del-ssl"])
+
+
+def _northbound_at(host: Machine, remote: str) -> None:
+    """Say where Northbound is, and wait until the plugin is there."""
+    host.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f'external_ids:ovn-nb="{remote}"'])
+    told = f"OVN Northbound is served by {remote}"
+    eventually(lambda: told in Managed(host).log().splitlines()[-1], 20, f"the plugin is at {remote}")
 
 
 # --- What it may --------------------------------------------------------------------------------------------
@@ -248,3 +261,9 @@ def test_nothing_is_left_of_it(lab: Lab) -> None:
         eventually(lambda: not Path(f"/proc/{pid}").exists(), 20, "its process is gone")  # noqa: B023
         assert [path for path in (host.paths.docker_data / "plugins").iterdir() if len(path.name) == 64] == []
     assert records.left(lab) == []
+
+
+def test_the_how_to_is_true(lab: Lab, tmp_path: Path) -> None:
+    variables = {"h1": {"RELEASE": str(OUTPUT), "DOCKER_HOST": "unix:///run/docker.sock"}}
+    Shells(tmp_path, variables).play("how-to/plugin.md", lab, lab.settings.datapath)
+    eventually(lambda: records.left(lab) == [], 20, "nothing is left")
