@@ -25,6 +25,7 @@ PURE = [
     "health.findings",
     "health.lease_checks",
     "config",
+    "plugin_settings",
     "tls_flags",
     "ovsdb.values",
     "ovsdb.operations",
