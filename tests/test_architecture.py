@@ -28,6 +28,7 @@ PURE = [
     "health.lease_checks",
     "health.plugin_checks",
     "config",
+    "plugin_settings",
     "tls_flags",
     "ovsdb.values",
     "ovsdb.operations",

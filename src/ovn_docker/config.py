@@ -28,9 +28,10 @@ HEALTH_CHECK_INTERVAL = 180.0
 """Seconds; the guide's sample of NetworkDriver.Database."""
 SHORTEST_INTERVAL = 1.0
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
-_PART = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_DRIVER_NAME = re.compile(f"(?:{_PART}(?::[0-9]{{1,5}})?/)?(?:{_PART}/){{0,8}}{_PART}")
-"""Of a legacy plugin, ``openvswitch``; of a managed one without its tag, ``example.org:5000/team/ovn``."""
+_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_LEGACY_NAME = re.compile(_NAME)
+_MANAGED_NAME = re.compile(f"(?:{_NAME}(?::[0-9]{{1,5}})?/)?(?:{_NAME}/){{0,8}}{_NAME}")
+"""A managed plugin's without its tag, ``ovn`` or ``example.org:5000/team/ovn``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def read_inspection(arguments: argparse.Namespace) -> Config:
     """
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return read(parser.parse_args([], namespace=arguments))
+    return read(parser.parse_args([], namespace=arguments), managed=True)
 
 
 def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
@@ -295,13 +296,17 @@ def read_underlay(arguments: argparse.Namespace) -> tuple[Config, str]:
     return config, arguments.bridge
 
 
-def read(arguments: argparse.Namespace) -> Config:
+def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:
     """The configuration that parsed flags mean.
+
+    Args:
+        arguments: as parsed.
+        managed: whether the driver may be a managed plugin, whose name may have slashes.
 
     Raises:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
-    if not _DRIVER_NAME.fullmatch(arguments.driver_name):
+    if not (_MANAGED_NAME if managed else _LEGACY_NAME).fullmatch(arguments.driver_name):
         raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
     return Config(
         bind=_bind(arguments),

@@ -40,7 +40,7 @@ def read(environment: Mapping[str, str]) -> config.Config:
     """
     parser = _Parser(prog=PROGRAM)
     config.add_arguments(parser)
-    return config.read(parser.parse_args(plugin_settings.arguments(environment)))
+    return config.read(parser.parse_args(plugin_settings.arguments(environment)), managed=True)
 
 
 def main() -> int:

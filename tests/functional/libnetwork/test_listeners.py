@@ -62,6 +62,19 @@ async def test_only_its_owner_may_connect_to_the_socket_and_a_stop_removes_it(
     assert not path.exists()
 
 
+async def test_a_socket_that_listens_already_is_served_whoever_came_before(
+    listeners: Listeners, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.sock"
+    bound = bind_unix(path)
+    bound.listen()
+    early = await asyncio.open_unix_connection(str(path))
+    await listeners.start(path, None, bound=bound)
+    assert (await ask(*early)).endswith(b"here")
+    await listeners.stop()
+    assert not path.exists()
+
+
 async def test_the_socket_of_a_dead_process_is_replaced(listeners: Listeners, tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     bind_unix(path).close()
