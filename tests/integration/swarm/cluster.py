@@ -1,7 +1,6 @@
 """A swarm over a lab's hosts, each of which has the managed plugin."""
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,12 +10,10 @@ from typing import Any
 from ovn_docker.errors import HostError
 from ovn_docker.lab import Lab, Machine
 from tests.integration import records
+from tests.integration.managed import DRIVER, NAME, Managed
 from tests.integration.tenant import IMAGE, Container, in_parallel
 from tests.polling import eventually
 
-ROOT = Path(__file__).parents[3]
-PLUGIN = "ovn"
-DRIVER = f"{PLUGIN}:latest"
 OURS = ("--ipam-driver", DRIVER)
 """What makes a network's addresses OVN's."""
 
@@ -27,23 +24,6 @@ NOTICED = 60.0
 """Seconds for swarm to notice that a node is gone and to start its tasks elsewhere."""
 
 SETTLED = 60.0
-
-
-def build() -> Path:
-    """The plugin's directory; built only when this tree has changed."""
-    output = ROOT / "build" / "plugin"
-    command = [str(ROOT / "scripts" / "build-plugin"), "--no-archive", "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return output / "plugin"
-
-
-def install(host: Machine, directory: Path, settings: Mapping[str, str]) -> None:
-    """What ``docker plugin install`` does where there is a registry."""
-    host.docker("plugin", "create", PLUGIN, str(directory), timeout=120)
-    if settings:
-        host.docker("plugin", "set", PLUGIN, *(f"{name}={value}" for name, value in settings.items()))
-    host.docker("plugin", "enable", PLUGIN, timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +161,17 @@ class Cluster:
         return done.returncode == 0 or "not found" in done.stderr
 
 
-HEALTH_CHECK = {"HEALTH_CHECK_ON": "true", "docker.source": "/run/docker.sock"}
+def install(host: Machine, directory: Path) -> None:
+    """Create and enable the plugin, with the health check."""
+    plugin = Managed(host)
+    plugin.plugin("create", NAME, str(directory))
+    plugin.plugin("set", NAME, "HEALTH_CHECK_ON=true", "docker.source=/run/docker.sock")
+    plugin.plugin("enable", NAME)
 
 
-def join(lab: Lab, directory: Path, settings: Mapping[str, str] = HEALTH_CHECK) -> Cluster:
+def join(lab: Lab, directory: Path) -> Cluster:
     """Install the plugin on each host and make a swarm: the first is its manager."""
-    in_parallel(*(lambda host=host: install(host, directory, settings) for host in lab.hosts))
+    in_parallel(*(lambda host=host: install(host, directory) for host in lab.hosts))
     first, *others = lab.hosts
     first.docker("swarm", "init", "--advertise-addr", str(first.address))
     first.docker("swarm", "update", "--dispatcher-heartbeat", "2s", "--task-history-limit", "0")

@@ -9,14 +9,16 @@ from ovn_docker.lab import Lab
 from tests.integration import records
 from tests.integration.conftest import lab_name
 from tests.integration.fixtures import wipe
-from tests.integration.swarm.cluster import Cluster, build, join
+from tests.integration.managed import OUTPUT, build
+from tests.integration.swarm.cluster import Cluster, join
 from tests.polling import eventually
+from tests.unit.test_plugin_settings import ROOT
 
 
 @pytest.fixture(scope="session")
 def plugin_directory() -> Path:
     """What ``docker plugin create`` takes."""
-    return build()
+    return build(ROOT, OUTPUT)
 
 
 @pytest.fixture(scope="session")
