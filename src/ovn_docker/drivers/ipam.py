@@ -4,7 +4,6 @@ Owns the verbs: pools and their users, and addresses reserved for all hosts. How
 leasing.py's.
 """
 
-import contextlib
 import ipaddress
 import math
 import random
@@ -15,9 +14,10 @@ from typing import Protocol
 
 from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.drivers import swarm_networks
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
-from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
+from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
 from ovn_docker.schema import leases, northbound, swarms
@@ -42,7 +42,7 @@ class Pools(Protocol):
         """This manager has allocated a swarm's network with these, each with its gateway."""
 
     async def freed(self, network_id: str) -> None:
-        """A swarm's network is gone."""
+        """A swarm's network is gone, and its switch may go."""
 
 
 class OverlayIpam:
@@ -104,13 +104,8 @@ class OverlayIpam:
         self._opening = {pool: since for pool, since in self._opening.items() if pool not in ours}
 
     async def freed(self, network_id: str) -> None:
-        """Strike a swarm's network out of its pools, which go with their last user."""
-        [found] = await self._northbound.transact([swarms.network_uses(network_id)])
-        for row in found["rows"]:
-            leave = leases.leave(northbound.read_uuid(row), [network_id])
-            _, went = await self._northbound.transact(leave, leave)
-            if went["count"] and "/" in row["cidr"]:
-                await self.forget_reserved(northbound.read_marks(row)[leases.POOL])
+        """Strike a swarm's network out of its pools, which go with their last user; its switch, too."""
+        await swarm_networks.free(self._northbound, network_id)
 
     def _is_opening(self, pool: Pool) -> bool:
         return self._clock() - self._opening.get(pool, -math.inf) < OPENING
@@ -182,8 +177,7 @@ class OverlayIpam:
 
     async def forget_reserved(self, key: str) -> None:
         """Remove the reserved addresses of a pool that went, unless another host made it again."""
-        with contextlib.suppress(RequirementError):
-            await self._northbound.transact(leases.reserved_del(key))
+        await swarm_networks.forget(self._northbound, key)
 
     async def _make_default(self, context: str, token: str, version: int, *, wide: bool) -> Pool:
         while True:

@@ -99,8 +99,6 @@ class OverlayDriver:
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """Strike the network out of its pools, and remove its switch if no node's last task did."""
         await self._pools.freed(request.network_id)
-        delete = [northbound.ls_del(northbound.switch_id(request.network_id))]
-        await self._northbound.transact(delete, delete)
 
     async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
         """Always reserve: a router may be attached to the switch at any time and takes that address."""
