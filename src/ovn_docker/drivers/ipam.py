@@ -8,7 +8,7 @@ import ipaddress
 import math
 import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -38,8 +38,8 @@ class Pools(Protocol):
     def opened(self, made: Sequence[IPNetwork]) -> None:
         """A network with these was made on this host."""
 
-    async def allocated(self, network_id: str, gateways: Mapping[IPNetwork, IPAddress | None]) -> None:
-        """This manager has allocated a swarm's network with these, each with its gateway."""
+    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
+        """This manager has allocated a swarm's network with these."""
 
     async def freed(self, network_id: str) -> None:
         """A swarm's network is gone, and its switch may go."""
@@ -84,21 +84,21 @@ class OverlayIpam:
         """
         self._opening = {pool: since for pool, since in self._opening.items() if pool.subnet not in made}
 
-    async def allocated(self, network_id: str, gateways: Mapping[IPNetwork, IPAddress | None]) -> None:
+    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
         """Enter a swarm's network into the pools that this manager has just requested for it.
 
-        From now on they are held by the network, whoever leads the swarm, until it is `freed`.
+        From now on they are held by the network, whoever leads the swarm, until it is `freed`. Docker names
+        IPv4 pools only (moby libnetwork/cnmallocator/networkallocator.go allocateDriverState); an IPv6 pool
+        that was requested just before is taken for the network's too.
 
         Args:
             network_id: of the swarm's network.
-            gateways: of each of its pools, or None.
+            subnets: its IPv4 pools.
         """
-        ours = [pool for pool in self._opening if pool.wide and pool.subnet in gateways]
-        enter = [
-            operation
-            for pool in ours
-            for operation in swarms.network_enter(pool.key, gateways[pool.subnet], network_id, pool.token)
-        ]
+        wide = [pool for pool in self._opening if pool.wide and self._is_opening(pool)]
+        ours = [pool for pool in wide if pool.subnet in subnets or pool.subnet.version == 6]  # noqa: PLR2004
+        mark = await self._northbound.mark()
+        enter = [swarms.network_enter(network_id, pool.token, mark.host) for pool in ours]
         if enter:
             await self._northbound.transact([*enter, leases.DURABLE])
         self._opening = {pool: since for pool, since in self._opening.items() if pool not in ours}

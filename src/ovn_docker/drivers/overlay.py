@@ -89,11 +89,8 @@ class OverlayDriver:
 
         The switch is made by the first node that needs it. A new leader asks again for each network.
         """
-        data = request.ipv4_data or []
-        pools = [addressing.network(each.pool, "pool") for each in data]
-        gateways = [addressing.interface(each.gateway, "gateway") for each in data]
-        of_pools = {pool: own and own.ip for pool, own in zip(pools, gateways, strict=True)}
-        await self._pools.allocated(request.network_id, of_pools)
+        subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
+        await self._pools.allocated(request.network_id, subnets)
         return messages.AllocateNetworkResponse(options={**(request.options or {}), sharing.SWARM: "true"})
 
     async def free_network(self, request: messages.NetworkRequest) -> None:

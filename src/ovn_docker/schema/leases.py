@@ -147,7 +147,7 @@ def _leave(where: Sequence[Condition], tokens: Sequence[str]) -> list[Operation]
 
 def reserved_use(key: str, address: IPAddress, token: str, host: str) -> Operation:
     """Enter a user into a reserved address; count is 0 when it is not reserved."""
-    return enter(reserved_row(key, address), token, host)
+    return enter(_reserved(key, address), token, host)
 
 
 def reserved_add(key: str, address: IPAddress, token: str, mark: Mark) -> list[Operation]:
@@ -159,11 +159,10 @@ def reserved_add(key: str, address: IPAddress, token: str, mark: Mark) -> list[O
 
 def reserved_leave(key: str, address: IPAddress, token: str) -> list[Operation]:
     """Strike a user out of a reserved address, and with the last one free it."""
-    return _leave(reserved_row(key, address), [token])
+    return _leave(_reserved(key, address), [token])
 
 
-def reserved_row(key: str, address: IPAddress) -> list[Condition]:
-    """That a row is the reserved address."""
+def _reserved(key: str, address: IPAddress) -> list[Condition]:
     return [row_is(lease_id(key, address)), ("external_ids", "includes", to_map({KIND: RESERVED}))]
 
 

@@ -18,8 +18,6 @@ from ovn_docker.schema.leases import (
     enter,
     lease_id,
     of_endpoint,
-    pool_id,
-    reserved_row,
     swarm_on,
 )
 
@@ -45,22 +43,19 @@ def lease_del(key: str, address: IPAddress, host: str) -> list[Operation]:
     ]
 
 
-def network_enter(key: str, gateway: IPAddress | None, network_id: str, token: str) -> list[Operation]:
-    """Enter a swarm's network into a pool and its gateway, in place of the manager who asked for them.
+def network_enter(network_id: str, token: str, host: str) -> Operation:
+    """Enter a swarm's network into a pool and its gateway, in place of the manager who asked (a scan).
 
     The network stands there without a host: which manager asked is nothing that lasts.
 
     Args:
-        key: of the pool.
-        gateway: that was reserved, or None.
         network_id: of the swarm's network.
         token: the hold of the manager who asked.
+        host: that manager's.
     """
-    rows = [[row_is(pool_id(key))], *([reserved_row(key, gateway)] if gateway is not None else [])]
-    operations = [enter(row, network_id, "") for row in rows]
-    for each in operations:
-        each["mutations"] += [("options", "delete", to_set([token]))]
-    return operations
+    operation = enter([("options", "includes", to_map({token: host}))], network_id, "")
+    operation["mutations"] += [("options", "delete", to_set([token]))]
+    return operation
 
 
 def network_uses(network_id: str) -> Operation:

@@ -6,7 +6,7 @@ Instead of ovs-vswitchd and ovn-controller a task gives each new Interface its o
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,9 +45,7 @@ class NoPools:
     def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
         pass
 
-    async def allocated(
-        self, network_id: str, gateways: Mapping[addressing.IPNetwork, addressing.IPAddress | None]
-    ) -> None:
+    async def allocated(self, network_id: str, subnets: Sequence[addressing.IPNetwork]) -> None:
         pass
 
     async def freed(self, network_id: str) -> None:

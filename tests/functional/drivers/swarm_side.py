@@ -56,6 +56,7 @@ class Leader:
         data = [
             messages.IPAMData(pool=pool, gateway=_whole(gateway, pool))
             for pool, gateway in network.pools.items()
+            if ":" not in pool
         ]
         answer = await self.host.driver.allocate_network(
             messages.AllocateNetworkRequest(

@@ -214,6 +214,28 @@ class TestLeases:
             await leaders[-1].network_rm(network)
             assert hosts.rows("pool") + hosts.rows("reserved") + hosts.rows("lease") == []
 
+    async def test_an_ipv6_pool_is_the_networks_and_its_addresses_are_the_nodes(self, hosts: Hosts) -> None:
+        """Swarm allocates a task's IPv4 address only, and each node asks for the other."""
+        v6 = "fd00::/64"
+        async with hosts.several(3) as (first, *nodes):
+            leader = Leader(first)
+            network = await leader.network_create(SUBNET, v6)
+            assert users(hosts)[v6] == users(hosts)["fd00::1"] == [network.network_id]
+            addresses = [await leader.task(network) for _ in nodes]
+            tasks = [
+                await start(each, await node_network(each, network), address)
+                for each, address in zip(nodes, addresses, strict=True)
+            ]
+            assert len({task.addresses[1] for task in tasks}) == len(nodes)
+            for task, address in zip(tasks, addresses, strict=True):
+                await task.rm()
+                await delete(task.host, task.network)
+                await leader.task_rm(network, address)
+            other = Leader(nodes[0])
+            await other.allocate(network)
+            await other.network_rm(network)
+            assert [hosts.rows(each) for each in ("pool", "reserved", "lease", "claim")] == [[]] * 4
+
     async def test_the_allocators_own_options_are_no_unknown_ones(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (manager,):
             leader = Leader(manager)

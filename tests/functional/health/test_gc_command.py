@@ -151,7 +151,7 @@ def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: O
     databases.northbound.transact(
         *leases.pool_add("default", subnet, key, {token: "h1"}, CREATED),
         *leases.reserved_add(key, gateway, token, mark),
-        *swarms.network_enter(key, gateway, NETWORK, token),
+        swarms.network_enter(NETWORK, token, "h1"),
         leases.lease_add(key, leased, Lease(LEASE, swarm=True), mark),
         leases.lease_add(key, used, Lease(LEASE, "h2", "e", swarm=True), mark),
         *northbound.ls_add(Switch(NETWORK), mark),

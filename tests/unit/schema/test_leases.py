@@ -71,7 +71,6 @@ def test_a_holder_is_named_for_people(lease: Lease, text: str) -> None:
         leases.lease_take(KEY, ADDRESS, "h"),
         *leases.lease_del(KEY, ADDRESS, "h"),
         *swarms.lease_del(KEY, ADDRESS, "h"),
-        *swarms.network_enter(KEY, ADDRESS, "n", TOKEN),
         swarms.lease_adopt(KEY, ADDRESS),
         leases.claim_del(KEY, ADDRESS, "h", "e"),
     ],
