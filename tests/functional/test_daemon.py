@@ -332,6 +332,7 @@ async def test_an_outage_fails_each_verb_in_time_by_name_and_ends_by_itself(
     assert "Open vSwitch cannot be reached at unix:/nonexistent" in texts[0]
     assert all(f"OVN Northbound cannot be reached at {northbound.remote}" in text for text in texts[1:])
     northbound.start()
+    await without_nb.outage("")
     assert await without_nb.call("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
     assert [row["name"] for row in northbound.rows("Logical_Switch", "name")] == [NET["NetworkID"]]
 

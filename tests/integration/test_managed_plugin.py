@@ -87,8 +87,7 @@ def test_another_build_in_another_place_gives_the_same_to_the_byte(plugin: Path,
     clone = tmp_path / "elsewhere"
     ignored = (ROOT / ".gitignore").read_text().replace("/\n", "\n").split()
     shutil.copytree(ROOT, clone, symlinks=True, ignore=shutil.ignore_patterns(*ignored, ".git"))
-    when = str(int((plugin / "config.json").stat().st_mtime))
-    again = build(clone, tmp_path / "output", SOURCE_DATE_EPOCH=when, TZ="Asia/Tokyo", LC_ALL="C")
+    again = build(clone, tmp_path / "output", TZ="Asia/Tokyo", LC_ALL="C")
     assert fingerprint(again) == fingerprint(plugin)
 
 
