@@ -60,9 +60,9 @@ class OverlayDriver:
         shared: SharedNetworks,
         occupied: Occupied,
         docker: Docker,
-        pools: Pools,
+        ipam: Pools,
     ) -> None:
-        """Serve with these; `pools` is told of each network."""
+        """Serve with these."""
         self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
@@ -70,7 +70,7 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
-        self._pools = pools
+        self._ipam = ipam
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
@@ -90,12 +90,12 @@ class OverlayDriver:
         The switch is made by the first node that needs it. A new leader asks again for each network.
         """
         subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
-        await self._pools.allocated(request.network_id, subnets)
+        await self._ipam.allocated(request.network_id, subnets)
         return messages.AllocateNetworkResponse(options={**(request.options or {}), sharing.SWARM: "true"})
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """Strike the network out of its pools, and remove its switch if no node's last task did."""
-        await self._pools.freed(request.network_id)
+        await self._ipam.freed(request.network_id)
 
     async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
         """Always reserve: a router may be attached to the switch at any time and takes that address."""
@@ -104,11 +104,15 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._pools.opened(switch.pools)
+        self._ipam.opened(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
         leased = any(each.address_space in policy.address_spaces for each in data)
-        network = sharing.shared(switch, generic(request.options or {}), leased, policy)
+        options = generic(request.options or {})
+        if leased and sharing.is_dual(switch):
+            unnamed = await self._ipam.unnamed(sharing.context_of(options, policy), switch.pools)
+            switch = sharing.named_first(switch, unnamed)
+        network = sharing.shared(switch, options, leased, policy)
         if network is None:
             await self._create_own(switch)
         else:

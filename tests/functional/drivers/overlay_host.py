@@ -6,14 +6,15 @@ Instead of ovs-vswitchd and ovn-controller a task gives each new Interface its o
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ovn_docker import addressing
+from ovn_docker.drivers.ipam import OverlayIpam, choose_at_random
+from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
@@ -37,19 +38,6 @@ ENDPOINT, OTHER_ENDPOINT = "a0b1c2d3" * 8, "e0e1e2e3" * 8
 SANDBOX = "/var/run/docker/netns/fc2ac21230fc"
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 OUTSIDE, INSIDE = "a0b1c2d3a0b1c2d", "a0b1c2d3a0b1c_c"
-
-
-class NoPools:
-    """Of a driver whose networks have their addresses from elsewhere."""
-
-    def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
-        pass
-
-    async def allocated(self, network_id: str, subnets: Sequence[addressing.IPNetwork]) -> None:
-        pass
-
-    async def freed(self, network_id: str) -> None:
-        pass
 
 
 class SwitchDaemons:
@@ -165,12 +153,14 @@ class Place:
         database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
         policy = Policy(distributed=False, context="default", address_spaces=("ours",))
+        occupied = Occupied(database, shared.switches_of)
+        addresses = AddressLeases(database, occupied, choose_at_random)
         driver = OverlayDriver(
             attachments,
             shared,
-            Occupied(database, shared.switches_of),
+            occupied,
             Docker("local", policy, lambda: {"about": "this"}),
-            NoPools(),
+            OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))

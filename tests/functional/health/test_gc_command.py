@@ -149,7 +149,7 @@ def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: O
     gateway, leased, used = subnet[1], subnet[2], subnet[3]
     mark = Mark("h1", CREATED)
     databases.northbound.transact(
-        *leases.pool_add("default", subnet, key, {token: "h1"}, CREATED),
+        *leases.pool_add("default", subnet, key, {token: "h1"}, {"ovn-docker-created": CREATED}),
         *leases.reserved_add(key, gateway, token, mark),
         swarms.network_enter(NETWORK, token, "h1"),
         leases.lease_add(key, leased, Lease(LEASE, swarm=True), mark),
