@@ -156,7 +156,8 @@ def test_one_difference_is_one_finding(kind: str, subject: str, snapshot: Snapsh
 def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_a_running_container = {"interface-alive", "pool-missing"}
     of_the_switch = {"lookup-missing", "lookup-surplus", "lookup-off"}  # see test_lookup_findings.py
-    others = of_a_running_container | of_the_switch
+    of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found}
+    others = of_a_running_container | of_the_switch | of_a_swarm
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 

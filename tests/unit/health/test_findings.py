@@ -89,4 +89,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-lost",
         "interface-alive",
         "lookup-off",
+        "plugin-disabled",
+        "plugin-legacy",
+        "plugin-missing",
     }
