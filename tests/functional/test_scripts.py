@@ -50,7 +50,7 @@ def test_the_help_of_build_plugin_tells_what_it_makes() -> None:
 def test_build_plugin_tells_at_once_where_it_cannot_put_it(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "plugin").mkdir()
     (tmp_path / "plugin" / "mine").touch()
-    command = [ROOT / "scripts" / "build-plugin", *arguments]
+    command = [str(ROOT / "scripts" / "build-plugin"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path)
     assert result.returncode == 1
     assert result.stdout == ""
