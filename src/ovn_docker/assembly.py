@@ -14,7 +14,7 @@ from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
 from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
-from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
+from ovn_docker.drivers.ipam import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
@@ -129,7 +129,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
-    docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
+    docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACES), about)
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     # What a command cannot do it says itself; the log of its parts would say it once more.
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    return _reported(parser.prog, lambda: _printed(lambda: int(parsed.run(parsed))))
+    return reported(parser.prog, lambda: _printed(lambda: int(parsed.run(parsed))))
 
 
 def _printed(work: Callable[[], int]) -> int:
@@ -50,7 +50,7 @@ def overlay_driver(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     config.add_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return _reported(parser.prog, lambda: _serve(config.read(parsed)))
+    return reported(parser.prog, lambda: _serve(config.read(parsed)))
 
 
 def underlay_driver(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def underlay_driver(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     config.add_underlay_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return _reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed)))
+    return reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed)))
 
 
 def _serve_underlay(settings: config.Config, bridge: str) -> int:
@@ -86,7 +86,7 @@ def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) 
     return 0
 
 
-def _reported(program: str, work: Callable[[], int]) -> int:
+def reported(program: str, work: Callable[[], int]) -> int:
     """Do it; what goes wrong is one line on standard error."""
     try:
         return work()

@@ -28,6 +28,10 @@ HEALTH_CHECK_INTERVAL = 180.0
 """Seconds; the guide's sample of NetworkDriver.Database."""
 SHORTEST_INTERVAL = 1.0
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
+_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_LEGACY_NAME = re.compile(_NAME)
+_MANAGED_NAME = re.compile(f"(?:{_NAME}(?::[0-9]{{1,5}})?/)?(?:{_NAME}/){{0,8}}{_NAME}")
+"""A managed plugin's without its tag, ``ovn`` or ``example.org:5000/team/ovn``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ def read_inspection(arguments: argparse.Namespace) -> Config:
     """
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return read(parser.parse_args([], namespace=arguments))
+    return read(parser.parse_args([], namespace=arguments), managed=True)
 
 
 def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
@@ -301,13 +305,17 @@ def check_bridge(name: str) -> str:
     return name
 
 
-def read(arguments: argparse.Namespace) -> Config:
+def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:
     """The configuration that parsed flags mean.
+
+    Args:
+        arguments: as parsed.
+        managed: whether the driver may be a managed plugin, whose name may have slashes.
 
     Raises:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", arguments.driver_name):
+    if not (_MANAGED_NAME if managed else _LEGACY_NAME).fullmatch(arguments.driver_name):
         raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
     return Config(
         bind=_bind(arguments),
@@ -322,7 +330,7 @@ def read(arguments: argparse.Namespace) -> Config:
             pools.parse_default_pool(text) for text in arguments.default_address_pool or pools.DEFAULT_POOLS
         ),
         ip_lookup=arguments.ip_lookup,
-        state_file=(arguments.state_file or STATE_DIRECTORY / f"{arguments.driver_name}.json").absolute(),
+        state_file=(arguments.state_file or _state_file(arguments.driver_name)).absolute(),
         dead_host_after=_dead_host_after(arguments.dead_host_after),
         driver_name=arguments.driver_name,
         plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
@@ -339,6 +347,10 @@ def read(arguments: argparse.Namespace) -> Config:
         levels=logs.parse(arguments.verbose),
         log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
     )
+
+
+def _state_file(driver_name: str) -> Path:
+    return STATE_DIRECTORY / f"{driver_name.replace('/', '_')}.json"
 
 
 def _dead_host_after(seconds: int) -> int:

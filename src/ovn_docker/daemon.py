@@ -5,6 +5,7 @@ import contextlib
 import logging
 import resource
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,13 +33,16 @@ LOG = logging.getLogger(__name__)
 Assemble = Callable[[Config, Callable[[], Mapping[str, Any]]], Parts]
 
 
-async def serve(config: Config, ready: Ready, assemble: Assemble = assemble) -> None:
+async def serve(
+    config: Config, ready: Ready, assemble: Assemble = assemble, bound: socket.socket | None = None
+) -> None:
     """Serve Docker until SIGTERM or SIGINT.
 
     Args:
         config: what to listen on and whom to serve.
         ready: told when the sockets listen and the plugin file is written, and when the end begins.
         assemble: makes the driver; by default the one for OVN Northbound.
+        bound: the unix socket, where it is bound already.
 
     Raises:
         ConfigError: an address cannot be listened on, or a setting cannot be used.
@@ -62,7 +66,7 @@ async def serve(config: Config, ready: Ready, assemble: Assemble = assemble) -> 
         observation = _observation(config, parts, metrics, tls)
         application = create_application(parts.driver, parts.ipam, observation=observation)
         listeners = Listeners(application, capacity=capacity)
-        await listeners.start(config.unix_socket, config.bind, tls)
+        await listeners.start(config.unix_socket, config.bind, tls, bound)
         undo.push_async_callback(listeners.stop)
         _announce(config, listeners, tls, undo)
         if config.health.on:

@@ -17,6 +17,7 @@ from functools import cache
 from io import BufferedWriter, FileIO, TextIOWrapper
 from itertools import count
 from pathlib import Path
+from typing import TextIO
 
 from ovn_docker.errors import ConfigError
 
@@ -183,14 +184,27 @@ def _level_name(levelno: int) -> str:
     return _NAMES.get(levelno, logging.getLevelName(levelno))
 
 
-def configure(levels: Levels, log_file: Path | None, *, console: bool, syslog: bool) -> None:
+class DockerdConsole(logging.StreamHandler[TextIO]):
+    """Standard error for errors and standard output for the rest.
+
+    dockerd logs a managed plugin's as errors and as information (moby plugin/executor/containerd, and
+    plugin/manager.go, makeLoggerStreams).
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it where it belongs."""
+        self.setStream(sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
+        super().emit(record)
+
+
+def configure(levels: Levels, log_file: Path | None, *, console: bool | DockerdConsole, syslog: bool) -> None:
     """Make the root logger write where it is asked to, in place of where it wrote before.
 
     Args:
         levels: what reaches each destination.
         log_file: opened for appending, and opened again when somebody moved it away (logrotate); None for no
             file, whatever the level of ``file`` says.
-        console: whether standard error is a destination.
+        console: whether standard error is a destination, or what takes its place.
         syslog: whether the local syslog is one; where none listens, this is noted once and goes without.
 
     Raises:
@@ -202,7 +216,7 @@ def configure(levels: Levels, log_file: Path | None, *, console: bool, syslog: b
     if log_file is not None:
         handlers["file"] = _file_handler(log_file)
     if console:
-        handlers["console"] = logging.StreamHandler(sys.stderr)
+        handlers["console"] = logging.StreamHandler(sys.stderr) if console is True else console
     if syslog:
         try:
             handlers["syslog"] = _syslog_handler()

@@ -13,6 +13,7 @@ from ovn_docker.errors import ConfigError, RequestError
 
 DEFAULT_CONTEXT = "default"
 SEPARATOR = "|"
+WIDE = "global"
 LARGEST_POOL = 8
 """Prefix length; a larger pool would take the default pools' addresses, and the loopback's, with it."""
 _CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -49,12 +50,14 @@ class Pool:
         subnet: all addresses.
         range: those that may be leased without being asked for (``--ip-range``), or the subnet.
         token: tells this hold from others on the same addresses.
+        wide: whether it is of the global address space: a swarm's, or a host's network of global scope.
     """
 
     context: str
     subnet: IPNetwork
     range: IPNetwork
     token: str
+    wide: bool = False
 
     @property
     def key(self) -> str:
@@ -63,7 +66,8 @@ class Pool:
 
     def __str__(self) -> str:
         """The PoolID that Docker keeps and gives back; it needs no table to be read."""
-        return SEPARATOR.join((self.context, str(self.subnet), str(self.range), self.token))
+        space = (WIDE,) if self.wide else ()
+        return SEPARATOR.join((self.context, str(self.subnet), str(self.range), self.token, *space))
 
     def has(self, address: IPAddress) -> bool:
         """Whether the address may belong to a container at all."""
@@ -116,8 +120,15 @@ def parse_pool(text: str) -> Pool:
         RequestError: it is none of ours.
     """
     try:
-        context, subnet, span, token = text.split(SEPARATOR)
-        pool = Pool(check_context(context), ipaddress.ip_network(subnet), ipaddress.ip_network(span), token)
+        whole = text.removesuffix(SEPARATOR + WIDE)
+        context, subnet, span, token = whole.split(SEPARATOR)
+        pool = Pool(
+            check_context(context),
+            ipaddress.ip_network(subnet),
+            ipaddress.ip_network(span),
+            token,
+            wide=whole != text,
+        )
     except (RequestError, ValueError) as error:
         raise RequestError(f"PoolID {text!r} was not given by this driver: {error}") from error
     if not _contains(pool.subnet, pool.range):
@@ -125,7 +136,7 @@ def parse_pool(text: str) -> Pool:
     return pool
 
 
-def new_pool(context: str, subnet: str, span: str, token: str) -> Pool:
+def new_pool(context: str, subnet: str, span: str, token: str, *, wide: bool = False) -> Pool:
     """The pool that a user asks for.
 
     Raises:
@@ -139,7 +150,7 @@ def new_pool(context: str, subnet: str, span: str, token: str) -> Pool:
     part = addressing.network(span, "range") if span else whole
     if not _contains(whole, part):
         raise RequestError(f"range {part} lies outside its pool {whole}")
-    return Pool(check_context(context), whole, part, token)
+    return Pool(check_context(context), whole, part, token, wide)
 
 
 def _contains(whole: IPNetwork, part: IPNetwork) -> bool:

@@ -39,7 +39,27 @@ def test_help_is_told_without_doing_anything(script: str) -> None:
     assert result.stdout.startswith("usage: sudo scripts/")
 
 
-@pytest.mark.parametrize("script", ["quickstart", "test"])
+def test_the_help_of_build_plugin_tells_what_it_makes() -> None:
+    result = _run(ROOT / "scripts" / "build-plugin", "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: scripts/build-plugin ")
+    assert "ovn-docker-plugin.conf" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--output"], ["--output", "/proc/no"], ["--output", "."]])
+def test_build_plugin_tells_at_once_where_it_cannot_put_it(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin" / "mine").touch()
+    command = [str(ROOT / "scripts" / "build-plugin"), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "--output" in result.stderr
+    assert (tmp_path / "plugin" / "mine").exists()
+
+
+@pytest.mark.parametrize("script", ["quickstart", "test", "build-plugin"])
 def test_an_unknown_argument_is_named_in_one_line(script: str) -> None:
     result = _run(ROOT / "scripts" / script, "--nonsense")
     assert result.returncode == 1
@@ -88,7 +108,8 @@ def test_the_unit_and_what_it_needs_are_installed_and_removed(tmp_path: Path) ->
     packaging = ROOT / "packaging"
     assert _run("env", f"DESTDIR={tmp_path}", script).returncode == 0
     installed = {path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
-    assert installed == {path.read_text() for path in packaging.rglob("*") if path.is_file()}
+    wanted = [path for path in packaging.rglob("*") if path.is_file() and path.parent.name != "plugin"]
+    assert installed == {path.read_text() for path in wanted}
     assert _run("env", f"DESTDIR={tmp_path}", script, "--remove").returncode == 0
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert "unknown argument --nonsense" in _run(script, "--nonsense").stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.test_plugin_settings import TOLD
 from tests.unit.test_systemd import UNITS, unit
 
 pytestmark = pytest.mark.functional
@@ -21,3 +22,17 @@ def test_systemd_finds_no_fault_with_it(path: Path, tmp_path: Path) -> None:
     command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(installed)]
     verdict = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (verdict.returncode, verdict.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd is not installed")
+def test_each_boot_makes_what_docker_mounts_into_the_plugin(tmp_path: Path) -> None:
+    file = UNITS.parent / "plugin" / "ovn-docker-plugin.conf"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (tmp_path / "etc" / "group").write_text("root:x:0:\n")
+    subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", file], timeout=30, check=True)
+    made = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_dir()}
+    # /etc/openvswitch and /dev/null are there on every host.
+    wanted = {each["source"] for each in TOLD["mounts"]} - {"/etc/openvswitch", "/dev/null"}
+    assert wanted == {"/run/openvswitch", "/var/lib/ovn-docker"}
+    assert wanted <= made

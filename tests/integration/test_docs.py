@@ -1,10 +1,11 @@
 """The commands of the documents, run in a lab as they stand there; what is shown below them has to come true.
 
 A fenced block whose info string is ``console host=NAME`` is run. NAME is a machine of the lab (``central``,
-``h1``, …) or ``here``, this machine. A line that begins with ``$ `` is a command, which goes on after a
-backslash; the lines up to the next command are what it prints. There ``...`` stands for any text within a
-line and, alone on a line, for any lines; ids, MAC addresses and times need only have the right form. A
-command below which nothing is shown may print what it likes. Further words of the info string:
+``h1``, …) or ``here``, this machine; in ``h1,h2`` both, one after the other. A line that begins with ``$ ``
+is a command, which goes on after a backslash; the lines up to the next command are what it prints. There
+``...`` stands for any text within a line and, alone on a line, for any lines; ids, MAC addresses and times
+need only have the right form. A command below which nothing is shown may print what it likes. Further words
+of the info string:
 
     status=N         the command ends with this status instead of 0
     within=SECONDS   the command is repeated until it comes true, for so long
@@ -43,7 +44,7 @@ FORMS = (
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<uuid>"),
     (re.compile(r"\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b"), "<mac>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z"), "<time>"),
-    (re.compile(r"\b[0-9a-f]{12,64}\b"), "<id>"),
+    (re.compile(r"\b(?:[0-9a-f]{12,64}|[0-9a-z]{25})\b"), "<id>"),
 )
 
 
@@ -69,17 +70,18 @@ def steps(text: str) -> list[Step]:
         options = dict(word.split("=", 1) for word in match[2].split())
         unknown = options.keys() - {"host", "status", "within", "only"}
         assert not unknown, f"unknown words in an info string: {unknown}"
-        for command, shown in commands(match[3]):
-            found.append(
-                Step(
-                    host=options["host"],
-                    command=command,
-                    shown=shown,
-                    status=int(options.get("status", "0")),
-                    within=float(options.get("within", "0")),
-                    only=options.get("only", ""),
-                )
+        found += [
+            Step(
+                host=host,
+                command=command,
+                shown=shown,
+                status=int(options.get("status", "0")),
+                within=float(options.get("within", "0")),
+                only=options.get("only", ""),
             )
+            for host in options["host"].split(",")
+            for command, shown in commands(match[3])
+        ]
     return found
 
 

@@ -178,3 +178,15 @@ def test_a_destination_that_is_gone_does_not_write_tracebacks(capsys: pytest.Cap
     logging.getLogger("ovn_docker.x").info("wrong %d", "number")
     assert "Traceback" not in capsys.readouterr().err
     assert sys.stderr is not None
+
+
+def test_dockerd_reads_errors_apart_from_the_rest(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(logs.parse(["overlay:err"]), None, console=logs.DockerdConsole(), syslog=False)
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        root.getChild("ovn_docker.server").log(level, "at %d", level)
+    root.getChild("ovn_docker.drivers.overlay").info("not asked for")
+    printed = capsys.readouterr()
+    assert [line.rpartition("|")[2] for line in printed.out.splitlines()] == ["at 20", "at 30"]
+    assert [line.rpartition("|")[2] for line in printed.err.splitlines()] == ["at 40"]

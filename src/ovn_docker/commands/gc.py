@@ -1,4 +1,7 @@
-"""The command `ovn-docker gc`: which hosts are in OVN Northbound, and the end of one that stays away."""
+"""The command `ovn-docker gc`: which hosts are in OVN Northbound, and the end of one that stays away.
+
+And the end of a network whose swarm was dissolved, so that nobody frees it.
+"""
 
 import argparse
 import asyncio
@@ -8,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
+from ovn_docker.drivers import swarm_networks
 from ovn_docker.errors import ConflictError, LockError, UnreachableError
 from ovn_docker.health.giving_up import GivingUp, Remains, remains
 from ovn_docker.host.databases import known_settings
@@ -15,7 +19,7 @@ from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import hosts, southbound
 
 _EPILOG = """\
-Without --host, lists the hosts in OVN Northbound, and whether each is in OVN still.
+Without --host and --swarm-network, lists the hosts in OVN Northbound, and whether each is in OVN still.
 Exit status: 0 when it is done or there is nothing to do, 1 after an error, 2 when the flags cannot be read.
 """
 
@@ -53,7 +57,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
-    parser.add_argument("--host", metavar="NAME", help="give up this host, named by its system-id")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--host", metavar="NAME", help="give up this host, named by its system-id")
+    what.add_argument(
+        "--swarm-network", metavar="ID", help="free this network, whose swarm is no more and cannot remove it"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -75,6 +83,8 @@ async def _run(arguments: argparse.Namespace) -> int:
     async with following(arguments.ovsdb, tls) as databases:
         await reach(databases.ovs)
         await reach(databases.northbound)
+        if arguments.swarm_network is not None:
+            return await _free(databases, arguments)
         if arguments.host is None:
             shown = await _list(databases)
             print(_as_json(shown) if arguments.json else _as_table(shown))
@@ -84,6 +94,21 @@ async def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"host": arguments.host, "dry_run": arguments.dry_run, **asdict(left)}))
     else:
         print(logs.escape(_told(arguments.host, left, dry_run=arguments.dry_run)))
+    return 0
+
+
+async def _free(databases: Databases, arguments: argparse.Namespace) -> int:
+    network_id = arguments.swarm_network
+    used = await swarm_networks.uses(databases.northbound, network_id)
+    if not arguments.dry_run:
+        await swarm_networks.free(databases.northbound, network_id)
+    if arguments.json:
+        print(json.dumps({"network": network_id, "dry_run": arguments.dry_run, "pools": used}))
+    elif not used:
+        print(logs.escape(f"no pool in OVN Northbound is held by a swarm's network {network_id}"))
+    else:
+        what = f"{'would be' if arguments.dry_run else 'is'} struck out of {', '.join(used)}"
+        print(logs.escape(f"network {network_id} {what}"))
     return 0
 
 

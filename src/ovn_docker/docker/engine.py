@@ -4,15 +4,18 @@ Owns the connection and the API version; what an answer means is state.py's.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ovn_docker.docker import state
+from ovn_docker.docker import state, swarm
 from ovn_docker.docker.state import Container, DockerState, Event, Network
-from ovn_docker.errors import ConfigError, HostError, NotFoundError, UnreachableError
+from ovn_docker.docker.swarm import Swarm
+from ovn_docker.errors import ConfigError, HostError, NotFoundError, OvnDockerError, UnreachableError
 
 NEWEST = (1, 45)
 """The newest version of the Engine API that this was tried with."""
@@ -22,6 +25,12 @@ ANSWER_TIMEOUT = 20.0
 
 BUILT_IN = frozenset({"bridge", "host", "null"})
 """Drivers whose networks are never of interest, unless a plugin gives their addresses."""
+
+SWARM_HEADER, MANAGER = "Swarm", "active/manager"
+"""Of SystemPing, since API version 1.42."""
+
+NODES_TIMEOUT = 5.0
+"""Seconds for a manager to say the nodes; one that is cut off from the others never does."""
 
 LONGEST_EVENT = 1 << 20
 SUCCESS, NOT_FOUND = range(200, 300), 404
@@ -80,14 +89,27 @@ class Engine:
         """
         containers = state.read_container_list(await self._get("/containers/json"))
         networks: dict[str, Network] = {}
+        elsewhere: dict[str, Network] = {}
         for network_id in await self.network_ids():
             try:
                 network = state.read_network(await self._get(f"/networks/{network_id}"))
             except NotFoundError:
                 continue
             if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
-                networks[network_id] = network
-        return DockerState(networks, containers)
+                (elsewhere if network.elsewhere else networks)[network_id] = network
+        return DockerState(networks, containers, elsewhere, await self._swarm())
+
+    async def _swarm(self) -> Swarm | None:
+        """The swarm that this host is an active node of; a swarm without a leader cannot say its nodes."""
+        state_of_node = await self._ping(SWARM_HEADER)  # unlike /info, this asks no leader
+        if not state_of_node.startswith("active"):
+            return None
+        known = Swarm(swarm.read_plugins(await self._get("/plugins")))
+        if state_of_node == MANAGER:
+            with contextlib.suppress(OvnDockerError, TimeoutError):
+                async with asyncio.timeout(NODES_TIMEOUT):
+                    return replace(known, nodes=swarm.read_nodes(await self._get("/nodes")))
+        return known
 
     async def container(self, container_id: str) -> Container:
         """One container.
@@ -141,16 +163,20 @@ class Engine:
         """Agree on a version: dockerd refuses what is too old, and what is newer than itself."""
         if self._version is not None:
             return
-        try:
-            async with self._client().get("http://docker/_ping") as reply:
-                said = reply.headers.get("Api-Version", "")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable(error) from error
+        said = await self._ping("Api-Version")
         try:
             major, minor = map(int, said.split("."))
         except ValueError:
             raise HostError(f"what answers at {self.path} is no Docker: it names no Api-Version") from None
         self._version = ".".join(map(str, min(NEWEST, (major, minor))))
+
+    async def _ping(self, header: str) -> str:
+        """What SystemPing says under a header, or ""."""
+        try:
+            async with self._client().get("http://docker/_ping") as reply:
+                return reply.headers.get(header, "")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
 
     def _url(self, path: str) -> str:
         return f"http://docker/v{self._version}{path}"

@@ -3,20 +3,24 @@
 The only module that knows the JSON of the Engine API. Nothing is judged here.
 
 Source: the Engine API's reference, NetworkInspect, ContainerInspect, SystemEvents; moby
-api/server/router/network/network_routes.go buildDetailedNetworkResources.
+api/server/router/network/network_routes.go buildDetailedNetworkResources, which knows who is on a network
+on this node, and daemon/cluster/convert/network.go, which for one that is not leaves them null.
 """
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from ovn_docker.errors import HostError
+from ovn_docker.docker.reading import UNREADABLE, decode, unreadable
+from ovn_docker.docker.swarm import Swarm
 
 WITHOUT_SANDBOX = "ep-"
 """Before the endpoint's id, where a container's would stand: the endpoint is in no sandbox."""
+
+SWARM_SCOPE = "swarm"
 
 Labels = Mapping[str, str]
 
@@ -91,6 +95,8 @@ class Network:
         options: ``-o``.
         endpoints: by EndpointID.
         config_only: ``--config-only``: a template for others, for which no driver is asked anything.
+        elsewhere: a swarm's network that this Docker knows of as a manager, and that is not on this node: no
+            driver of this node was asked to make it.
     """
 
     network_id: str
@@ -104,14 +110,15 @@ class Network:
     options: Mapping[str, str]
     endpoints: Mapping[str, Endpoint]
     config_only: bool = False
+    elsewhere: bool = False
 
     def is_of(self, driver_name: str) -> bool:
         """Whether it is a network of a driver, be that a legacy plugin or a managed one with a tag."""
-        return _names(self.driver, driver_name)
+        return names(self.driver, driver_name)
 
     def is_leased_by(self, driver_name: str) -> bool:
         """Whether the addresses come from that driver's IPAM."""
-        return _names(self.ipam_driver, driver_name)
+        return names(self.ipam_driver, driver_name)
 
     @property
     def has_foreign_ipam(self) -> bool:
@@ -121,10 +128,19 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class DockerState:
-    """All that Docker has, in one reading: networks by NetworkID, containers by id."""
+    """All that Docker has, in one reading.
+
+    Attributes:
+        networks: by NetworkID, those that are on this host.
+        containers: by id.
+        elsewhere: by NetworkID, a swarm's networks that are not on this node.
+        swarm: the swarm, or None.
+    """
 
     networks: Mapping[str, Network]
     containers: Mapping[str, Container]
+    elsewhere: Mapping[str, Network] = field(default_factory=dict)
+    swarm: Swarm | None = None
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint of an id, on whichever network."""
@@ -134,7 +150,8 @@ class DockerState:
         return None
 
 
-def _names(plugin: str, driver_name: str) -> bool:
+def names(plugin: str, driver_name: str) -> bool:
+    """Whether what Docker calls a plugin is a driver's name, or that and a tag."""
     return plugin == driver_name or plugin.startswith(driver_name + ":")
 
 
@@ -167,6 +184,8 @@ class _Network(msgspec.Struct):
     options: dict[str, str] | None = msgspec.field(name="Options", default=None)
     members: dict[str, _Member] | None = msgspec.field(name="Containers", default=None)
     config_only: bool = msgspec.field(name="ConfigOnly", default=False)
+    scope: str = msgspec.field(name="Scope", default="")
+    peers: list[Any] | None = msgspec.field(name="Peers", default=None)
 
 
 class _Attachment(msgspec.Struct):
@@ -217,7 +236,7 @@ class Event(msgspec.Struct, frozen=True):
 
 def read_network_list(body: bytes) -> dict[str, str]:
     """NetworkList: NetworkID to driver."""
-    return {each.network_id: each.driver for each in _decode(body, list[_Network])}
+    return {each.network_id: each.driver for each in decode(body, list[_Network])}
 
 
 def read_network(body: bytes) -> Network:
@@ -226,7 +245,7 @@ def read_network(body: bytes) -> Network:
     Raises:
         HostError: the body is not what the Engine API says.
     """
-    read = _decode(body, _Network)
+    read = decode(body, _Network)
     ipam = read.ipam or _IPAM()
     members = (read.members or {}).items()
     endpoints = [_endpoint(read.network_id, key, member) for key, member in members]
@@ -249,6 +268,7 @@ def read_network(body: bytes) -> Network:
         options=read.options or {},
         endpoints={each.endpoint_id: each for each in endpoints if each.endpoint_id},
         config_only=read.config_only,
+        elsewhere=read.scope == SWARM_SCOPE and read.members is None and not read.peers,
     )
 
 
@@ -266,21 +286,21 @@ def _subnet(text: str) -> str:
     try:
         return text and str(ipaddress.ip_network(text, strict=False))
     except ValueError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def _address(text: str) -> str:
     try:
         return text and str(ipaddress.ip_interface(text).ip)
     except ValueError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def _interface(text: str) -> str:
     try:
         return str(ipaddress.ip_interface(text))
     except ValueError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def read_container(body: bytes) -> Container:
@@ -289,7 +309,7 @@ def read_container(body: bytes) -> Container:
     Raises:
         HostError: the body is not what the Engine API says.
     """
-    read = _decode(body, _Inspected)
+    read = decode(body, _Inspected)
     joined = tuple(
         (each.network_id, each.endpoint_id)
         for each in (read.settings.networks or {}).values()
@@ -306,7 +326,7 @@ def read_container_list(body: bytes) -> dict[str, Container]:
     """
     return {
         each.container_id: Container(each.container_id, _own_name(each.names or ()), each.labels or {})
-        for each in _decode(body, list[_Listed])
+        for each in decode(body, list[_Listed])
     }
 
 
@@ -322,7 +342,7 @@ def read_event(line: bytes) -> Event:
     Raises:
         HostError: the line is not what the Engine API says.
     """
-    event: Event = _decode(line, Event)
+    event: Event = decode(line, Event)
     return event
 
 
@@ -330,21 +350,6 @@ def read_message(body: bytes) -> str:
     """The text of an error reply, or its beginning where it has another form."""
     try:
         message: Any = msgspec.json.decode(body)["message"]
-    except (msgspec.DecodeError, KeyError, TypeError, *_UNREADABLE):
+    except (msgspec.DecodeError, KeyError, TypeError, *UNREADABLE):
         message = body[:200].decode(errors="replace")
     return " ".join(str(message).split())
-
-
-_UNREADABLE = (UnicodeDecodeError, RecursionError)
-"""What msgspec raises besides its own error: bytes that are no UTF-8, arrays in arrays without end."""
-
-
-def _decode(body: bytes, shape: type[Any]) -> Any:  # noqa: ANN401  (of that shape)
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, *_UNREADABLE) as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: Exception) -> HostError:
-    return HostError(f"Docker's answer cannot be read: {error}")

@@ -16,6 +16,12 @@ class Pools(Protocol):
     async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> Sequence[IPNetwork]:
         """Those of the subnets that it chose, for nobody named them."""
 
+    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
+        """This manager has allocated a swarm's network with these."""
+
+    async def freed(self, network_id: str) -> None:
+        """A swarm's network is gone, and its switch may go."""
+
 
 class Lookups(Protocol):
     """What IP lookups are told of an endpoint that goes."""

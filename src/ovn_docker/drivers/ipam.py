@@ -4,7 +4,6 @@ Owns the verbs: pools and their users, and addresses reserved for all hosts. How
 leasing.py's.
 """
 
-import contextlib
 import ipaddress
 import math
 import random
@@ -14,16 +13,17 @@ from dataclasses import replace
 
 from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.drivers import swarm_networks
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
-from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
+from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
-from ovn_docker.schema import leases, northbound
+from ovn_docker.schema import leases, northbound, swarms
 from ovn_docker.schema.leases import RESERVED
 from ovn_docker.schema.northbound import CREATED
 
-ADDRESS_SPACE = "ovn-docker"
+ADDRESS_SPACES = ADDRESS_SPACE, GLOBAL_SPACE = "ovn-docker", "ovn-docker-global"
 CONTEXT_OPTION = "context"
 TOKEN = 12
 """Hex digits of a hold on a pool."""
@@ -60,8 +60,8 @@ class OverlayIpam:
         self._opening: dict[Pool, float] = {}
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
-        """One name for both scopes: the space is OVN's, whatever Docker thinks of the network's scope."""
-        return messages.AddressSpacesResponse(local=ADDRESS_SPACE, global_=ADDRESS_SPACE)
+        """Two names for one space: the global one tells a swarm's allocator from its nodes."""
+        return messages.AddressSpacesResponse(local=ADDRESS_SPACE, global_=GLOBAL_SPACE)
 
     def opened(self, made: Sequence[IPNetwork]) -> None:
         """Note that a network with these pools was made: explicit addresses are a container's from now on.
@@ -71,24 +71,47 @@ class OverlayIpam:
         """
         self._opening = {pool: since for pool, since in self._opening.items() if pool.subnet not in made}
 
+    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
+        """Enter a swarm's network into the pools that this manager has just requested for it.
+
+        From now on they are held by the network, whoever leads the swarm, until it is `freed`. Docker names
+        IPv4 pools only (moby libnetwork/cnmallocator/networkallocator.go allocateDriverState); an IPv6 pool
+        that was requested just before is taken for the network's too.
+
+        Args:
+            network_id: of the swarm's network.
+            subnets: its IPv4 pools.
+        """
+        wide = [pool for pool in self._opening if pool.wide and self._is_opening(pool)]
+        ours = [pool for pool in wide if pool.subnet in subnets or pool.subnet.version == 6]  # noqa: PLR2004
+        mark = await self._northbound.mark()
+        enter = [swarms.network_enter(network_id, pool.token, mark.host) for pool in ours]
+        if enter:
+            await self._northbound.transact([*enter, leases.DURABLE])
+        self._opening = {pool: since for pool, since in self._opening.items() if pool not in ours}
+
+    async def freed(self, network_id: str) -> None:
+        """Strike a swarm's network out of its pools, which go with their last user; its switch, too."""
+        await swarm_networks.free(self._northbound, network_id)
+
     def _is_opening(self, pool: Pool) -> bool:
         return self._clock() - self._opening.get(pool, -math.inf) < OPENING
 
     async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
         """Enter the network into its pool."""
-        options = dict(request.options or {})
+        options = {name: text for name, text in (request.options or {}).items() if not _is_dockers(name)}
         context = pools.check_context(options.pop(CONTEXT_OPTION, self._context))
         if options:
             raise RequestError(
                 f"unknown IPAM option '{next(iter(options))}': this driver knows {CONTEXT_OPTION}"
             )
-        token = secrets.token_hex(TOKEN // 2)
+        token, wide = secrets.token_hex(TOKEN // 2), request.address_space == GLOBAL_SPACE
         if request.pool:
-            pool = pools.new_pool(context, request.pool, request.sub_pool, token)
+            pool = pools.new_pool(context, request.pool, request.sub_pool, token, wide=wide)
             while not await self._use(pool) and not await self._make(pool):
                 pass
         else:
-            pool = await self._make_default(context, token, 6 if request.v6 else 4)
+            pool = await self._make_default(context, token, 6 if request.v6 else 4, wide=wide)
         self._opening[pool] = self._clock()
         return messages.RequestPoolResponse(pool_id=str(pool), pool=str(pool.subnet))
 
@@ -140,10 +163,9 @@ class OverlayIpam:
 
     async def forget_reserved(self, key: str) -> None:
         """Remove the reserved addresses of a pool that went, unless another host made it again."""
-        with contextlib.suppress(RequirementError):
-            await self._northbound.transact(leases.reserved_del(key))
+        await swarm_networks.forget(self._northbound, key)
 
-    async def _make_default(self, context: str, token: str, version: int) -> Pool:
+    async def _make_default(self, context: str, token: str, version: int, *, wide: bool) -> Pool:
         while True:
             [found] = await self._northbound.transact([leases.pool_list(context)])
             taken = [ipaddress.ip_network(row["cidr"]) for row in found["rows"]]
@@ -153,7 +175,7 @@ class OverlayIpam:
                     f"the default address pools have no free IPv{version} subnet left in context {context}:"
                     " name one with --subnet, or give the driver more with --default-address-pool"
                 )
-            pool = Pool(context, subnet, subnet, token)
+            pool = Pool(context, subnet, subnet, token, wide)
             if await self._make(pool, named=False):
                 return pool
 
@@ -179,15 +201,17 @@ class OverlayIpam:
         """Lease the address that is asked for, or the next; a gateway is reserved for all hosts alike."""
         pool = pools.parse_pool(request.pool_id)
         address = _asked(pool, request.address)
-        gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
+        options = request.options or {}
+        gateway = options.get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
+        swarm = pool.wide and messages.SERIAL in options
         if gateway and address is None:
             address = await self._gateway(pool)
         if address is None:
-            address = await self._addresses.lease_next(pool)
-        elif gateway or self._is_opening(pool):
+            address = await self._addresses.lease_next(pool, swarm=swarm)
+        elif gateway or (self._is_opening(pool) and not swarm):  # a swarm's leader has no auxiliary addresses
             await self._reserve(pool, address)
         else:
-            await self._addresses.lease(pool, address)
+            await self._addresses.lease(pool, address, swarm=swarm)
         return messages.RequestAddressResponse(address=f"{address}/{pool.subnet.prefixlen}")
 
     async def _gateway(self, pool: Pool) -> IPAddress:
@@ -197,14 +221,15 @@ class OverlayIpam:
         return next((_asked(pool, text) for text in said if text), None) or pools.first_gateway(pool.subnet)
 
     async def release_address(self, request: messages.AddressRequest) -> None:
-        """Give up this host's lease, or this network's part in a reserved address."""
+        """Give up this host's lease or its swarm's, or this network's part in a reserved address."""
         pool = pools.parse_pool(request.pool_id)
         address = _asked(pool, request.address)
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         mark = await self._northbound.mark()
+        give_up = swarms.lease_del if pool.wide else leases.lease_del
         release = [
-            leases.lease_del(pool.key, address, mark.host),
+            *give_up(pool.key, address, mark.host),
             *leases.reserved_leave(pool.key, address, pool.token),
             *leases.reserved_leave(pool.key, address, await self._again(pool)),
         ]
@@ -253,6 +278,11 @@ def _asked(pool: Pool, text: str) -> IPAddress | None:
     if not pool.has(address):
         raise RequestError(f"address {address} is none of pool {pool.subnet} that a container can have")
     return address
+
+
+def _is_dockers(option: str) -> bool:
+    """Whether Docker put an option among those of ``--ipam-opt``: a swarm's allocator keeps its own there."""
+    return option == messages.ADDRESS_TYPE or option.startswith(messages.DOCKER_OPTIONS)
 
 
 def choose_at_random(below: int) -> int:

@@ -17,7 +17,7 @@ from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.ovsdb.operations import Operation, Row, in_batches
 from ovn_docker.pools import Pool
-from ovn_docker.schema import leases
+from ovn_docker.schema import leases, swarms
 from ovn_docker.schema.leases import LEASE, Lease
 
 FIRST_WINDOW, LARGEST_WINDOW = 32, 1024
@@ -105,14 +105,21 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """Of a try: who has the address, or "" where it is ours now, and what the pool leased last before."""
+    """Of a try.
+
+    Attributes:
+        holder: who has the address, for people, or "" where it is ours now.
+        hint: what the pool leased last before.
+        lease: the one that was in the way, or None.
+    """
 
     holder: str
     hint: int | None
+    lease: Lease | None = None
 
 
 class AddressLeases:
-    """Takes addresses of pools for this host."""
+    """Takes addresses of pools, for this host or for its swarm."""
 
     def __init__(self, database: Northbound, occupied: Occupied, choose: Callable[[int], int]) -> None:
         """Lease there.
@@ -127,23 +134,50 @@ class AddressLeases:
         self._choose = choose
         self._cursors: dict[tuple[str, IPNetwork], Cursor] = {}
 
-    async def lease(self, pool: Pool, address: IPAddress) -> None:
+    async def lease(self, pool: Pool, address: IPAddress, *, swarm: bool = False) -> None:
         """Lease the address that is asked for.
+
+        A swarm's leader asks for what the swarm has already, and a node for what its leader has leased.
+
+        Args:
+            pool: of which it is.
+            address: the one.
+            swarm: whether the swarm is to have it, and not this host.
 
         Raises:
             ConflictError: it is taken; the text says by whom.
         """
-        outcome = await self._try(pool, address, secrets.token_hex(8), [])
+        outcome = await self._try(pool, address, await self._new(swarm=swarm), [])
+        if outcome.lease is not None and await self._join(pool, address, outcome.lease, swarm=swarm):
+            return
         if outcome.holder:
             raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {outcome.holder}")
 
-    async def lease_next(self, pool: Pool) -> IPAddress:
+    async def _join(self, pool: Pool, address: IPAddress, lease: Lease, *, swarm: bool) -> bool:
+        """Become the second holder of a lease, beside a host or beside the swarm, if that may be."""
+        host = (await self._northbound.mark()).host
+        if swarm:
+            take, undo = swarms.lease_adopt(pool.key, address), []
+        elif pool.wide or not lease.swarm:
+            return False
+        elif lease.host == host:
+            return not lease.endpoint_id  # a repeat
+        else:
+            take, undo = leases.lease_take(pool.key, address, host), leases.lease_del(pool.key, address, host)
+        taken, *_ = await self._northbound.transact([take, leases.DURABLE], undo)
+        return bool(taken["count"])
+
+    async def _new(self, *, swarm: bool) -> Lease:
+        mark = await self._northbound.mark()
+        return Lease(LEASE, "" if swarm else mark.host, request=secrets.token_hex(8), swarm=swarm)
+
+    async def lease_next(self, pool: Pool, *, swarm: bool = False) -> IPAddress:
         """Lease the address behind the one leased last, if it is free, else the next free one.
 
         Raises:
             RequestError: none is free.
         """
-        request = secrets.token_hex(8)
+        lease = await self._new(swarm=swarm)
         cursor = self._cursors.setdefault((pool.key, pool.range), Cursor())
         while True:
             if not cursor.knows:
@@ -151,18 +185,17 @@ class AddressLeases:
                     if not cursor.knows:
                         await self._ask(pool, cursor)
             asked_in, address = cursor.round, pool.address(cursor.next(pool))
-            outcome = await self._try(pool, address, request, [leases.hint(pool.key, address)])
+            outcome = await self._try(pool, address, lease, [leases.hint(pool.key, address)])
             if not outcome.holder:
                 cursor.taken()
                 return address
             cursor.refused(asked_in, outcome.hint)
 
     async def _try(
-        self, pool: Pool, address: IPAddress, request: str, along: Sequence[Operation]
+        self, pool: Pool, address: IPAddress, lease: Lease, along: Sequence[Operation]
     ) -> _Outcome:
         """Take the address unless somebody has it, in one transaction that says who and does `along`."""
         mark = await self._northbound.mark()
-        lease = Lease(LEASE, host=mark.host, request=request)
         question = self._occupied.question(pool)
         operations = [
             leases.lease_get(pool.key, address),
@@ -173,7 +206,7 @@ class AddressLeases:
             *along,
             leases.DURABLE,
         ]
-        undo = leases.lease_undo(pool.key, address, request)
+        undo = leases.lease_undo(pool.key, address, lease.request)
         try:
             results: Results = await self._northbound.transact(operations, undo)
         except ConstraintError as refused:
@@ -181,8 +214,8 @@ class AddressLeases:
             if not results or not results[0]["rows"]:
                 raise
             holder = leases.read_lease(results[0]["rows"][0])
-            if holder.request != request:  # else its reply was lost, and this was the repeat
-                return _Outcome(holder.holder(), _hint(results[1]["rows"]))
+            if holder.request != lease.request:  # else its reply was lost, and this was the repeat
+                return _Outcome(holder.holder(), _hint(results[1]["rows"]), holder)
         answers, claimed = results[2 : 2 + len(question.operations)], results[2 + len(question.operations) :]
         try:
             held = await self._occupied.held(question, answers)

@@ -7,7 +7,7 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.messages import CreateNetworkRequest
 from ovn_docker.schema.northbound import Switch
 
-OPTIONS = (*sharing.OPTIONS, sharing.PORT_SECURITY)
+OPTIONS = (*sharing.OPTIONS, sharing.PORT_SECURITY, sharing.SWARM)
 """What this driver knows beside Docker's own options."""
 
 

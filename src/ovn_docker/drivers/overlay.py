@@ -85,11 +85,17 @@ class OverlayDriver:
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
     ) -> messages.AllocateNetworkResponse:
-        """Echo the options: swarm hands them to each worker's CreateNetwork."""
-        return messages.AllocateNetworkResponse(options=request.options or {})
+        """Enter the network into its pools, and echo its options: swarm hands them to each node.
+
+        The switch is made by the first node that needs it. A new leader asks again for each network.
+        """
+        subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
+        await self._followers.ipam.allocated(request.network_id, subnets)
+        return messages.AllocateNetworkResponse(options={**(request.options or {}), sharing.SWARM: "true"})
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
-        """Nothing was reserved; each node's DeleteNetwork removes what is its own."""
+        """Strike the network out of its pools, and remove its switch if no node's last task did."""
+        await self._followers.ipam.freed(request.network_id)
 
     async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
         """Always reserve: a router may be attached to the switch at any time and takes that address."""
@@ -101,7 +107,7 @@ class OverlayDriver:
         self._followers.ipam.opened(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
-        leased = any(each.address_space == policy.address_space for each in data)
+        leased = any(each.address_space in policy.address_spaces for each in data)
         options = generic(request.options or {})
         if leased and sharing.is_dual(switch):
             unnamed = await self._followers.ipam.unnamed(sharing.context_of(options, policy), switch.pools)

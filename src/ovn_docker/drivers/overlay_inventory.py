@@ -178,9 +178,13 @@ class OverlayInventory:
             await self._bind(key, address, endpoint, mark.host)
 
     async def _bind(self, key: str, address: str, endpoint: Endpoint, host: str) -> None:
-        """Enter the endpoint into the lease that this host has already, if it is no other endpoint's."""
+        """Enter the endpoint into the lease that this host has already, if it is no other endpoint's.
+
+        What a swarm has and no host uses is the host's whose Docker says that its endpoint has it.
+        """
         ip = ip_address(address)
-        [found] = await self._northbound.transact([leases.lease_get(key, ip)])
+        take = leases.lease_take(key, ip, host)
+        [_, found] = await self._northbound.transact([take, leases.lease_get(key, ip)])
         holder = next(map(leases.read_lease, found["rows"]), None)
         if holder is None or holder.endpoint_id == endpoint.endpoint_id:
             return
@@ -200,7 +204,11 @@ class OverlayInventory:
         """Give a lease up, unless it has changed since it was read; its endpoint may have gone from it."""
         unbound = {**lease.marks, leases.ENDPOINT: ""}
         await self._northbound.transact(
-            [leases.lease_del_unchanged(lease.row, marks) for marks in (lease.marks, unbound)]
+            [
+                drop
+                for marks in (lease.marks, unbound)
+                for drop in leases.lease_del_unchanged(lease.row, marks)
+            ]
         )
 
     async def enter_pool(self, network: Network, subnet: str) -> None:

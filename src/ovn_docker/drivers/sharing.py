@@ -16,6 +16,8 @@ from ovn_docker.schema.northbound import Switch
 CONTEXT, CREATE, SWITCH = "context", "create", "switch"
 OPTIONS = (CONTEXT, CREATE, SWITCH)
 """The options of a network that say which switch it is on."""
+SWARM = "swarm"
+"""The option that AllocateNetwork adds, so that each node knows a swarm's network."""
 PORT_SECURITY = "port_security"
 
 
@@ -26,12 +28,12 @@ class Policy:
     Attributes:
         distributed: ``--distributed``: every network is on the switch of its subnet and context.
         context: ``--routing-context``.
-        address_space: what our own IPAM calls its addresses; a network that has some is shared.
+        address_spaces: what our own IPAM calls its addresses; a network that has some is shared.
     """
 
     distributed: bool
     context: str
-    address_space: str
+    address_spaces: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Shared:
         network_id: Docker's.
         switch: the switch's name.
         row: its row id, as text, as it was when the network was made.
-        context: the routing context, or "" where the switch was named.
+        context: the routing context, or "" where the switch was named, or is a swarm's network's own.
         pools: in CIDR form.
         gateway: what IPAM keeps as the gateway of the first pool, or "".
         create: whether the switch is to be made where it is absent.
@@ -76,6 +78,11 @@ class Shared:
             mtu=self.mtu,
             port_security=self.port_security,
         )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the switch is this network's only, on all nodes of its swarm."""
+        return self.switch == self.network_id
 
     def key(self, address: IPAddress) -> str:
         """What the address is filed under: its pool's switch, or the switch that was named."""
@@ -122,10 +129,15 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         raise RequestError(f"option '{SWITCH}' is empty: name a logical switch")
     if name is not None and (context is not None or create):
         raise RequestError(f"option '{SWITCH}' names a switch that exists: it does not go with the others")
-    if name is None and context is None and create is None and not leased and not policy.distributed:
+    own = name is None and context is None and create is None and not leased and not policy.distributed
+    if own and not (switch.pools and truth(SWARM, options.get(SWARM))):
         return None
     if not switch.pools:
         raise RequestError("a shared network needs a subnet: name one with --subnet")
+    if create is None:
+        create = own or (leased and not policy.distributed and name is None)
+    if own:  # each node of the swarm knows it by this id, and may be the last to go off it
+        name = switch.network_id
     where = "" if name is not None else context_of(options, policy)
     gateway = next(iter(switch.gateways), None)
     return Shared(
@@ -135,7 +147,7 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         context=where,
         pools=tuple(map(str, switch.pools)),
         gateway=str(gateway) if gateway is not None else "",
-        create=name is None and (create if create is not None else leased and not policy.distributed),
+        create=create,
         leased=leased,
         internal=switch.internal,
         mtu=switch.mtu,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
-from ovn_docker.health import lease_checks, setup_checks
+from ovn_docker.health import lease_checks, plugin_checks, setup_checks
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 
@@ -43,9 +43,11 @@ def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
             )
             yield Finding("network-missing", network.network_id, text, network)
     alive = _networks_alive(snapshot)
-    for network_id in snapshot.held.networks:
+    for network_id, remembered in snapshot.held.networks.items():
+        if network_id in snapshot.docker.elsewhere and not remembered.keys:
+            continue  # a swarm's, which other nodes hold
         if network_id not in snapshot.docker.networks and network_id not in alive:
-            text = f"Docker has no network {network_id} any more"
+            text = f"Docker has no network {network_id} on this host any more"
             yield Finding("network-stale", network_id, text, network_id)
 
 
@@ -181,6 +183,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_switches,
     check_lookups,
     lease_checks.check_stale_pools,
+    plugin_checks.check_plugins,
 )
 
 

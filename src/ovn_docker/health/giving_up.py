@@ -120,7 +120,8 @@ class GivingUp:
         found = await self._client.transact(hosts.leases_of(self._host))
         gone = 0
         for batch in in_batches([uuid for each in found for uuid in _uuids(each["rows"])], BATCH):
-            dropped = await self._transact([hosts.lease_drop(self._host, each) for each in batch])
+            drops = [each for lease in batch for each in hosts.lease_drop(self._host, lease)]
+            dropped = await self._transact(drops)
             gone += sum(each["count"] for each in dropped)
         return gone
 

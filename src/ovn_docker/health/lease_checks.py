@@ -112,10 +112,11 @@ def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
 
     Docker does not tell which hold is which network's, so that a surplus one goes with the last.
     """
+    docker = snapshot.docker
     subnets = {
         pool.subnet
-        for network in snapshot.docker.networks.values()
-        if network.has_foreign_ipam
+        for network in (*docker.networks.values(), *docker.elsewhere.values())
+        if network.has_foreign_ipam  # a manager may hold a pool for a swarm's network that is elsewhere
         for pool in network.pools
     }
     holds = {each.key: each.tokens for each in snapshot.held.pools if each.cidr in subnets}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ovn_docker.docker.engine import Engine
+from ovn_docker.docker.state import names
 from ovn_docker.errors import UnreachableError
 from ovn_docker.health.snapshot import Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
@@ -53,7 +54,7 @@ class Reader:
 
     async def _read(self) -> Snapshot:
         drivers = await self._engine.network_ids()
-        ours = [each for each, driver in drivers.items() if driver.partition(":")[0] == self._driver_name]
+        ours = [each for each, driver in drivers.items() if names(driver, self._driver_name)]
         held = await self._inventory.held(ours)
         await self._attachments.known_settings()
         if why := self._attachments.outage():

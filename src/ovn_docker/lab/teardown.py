@@ -6,6 +6,7 @@ lab goes too.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from ovn_docker.lab.processes import Process, send, start_time, wait_until
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _TIMEOUT = 30.0
+_PLUGIN_ID = re.compile("[0-9a-f]{64}")
 
 
 def take_down(directory: Path) -> bool:
@@ -37,6 +39,7 @@ def take_down(directory: Path) -> bool:
     found |= end_processes(directory)
     found |= _unmount(directory)
     found |= remove_cgroups(_cgroup(directory))
+    _remove_plugins_cgroups(directory)
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         directory.parent.rmdir()
@@ -168,3 +171,18 @@ def remove_cgroups(parent: str) -> bool:
 
     wait_until(all_removed, _TIMEOUT)
     return found
+
+
+def _remove_plugins_cgroups(directory: Path) -> None:
+    """Remove the cgroups of managed plugins: dockerd names them by the plugins' ids, below its own."""
+    ids = {each.name for each in directory.glob("*/docker/plugins/*") if _PLUGIN_ID.fullmatch(each.name)}
+
+    def all_removed() -> bool:
+        left = [cgroup for each in ids for cgroup in _CGROUPS.rglob(each)]
+        for cgroup in left:
+            with contextlib.suppress(OSError):
+                cgroup.rmdir()
+        return not left
+
+    if ids:
+        wait_until(all_removed, _TIMEOUT)

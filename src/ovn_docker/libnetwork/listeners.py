@@ -5,27 +5,21 @@ is served.
 """
 
 import asyncio
-import errno
-import ipaddress
-import os
 import socket
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
 
-from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.admission import FOREIGN_PEER, is_this_host
 from ovn_docker.libnetwork.connections import LISTENER_OPTIONS, Connection, Pool, mark_serving
 from ovn_docker.libnetwork.handshake import PLACES, Handshake, RefusalLog
+from ovn_docker.libnetwork.sockets import BACKLOG, bind_tcp, bind_unix
 from ovn_docker.libnetwork.strangers import Stranger
 from ovn_docker.libnetwork.tls import Certificates
 
-BACKLOG = 1024
 CAPACITY = 1024
 STRANGERS = 64
-PORTS = range(65536)
 REFRESH = 5.0
 """Seconds between two looks at the files of TLS."""
 
@@ -68,7 +62,11 @@ class Listeners:
         self.tcp_address: tuple[str, int] | None = None
 
     async def start(
-        self, unix_path: Path | None, tcp: tuple[str, int] | None, tls: Certificates | None = None
+        self,
+        unix_path: Path | None,
+        tcp: tuple[str, int] | None,
+        tls: Certificates | None = None,
+        bound: socket.socket | None = None,
     ) -> None:
         """Listen.
 
@@ -77,6 +75,7 @@ class Listeners:
             tcp: (IPv4 or IPv6 address, port), or None.
             tls: what the TCP port is served with, to whoever its CA has signed; None for plain TCP, which
                 serves this host only.
+            bound: a socket that `bind_unix` has bound to that path already.
 
         Raises:
             ConfigError: a path or an address cannot be listened on; then none is.
@@ -84,7 +83,7 @@ class Listeners:
         await self._runner.setup()
         try:
             if unix_path is not None:
-                sock = bind_unix(unix_path)
+                sock = bound or bind_unix(unix_path)
                 self._unix = (unix_path, unix_path.stat().st_ino)
                 pool: Pool[Connection] = Pool(self._capacity)
                 await self._serve(sock, lambda: self._connection(pool))
@@ -172,70 +171,3 @@ class _Door(asyncio.Protocol):
         protocol = self._choose(transport)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """A unix socket bound to a path, mode 0600; the socket file of a process that is gone is replaced.
-
-    Raises:
-        ConfigError: somebody listens there, the path is no socket, or it cannot be used.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale_socket(path)
-    except OSError as error:
-        raise ConfigError(f"unix socket {path}: {error.strerror}") from error
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o600)  # nobody can connect before listen(), so that there is no moment of wider rights
-    except OSError as error:
-        sock.close()
-        raise ConfigError(f"unix socket {path}: {error.strerror or error}") from error
-    return sock
-
-
-def _remove_stale_socket(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ConfigError(
-            f"unix socket {path}: a file of another kind stands there; remove it or choose another path"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.settimeout(0)
-        answer = probe.connect_ex(str(path))
-    if answer in {0, errno.EAGAIN}:  # EAGAIN: it lives, and its backlog is full
-        raise ConfigError(f"unix socket {path}: another process serves it; stop it or choose another path")
-    if answer != errno.ECONNREFUSED:
-        raise OSError(answer, os.strerror(answer))
-    path.unlink()
-
-
-def bind_tcp(ip: str, port: int) -> socket.socket:
-    """A TCP socket bound to an address of this host.
-
-    Raises:
-        ConfigError: the address is none, is not this host's, or the port is taken or not allowed.
-    """
-    try:
-        version = ipaddress.ip_address(ip).version
-    except ValueError as error:
-        raise ConfigError(f"--bind-ip {ip}: no IP address") from error
-    if port not in PORTS:
-        raise ConfigError(f"--bind-port {port}: not in 0 to 65535")
-    family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004
-    try:
-        return socket.create_server((ip, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigError(f"TCP {ip} port {port}: {_bind_failure(error)}") from error
-
-
-def _bind_failure(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "in use by another process; choose another --bind-port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "not an address of this host; choose another --bind-ip"
-    return error.strerror or str(error)

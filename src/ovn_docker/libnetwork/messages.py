@@ -19,6 +19,9 @@ MTU = "com.docker.network.driver.mtu"
 DOCKER_OPTIONS = "com.docker.network."
 ADDRESS_TYPE = "RequestAddressType"
 GATEWAY_TYPE = "com.docker.network.gateway"
+SERIAL = "com.docker.network.ipam.serial"
+"""An option of each RequestAddress of a swarm's allocator, and of nobody else's (moby libnetwork/cnmallocator
+networkallocator.go setIPAMSerialAlloc)."""
 
 Options = dict[str, Any]
 

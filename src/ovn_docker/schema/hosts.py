@@ -22,7 +22,18 @@ from ovn_docker.ovsdb.operations import (
     select,
 )
 from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
-from ovn_docker.schema.leases import CLAIM, HOST_ROW, KIND, LEASE, POOL, POOL_ROW, RESERVED, TABLE, kind_list
+from ovn_docker.schema.leases import (
+    CLAIM,
+    HOST_ROW,
+    KIND,
+    LEASE,
+    POOL,
+    POOL_ROW,
+    RESERVED,
+    TABLE,
+    drop,
+    kind_list,
+)
 from ovn_docker.schema.northbound import CREATED, HOST, PORT, SWITCH, Mark, read_uuid
 
 COLLECTOR_LOCK = "ovn_docker_collector"
@@ -97,9 +108,9 @@ def leases_of(host: str) -> list[Operation]:
     ]
 
 
-def lease_drop(host: str, lease: UUID) -> Operation:
-    """Give up a lease or claim if it is the host's; count is 0 when it is not."""
-    return delete(TABLE, [row_is(lease), _marked(host)])
+def lease_drop(host: str, lease: UUID) -> list[Operation]:
+    """Give up a lease or claim if it is the host's; the counts together are 0 when it is not."""
+    return drop([row_is(lease), _marked(host)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,18 @@ TABLE = "DHCP_Options"
 KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context", "ovn-docker-next"
 CHOSEN = "ovn-docker-chosen"
 ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
+SWARM = "ovn-docker-swarm"
 
 LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
 POOL_ROW, HOST_ROW = "pool", "host"
 
 Address = IPAddress | str
 """An IP address, or a MAC address as text."""
+
+SWARMS = {SWARM: "true"}
+"""The mark of a lease that a swarm has."""
+
+OF_A_SWARM: Condition = ("external_ids", "includes", to_map(SWARMS))
 
 DURABLE: Operation = {"op": "commit", "durable": True}
 """RFC 7047 section 5.2.7: the transaction is on disk before it is answered."""
@@ -61,24 +67,29 @@ class Lease:
         host: whose, or "".
         endpoint_id: the endpoint that uses it, or "" before CreateEndpoint.
         request: tells a repeat of the request that made it from another request.
+        swarm: whether a swarm has it, which gives it to one host after the other; then `host` is the one that
+            uses it, or "".
     """
 
     kind: str
     host: str = ""
     endpoint_id: str = ""
     request: str = ""
+    swarm: bool = False
 
     def holder(self) -> str:
         """For people: who has it."""
         if self.kind == RESERVED:
             return "it is the gateway or an auxiliary address of its network"
+        if self.swarm and not self.host:
+            return "a swarm has given it to a task"
         user = f"endpoint {self.endpoint_id}" if self.endpoint_id else "an endpoint that is just being made"
         return f"{user} on host {self.host} has it"
 
 
 def pool_use(key: str, token: str, host: str) -> Operation:
     """Enter a user into a pool that exists; count is 0 when it does not."""
-    return _enter([row_is(pool_id(key))], token, host)
+    return enter([row_is(pool_id(key))], token, host)
 
 
 def pool_add(
@@ -122,18 +133,20 @@ def leave(row: UUID, tokens: Sequence[str]) -> list[Operation]:
 
 
 def reserved_del(key: str) -> list[Operation]:
-    """Remove the reserved addresses of a pool that went (a scan).
+    """Remove the reserved addresses of a pool that went, and a swarm's leases that no host uses (two scans).
 
     Refused with `RequirementError` when the pool is there again: they may be another host's by now.
     """
-    return [require(TABLE, [row_is(pool_id(key))], ["_uuid"], []), _reserved_delete(key)]
+    unused = [swarm_on(""), ("external_ids", "includes", to_map({POOL: key}))]
+    gone = require(TABLE, [row_is(pool_id(key))], ["_uuid"], [])
+    return [gone, _reserved_delete(key), delete(TABLE, unused)]
 
 
 def _reserved_delete(key: str) -> Operation:
     return delete(TABLE, [("external_ids", "includes", to_map({KIND: RESERVED, POOL: key}))])
 
 
-def _enter(where: Sequence[Condition], token: str, host: str) -> Operation:
+def enter(where: Sequence[Condition], token: str, host: str) -> Operation:
     """Add a user to what has users: they stand in ``options``, which OVN reads only in rows it refers to."""
     return mutate(TABLE, where, ("options", "insert", to_map({token: host})))
 
@@ -148,7 +161,7 @@ def _leave(where: Sequence[Condition], tokens: Sequence[str]) -> list[Operation]
 
 def reserved_use(key: str, address: IPAddress, token: str, host: str) -> Operation:
     """Enter a user into a reserved address; count is 0 when it is not reserved."""
-    return _enter(_reserved(key, address), token, host)
+    return enter(_reserved(key, address), token, host)
 
 
 def reserved_add(key: str, address: IPAddress, token: str, mark: Mark) -> list[Operation]:
@@ -191,9 +204,9 @@ def kind_list(kind: str) -> Operation:
     return select(TABLE, [("external_ids", "includes", to_map({KIND: kind}))], columns)
 
 
-def lease_del_unchanged(row: UUID, marks: Mapping[str, str]) -> Operation:
-    """Delete a lease if its external_ids are these still."""
-    return delete(TABLE, [row_is(row), ("external_ids", "==", to_map(marks))])
+def lease_del_unchanged(row: UUID, marks: Mapping[str, str]) -> list[Operation]:
+    """Give up a lease of a host if its external_ids are these still."""
+    return drop([row_is(row), ("external_ids", "==", to_map(marks))])
 
 
 def read_next(row: Row) -> int | None:
@@ -211,7 +224,7 @@ def lease_add(key: str, address: Address, lease: Lease, mark: Mark) -> Operation
         CREATED: mark.created,
         REQUEST: lease.request,
         ENDPOINT: lease.endpoint_id,  # a condition cannot ask for a key that is absent, so it is always there
-    }
+    } | (SWARMS if lease.swarm else {})
     return insert(TABLE, lease_id(key, address), {"cidr": str(address), "external_ids": to_map(ids)})
 
 
@@ -248,21 +261,31 @@ def lease_held(key: str, address: IPAddress, host: str, endpoint_id: str) -> Ope
         endpoint_id: the endpoint that stands in the lease, or "" for none yet.
     """
     uuid = lease_id(key, address)
-    mine = [row_is(uuid), _of_endpoint(host, LEASE, endpoint_id)]
+    mine = [row_is(uuid), of_endpoint(host, LEASE, endpoint_id)]
     return require(TABLE, mine, ["_uuid"], [{"_uuid": reference(uuid)}])
 
 
 def lease_bind(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
     """Enter the endpoint into the lease of this host; count is 0 when this host has none."""
-    return {
-        "op": "mutate",
-        "table": TABLE,
-        "where": [row_is(lease_id(key, address)), ("external_ids", "includes", to_map({HOST: host}))],
-        "mutations": [
-            ("external_ids", "delete", to_set([ENDPOINT])),
-            ("external_ids", "insert", to_map({ENDPOINT: endpoint_id})),
-        ],
-    }
+    mine = ("external_ids", "includes", to_map({HOST: host}))
+    return change([row_is(lease_id(key, address)), mine], {ENDPOINT: endpoint_id})
+
+
+def lease_take(key: str, address: Address, host: str) -> Operation:
+    """Enter this host into a swarm's lease that no host uses; count is 0 where there is no such lease."""
+    return change([row_is(lease_id(key, address)), swarm_on("")], {HOST: host})
+
+
+def swarm_on(host: str) -> Condition:
+    """That a lease is a swarm's and used by this host, or by none where that is ""."""
+    return ("external_ids", "includes", to_map({KIND: LEASE, HOST: host} | SWARMS))
+
+
+def change(where: Sequence[Condition], ids: Mapping[str, str]) -> Operation:
+    """Write keys into external_ids in place of those that are there."""
+    operation = mutate(TABLE, where, ("external_ids", "delete", to_set(ids)))
+    operation["mutations"] += [("external_ids", "insert", to_map(ids))]
+    return operation
 
 
 def lease_undo(key: str, address: IPAddress, request: str) -> list[Operation]:
@@ -276,37 +299,38 @@ def lease_undo(key: str, address: IPAddress, request: str) -> list[Operation]:
 
 def lease_unbind(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
     """Strike the endpoint out of its lease; another endpoint's lease is left as it is."""
-    return _unbind([row_is(lease_id(key, address)), _of_endpoint(host, LEASE, endpoint_id)], endpoint_id)
+    return _unbind([row_is(lease_id(key, address)), of_endpoint(host, LEASE, endpoint_id)])
 
 
-def _unbind(where: Sequence[Condition], endpoint_id: str) -> Operation:
-    return {
-        "op": "mutate",
-        "table": TABLE,
-        "where": list(where),
-        "mutations": [
-            ("external_ids", "delete", to_map({ENDPOINT: endpoint_id})),
-            ("external_ids", "insert", to_map({ENDPOINT: ""})),
-        ],
-    }
+def _unbind(where: Sequence[Condition]) -> Operation:
+    return change(where, {ENDPOINT: ""})
 
 
-def _of_endpoint(host: str, kind: str, endpoint_id: str) -> Condition:
+def of_endpoint(host: str, kind: str, endpoint_id: str) -> Condition:
+    """That a lease or claim is this endpoint's of this host; the endpoint is "" where none uses it."""
     return ("external_ids", "includes", to_map({HOST: host, KIND: kind, ENDPOINT: endpoint_id}))
 
 
-def lease_del(key: str, address: IPAddress, host: str) -> Operation:
+def lease_del(key: str, address: IPAddress, host: str) -> list[Operation]:
     """Give up a lease of this host that no endpoint uses; what another has, and what is reserved, stays.
 
-    Docker repeats a ReleaseAddress whose reply was lost (moby pkg/plugins/client.go callWithRetry). By then
-    the address may be another container's of this host.
+    What a swarm has is its own again. Docker repeats a ReleaseAddress whose reply was lost (moby
+    pkg/plugins/client.go callWithRetry). By then the address may be another container's of this host.
     """
-    return delete(TABLE, [row_is(lease_id(key, address)), _of_endpoint(host, LEASE, "")])
+    return drop([row_is(lease_id(key, address)), of_endpoint(host, LEASE, "")])
+
+
+def drop(where: Sequence[Condition]) -> list[Operation]:
+    """Delete leases and claims, and give a swarm back what is a swarm's; the counts together say how many."""
+    return [
+        delete(TABLE, [*where, ("external_ids", "excludes", to_map(SWARMS))]),
+        change([*where, OF_A_SWARM], {HOST: "", ENDPOINT: ""}),
+    ]
 
 
 def claim_del(key: str, address: Address, host: str, endpoint_id: str) -> Operation:
     """Give up the address that an endpoint of this host claimed."""
-    return delete(TABLE, [row_is(lease_id(key, address)), _of_endpoint(host, CLAIM, endpoint_id)])
+    return delete(TABLE, [row_is(lease_id(key, address)), of_endpoint(host, CLAIM, endpoint_id)])
 
 
 def claims_del(key: str, host: str) -> Operation:
@@ -318,8 +342,8 @@ def claims_del(key: str, host: str) -> Operation:
 def endpoint_del(endpoint_id: str, host: str) -> list[Operation]:
     """Strike an endpoint of this host out of whatever it has (two scans: only where its port is gone)."""
     return [
-        delete(TABLE, [_of_endpoint(host, CLAIM, endpoint_id)]),
-        _unbind([_of_endpoint(host, LEASE, endpoint_id)], endpoint_id),
+        delete(TABLE, [of_endpoint(host, CLAIM, endpoint_id)]),
+        _unbind([of_endpoint(host, LEASE, endpoint_id)]),
     ]
 
 
@@ -341,4 +365,5 @@ def read_lease(row: Row) -> Lease:
         host=ids.get(HOST, ""),
         endpoint_id=ids.get(ENDPOINT, ""),
         request=ids.get(REQUEST, ""),
+        swarm=SWARMS.items() <= ids.items(),
     )

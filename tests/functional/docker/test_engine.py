@@ -87,6 +87,51 @@ async def test_a_docker_that_answers_is_read(path: Path) -> None:
         assert await engine.network_ids() == {"n1": "openvswitch", "n2": "x"}
 
 
+NODE = {"Description": {"Hostname": "h1", "Engine": {"Plugins": [{"Type": "Network", "Name": "ovn:latest"}]}}}
+PLUGIN = {
+    "Name": "ovn:latest",
+    "Enabled": True,
+    "Config": {"Interface": {"Types": ["docker.networkdriver/1.0"]}},
+}
+
+
+def node_of_a_swarm(role: str, nodes: bytes | None) -> Answer:
+    """A Docker that is one, and what it answers when it is asked for all."""
+    special = {
+        "/_ping": PING.replace(b"Content", f"Swarm: active/{role}\r\nContent".encode()),
+        "/v1.45/plugins": reply([PLUGIN]),
+        "/v1.45/nodes": nodes,
+    }
+    return lambda asked: special[asked] if asked in special else docker(asked)
+
+
+async def test_a_manager_says_the_nodes_and_a_worker_is_not_asked(path: Path) -> None:
+    for role, names in (("manager", ["h1"]), ("worker", [])):
+        async with serving(path, node_of_a_swarm(role, reply([NODE]))) as engine:
+            found = (await engine.read()).swarm
+            assert found is not None
+            assert found.plugins == {"ovn:latest": True}
+            assert [each.name for each in found.nodes] == names
+    async with serving(path, docker) as engine:
+        assert (await engine.read()).swarm is None
+
+
+@pytest.mark.parametrize("answer", [reply({"message": "The swarm does not have a leader"}, "500 Oops"), None])
+async def test_a_swarm_without_a_leader_is_read_without_its_nodes(path: Path, answer: bytes | None) -> None:
+    async with serving(path, node_of_a_swarm("manager", answer)) as engine:
+        state = await engine.read()
+        assert len(state.networks) == 2
+        assert state.swarm is not None
+        assert state.swarm.nodes == ()
+
+
+async def test_what_only_a_manager_knows_of_is_elsewhere(path: Path) -> None:
+    known = NETWORKS[0] | {"Scope": "swarm", "Containers": None}
+    async with serving(path, but("/v1.45/networks/n1", reply(known))) as engine:
+        state = await engine.read()
+        assert (list(state.networks), list(state.elsewhere)) == (["n2"], ["n1"])
+
+
 async def test_an_absent_socket_is_named_with_what_to_do(path: Path) -> None:
     engine = Engine(f"unix://{path}", None, PATIENCE)
     why = await refusal(engine)

@@ -154,7 +154,7 @@ class Place:
         attachments = Attachments(ovs, links)
         database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
-        policy = Policy(distributed=False, context="default", address_space="ours")
+        policy = Policy(distributed=False, context="default", address_spaces=("ours",))
         occupied = Occupied(database, shared.switches_of)
         addresses = AddressLeases(database, occupied, choose_at_random)
         driver = OverlayDriver(

@@ -12,7 +12,7 @@ from typing import Any
 from ovn_docker import pools
 from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
-from ovn_docker.drivers.ipam import ADDRESS_SPACE, OverlayIpam, choose_at_random
+from ovn_docker.drivers.ipam import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
 from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
@@ -242,7 +242,7 @@ class Hosts:
         defaults = [pools.parse_default_pool(each) for each in flags.default_pools]
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
-        policy = Policy(flags.distributed, flags.context, ADDRESS_SPACE)
+        policy = Policy(flags.distributed, flags.context, ADDRESS_SPACES)
         followers = Followers(ipam, ip_lookup)
         driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), followers)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.drivers.ipam import ADDRESS_SPACE
+from ovn_docker.drivers.ipam import ADDRESS_SPACES
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.schema import leases
@@ -226,7 +226,7 @@ async def test_what_is_no_request_for_a_pool_is_refused(hosts: Hosts) -> None:
             await host.request("10.0.0.0/24")
         assert hosts.northbound.rows("DHCP_Options") == []
         spaces = host.ipam.default_address_spaces()
-        assert (spaces.local, spaces.global_) == (ADDRESS_SPACE, ADDRESS_SPACE)
+        assert (spaces.local, spaces.global_) == ADDRESS_SPACES
 
 
 async def test_a_lost_reply_makes_one_pool_only(hosts: Hosts, short_path: Path) -> None:

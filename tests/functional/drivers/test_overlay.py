@@ -370,7 +370,7 @@ async def test_a_setting_that_is_missing_is_named(place: Place, ids: dict[str, s
 async def test_swarms_options_come_back_and_gateways_are_reserved(place: Place) -> None:
     async with place.host() as host:
         asked = messages.AllocateNetworkRequest(network_id=OTHER_NET, options={"a": "b"})
-        assert (await host.driver.allocate_network(asked)).options == {"a": "b"}
+        assert (await host.driver.allocate_network(asked)).options == {"a": "b", "swarm": "true"}
         checked = await host.driver.gw_alloc_check(messages.GwAllocCheckRequest())
         assert (checked.skip_ipv4, checked.skip_ipv6) == (False, False)
         capabilities = host.driver.capabilities()

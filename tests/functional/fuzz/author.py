@@ -11,11 +11,15 @@ from typing import Any
 
 import msgspec.inspect as types
 
-from ovn_docker.drivers.ipam import ADDRESS_SPACE
+from ovn_docker.drivers.ipam import ADDRESS_SPACE, ADDRESS_SPACES
+from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.verbs import table
 from tests.functional.fuzz import hostile
 from tests.functional.fuzz.ledger import Call, Ledger
 from tests.functional.libnetwork.front import StubDriver, StubIpam
+
+LEADERS = {messages.SERIAL: "true"}
+"""What a swarm's leader says of an address."""
 
 VERBS = {verb.name: verb.request_type for verb in table(StubDriver(), StubIpam())}
 OFTEN = ("CreateNetwork", "CreateEndpoint", "Join", "RequestPool", "RequestAddress")
@@ -142,7 +146,8 @@ class Author:
         if name in {"ReleaseAddress", "RequestAddress"}:
             address = self._numbers.choice(("", f"{subnet}.{self._numbers.randrange(256)}"))
             gateway = {"RequestAddressType": "com.docker.network.gateway"}
-            return {"PoolID": pool or "", "Address": address, "Options": self._numbers.choice(({}, gateway))}
+            options = self._numbers.choice(({}, gateway, LEADERS, gateway | LEADERS))
+            return {"PoolID": pool or "", "Address": address, "Options": options}
         space = self._numbers.choice(("LocalDefault", ADDRESS_SPACE))
         network, endpoint = self._ids(name)
         known = self._ledger.networks.get(network, "").rpartition(".")[0]
@@ -150,7 +155,7 @@ class Author:
             "NetworkID": network,
             "EndpointID": endpoint,
             "PoolID": pool or "",
-            "AddressSpace": ADDRESS_SPACE if name == "RequestPool" else space,
+            "AddressSpace": self._numbers.choice(ADDRESS_SPACES) if name == "RequestPool" else space,
             "Pool": f"{subnet}.0/24",
             "Gateway": f"{subnet}.1/24",
             "IPv6Data": [],

@@ -84,9 +84,8 @@ class FuzzClient:
         while calls := self.ledger.removals():
             await self._send(calls)
         for ids in self.ledger.uncertain:
-            verbs = (
-                ("Leave", "DeleteEndpoint", "DeleteNetwork") if "EndpointID" in ids else ("DeleteNetwork",)
-            )
+            ends = ("Leave", "DeleteEndpoint") if "EndpointID" in ids else ()
+            verbs = (*ends, "DeleteNetwork", "FreeNetwork")
             await self._send([Call(f"NetworkDriver.{verb}", json.dumps(ids).encode()) for verb in verbs])
 
     async def close(self) -> None:

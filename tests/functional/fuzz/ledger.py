@@ -48,6 +48,7 @@ class Ledger:
         shared: ids of the networks that may be on a switch with others.
         endpoints: network's id and endpoint's id.
         joined: endpoint's id, and that of the network it was joined on.
+        allocated: ids of a swarm's networks that were not freed.
         pools: PoolIDs.
         addresses: PoolID and address.
         uncertain: ids of calls of which nobody heard the end, and of endpoints whose network went first.
@@ -57,6 +58,7 @@ class Ledger:
     shared: set[str] = field(default_factory=set)
     endpoints: dict[tuple[str, str], None] = field(default_factory=dict)
     joined: dict[str, str] = field(default_factory=dict)
+    allocated: dict[str, None] = field(default_factory=dict)
     pools: dict[str, None] = field(default_factory=dict)
     addresses: dict[tuple[str, str], None] = field(default_factory=dict)
     uncertain: list[JSON] = field(default_factory=list)
@@ -86,6 +88,10 @@ class Ledger:
     def _networks(self, name: str, asked: JSON) -> None:
         network = str(asked.get("NetworkID"))
         match name:
+            case "AllocateNetwork":
+                self.allocated[network] = None
+            case "FreeNetwork":
+                self.allocated.pop(network, None)
             case "CreateNetwork":
                 self.networks[network] = _subnet(asked)
                 if ADDRESS_SPACE in str(asked) or GENERIC in str(asked):
@@ -138,6 +144,7 @@ class Ledger:
         ends += [
             call("NetworkDriver.DeleteNetwork", {"NetworkID": n}) for n in self.networks if n not in used
         ]
+        ends += [call("NetworkDriver.FreeNetwork", {"NetworkID": network}) for network in self.allocated]
         held = {pool for pool, _ in self.addresses}
         ends += [call("IpamDriver.ReleasePool", {"PoolID": pool}) for pool in self.pools if pool not in held]
         return ends
@@ -153,7 +160,15 @@ class Ledger:
     def size(self) -> int:
         """How many things there are."""
         return sum(
-            len(each) for each in (self.networks, self.endpoints, self.joined, self.pools, self.addresses)
+            len(each)
+            for each in (
+                self.networks,
+                self.endpoints,
+                self.joined,
+                self.allocated,
+                self.pools,
+                self.addresses,
+            )
         )
 
 

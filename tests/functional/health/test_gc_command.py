@@ -4,18 +4,23 @@ import asyncio
 import json
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ovn_docker.health.presence import Presence
+from ovn_docker.schema import leases, northbound, swarms
+from ovn_docker.schema.leases import LEASE, Lease
+from ovn_docker.schema.northbound import Mark, Switch
 from tests.functional.conftest import MakeServer
-from tests.functional.health.cluster_of_hosts import NOW, Databases, task
+from tests.functional.health.cluster_of_hosts import CREATED, NOW, Databases, task
 from tests.functional.servers import OvsdbServer, until
 
 pytestmark = pytest.mark.functional
 
+NETWORK = "k9qz3h1x0v7p2m5n8r4t6w1y3"
 PROGRAM = Path(sys.executable).with_name("ovn-docker")
 
 
@@ -137,6 +142,37 @@ def test_without_southbound_the_list_says_unknown_and_a_host_is_given_up_only_by
     assert "port-of-h3" in databases.ports()
     succeeded(here, "--host", "h3", "--force")
     assert "port-of-h3" not in databases.ports()
+
+
+def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: OvsdbServer) -> None:
+    subnet, key, token = ip_network("10.0.0.0/24"), "k", "0123456789ab"
+    gateway, leased, used = subnet[1], subnet[2], subnet[3]
+    mark = Mark("h1", CREATED)
+    databases.northbound.transact(
+        *leases.pool_add("default", subnet, key, {token: "h1"}, {"ovn-docker-created": CREATED}),
+        *leases.reserved_add(key, gateway, token, mark),
+        swarms.network_enter(NETWORK, token, "h1"),
+        leases.lease_add(key, leased, Lease(LEASE, swarm=True), mark),
+        leases.lease_add(key, used, Lease(LEASE, "h2", "e", swarm=True), mark),
+        *northbound.ls_add(Switch(NETWORK), mark),
+    )
+
+    def left() -> list[str]:
+        rows = databases.northbound.rows("DHCP_Options", "cidr")
+        return sorted(row["cidr"] for row in rows if row["cidr"])
+
+    told = f"network {NETWORK} {{}} struck out of 10.0.0.0/24, 10.0.0.1\n"
+    before = left()
+    assert succeeded(here, "--swarm-network", NETWORK, "--dry-run") == told.format("would be")
+    assert left() == before
+    assert succeeded(here, "--swarm-network", NETWORK) == told.format("is")
+    assert left() == ["10.0.0.3"], "a host uses it still"
+    names = [row["name"] for row in databases.northbound.rows("Logical_Switch", "name")]
+    assert NETWORK not in names
+    assert "no pool in OVN Northbound is held by" in succeeded(here, "--swarm-network", NETWORK)
+    done = json.loads(succeeded(here, "--swarm-network", NETWORK, "--json"))
+    assert done == {"network": NETWORK, "dry_run": False, "pools": []}
+    assert gc(here, "--swarm-network", NETWORK, "--host", "h3").returncode == 2
 
 
 def test_what_cannot_be_reached_is_one_line(databases: Databases, here: OvsdbServer) -> None:

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from ovn_docker.errors import ConfigError
-from ovn_docker.libnetwork.listeners import Listeners, bind_unix
+from ovn_docker.libnetwork.listeners import Listeners
+from ovn_docker.libnetwork.sockets import bind_unix
 
 pytestmark = pytest.mark.functional
 
@@ -57,6 +58,19 @@ async def test_only_its_owner_may_connect_to_the_socket_and_a_stop_removes_it(
     path = tmp_path / "x.sock"
     await listeners.start(path, None)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await listeners.stop()
+    assert not path.exists()
+
+
+async def test_a_socket_that_listens_already_is_served_whoever_came_before(
+    listeners: Listeners, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.sock"
+    bound = bind_unix(path)
+    bound.listen()
+    early = await asyncio.open_unix_connection(str(path))
+    await listeners.start(path, None, bound=bound)
+    assert (await ask(*early)).endswith(b"here")
     await listeners.stop()
     assert not path.exists()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_docker.docker import state
+from ovn_docker.docker import state, swarm
 from ovn_docker.docker.state import Container, PoolConfig
 from ovn_docker.errors import HostError
 
@@ -21,6 +21,8 @@ READERS: list[Callable[[bytes], Any]] = [
     state.read_container,
     state.read_container_list,
     state.read_event,
+    swarm.read_plugins,
+    swarm.read_nodes,
 ]
 
 
@@ -50,6 +52,35 @@ def test_an_endpoint_without_sandbox_belongs_to_no_container_yet() -> None:
     read = state.read_network(body("network-without-sandbox.json"))
     owners = {each.endpoint_id[:8]: each.container_id[:8] for each in read.endpoints.values()}
     assert owners == {"535fc55b": "15561a12", "11580ebe": ""}
+
+
+def test_a_swarms_network_is_elsewhere_where_a_manager_only_knows_of_it() -> None:
+    known, here = (
+        state.read_network(body(name)) for name in ("network-swarm-elsewhere.json", "network-swarm.json")
+    )
+    assert (known.elsewhere, here.elsewhere) == (True, False)
+    assert known.network_id == here.network_id
+    assert here.is_of("ovn")
+    idle = json.loads(body("network-swarm.json")) | {"Containers": {}}
+    assert not state.read_network(json.dumps(idle).encode()).elsewhere
+    old = json.loads(body("network-auto.json")) | {"Containers": None}
+    assert not state.read_network(json.dumps(old).encode()).elsewhere
+
+
+def test_plugins_are_those_for_networks_with_their_state() -> None:
+    volumes = {"Name": "disks:latest", "Config": {"Interface": {"Types": ["docker.volumedriver/1.0"]}}}
+    listed = [*json.loads(body("plugins.json")), volumes]
+    assert swarm.read_plugins(json.dumps(listed).encode()) == {"ovn:latest": True, "ovnl:latest": False}
+
+
+def test_a_node_is_read_with_its_network_plugins_and_whether_tasks_start_there() -> None:
+    listed = json.loads(body("nodes.json"))
+    listed[1]["Spec"]["Availability"] = "drain"
+    listed[2]["Status"]["State"] = "down"
+    nodes = swarm.read_nodes(json.dumps(listed).encode())
+    assert [(each.name, each.usable) for each in nodes] == [("h1", True), ("h2", False), ("h3", False)]
+    assert all({"ovn:latest", "bridge"} <= each.plugins for each in nodes)
+    assert not any("local" in each.plugins for each in nodes), "that is a volume driver"
 
 
 def test_a_pool_that_docker_or_our_ipam_chose_is_said_with_its_gateway() -> None:
@@ -185,6 +216,8 @@ RECORDED: list[tuple[str, Callable[[bytes], Any]]] = [
     ("network-two.json", state.read_network),
     ("container-alpha.json", state.read_container),
     ("containers.json", state.read_container_list),
+    ("plugins.json", swarm.read_plugins),
+    ("nodes.json", swarm.read_nodes),
 ]
 
 

@@ -16,8 +16,8 @@ from ovn_docker.schema.northbound import Switch
 NET = "b5082ded" * 8
 POOLS = (network("10.10.10.0/24", ""), network("fd00::/64", ""))
 SWITCH = Switch(NET, POOLS, (ipaddress.ip_address("10.10.10.1"), None), mtu=1400)
-OWN = Policy(distributed=False, context="default", address_space="ours")
-DISTRIBUTED = Policy(distributed=True, context="default", address_space="ours")
+OWN = Policy(distributed=False, context="default", address_spaces=("ours",))
+DISTRIBUTED = Policy(distributed=True, context="default", address_spaces=("ours",))
 DEFAULT, RED = (pools.switch_name(context, POOLS[0]) for context in ("default", "red"))
 
 

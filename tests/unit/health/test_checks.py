@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ovn_docker import addressing
 from ovn_docker.addressing import row_id
 from ovn_docker.docker.state import Container, DockerState, Network
+from ovn_docker.docker.swarm import Node, Swarm
 from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
 from ovn_docker.health.findings import KINDS, Finding
 from ovn_docker.health.snapshot import HeldNetwork, HeldPool, HeldSwitch, Snapshot
@@ -161,9 +162,10 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
         "lookup-off",
         "vtep-down",
     }  # see test_lookup_findings.py
+    of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found}
     of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
     of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
-    others = of_a_running_container | of_the_switch | of_the_setup | of_packets
+    others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 
@@ -332,6 +334,82 @@ def test_a_lease_that_docker_has_forgotten_goes_before_its_address_is_leased_to_
 def test_a_switch_of_another_driver_on_this_host_is_left_to_it() -> None:
     theirs = HeldSwitch(row_id("switch"), "theirs", NOTHING.network_id)
     assert check(held(switches=(theirs,))) == []
+
+
+# --- Swarm --------------------------------------------------------------------------------------------------
+
+MANAGED = "openvswitch:latest"
+THERE = replace(PLAIN, driver=MANAGED)
+
+
+def in_a_swarm(swarm: Swarm, *elsewhere: Network, world: Snapshot = GOOD) -> Snapshot:
+    known = {each.network_id: each for each in elsewhere}
+    return replace(world, docker=replace(world.docker, swarm=swarm, elsewhere=known))
+
+
+def test_a_network_that_a_manager_only_knows_of_is_neither_missing_nor_stale() -> None:
+    swarm = Swarm({MANAGED: True})
+    leased = network("far", "10.0.9.0/24", driver=MANAGED, ipam=MANAGED)
+    asked = {leased.network_id: HeldNetwork(leased.network_id, whole=True, keys={})}
+    world = held(networks={**GOOD.held.networks, **asked})
+    assert check(in_a_swarm(swarm, leased, world=world)) == []
+    nowhere = {leased.network_id: HeldNetwork(leased.network_id, whole=False, keys={})}
+    world = held(networks={**GOOD.held.networks, **nowhere})
+    assert check(in_a_swarm(swarm, leased, world=world)) == []
+
+
+def test_what_this_host_remembers_of_a_network_that_left_it_is_stale() -> None:
+    """Docker told a manager's driver to delete it, and the driver was away."""
+    far = network("far", "10.0.9.0/24", driver=MANAGED)
+    mine = HeldNetwork(far.network_id, whole=True, keys={"10.0.9.0/24": far.network_id})
+    world = held(networks={**GOOD.held.networks, far.network_id: mine})
+    [finding] = check(in_a_swarm(Swarm({MANAGED: True}), far, world=world))
+    assert (finding.kind, finding.subject) == ("network-stale", far.network_id)
+
+
+def test_a_managers_hold_on_the_pool_of_a_network_elsewhere_stays() -> None:
+    far = network("far", "10.0.9.0/24", driver="overlay", ipam=MANAGED)
+    hold = HeldPool(row_id("pool"), pool_key(far, "10.0.9.0/24"), "10.0.9.0/24", frozenset({"t"}))
+    world = held(pools=(*GOOD.held.pools, hold))
+    assert check(in_a_swarm(Swarm({MANAGED: True}), far, world=world)) == []
+    assert [each.kind for each in check(world)] == ["pool-stale"]
+
+
+PLUGINS: list[tuple[Snapshot, list[tuple[str, str]]]] = [
+    (in_a_swarm(Swarm({MANAGED: True})), []),
+    (in_a_swarm(Swarm({MANAGED: False, "other:latest": False})), [("plugin-disabled", MANAGED)]),
+    (in_a_swarm(Swarm({"other:latest": True})), []),  # its networks are local ones, which Docker allows
+    (
+        in_a_swarm(Swarm({"other:latest": True}), world=agreeing(docker(NOTHING, containers=[BOX]))),
+        [("plugin-legacy", DRIVER)],
+    ),
+    (
+        in_a_swarm(
+            Swarm(
+                {MANAGED: True},
+                (
+                    Node("h1", frozenset({"bridge", MANAGED}), usable=True),
+                    Node("h2", frozenset({"bridge"}), usable=True),
+                    Node("h3", frozenset({"bridge"}), usable=False),
+                ),
+            ),
+            THERE,
+            world=agreeing(docker(containers=[BOX])),
+        ),
+        [("plugin-missing", f"h2 {MANAGED}")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("snapshot", "found"), PLUGINS)
+def test_a_node_without_the_plugin_is_told_with_what_to_do(
+    snapshot: Snapshot, found: list[tuple[str, str]]
+) -> None:
+    findings = check(snapshot)
+    assert [(each.kind, each.subject) for each in findings] == found
+    for each in findings:
+        assert not each.repair
+        assert "install" in each.text or "docker plugin enable openvswitch:latest" in each.text
 
 
 # --- Names --------------------------------------------------------------------------------------------------

@@ -90,6 +90,9 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-alive",
         "lookup-off",
         "vtep-down",
+        "plugin-disabled",
+        "plugin-legacy",
+        "plugin-missing",
         # what would cut an OpenStack machine off, or is another's to mend
         "cloud-lacks",
         "vif-missing",

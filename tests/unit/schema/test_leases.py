@@ -7,7 +7,7 @@ import pytest
 from ovn_docker.addressing import network
 from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.ovsdb.values import mapping, reference, to_map
-from ovn_docker.schema import leases
+from ovn_docker.schema import leases, swarms
 from ovn_docker.schema.leases import Lease
 from ovn_docker.schema.northbound import Mark
 
@@ -68,7 +68,10 @@ def test_a_holder_is_named_for_people(lease: Lease, text: str) -> None:
         leases.lease_bind(KEY, ADDRESS, "h", "e"),
         *leases.lease_undo(KEY, ADDRESS, "r1"),
         leases.lease_unbind(KEY, ADDRESS, "h", "e"),
-        leases.lease_del(KEY, ADDRESS, "h"),
+        leases.lease_take(KEY, ADDRESS, "h"),
+        *leases.lease_del(KEY, ADDRESS, "h"),
+        *swarms.lease_del(KEY, ADDRESS, "h"),
+        swarms.lease_adopt(KEY, ADDRESS),
         leases.claim_del(KEY, ADDRESS, "h", "e"),
     ],
 )
@@ -77,9 +80,16 @@ def test_what_a_container_waits_for_is_answered_from_the_index(operation: Operat
 
 
 def test_a_release_asks_for_the_host_the_kind_and_that_no_endpoint_uses_it() -> None:
-    [_, condition] = leases.lease_del(KEY, ADDRESS, "h")["where"]
     ids = {"ovn-docker-host": "h", "ovn-docker": "lease", "ovn-docker-endpoint": ""}
-    assert condition == ("external_ids", "includes", to_map(ids))
+    for each in leases.lease_del(KEY, ADDRESS, "h"):
+        assert each["where"][1] == ("external_ids", "includes", to_map(ids))
+
+
+def test_what_is_deleted_is_no_swarms_and_what_is_a_swarms_is_changed() -> None:
+    remove, change = leases.drop([])
+    swarms_mark = to_map({"ovn-docker-swarm": "true"})
+    assert (remove["op"], remove["where"]) == ("delete", [("external_ids", "excludes", swarms_mark)])
+    assert (change["op"], change["where"]) == ("mutate", [("external_ids", "includes", swarms_mark)])
 
 
 def test_an_undo_asks_for_the_request() -> None:
@@ -115,13 +125,15 @@ def test_a_subnet_was_chosen_for_a_host_as_long_as_that_network_is_there(
 
 
 def test_what_a_pool_reserved_goes_only_while_the_pool_is_gone() -> None:
-    wait, delete = leases.reserved_del(KEY)
+    wait, delete, unused = leases.reserved_del(KEY)
     assert (wait["op"], wait["rows"], wait["where"]) == (
         "wait",
         [],
         [("_uuid", "==", reference(leases.pool_id(KEY)))],
     )
-    assert delete["op"] == "delete"
+    assert (delete["op"], unused["op"]) == ("delete", "delete")
+    marks = {"ovn-docker": "lease", "ovn-docker-host": "", "ovn-docker-swarm": "true"}
+    assert unused["where"][0] == ("external_ids", "includes", to_map(marks))
 
 
 @pytest.mark.parametrize(
