@@ -38,21 +38,8 @@ def clean(lab: Lab) -> Iterator[None]:
     try:
         eventually(is_clean, 5, "nothing of the driver's is left")
     except AssertionError:
-        wipe(lab)
+        records.wipe(lab)
         pytest.fail(f"left behind: {', '.join(left)}")
-
-
-def wipe(lab: Lab) -> None:
-    """Remove what a failed test left, so that the next one does not fail of it."""
-    for switch in records.rows(lab.central, records.SWITCH):
-        lab.central.run(["ovn-nbctl", "--if-exists", "ls-del", switch["_uuid"][1]])
-    for lease in records.rows(lab.central, records.LEASE):
-        lab.central.run(["ovn-nbctl", "--if-exists", "destroy", records.LEASE, lease["_uuid"][1]])
-    for host in lab.hosts:
-        for interface in records.interfaces(host):
-            host.run(["ovs-vsctl", "--if-exists", "del-port", interface["name"]])
-        for link in records.links(host):
-            host.run(["ip", "link", "delete", link], check=False)
 
 
 @pytest.fixture

@@ -87,6 +87,19 @@ def left(lab: Lab) -> list[str]:
     return found
 
 
+def wipe(lab: Lab) -> None:
+    """Remove what a failed test left, so that the next one does not fail of it."""
+    for switch in rows(lab.central, SWITCH):
+        lab.central.run(["ovn-nbctl", "--if-exists", "ls-del", switch["_uuid"][1]])
+    for lease in rows(lab.central, LEASE):
+        lab.central.run(["ovn-nbctl", "--if-exists", "destroy", LEASE, lease["_uuid"][1]])
+    for host in lab.hosts:
+        for interface in interfaces(host):
+            host.run(["ovs-vsctl", "--if-exists", "del-port", interface["name"]])
+        for link in links(host):
+            host.run(["ip", "link", "delete", link], check=False)
+
+
 def _is_ours(key: str) -> bool:
     """Whether it is the driver that writes a key."""
     return OURS in key and key != northbound.ALLOW

@@ -8,7 +8,6 @@ import pytest
 from ovn_docker.lab import Lab
 from tests.integration import records
 from tests.integration.conftest import lab_name
-from tests.integration.fixtures import wipe
 from tests.integration.managed import OUTPUT, build
 from tests.integration.swarm.cluster import Cluster, join
 from tests.polling import eventually
@@ -46,5 +45,5 @@ def cluster(swarm: Cluster) -> Iterator[Cluster]:
     try:
         eventually(is_clean, 30, "nothing of the driver's is left")
     except AssertionError:
-        wipe(swarm.lab)
+        records.wipe(swarm.lab)
         pytest.fail(f"left behind: {', '.join(left)}")
