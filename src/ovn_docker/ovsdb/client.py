@@ -344,6 +344,7 @@ def _reason(error: BaseException) -> str:
     """The short text of an error: for OSError what the system says, without numbers."""
     if isinstance(error, ssl.SSLError):
         return handshake_failure(error)
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:  # the negative ones are getaddrinfo's
-        return os.strerror(error.errno)  # asyncio says "Connect call failed ('10.0.0.1', 6641)"
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and number > 0:  # the negative ones are getaddrinfo's
+        return os.strerror(number)  # asyncio says "Connect call failed ('10.0.0.1', 6641)"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
