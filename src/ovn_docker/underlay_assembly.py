@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ovn_docker.assembly import Parts, open_vswitch_client
-from ovn_docker.config import Config
+from ovn_docker.config import TRUNK, Config
 from ovn_docker.docker.engine import Engine
 from ovn_docker.drivers.underlay import ADDRESS_SPACE, Cloud, UnderlayDriver
+from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_inventory import UnderlayInventory
 from ovn_docker.drivers.underlay_ipam import UnderlayIpam
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
+from ovn_docker.drivers.underlay_profile import ProfilePorts
 from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.health.reader import Reader
@@ -32,11 +34,13 @@ class Machine:
         credentials: of its project.
         vif: the id of the Neutron port of its interface.
         bridge: that the interface is on.
+        child_ports: ``trunk`` or ``profile``, how endpoints' ports are under it.
     """
 
     credentials: Credentials
     vif: str
     bridge: str
+    child_ports: str = TRUNK
 
 
 def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
@@ -67,7 +71,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, config.driver_name),
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, {"interface-missing": inventory.plug}),
-        about=lambda: {"auth_url": machine.credentials.where},
+        about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
         work=(cloud.neutron.run,),
         close=(cloud.undoing.stop, cloud.neutron.close),
     )
@@ -75,9 +79,9 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
 
 def _cloud(machine: Machine, config: Config) -> Cloud:
     neutron, host, undoing = Neutron(machine.credentials), machine.vif, Undoing()
-    trunk = TrunkPorts(neutron, host)
+    children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
     networks = UnderlayNetworks(neutron, host, StateFile(config.state_file), undoing)
-    return Cloud(neutron, host, networks, EndpointPorts(neutron, host, trunk), trunk, undoing)
+    return Cloud(neutron, host, networks, EndpointPorts(neutron, host, children), children, undoing)
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ It is the endpoint of a region of its own in Keystone's catalogue, where OS_REGI
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from typing import Any
 from tests.underlay.identity import NEUTRON_PORT, Namespace, Project
 
 REGION, PORT = "Proxied", 9697
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,30 @@ class Passed:
     ended: float
 
 
+def register(
+    admin: Project, url: str, region: str = REGION, *, interface: str = "public", service: str = "network"
+) -> None:
+    """Enter it into Keystone's catalogue.
+
+    Args:
+        admin: who may do so.
+        url: where it is.
+        region: that leads to it.
+        interface: ``public``, ``internal`` or ``admin``.
+        service: that it serves.
+    """
+    [identity] = [
+        each["id"]
+        for each in admin.call("identity", "GET", "/services")["services"]
+        if each["type"] == service
+    ]
+    if admin.call("identity", "GET", "/endpoints", region_id=region)["endpoints"]:
+        return
+    admin.call("identity", "POST", "/regions", {"region": {"id": region}})
+    endpoint = {"service_id": identity, "interface": interface, "region_id": region, "url": url}
+    admin.call("identity", "POST", "/endpoints", {"endpoint": endpoint})
+
+
 class Proxy:
     """One for a session.
 
@@ -37,9 +64,19 @@ class Proxy:
         answer: gives a status to answer a request with in Neutron's place, or None.
     """
 
-    def __init__(self, namespace: Namespace, address: str) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        address: str,
+        port: int = PORT,
+        target: int = NEUTRON_PORT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Stand at a port of an address before another one, with TLS if there is a context for it."""
         self._namespace = namespace
         self._address = address
+        self._port, self._target = port, target
+        self._tls = tls
         self.passed: list[Passed] = []
         self.reset()
 
@@ -48,24 +85,16 @@ class Proxy:
         self.after: Callable[[str, str], None] = lambda *_: None
         self.answer: Callable[[str, str], int | None] = lambda *_: None
 
-    def register(self, admin: Project) -> None:
-        """Enter it into the catalogue."""
-        [service] = [
-            each["id"]
-            for each in admin.call("identity", "GET", "/services")["services"]
-            if each["type"] == "network"
-        ]
-        if admin.call("identity", "GET", "/endpoints", region_id=REGION)["endpoints"]:
-            return
-        admin.call("identity", "POST", "/regions", {"region": {"id": REGION}})
-        endpoint = {"service_id": service, "interface": "public", "region_id": REGION}
-        endpoint["url"] = f"http://{self._address}:{PORT}"
-        admin.call("identity", "POST", "/endpoints", {"endpoint": endpoint})
-
     @contextlib.contextmanager
     def serve(self) -> Iterator["Proxy"]:
-        server = self._namespace.run(lambda: ThreadingHTTPServer((self._address, PORT), self._handler()))
+        server = self._namespace.run(
+            lambda: ThreadingHTTPServer((self._address, self._port), self._handler())
+        )
         server.daemon_threads = True
+        if self._tls is not None:
+            server.socket = self._tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -112,17 +141,20 @@ class Proxy:
         self.passed.append(Passed(request.command, request.path, began, time.monotonic()))
 
     def _ask(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self._address, NEUTRON_PORT, timeout=60)
+        connection = http.client.HTTPConnection(self._address, self._target, timeout=60)
         connection.sock = self._namespace.run(
-            lambda: socket.create_connection((self._address, NEUTRON_PORT), 60)
+            lambda: socket.create_connection((self._address, self._target), 60)
         )
         try:
-            kept = [each for each in request.headers.items() if each[0].lower() not in {"host", "connection"}]
-            headers = dict(kept)
+            headers = {
+                name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP
+            }
+            if self._tls is not None:  # so that links in the answer lead here
+                headers["X-Forwarded-Proto"] = "https"
             connection.request(request.command, request.path, body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
-            kind = {"Content-Type": answer.headers.get("Content-Type", "application/json")}
-            return answer.status, kind, content
+            told = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
+            return answer.status, told, content
         finally:
             connection.close()

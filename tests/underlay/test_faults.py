@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from signal import SIGKILL
 
@@ -13,7 +12,9 @@ from ovn_docker.lab.processes import send
 from tests.integration.plugin import VERBS
 from tests.polling import eventually
 from tests.underlay import docker_requests
-from tests.underlay.conftest import Cloud, leftovers, wipe
+from tests.underlay.clouds import Cloud
+from tests.underlay.conftest import leftovers, wipe
+from tests.underlay.docker_requests import new_id
 from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import REGION, Proxy
 
@@ -22,10 +23,6 @@ pytestmark = [pytest.mark.underlay, pytest.mark.timeout(400)]
 HEALTH = ("--health-check-on", "--health-check-interval=3")
 DEADLINE = 10.5
 MOST_REQUESTS = 30
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex * 2
 
 
 @pytest.fixture

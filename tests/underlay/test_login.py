@@ -9,9 +9,9 @@ import pytest
 
 from tests.polling import eventually
 from tests.underlay import docker_requests
-from tests.underlay.conftest import Cloud
+from tests.underlay.clouds import Cloud
+from tests.underlay.docker_requests import new_id
 from tests.underlay.machines import PROGRAM, VirtualMachine, program
-from tests.underlay.test_faults import new_id
 
 pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180)]
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.polling import eventually
-from tests.underlay.conftest import Cloud
+from tests.underlay.clouds import Cloud
 from tests.underlay.identity import Project
 from tests.underlay.machines import VirtualMachine, plug_server, unplug_server
 

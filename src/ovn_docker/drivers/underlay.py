@@ -13,9 +13,9 @@ from typing import Any
 
 from ovn_docker import addressing
 from ovn_docker.drivers import underlay_options
+from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_networks import Place, UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
-from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.errors import ConflictError, NotFoundError
 from ovn_docker.host.attachment import Attachments, Wish
@@ -40,7 +40,7 @@ class Cloud:
         host: the id of this machine's Neutron port (OS_VIF_ID).
         networks: where each network is.
         ports: the endpoints' ports.
-        trunk: their VLANs.
+        children: their VLANs.
         undoing: what is taken back.
     """
 
@@ -48,7 +48,7 @@ class Cloud:
     host: str
     networks: UnderlayNetworks
     ports: EndpointPorts
-    trunk: TrunkPorts
+    children: ChildPorts
     undoing: Undoing
 
 
@@ -121,7 +121,7 @@ class UnderlayDriver:
             port = await self._port(place, request, asked)
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._cloud.ports.tag(port, request.network_id, endpoint_id))
-                under = both.create_task(self._cloud.trunk.add(port.id))
+                under = both.create_task(self._cloud.children.add(port))
             await self._attachments.set_vlan(endpoint_id, under.result())
         except ConflictError:
             raise  # what is there is not what this request made
@@ -193,17 +193,17 @@ class UnderlayDriver:
         Docker adds its own gateway bridge (remote.md, Join).
         """
         place = await self._cloud.networks.locate(request.network_id)
-        port, trunk, network, subnets, routers = await asyncio.gather(
+        port, vlans, network, subnets, routers = await asyncio.gather(
             self._endpoint(request),
-            self._cloud.trunk.read(),
+            self._cloud.children.vlans(request.endpoint_id),
             self._cloud.neutron.get(f"networks/{place.neutron}", {"fields": "mtu"}),
             self._cloud.networks.subnets(place.neutron),
             self._routers(place),
         )
-        if port.id not in trunk.vlans:
+        if port.id not in vlans:
             raise NotFoundError(_no_endpoint(request))
         most = int(network["network"]["mtu"])
-        wish = self._wish(request, port, trunk.vlans[port.id], min(place.mtu or most, most))
+        wish = self._wish(request, port, vlans[port.id], min(place.mtu or most, most))
         inside = await self._attachments.attach(wish)
         try:
             await self._cloud.ports.wait_active(port, request.endpoint_id)

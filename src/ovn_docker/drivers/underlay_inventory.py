@@ -37,8 +37,7 @@ class UnderlayInventory:
         places = dict(self._cloud.networks.all())
         known = {network_id: await self._is_whole(place) for network_id, place in places.items()}
         found = dict.fromkeys([*networks, *own], False) | dict.fromkeys(own, True) | known
-        trunk = await self._cloud.trunk.find()
-        vlans = {} if trunk is None else trunk.vlans
+        vlans = await self._cloud.children.vlans()
         ports = await self._cloud.ports.all()
         of_neutron = {place.neutron: network_id for network_id, place in places.items()}
         of_neutron |= {each.id: name for name, each in own.items()}
@@ -74,7 +73,7 @@ class UnderlayInventory:
         place = await self._cloud.networks.locate(endpoint.network_id)
         fixed_ips = [(place.subnet_of(ip_address(each)), each) for each in endpoint.addresses]
         await self._cloud.ports.readdress(port, fixed_ips, endpoint.mac)
-        vlan = await self._cloud.trunk.add(port.id)
+        vlan = await self._cloud.children.add(port)
         await self._attachments.set_vlan(endpoint.endpoint_id, vlan)
 
     async def plug(self, endpoint: Endpoint) -> None:
@@ -82,7 +81,7 @@ class UnderlayInventory:
         port = await self._cloud.ports.find(endpoint.endpoint_id)
         if port is None:
             return
-        vlan = await self._cloud.trunk.add(port.id)
+        vlan = await self._cloud.children.add(port)
         await self._attachments.set_vlan(endpoint.endpoint_id, vlan)
         await self._attachments.plug_again(
             endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses, vlan

@@ -1,0 +1,166 @@
+"""Calls to the underlay driver, one after another and at the same time; a relay is between it and Neutron."""
+
+import contextlib
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.costs import MEMORY
+from bench.drivers import resident_mb
+from bench.figures import Figure, Samples
+from bench.plugin import Plugin, dial_unix, endpoint, join, network
+from bench.underlay.relay import Relay
+from bench.underlay.shares import at_once, pauses, shares
+from ovn_docker.drivers.underlay_ports import FIRST_LOOK, LONGEST_LOOK
+from tests.underlay.clouds import Cloud
+from tests.underlay.identity import NEUTRON_PORT
+from tests.underlay.machines import VirtualMachine
+from tests.underlay.proxy import PORT, REGION, register
+
+WHOLE, NEUTRON, WAITING, DRIVER = "whole call", "with Neutron", "until ACTIVE", "the driver's own"
+"""Columns: where a call's time goes."""
+
+VERBS, COUNTS, BURST, COSTS = "underlay", "underlay counts", "underlay burst", "underlay costs"
+"""Sections."""
+
+FIGURE = "figure"
+CONNECTIONS = "connections to Neutron"
+REQUESTS = "requests to Neutron"
+
+SETTLE = 0.1
+"""Seconds between two calls; Docker makes a container meanwhile."""
+
+
+@dataclass
+class Place:
+    """The cloud, the driver under test and the relay.
+
+    Attributes:
+        machine: where the driver runs.
+        relay: between it and Neutron.
+        network_id: that its endpoints are on.
+        endpoints: that exist now.
+        count: of those that were ever made.
+    """
+
+    machine: VirtualMachine
+    relay: Relay
+    network_id: str = field(default_factory=lambda: secrets.token_hex(32))
+    endpoints: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def plugin(self) -> Plugin:
+        """A connection to the driver, as Docker keeps one."""
+        return Plugin(dial_unix(self.machine.host.paths.plugin_socket))
+
+    def next_endpoint(self) -> tuple[str, str]:
+        """A new endpoint id and an address with prefix length."""
+        self.count += 1
+        endpoint_id = secrets.token_hex(32)
+        self.endpoints.append(endpoint_id)
+        return endpoint_id, f"10.90.{self.count // 250}.{self.count % 250 + 2}/16"
+
+
+@contextlib.contextmanager
+def place(cloud: Cloud) -> Iterator[Place]:
+    """A driver on the first machine, whose requests to Neutron pass a relay; nothing is left of it."""
+    machine, central = cloud.machines[0], str(cloud.lab.central.address)
+    namespace = cloud.openstack.namespace
+    register(cloud.openstack.admin(), f"http://{central}:{PORT}")
+    listener = namespace.run(lambda: socket.create_server((central, PORT), backlog=64))
+    relay = Relay(
+        listener, lambda: namespace.run(lambda: socket.create_connection((central, NEUTRON_PORT), 30))
+    )
+    with relay.serve():
+        machine.start_driver(environment=machine.environment(cloud.demo, OS_REGION_NAME=REGION))
+        made = Place(machine, relay)
+        try:
+            made.plugin().call("CreateNetwork", network(made.network_id, "10.90.0.0/16"))
+            yield made
+        finally:
+            machine.stop_driver()
+
+
+class Watch:
+    """Times calls that follow each other over one connection."""
+
+    def __init__(self, here: Place) -> None:
+        self._here = here
+        self._plugin = here.plugin()
+        self._samples, self._counts = Samples(VERBS), Samples(COUNTS)
+        self._opened = here.relay.connections
+
+    def call(self, verb: str, body: dict[str, Any]) -> None:
+        """Make a call, and see whose time it takes."""
+        time.sleep(SETTLE)
+        self._here.relay.take()
+        began = time.perf_counter()
+        self._plugin.call(verb, body)
+        ended = time.perf_counter()
+        exchanges = self._here.relay.take()
+        parts = shares(began, ended, exchanges, pauses(FIRST_LOOK, LONGEST_LOOK))
+        self._samples.add(WHOLE, verb, (ended - began) * 1000)
+        for column, value in ((NEUTRON, parts.neutron), (WAITING, parts.waiting), (DRIVER, parts.driver)):
+            self._samples.add(column, verb, value)
+        self._counts.add(FIGURE, f"{REQUESTS} of a {verb}", len(exchanges))
+        self._counts.add(FIGURE, f"of them at the same time, {verb}", at_once(exchanges))
+
+    def figures(self) -> list[Figure]:
+        """All of it; no more calls after that."""
+        self._plugin.close()
+        opened = self._here.relay.connections - self._opened
+        self._counts.add(FIGURE, f"{CONNECTIONS} opened meanwhile", opened)
+        return [*self._samples.figures(), *self._counts.figures(unit="")]
+
+
+def measure_calls(here: Place, number: int) -> list[Figure]:
+    """Make endpoints, join them, and take all of it back, one call after another."""
+    watch = Watch(here)
+    for _ in range(number):
+        endpoint_id, address = here.next_endpoint()
+        watch.call("CreateEndpoint", endpoint(here.network_id, endpoint_id, address))
+        watch.call("Join", join(here.network_id, endpoint_id))
+    for endpoint_id in here.endpoints:
+        for verb in ("Leave", "DeleteEndpoint"):
+            watch.call(verb, endpoint(here.network_id, endpoint_id))
+    here.endpoints.clear()
+    return watch.figures()
+
+
+def measure_burst(here: Place, number: int) -> list[Figure]:
+    """Make that many endpoints at the same time; the time until the last is there."""
+    samples = Samples(BURST)
+    opened = here.relay.connections
+    bodies = [endpoint(here.network_id, *here.next_endpoint()) for _ in range(number)]
+    for verb, each_body in (
+        ("CreateEndpoint", lambda body: body),
+        ("Join", lambda body: join(here.network_id, body["EndpointID"])),
+    ):
+        threads = [
+            threading.Thread(target=here.plugin().call, args=(verb, each_body(body))) for body in bodies
+        ]
+        began = time.perf_counter()
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        samples.add(FIGURE, f"{number} times {verb}", time.perf_counter() - began)
+    plugin = here.plugin()
+    for endpoint_id in here.endpoints:
+        for verb in ("Leave", "DeleteEndpoint"):
+            plugin.call(verb, endpoint(here.network_id, endpoint_id))
+    here.endpoints.clear()
+    counts = Samples(BURST)
+    counts.add(FIGURE, f"{CONNECTIONS} opened meanwhile", here.relay.connections - opened)
+    return [*samples.figures(unit="s"), *counts.figures(unit="")]
+
+
+def measure_memory(here: Place) -> list[Figure]:
+    """Resident memory of the driver, in MB of 10^6 bytes."""
+    samples = Samples(COSTS)
+    samples.add(FIGURE, MEMORY, resident_mb(here.machine.driver.pid))
+    return samples.figures(unit="MB")
