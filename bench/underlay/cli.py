@@ -31,7 +31,7 @@ PAGE = Page(
         BURST: "At the same time",
         COSTS: "The daemon itself",
     },
-    columns=(measure.WHOLE, measure.NEUTRON, measure.WAITING, DRIVER, FIGURE),
+    columns=(measure.WHOLE, measure.NEUTRON, measure.WAITING, DRIVER, measure.PROCESSOR, FIGURE),
     with_p99=frozenset({VERBS}),
     targets=(
         Target("the driver's own time of CreateEndpoint, p50, ms", 10, find(VERBS, "CreateEndpoint", DRIVER)),

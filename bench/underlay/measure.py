@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.costs import MEMORY
@@ -22,6 +23,7 @@ from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import PORT, REGION, register
 
 WHOLE, NEUTRON, WAITING, DRIVER = "whole call", "with Neutron", "until ACTIVE", "the driver's own"
+PROCESSOR = "on the processor"
 """Columns: where a call's time goes."""
 
 VERBS, COUNTS, BURST, COSTS = "underlay", "underlay counts", "underlay burst", "underlay costs"
@@ -85,6 +87,13 @@ def place(cloud: Cloud) -> Iterator[Place]:
             machine.stop_driver()
 
 
+def processor_ms(pid: int) -> float:
+    """Time that a process and all its threads had a processor, in ms (kernel, sched-stats.rst)."""
+    return (
+        sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
+    )
+
+
 class Watch:
     """Times calls that follow each other over one connection."""
 
@@ -98,12 +107,15 @@ class Watch:
         """Make a call, and see whose time it takes."""
         time.sleep(SETTLE)
         self._here.relay.take()
+        pid = self._here.machine.driver.pid
+        used = processor_ms(pid)
         began = time.perf_counter()
         self._plugin.call(verb, body)
         ended = time.perf_counter()
         exchanges = self._here.relay.take()
         parts = shares(began, ended, exchanges, pauses(FIRST_LOOK, LONGEST_LOOK))
         self._samples.add(WHOLE, verb, (ended - began) * 1000)
+        self._samples.add(PROCESSOR, verb, processor_ms(pid) - used)
         for column, value in ((NEUTRON, parts.neutron), (WAITING, parts.waiting), (DRIVER, parts.driver)):
             self._samples.add(column, verb, value)
         self._counts.add(FIGURE, f"{REQUESTS} of a {verb}", len(exchanges))

@@ -28,7 +28,7 @@ class Relay:
         self._connect = connect
         self._exchanges: list[Exchange] = []
         self._noting = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._relayed: list[_Connection] = []
         self.connections = 0
 
     @contextlib.contextmanager
@@ -42,9 +42,8 @@ class Relay:
             self._listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
             self._listener.close()
-            for each in list(self._open):
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+            for each in self._relayed:
+                each.close()
 
     def take(self) -> list[Exchange]:
         """What was exchanged since this was called last."""
@@ -59,7 +58,8 @@ class Relay:
             except OSError:
                 return
             self.connections += 1
-            _Connection(client, self._connect(), self.connections, self._note, self._open).start()
+            self._relayed.append(_Connection(client, self._connect(), self.connections, self._note))
+            self._relayed[-1].start()
 
     def _note(self, exchange: Exchange) -> None:
         with self._noting:
@@ -75,30 +75,39 @@ class _Connection:
         server: socket.socket,
         number: int,
         note: Callable[[Exchange], None],
-        sockets: set[socket.socket],
     ) -> None:
         self._client, self._server = client, server
         self._number = number
         self._note = note
-        self._sockets = sockets
+        self._threads = [
+            threading.Thread(target=self._until_closed, args=(work,), daemon=True)
+            for work in (self._requests, self._answers)
+        ]
         self._head = b""
         self._began = 0.0
-        self._left = -1
 
     def start(self) -> None:
         for each in (self._client, self._server):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sockets.add(each)
-        for work in (self._requests, self._answers):
-            threading.Thread(target=self._until_closed, args=(work,), daemon=True).start()
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        self._end()
+        for thread in self._threads:
+            thread.join(5)
+        for each in (self._client, self._server):
+            each.close()
 
     def _until_closed(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             work()
+        self._end()
+
+    def _end(self) -> None:
         for each in (self._client, self._server):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            self._sockets.discard(each)
 
     def _requests(self) -> None:
         while data := self._client.recv(CHUNK):

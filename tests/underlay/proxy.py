@@ -62,6 +62,8 @@ class Proxy:
         passed: the requests that were answered.
         after: called with method and path when Neutron has answered and the driver does not know yet.
         answer: gives a status to answer a request with in Neutron's place, or None.
+        instead: likewise, but Neutron does what it was asked.
+        delay: seconds that pass before Neutron is asked.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Proxy:
         self.passed.clear()
         self.after: Callable[[str, str], None] = lambda *_: None
         self.answer: Callable[[str, str], int | None] = lambda *_: None
+        self.instead: Callable[[str, str], int | None] = lambda *_: None
+        self.delay = 0.0
 
     @contextlib.contextmanager
     def serve(self) -> Iterator["Proxy"]:
@@ -127,10 +131,14 @@ class Proxy:
         began = time.monotonic()
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         status = self.answer(request.command, request.path)
-        if status is not None:
-            reply, content = {"Content-Type": "text/plain"}, b"broken"
-        else:
+        if status is None:
+            time.sleep(self.delay)  # as a slow Neutron, which does it all the same
             status, reply, content = self._ask(request, body)
+            lie = self.instead(request.command, request.path)
+        else:
+            lie = status
+        if lie is not None:
+            status, reply, content = lie, {"Content-Type": "text/plain"}, b"broken"
         self.after(request.command, request.path)
         request.send_response(status)
         for name, value in reply.items():
