@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli import add_output_arguments, begin, carry_out, new_results, progress
 from bench.costs import MEMORY
@@ -15,7 +16,10 @@ from bench.run import Part, run
 from bench.tables import Page
 from bench.targets import Target, find
 from bench.underlay import measure
-from bench.underlay.measure import BURST, CONNECTIONS, COSTS, COUNTS, DRIVER, FIGURE, VERBS
+from bench.underlay.measure import BURST, CONNECTIONS, COSTS, COUNTS, DRIVER, FIGURE, SINGLE, VERBS
+
+if TYPE_CHECKING:
+    from tests.underlay.clouds import Cloud
 
 _DESCRIPTION = """\
 Measure the calls to ovn-docker-underlay-driver on a real Keystone and Neutron in a lab of its own, and whose
@@ -31,7 +35,7 @@ PAGE = Page(
         BURST: "At the same time",
         COSTS: "The daemon itself",
     },
-    columns=(measure.WHOLE, measure.NEUTRON, measure.WAITING, DRIVER, measure.PROCESSOR, FIGURE),
+    columns=(measure.WHOLE, measure.NEUTRON, measure.WAITING, DRIVER, measure.PROCESSOR, SINGLE, FIGURE),
     with_p99=frozenset({VERBS}),
     targets=(
         Target("the driver's own time of CreateEndpoint, p50, ms", 10, find(VERBS, "CreateEndpoint", DRIVER)),
@@ -75,21 +79,25 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
     os.environ.pop("PYTHONPATH", None)
     load = begin()
     progress("a lab with Keystone and Neutron")
-    with cloud(arguments.name) as made, measure.place(made) as here:
+    with cloud(arguments.name) as made:
         machine = _machine(made.lab.settings.datapath)
         results = new_results("sudo scripts/bench underlay", words, machine, load)
         endpoints = QUICK_ENDPOINTS if arguments.quick else ENDPOINTS
         try:
-            run(_parts(here, endpoints), results, arguments.json, progress)
+            run(_parts(made, endpoints), results, arguments.json, progress)
         except KeyboardInterrupt:
             results.failures.append("interrupted")
     return results
 
 
-def _parts(here: measure.Place, endpoints: int) -> Iterator[Part]:
-    yield "one call after another", partial(measure.measure_calls, here, endpoints)
-    yield "calls at the same time", partial(measure.measure_burst, here, AT_ONCE)
-    yield "memory", partial(measure.measure_memory, here)
+def _parts(cloud: "Cloud", endpoints: int) -> Iterator[Part]:
+    with measure.place(cloud, FIGURE) as here:
+        yield "one call after another", partial(measure.measure_calls, here, endpoints)
+        yield "calls at the same time", partial(measure.measure_burst, here, AT_ONCE)
+        yield "memory", partial(measure.measure_memory, here)
+    with measure.place(cloud, SINGLE) as here:
+        yield "with one connection: one call after another", partial(measure.measure_calls, here, endpoints)
+        yield "  calls at the same time", partial(measure.measure_burst, here, AT_ONCE)
 
 
 def _machine(datapath: str) -> Machine:

@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ PROCESSOR = "on the processor"
 VERBS, COUNTS, BURST, COSTS = "underlay", "underlay counts", "underlay burst", "underlay costs"
 """Sections."""
 
-FIGURE = "figure"
+FIGURE, SINGLE = "as it is", "with one connection"
 CONNECTIONS = "connections to Neutron"
 REQUESTS = "requests to Neutron"
 
@@ -44,6 +45,7 @@ class Place:
     Attributes:
         machine: where the driver runs.
         relay: between it and Neutron.
+        column: of its figures.
         network_id: that its endpoints are on.
         endpoints: that exist now.
         count: of those that were ever made.
@@ -51,6 +53,7 @@ class Place:
 
     machine: VirtualMachine
     relay: Relay
+    column: str = FIGURE
     network_id: str = field(default_factory=lambda: secrets.token_hex(32))
     endpoints: list[str] = field(default_factory=list)
     count: int = 0
@@ -68,7 +71,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(cloud: Cloud) -> Iterator[Place]:
+def place(cloud: Cloud, column: str) -> Iterator[Place]:
     """A driver on the first machine, whose requests to Neutron pass a relay; nothing is left of it."""
     machine, central = cloud.machines[0], str(cloud.lab.central.address)
     namespace = cloud.openstack.namespace
@@ -78,11 +81,16 @@ def place(cloud: Cloud) -> Iterator[Place]:
         listener, lambda: namespace.run(lambda: socket.create_connection((central, NEUTRON_PORT), 30))
     )
     with relay.serve():
-        machine.start_driver(environment=machine.environment(cloud.demo, OS_REGION_NAME=REGION))
-        made = Place(machine, relay)
+        single = (sys.executable, "-P", str(Path(__file__).with_name("one_connection.py")))
+        machine.start_driver(
+            environment=machine.environment(cloud.demo, OS_REGION_NAME=REGION),
+            program=single if column == SINGLE else (),
+        )
+        made = Place(machine, relay, column)
         try:
             made.plugin().call("CreateNetwork", network(made.network_id, "10.90.0.0/16"))
             yield made
+            made.plugin().call("DeleteNetwork", {"NetworkID": made.network_id})
         finally:
             machine.stop_driver()
 
@@ -114,24 +122,33 @@ class Watch:
         ended = time.perf_counter()
         exchanges = self._here.relay.take()
         parts = shares(began, ended, exchanges, pauses(FIRST_LOOK, LONGEST_LOOK))
+        self._counts.add(self._here.column, f"{REQUESTS} of a {verb}", len(exchanges))
+        self._counts.add(self._here.column, f"of them at the same time, {verb}", at_once(exchanges))
+        if self._here.column == SINGLE:
+            self._samples.add(SINGLE, verb, (ended - began) * 1000)
+            return
         self._samples.add(WHOLE, verb, (ended - began) * 1000)
         self._samples.add(PROCESSOR, verb, processor_ms(pid) - used)
         for column, value in ((NEUTRON, parts.neutron), (WAITING, parts.waiting), (DRIVER, parts.driver)):
             self._samples.add(column, verb, value)
-        self._counts.add(FIGURE, f"{REQUESTS} of a {verb}", len(exchanges))
-        self._counts.add(FIGURE, f"of them at the same time, {verb}", at_once(exchanges))
 
     def figures(self) -> list[Figure]:
         """All of it; no more calls after that."""
         self._plugin.close()
         opened = self._here.relay.connections - self._opened
-        self._counts.add(FIGURE, f"{CONNECTIONS} opened meanwhile", opened)
+        self._counts.add(self._here.column, f"{CONNECTIONS} opened meanwhile", opened)
         return [*self._samples.figures(), *self._counts.figures(unit="")]
 
 
 def measure_calls(here: Place, number: int) -> list[Figure]:
     """Make endpoints, join them, and take all of it back, one call after another."""
+    _live(Watch(here), here, 1)  # all connections are open then
     watch = Watch(here)
+    _live(watch, here, number)
+    return watch.figures()
+
+
+def _live(watch: Watch, here: Place, number: int) -> None:
     for _ in range(number):
         endpoint_id, address = here.next_endpoint()
         watch.call("CreateEndpoint", endpoint(here.network_id, endpoint_id, address))
@@ -140,7 +157,6 @@ def measure_calls(here: Place, number: int) -> list[Figure]:
         for verb in ("Leave", "DeleteEndpoint"):
             watch.call(verb, endpoint(here.network_id, endpoint_id))
     here.endpoints.clear()
-    return watch.figures()
 
 
 def measure_burst(here: Place, number: int) -> list[Figure]:
@@ -160,19 +176,19 @@ def measure_burst(here: Place, number: int) -> list[Figure]:
             each.start()
         for each in threads:
             each.join()
-        samples.add(FIGURE, f"{number} times {verb}", time.perf_counter() - began)
+        samples.add(here.column, f"{number} times {verb}", time.perf_counter() - began)
     plugin = here.plugin()
     for endpoint_id in here.endpoints:
         for verb in ("Leave", "DeleteEndpoint"):
             plugin.call(verb, endpoint(here.network_id, endpoint_id))
     here.endpoints.clear()
     counts = Samples(BURST)
-    counts.add(FIGURE, f"{CONNECTIONS} opened meanwhile", here.relay.connections - opened)
+    counts.add(here.column, f"{CONNECTIONS} opened meanwhile", here.relay.connections - opened)
     return [*samples.figures(unit="s"), *counts.figures(unit="")]
 
 
 def measure_memory(here: Place) -> list[Figure]:
     """Resident memory of the driver, in MB of 10^6 bytes."""
     samples = Samples(COSTS)
-    samples.add(FIGURE, MEMORY, resident_mb(here.machine.driver.pid))
+    samples.add(here.column, MEMORY, resident_mb(here.machine.driver.pid))
     return samples.figures(unit="MB")

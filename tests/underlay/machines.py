@@ -98,13 +98,17 @@ class VirtualMachine:
         }
 
     def start_driver(
-        self, *flags: str, environment: Mapping[str, str] | None = None, wait: bool = True
+        self,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+        program: Sequence[str] = (),
     ) -> Process:
-        """Start the driver, and wait until it listens."""
+        """Start the driver, or what stands for it, and wait until it listens."""
         project = self._openstack.demo()
         variables = self.host.environment() | dict(environment or self.environment(project))
         command = [
-            str(program()),
+            *(program or (str(installed()),)),
             f"--bridge={BRIDGE}",
             "--unix-socket=/run/docker/plugins/openvswitch.sock",
             "--docker-driver-scope=local",
@@ -217,6 +221,6 @@ def _namespace(machine: Machine) -> str:
     return machine.enter([])[1].partition("=")[2]
 
 
-def program() -> Path:
+def installed() -> Path:
     """The driver of this environment."""
     return Path(sys.executable).with_name(PROGRAM)

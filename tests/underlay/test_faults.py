@@ -105,6 +105,25 @@ def test_every_verb_ends_in_time_while_neutron_is_down_and_hangs_and_all_is_well
     eventually(lambda: leftovers(cloud) == [], 90, "what was given up is taken back")
 
 
+def test_what_docker_deletes_while_neutron_is_down_goes_when_it_is_back(
+    cloud: Cloud, vm: VirtualMachine
+) -> None:
+    """Docker asks once, and forgets, whatever the driver answers; there is no health check here."""
+    network_id, endpoint_id = new_id(), new_id()
+    verbs = docker_requests.life(vm, network_id, endpoint_id)
+    for verb, body in verbs[:3]:
+        assert vm.plugin.call(verb, body).ok
+    cloud.openstack.kill_neutron()
+    try:
+        assert vm.plugin.call(*verbs[3]).ok  # Leave
+        assert "cannot be reached" in vm.plugin.call(*verbs[4]).error
+        assert "cannot be reached" in vm.plugin.call(*verbs[5]).error
+    finally:
+        cloud.openstack.start_neutron()
+    assert f"port {endpoint_id}" in leftovers(cloud)
+    eventually(lambda: leftovers(cloud) == [], 90, "what was to go is gone")
+
+
 SLOW, BROKEN, HALF_BROKEN = "slow", "broken", "broken after it has done what was asked"
 
 
@@ -198,6 +217,9 @@ def test_a_join_does_not_wait_for_ever_for_a_port_that_is_not_active(
     tap = f"tap-{vm.host.name}"
     vm.hypervisor.run(["ovs-vsctl", "remove", "Interface", tap, "external_ids", "iface-id"])
     try:
+        eventually(
+            lambda: cloud.demo.get("ports", vm.vif["id"])["status"] == "DOWN", 60, "the machine is cut off"
+        )
         assert vm.plugin.call(*attach).ok
         answer = vm.plugin.call(*join)
         assert answer.ok

@@ -11,7 +11,7 @@ from tests.polling import eventually
 from tests.underlay import docker_requests
 from tests.underlay.clouds import Cloud
 from tests.underlay.docker_requests import new_id
-from tests.underlay.machines import PROGRAM, VirtualMachine, program
+from tests.underlay.machines import PROGRAM, VirtualMachine, installed
 
 pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180)]
 
@@ -100,7 +100,7 @@ def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Clo
     vm = cloud.machines[0]
     environment = vm.host.environment() | vm.environment(cloud.demo)
     del environment["OS_PASSWORD"]
-    command = vm.host.enter([str(program()), "--detach", "--unix-socket=/run/other.sock"])
+    command = vm.host.enter([str(installed()), "--detach", "--unix-socket=/run/other.sock"])
     done = subprocess.run(
         command,
         env=environment,
@@ -117,7 +117,7 @@ def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Clo
     )
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        vm.host.enter([str(program()), "--unix-socket=/run/other.sock"]),
+        vm.host.enter([str(installed()), "--unix-socket=/run/other.sock"]),
         env=environment,
         stdin=its,
         stdout=its,

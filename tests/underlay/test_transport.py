@@ -54,7 +54,10 @@ def test_a_ca_bundle_makes_openstack_trusted_and_without_it_is_not(
 ) -> None:
     where = f"https://{cloud.lab.central.address}:{SEALED_KEYSTONE}/v3"
     sealed = vm.environment(cloud.demo, OS_AUTH_URL=where, OS_REGION_NAME=SEALED)
-    assert said_by(vm, sealed) == f"OpenStack's certificate is not trusted (login at {where}): see OS_CACERT"
+    assert said_by(vm, sealed) == (
+        f"OpenStack's certificate is not trusted (login at {where}), unable to get local issuer certificate:"
+        " see OS_CACERT"
+    )
     assert said_by(vm, {**sealed, "OS_CACERT": str(authority.certificate)}) == ""
     assert said_by(vm, {**sealed, "OS_INSECURE": "true"}) == ""
 

@@ -107,8 +107,20 @@ class UnderlayDriver:
         await self._cloud.networks.create(underlay_options.read(request, ADDRESS_SPACE))
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the network, unless others use it; one that we did not make stays."""
-        await self._cloud.networks.delete(request.network_id, self._cloud.ports.remove_from)
+        """Remove the network, unless others use it; one that we did not make stays.
+
+        Docker forgets it whatever is answered (moby daemon/libnetwork/network.go deleteNetwork).
+        """
+        try:
+            await self._delete_network(request.network_id)
+        except ConflictError:
+            raise
+        except BaseException:
+            self._cloud.undoing.later(request.network_id, lambda: self._delete_network(request.network_id))
+            raise
+
+    async def _delete_network(self, network_id: str) -> None:
+        await self._cloud.networks.delete(network_id, self._cloud.ports.remove_from)
 
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
