@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ovn_docker.errors import NeutronError, UnreachableError
 from ovn_docker.neutron.credentials import Credentials
 
@@ -81,11 +83,7 @@ class Sessions:
                 self._give_back(connection)
         except Exception as error:
             raise _translated(error, self._credentials, self._timeout) from error
-        try:
-            content = response.json() if response.content else {}
-        except ValueError:
-            content = {}
-        return Reply(response.status_code, content if isinstance(content, dict) else {}, response.text)
+        return _read(response.status_code, response.content)
 
     def _request(
         self,
@@ -135,6 +133,15 @@ class Sessions:
                 url = session.get_endpoint(service_type="network", interface=place.interface, **with_region)
                 self._endpoint = str(url).rstrip("/").removesuffix("/v2.0")
             return self._endpoint
+
+
+def _read(status: int, content: bytes) -> Reply:
+    """The reply; its text is not asked of the library, which would guess its encoding for milliseconds."""
+    try:
+        body = msgspec.json.decode(content) if content else {}
+    except msgspec.DecodeError:
+        body = None
+    return Reply(status, body if isinstance(body, dict) else {}, content.decode(errors="replace"))
 
 
 def _login(credentials: Credentials) -> Any:  # noqa: ANN401
