@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ class Server:
         self.requests: dict[int, list[str]] = {}
         self.answers = 1000
         self.hang = 0.0
+        self._numbers = itertools.count()
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator["Server"]:
@@ -40,7 +42,7 @@ class Server:
             server.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        number = len(self.requests)
+        number = next(self._numbers)
         mine: list[str] = []
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
