@@ -32,6 +32,8 @@ def test_the_guides_openrc_with_its_old_names_works_and_so_do_the_new(
     old = vm.environment(cloud.demo)
     assert old["OS_AUTH_URL"].endswith("/v2.0")
     works_with(vm, old)
+    by_id = {key: value for key, value in old.items() if key != "OS_TENANT_NAME"}
+    works_with(vm, {**by_id, "OS_TENANT_ID": cloud.demo.login()[2]})
     new = {
         "OS_AUTH_URL": cloud.openstack.auth_url,
         "OS_PROJECT_NAME": "demo",
@@ -91,9 +93,11 @@ def test_the_password_is_nowhere_to_be_read(cloud: Cloud, vm: VirtualMachine) ->
     shown = str(vm.plugin.call("Database").body)
     assert vm.vif["id"] in shown
     command = Path("/proc", str(vm.driver.pid), "cmdline").read_text()
+    token = cloud.demo.login()[0]
     for text in (shown, command, vm.log.read_text()):
         assert cloud.demo.password not in text
         assert "X-Auth-Token" not in text
+        assert token[:8] not in text  # Keystone's tokens begin alike
 
 
 def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Cloud) -> None:
