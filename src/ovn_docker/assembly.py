@@ -123,7 +123,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     leases = AddressLeases(database, occupied, choose_at_random)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACE), about)
-    driver = OverlayDriver(attachments, shared, occupied, docker, ipam.opened)
+    driver = OverlayDriver(attachments, shared, occupied, docker, ipam)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
     lookups = ip_lookup.inspect if config.ip_lookup else None

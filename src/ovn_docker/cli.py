@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     # What a command cannot do it says itself; the log of its parts would say it once more.
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    return _reported(parser.prog, lambda: int(parsed.run(parsed)))
+    return _reported(parser.prog, lambda: _printed(lambda: int(parsed.run(parsed))))
+
+
+def _printed(work: Callable[[], int]) -> int:
+    """Do it; who reads what it prints may stop reading (``| head``), and then it ends as by SIGPIPE."""
+    try:
+        status = work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it is met again at the exit
+        return 128 + signal.SIGPIPE
+    return status
 
 
 def overlay_driver(arguments: Sequence[str] | None = None) -> int:

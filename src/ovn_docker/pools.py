@@ -101,6 +101,13 @@ class Pool:
         start = first if after is None or not first <= after < last else after + 1
         return [first + (start - first + step) % count for step in range(min(size, count))]
 
+    def beyond(self, after: int | None, steps: int) -> int | None:
+        """The address so many behind `after`, round the end; None, with which `window` begins, stays."""
+        first, last = self.bounds()
+        if after is None or last < first:
+            return after
+        return first + (after - first + steps) % (last - first + 1)
+
 
 def parse_pool(text: str) -> Pool:
     """Read a PoolID.
@@ -190,18 +197,26 @@ DEFAULT_POOLS = ("base=10.200.0.0/14,size=24", "base=fd6f:766e:6400::/48,size=64
 def parse_default_pool(text: str) -> DefaultPool:
     """Read ``base=10.200.0.0/14,size=24``, as dockerd's ``--default-address-pool`` spells it.
 
+    Source: moby opts/address_pools.go; keys are in either case.
+
     Raises:
         ConfigError: it has another form, or the size does not fit into the base.
     """
-    fields = dict(part.partition("=")[::2] for part in text.split(","))
+    flag = f"--default-address-pool '{text}'"
+    fields = {key.lower(): value for key, _, value in (part.partition("=") for part in text.split(","))}
+    if fields.keys() != {"base", "size"}:
+        raise ConfigError(f"{flag}: write base=CIDR,size=PREFIXLENGTH, and nothing else")
     try:
-        base, size = ipaddress.ip_network(fields.pop("base")), int(fields.pop("size"))
-    except (KeyError, ValueError) as error:
+        base, size = ipaddress.ip_network(fields["base"]), int(fields["size"])
+    except ValueError as error:
+        raise ConfigError(f"{flag}: write base=CIDR,size=PREFIXLENGTH ({error})") from error
+    if base.is_multicast or base.is_loopback:
+        raise ConfigError(f"{flag}: {base} cannot hold containers: give a unicast network")
+    if not max(base.prefixlen, LARGEST_POOL) <= size <= base.max_prefixlen - 2:
         raise ConfigError(
-            f"--default-address-pool '{text}': write base=CIDR,size=PREFIXLENGTH ({error})"
-        ) from error
-    if fields or not base.prefixlen <= size <= base.max_prefixlen - 2:
-        raise ConfigError(f"--default-address-pool '{text}': networks of /{size} do not fit into {base}")
+            f"{flag}: {base} cannot be cut into networks of /{size}: give a size from"
+            f" {max(base.prefixlen, LARGEST_POOL)} to {base.max_prefixlen - 2}"
+        )
     return DefaultPool(base, size)
 
 

@@ -41,6 +41,9 @@ CRASH_SIGNALS = frozenset(
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 RESTART_INTERVAL = 10.0
 
+NO_OTHERS = 0o027
+"""umask: files 0640, directories 0750."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,12 +92,16 @@ class Ready:
 def daemonize(options: DaemonOptions) -> Ready:
     """Become the daemon that the options ask for; to be called before any event loop, thread or socket.
 
+    Whatever it writes from then on is not for others, and not for its group to change: who could write the
+    plugin file would be asked by Docker in the driver's place.
+
     Returns in the daemon's process only. The launcher and the monitor end inside, by SystemExit, with the
     daemon's exit status.
 
     Raises:
         ConfigError: the pidfile is held by a process that lives, or cannot be written.
     """
+    os.umask(os.umask(NO_OTHERS) | NO_OTHERS)
     pipe = None
     if options.detach:
         pipe = _detach()

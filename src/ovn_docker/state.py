@@ -64,7 +64,7 @@ class StateFile:
         """
         temporary = self._path.with_name(f".{self._path.name}.new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             with self._writing, self._locked_directory() as directory:
                 content = {"version": VERSION, **change(self.load())}
                 self._write(temporary, json.dumps(content, indent=1, sort_keys=True))

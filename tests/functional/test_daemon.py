@@ -35,7 +35,9 @@ NETWORK = NET | {"IPv4Data": [{"Pool": "10.0.0.0/24"}], "Options": {}}
 class Daemon:
     """One driver process and how Docker reaches it."""
 
-    def __init__(self, directory: Path, *flags: str, ovsdb: str = "unix:/nonexistent") -> None:
+    def __init__(
+        self, directory: Path, *flags: str, ovsdb: str = "unix:/nonexistent", umask: int = -1
+    ) -> None:
         self.socket = directory / "driver.sock"
         self.plugins = directory / "plugins"
         self.spec = self.plugins / "openvswitch.spec"
@@ -47,6 +49,7 @@ class Daemon:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=directory,
+            umask=umask,
         )
 
     def answers(self) -> "Daemon":
@@ -122,10 +125,12 @@ class Daemons:
         self._directory = directory
         self._started: list[Daemon] = []
 
-    def __call__(self, *flags: str, ovsdb: str = "unix:/nonexistent", name: str = "") -> Daemon:
+    def __call__(
+        self, *flags: str, ovsdb: str = "unix:/nonexistent", name: str = "", umask: int = -1
+    ) -> Daemon:
         directory = self._directory / name
         directory.mkdir(exist_ok=True)
-        daemon = Daemon(directory, *flags, ovsdb=ovsdb)
+        daemon = Daemon(directory, *flags, ovsdb=ovsdb, umask=umask)
         self._started.append(daemon)
         return daemon
 
@@ -196,6 +201,24 @@ async def test_the_plugin_file_lives_as_long_as_the_socket(daemons: Daemons) -> 
     assert daemon.stop() == 0
     assert not daemon.spec.exists()
     assert not daemon.socket.exists()
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+async def test_nobody_else_may_change_or_read_what_it_writes_whatever_the_umask(
+    daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer, short_path: Path, umask: int
+) -> None:
+    configure(open_vswitch, **{"ovn-nb": str(northbound.remote)})
+    made = short_path / "made"
+    flags = [f"--pidfile={made}/run/d.pid", f"--log-file={short_path}/d.log", f"--state-file={made}/lib/s"]
+    flags.append(f"--unix-socket={short_path}/driver.sock")
+    daemon = daemons(*flags, ovsdb=str(open_vswitch.remote), umask=umask).answers()
+    shared = NETWORK | {"Options": {"com.docker.network.generic": {"create": "true"}}}
+    assert await daemon.call("NetworkDriver.CreateNetwork", shared) == (200, {})
+    written = [short_path / "d.log", daemon.socket, daemon.spec, made / "run" / "d.pid", made / "lib" / "s"]
+    for path in (*written, daemon.plugins, made, made / "run", made / "lib"):
+        mode = path.stat().st_mode & 0o777
+        assert mode & 0o027 == 0, (path, oct(mode))
+    assert {path.stat().st_mode & 0o777 for path in written} <= {0o600, 0o640}
 
 
 async def test_tcp_is_served_where_it_is_asked_for(daemons: Daemons) -> None:
@@ -313,6 +336,16 @@ def test_detached_it_answers_when_its_launcher_returns(daemons: Daemons, short_p
     assert not launcher.spec.exists()
 
 
+def test_a_command_whose_reader_has_gone_ends_without_a_traceback() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    story = "import sys; from ovn_docker import cli; sys.exit(cli._printed(lambda: print('x') or 0))"
+    command = [sys.executable, "-c", story]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, timeout=20, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 async def test_an_outage_fails_each_verb_in_time_by_name_and_ends_by_itself(
     daemons: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer
 ) -> None:
@@ -332,6 +365,7 @@ async def test_an_outage_fails_each_verb_in_time_by_name_and_ends_by_itself(
     assert "Open vSwitch cannot be reached at unix:/nonexistent" in texts[0]
     assert all(f"OVN Northbound cannot be reached at {northbound.remote}" in text for text in texts[1:])
     northbound.start()
+    await without_nb.outage("")
     assert await without_nb.call("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
     assert [row["name"] for row in northbound.rows("Logical_Switch", "name")] == [NET["NetworkID"]]
 

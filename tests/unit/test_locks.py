@@ -14,7 +14,7 @@ TOGETHER = [
     "requirements-build.lock",
     "requirements-underlay.lock",
 ]
-LOCKS = [*TOGETHER, "requirements-audit.lock"]
+LOCKS = [*TOGETHER, "requirements-audit.lock", "tests/underlay/requirements.lock"]
 
 
 def _pyproject() -> dict[str, Any]:
@@ -53,6 +53,15 @@ def test_every_build_dependency_stands_in_the_build_lock() -> None:
 def test_every_dependency_of_the_audit_stands_in_its_lock() -> None:
     wanted = {_name(requirement) for requirement in _pyproject()["project"]["optional-dependencies"]["audit"]}
     assert wanted <= _locked("requirements-audit.lock").keys()
+
+
+def test_every_lock_is_tested_here_and_audited() -> None:
+    found = [*ROOT.glob("*.lock"), *(ROOT / "tests").rglob("*.lock")]
+    assert {str(path.relative_to(ROOT)) for path in found} == set(LOCKS)
+    script = (ROOT / "scripts" / "audit").read_text(encoding="utf-8")
+    listed = re.search(r"^readonly audited=\((.*?)\)$", script, re.MULTILINE | re.DOTALL)
+    assert listed
+    assert sorted(listed[1].split()) == sorted(LOCKS)
 
 
 def test_every_script_that_installs_checks_hashes() -> None:

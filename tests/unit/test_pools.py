@@ -171,6 +171,19 @@ def test_a_window_holds_no_address_twice_and_none_from_outside(
     assert all(of.has(of.address(number)) for number in window)
 
 
+@pytest.mark.parametrize(
+    ("after", "steps", "expected"), [(1, 0, 1), (1, 3, 4), (5, 3, 2), (6, 6, 6), (6, 1, 1), (200, 0, 2)]
+)
+def test_a_step_aside_goes_round_the_end_and_never_out(after: int, steps: int, expected: int) -> None:
+    of = pool("10.0.0.0/29")
+    base = int(of.subnet.network_address)
+    assert of.beyond(base + after, steps) == base + expected
+
+
+def test_a_step_aside_from_nowhere_is_none() -> None:
+    assert pool("10.0.0.0/29").beyond(None, 5) is None
+
+
 @given(networks, st.integers(1, 50))
 def test_windows_one_behind_the_other_are_one_walk(
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, size: int

@@ -12,13 +12,13 @@ from ovn_docker import config, logs
 from ovn_docker.assembly import assemble, running
 from ovn_docker.commands.databases import reach
 from ovn_docker.config import Config
-from ovn_docker.errors import OvnDockerError
+from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Report, mend
 
-NOTHING_WRONG, SOMETHING_WRONG, NOT_READ = 0, 1, 3
+NOTHING_WRONG, SOMETHING_WRONG, BAD_USAGE, NOT_READ = 0, 1, 2, 3
 
 STATUS = """exit status:
   0  nothing is wrong, or everything has been mended
@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
         report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
-        return NOT_READ
+        return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
     return _print(report, arguments, done=repair)
 
 

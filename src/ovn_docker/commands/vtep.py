@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
     try:
         asyncio.run(_connected(arguments, work))
     except OvnDockerError as error:
-        print(f"ovn-docker: {error}", file=sys.stderr)
+        print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return REFUSED
     return DONE
 

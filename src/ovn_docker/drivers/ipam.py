@@ -21,6 +21,7 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
 from ovn_docker.schema import leases, northbound
 from ovn_docker.schema.leases import RESERVED
+from ovn_docker.schema.northbound import CREATED
 
 ADDRESS_SPACE = "ovn-docker"
 CONTEXT_OPTION = "context"
@@ -99,12 +100,11 @@ class OverlayIpam:
         )
         return bool(used["count"])
 
-    async def _make(self, pool: Pool) -> bool:
+    async def _make(self, pool: Pool, *, named: bool = True) -> bool:
         """Make a pool that does not exist; when a reply was lost it does, with our token."""
         mark = await self._northbound.mark()
-        operations = leases.pool_add(
-            pool.context, pool.subnet, pool.key, {pool.token: mark.host}, mark.created
-        )
+        marks = {CREATED: mark.created, **({} if named else {leases.CHOSEN: pool.token})}
+        operations = leases.pool_add(pool.context, pool.subnet, pool.key, {pool.token: mark.host}, marks)
         try:
             await self._northbound.transact(operations, leases.pool_leave(pool.key, pool.token))
         except ConstraintError:
@@ -154,8 +154,17 @@ class OverlayIpam:
                     " name one with --subnet, or give the driver more with --default-address-pool"
                 )
             pool = Pool(context, subnet, subnet, token)
-            if await self._make(pool):
+            if await self._make(pool, named=False):
                 return pool
+
+    async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> list[IPNetwork]:
+        """Those of a network's subnets that were chosen for this host, for nobody named them."""
+        mark = await self._northbound.mark()
+        found = await self._northbound.transact(
+            [leases.pool_choice(pools.switch_name(context, each)) for each in subnets]
+        )
+        choosers = [{leases.read_chooser(row) for row in each["rows"]} for each in found]
+        return [subnet for subnet, hosts in zip(subnets, choosers, strict=True) if mark.host in hosts]
 
     async def release_pool(self, request: messages.PoolRequest) -> None:
         """Strike the network out of its pool."""

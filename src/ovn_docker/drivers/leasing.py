@@ -8,23 +8,31 @@ that saves questions; a wrong hint costs one more.
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
-from ovn_docker.ovsdb.operations import Operation, Row
+from ovn_docker.ovsdb.operations import Operation, Row, in_batches
 from ovn_docker.pools import Pool
 from ovn_docker.schema import leases
 from ovn_docker.schema.leases import LEASE, Lease
 
 FIRST_WINDOW, LARGEST_WINDOW = 32, 1024
-"""How many addresses one question asks about; it grows while all of them are taken."""
+"""How many addresses one question asks about; it grows while too many of them are taken."""
 
-WIDEST_STEP = 256
-"""How many free addresses at most are passed over to step aside from others that lease too."""
+ENOUGH = 8
+"""How many free addresses are looked for at once, so that a question serves several leases."""
+
+STEPS = (0, 0, 256, 512, 1024, 2048)
+"""How many free addresses at most are passed over to step aside from others that lease too, by how often
+others were quicker lately. Far enough that each host has a stretch of its own for a while: what another is
+leasing at the same moment costs a try, what it leased before costs a question that is asked for many."""
+
+QUIET = 8
+"""So many leases in a row with nobody in the way make "lately" shorter."""
 
 
 @dataclass(slots=True)
@@ -35,7 +43,10 @@ class Cursor:
         last: behind which one, as an integer, or None before the first question.
         free: addresses that a question found free and nobody tried since, in the order to try them.
         blind: whether to go on behind `last` without a question, because what was asked about was all free.
-        late: how often others were quicker lately.
+        spread: of how many addresses one was free when it was asked last.
+        late: how often others were quicker lately, as an index of `STEPS`.
+        alone: leases since that last changed.
+        step: how many free addresses the next question may pass over; 0 to stay in order.
         round: counts the questions, to tell an address of this one's from an earlier one's.
         asking: held by the one who asks for all.
     """
@@ -43,7 +54,10 @@ class Cursor:
     last: int | None = None
     free: deque[int] = field(default_factory=deque)
     blind: bool = False
+    spread: int = 1
     late: int = 0
+    alone: int = 0
+    step: int = 0
     round: int = 0
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -59,29 +73,33 @@ class Cursor:
         [self.last] = pool.window(self.last, 1)
         return self.last
 
-    def found(self, free: list[int], window: list[int], skip: int) -> None:
-        """Take the answer of a question: try the free ones, those behind the first `skip` of them first."""
-        self.free = deque(free[skip:] + free[:skip])
-        self.last, self.blind = window[-1], len(free) == len(window)
+    def found(self, free: Iterable[int], asked: int, last: int) -> None:
+        """Take the answer of a question about `asked` addresses up to `last`."""
+        self.free = deque(free)
+        self.last, self.blind = last, len(self.free) == asked
+        self.spread, self.step = asked // len(self.free), 0
         self.round += 1
 
     def taken(self) -> None:
         """Note that the try succeeded."""
-        self.late = max(0, self.late - 1)
+        self.alone += 1
+        if self.late == 1 or self.alone == QUIET:
+            self.late, self.alone = max(0, self.late - 1), 0
 
     def refused(self, asked_in: int, hint: int | None) -> None:
         """Note that somebody else was quicker, and that the pool's last lease was `hint`.
 
         The first time it is where to go on, so that hosts that take turns lease in order. Who comes too late
-        again and again stays away from there.
+        again has others beside him, and steps aside, so that each goes on in order from a place of its own.
         """
         if asked_in != self.round:
             return
-        self.late += 1
+        self.late, self.alone = min(self.late + 1, len(STEPS) - 1), 0
+        self.round += 1
         self.free.clear()
         self.blind = False
-        self.round += 1
-        if self.late == 1:
+        self.step = STEPS[self.late]
+        if not self.step:
             self.last = hint
 
 
@@ -150,6 +168,7 @@ class AddressLeases:
             leases.lease_get(pool.key, address),
             leases.pool_get(pool.key),
             *question.operations,
+            *(leases.lease_get(name, address) for name in self._occupied.named(pool)),
             leases.lease_add(pool.key, address, lease, mark),
             *along,
             leases.DURABLE,
@@ -164,51 +183,51 @@ class AddressLeases:
             holder = leases.read_lease(results[0]["rows"][0])
             if holder.request != request:  # else its reply was lost, and this was the repeat
                 return _Outcome(holder.holder(), _hint(results[1]["rows"]))
+        answers, claimed = results[2 : 2 + len(question.operations)], results[2 + len(question.operations) :]
         try:
-            held = await self._occupied.held(question, results[2 : 2 + len(question.operations)])
+            held = await self._occupied.held(question, answers)
         except BaseException:
             self._northbound.client.take_back(undo)
             raise
-        if who := held.by(int(address)):
+        claims = [leases.read_lease(row).holder() for each in claimed for row in each.get("rows", ())]
+        if who := held.by(int(address)) or next(iter(claims), ""):
             await self._northbound.transact(undo, undo)
         return _Outcome(who, _hint(results[1]["rows"]))
 
     async def _ask(self, pool: Pool, cursor: Cursor) -> None:
-        """Find addresses that are free, in windows that grow.
-
-        Who comes too late again and again wants many, to have a choice where others do not try.
-        """
+        """Find addresses that are free, in windows that grow."""
         after, size, total = cursor.last, FIRST_WINDOW, pool.size()
         if after is None:
             [found] = await self._northbound.transact([leases.pool_get(pool.key)])
             after = _hint(found["rows"])
+        if cursor.step:
+            after = pool.beyond(after, self._choose(cursor.step) * cursor.spread)
         free: list[int] = []
-        asked: list[int] = []
-        enough = min(WIDEST_STEP, 1 << min(cursor.late, 8))
-        while len(asked) < total and len(free) < enough:
-            window = pool.window(after, min(size, total - len(asked)))
+        asked = 0
+        while asked < total and len(free) < ENOUGH:
+            window = pool.window(after, min(size, total - asked))
             free += await self._free(pool, window)
-            asked += window
+            asked += len(window)
             after, size = window[-1], min(size * 2, LARGEST_WINDOW)
-        if not free:
+        if not free or after is None:
             raise RequestError(
                 f"pool {pool.range} of context {pool.context} is exhausted: all of its {pool.size()}"
                 " addresses are leased, reserved or held by ports"
             )
-        step = min(len(free), WIDEST_STEP, 1 << min(max(0, cursor.late - 1), 8))
-        cursor.found(free, asked, self._choose(step))
+        cursor.found(free, asked, after)
 
     async def _free(self, pool: Pool, window: list[int]) -> list[int]:
         """Those of the addresses that nobody has."""
         question = self._occupied.question(pool)
-        probes = [leases.lease_probe(pool.key, pool.address(number)) for number in window]
+        keys = (pool.key, *self._occupied.named(pool))
+        probes = [leases.lease_probe(key, pool.address(number)) for number in window for key in keys]
         results = await self._northbound.transact([*question.operations, *probes])
-        answers = results[len(question.operations) :]
+        answers = in_batches(results[len(question.operations) :], len(keys))
         held = await self._occupied.held(question, results[: len(question.operations)])
         return [
             number
-            for number, answer in zip(window, answers, strict=True)
-            if not answer["rows"] and not held.by(number)
+            for number, probed in zip(window, answers, strict=True)
+            if not any(each["rows"] for each in probed) and not held.by(number)
         ]
 
 

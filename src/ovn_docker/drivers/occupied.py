@@ -20,7 +20,7 @@ from ovn_docker.errors import RequestError
 from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.pools import Pool
-from ovn_docker.schema import northbound
+from ovn_docker.schema import northbound, routers
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -117,7 +117,7 @@ class Inquiry:
         return [
             northbound.ls_state(self.seen.name, self.seen.row),
             *map(northbound.lsp_state, self.ports),
-            *map(northbound.lrp_get, self.seen.routers),
+            *map(routers.lrp_get, self.seen.routers),
         ]
 
 
@@ -138,6 +138,10 @@ class Occupied:
         self._switches = switches
         self._seen: dict[str, Seen] = {}
 
+    def named(self, pool: Pool) -> list[str]:
+        """The switches among them that have a name of their own, under which their addresses are claimed."""
+        return [name for name in self._switches(pool) if name != pool.key]
+
     def question(self, pool: Pool) -> Question:
         """What to ask in the transaction that takes an address of a pool."""
         return self.about(self._switches(pool))
@@ -156,12 +160,12 @@ class Occupied:
         rest = list(results)
         for inquiry in question.inquiries:
             count = len(inquiry.operations)
-            seen, switch, routers = await self._current(inquiry, rest[:count])
+            seen, switch, router_ports = await self._current(inquiry, rest[:count])
             rest = rest[count:]
             self._seen[seen.name] = seen
             for row in switch:
                 spans += pools.excluded(mapping(row["other_config"]).get("exclude_ips", ""))
-            single += [seen.held, _routers_hold(seen.routers, routers)]
+            single += [seen.held, _routers_hold(seen.routers, router_ports)]
         return Held(single, spans)
 
     async def _current(self, inquiry: Inquiry, answers: Results) -> tuple[Seen, list[Row], Results]:
@@ -176,7 +180,7 @@ class Occupied:
             now = await self._read(now, northbound.read_uuid(switch[0]), switch[0]["_version"])
         if now.routers == seen.routers:
             return now, switch, answers[1 + len(inquiry.ports) :]
-        questions = list(map(northbound.lrp_get, now.routers))
+        questions = list(map(routers.lrp_get, now.routers))
         return now, switch, await self._northbound.transact(questions) if questions else []
 
     async def _read(self, seen: Seen, row: UUID, version: object) -> Seen:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -50,6 +50,18 @@ class Docker:
     about: Callable[[], Mapping[str, Any]]
 
 
+class Pools(Protocol):
+    """What our own IPAM is told and asked of a network's pools."""
+
+    def opened(self, made: Sequence[addressing.IPNetwork]) -> None:
+        """A network with these pools was made."""
+
+    async def unnamed(
+        self, context: str, subnets: Sequence[addressing.IPNetwork]
+    ) -> Sequence[addressing.IPNetwork]:
+        """Those of the subnets that it chose, for nobody named them."""
+
+
 class OverlayDriver:
     """Networks are logical switches, endpoints are their ports."""
 
@@ -59,9 +71,9 @@ class OverlayDriver:
         shared: SharedNetworks,
         occupied: Occupied,
         docker: Docker,
-        made: Callable[[Sequence[addressing.IPNetwork]], None],
+        ipam: Pools,
     ) -> None:
-        """Serve with these; `made` is told the pools of each network that is made."""
+        """Serve with these."""
         self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
@@ -69,7 +81,7 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
-        self._made = made
+        self._ipam = ipam
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
@@ -97,11 +109,15 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._made(switch.pools)
+        self._ipam.opened(switch.pools)
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
         leased = any(each.address_space == policy.address_space for each in data)
-        network = sharing.shared(switch, generic(request.options or {}), leased, policy)
+        options = generic(request.options or {})
+        if leased and sharing.is_dual(switch):
+            unnamed = await self._ipam.unnamed(sharing.context_of(options, policy), switch.pools)
+            switch = sharing.named_first(switch, unnamed)
+        network = sharing.shared(switch, options, leased, policy)
         if network is None:
             await self._create_own(switch)
         else:

@@ -6,6 +6,7 @@ Northbound's to say.
 """
 
 import asyncio
+import logging
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +17,18 @@ from uuid import UUID
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.sharing import Shared
 from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, RequirementError
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.pools import Pool
 from ovn_docker.schema import northbound
 from ovn_docker.schema.northbound import Switch
 from ovn_docker.state import StateFile
 
+LOG = logging.getLogger(__name__)
+
 NETWORKS = "networks"
+
+LOOKED_AT = 100
+"""So many ports of a switch that stays are looked at, to tell whose it is."""
 
 
 class SharedNetworks:
@@ -97,8 +103,28 @@ class SharedNetworks:
         is forgotten last, so that a stop in between leaves a DeleteNetwork that can be repeated.
         """
         if network.create:
-            await self._northbound.transact([northbound.ls_del(northbound.switch_id(network.switch))])
+            switch = northbound.switch_id(network.switch)
+            [deleted] = await self._northbound.transact([northbound.ls_del(switch)])
+            if not deleted["count"]:
+                await self._tell_what_stays(network.switch, switch)
         await self._save(lambda networks: {key: each for key, each in networks.items() if each != network})
+
+    async def _tell_what_stays(self, name: str, switch: UUID) -> None:
+        """Log that a switch of ours is an administrator's to remove, if nobody but its ports keep it."""
+        [held] = await self._northbound.transact([northbound.ls_ports(switch)])
+        ports = [port for row in held["rows"] for port in members(row["ports"])][:LOOKED_AT]
+        owners = (
+            await self._northbound.transact([northbound.lsp_owner(port) for port in ports]) if ports else []
+        )
+        rows = [row for each in owners for row in each["rows"]]
+        if rows and not any(map(northbound.is_endpoint, rows)):
+            LOG.warning(
+                "logical switch %s stays in OVN because only port(s) of others are on it, %s among them: when"
+                " they are not needed any more, run 'ovn-nbctl ls-del %s'",
+                name,
+                rows[0]["name"],
+                name,
+            )
 
     async def locate(self, network: Shared) -> Shared:
         """Find the switch again after its row has changed, and make it if the network may.

@@ -4,12 +4,12 @@ The guide, "Streching logical switch across multiple application clusters".
 """
 
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ovn_docker import addressing, pools
-from ovn_docker.addressing import IPAddress
+from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import RequestError
 from ovn_docker.schema.northbound import Switch
 
@@ -126,7 +126,7 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         return None
     if not switch.pools:
         raise RequestError("a shared network needs a subnet: name one with --subnet")
-    where = "" if name is not None else pools.check_context(policy.context if context is None else context)
+    where = "" if name is not None else context_of(options, policy)
     gateway = next(iter(switch.gateways), None)
     return Shared(
         network_id=switch.network_id,
@@ -140,6 +140,32 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         internal=switch.internal,
         mtu=switch.mtu,
         port_security=switch.port_security,
+    )
+
+
+def context_of(options: Mapping[str, Any], policy: Policy) -> str:
+    """The routing context of a network on a switch that is not named.
+
+    Raises:
+        RequestError: it is no name.
+    """
+    return pools.check_context(options.get(CONTEXT, policy.context))
+
+
+def is_dual(switch: Switch) -> bool:
+    """Whether a network has pools of both IP versions."""
+    return len({each.version for each in switch.pools}) > 1
+
+
+def named_first(switch: Switch, unnamed: Collection[IPNetwork]) -> Switch:
+    """The network with those of its pools first that somebody named: the first says which switch it is on.
+
+    dockerd asks for an IPv4 pool even where only an IPv6 subnet was named, and then each host is given
+    another (moby daemon/libnetwork/network.go, ipamAllocate).
+    """
+    both = sorted(zip(switch.pools, switch.gateways, strict=True), key=lambda pair: pair[0] in unnamed)
+    return replace(
+        switch, pools=tuple(pool for pool, _ in both), gateways=tuple(gateway for _, gateway in both)
     )
 
 

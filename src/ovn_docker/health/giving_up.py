@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ovn_docker.errors import ConflictError, RequirementError
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation, Row, assert_lock
+from ovn_docker.ovsdb.operations import Operation, Row, assert_lock, in_batches
 from ovn_docker.ovsdb.values import members
 from ovn_docker.schema import hosts, leases, northbound
 
@@ -108,7 +108,7 @@ class GivingUp:
 
     async def _drop_ports(self, ports: Sequence[UUID]) -> int:
         gone = 0
-        for batch in hosts.in_batches(ports, BATCH):
+        for batch in in_batches(ports, BATCH):
             try:
                 await self._transact(hosts.ports_del(self._host, batch))
             except RequirementError:  # one of them went, or is another's by now
@@ -119,7 +119,7 @@ class GivingUp:
     async def _leases(self) -> int:
         found = await self._client.transact(hosts.leases_of(self._host))
         gone = 0
-        for batch in hosts.in_batches([uuid for each in found for uuid in _uuids(each["rows"])], BATCH):
+        for batch in in_batches([uuid for each in found for uuid in _uuids(each["rows"])], BATCH):
             dropped = await self._transact([hosts.lease_drop(self._host, each) for each in batch])
             gone += sum(each["count"] for each in dropped)
         return gone
@@ -143,7 +143,7 @@ class GivingUp:
     async def _switches(self) -> int:
         [found] = await self._client.transact([hosts.switches_of(self._host)])
         gone = 0
-        for batch in hosts.in_batches(_uuids(found["rows"]), BATCH):
+        for batch in in_batches(_uuids(found["rows"]), BATCH):
             dropped = await self._transact([hosts.switch_drop(self._host, each) for each in batch])
             gone += sum(each["count"] for each in dropped)
         return gone

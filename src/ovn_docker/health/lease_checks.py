@@ -7,6 +7,7 @@ from dataclasses import replace
 from ovn_docker.docker.state import Endpoint, Network, PoolConfig
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldLease, Snapshot
+from ovn_docker.pools import first_gateway
 
 
 def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
@@ -32,7 +33,8 @@ def _reserves(snapshot: Snapshot, key: str, pool: PoolConfig) -> bool:
     holds = {token for each in snapshot.held.pools if each.key == key for token in each.tokens}
     reserved = {each.cidr for each in snapshot.held.reserved if each.key == key and each.tokens & holds}
     others = set(pool.aux_addresses.values())
-    gateway = pool.gateway in reserved if pool.gateway else bool(reserved - others)
+    usual = str(first_gateway(ipaddress.ip_network(pool.subnet)))  # which may be an auxiliary address too
+    gateway = pool.gateway in reserved if pool.gateway else bool(reserved - others or usual in reserved)
     return gateway and others <= reserved
 
 

@@ -251,7 +251,7 @@ class Attachments:
             if self._bridge:
                 raise HostError(
                     f"Open vSwitch did not take up {pair.outside} of endpoint {endpoint_id} within"
-                    f" {INSTALL_TIMEOUT:.0f} s: see whether ovs-vswitchd runs"
+                    f" {INSTALL_TIMEOUT:g} s: see whether ovs-vswitchd runs"
                 ) from None
             raise HostError(
                 f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:g} s:"

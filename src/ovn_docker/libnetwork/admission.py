@@ -2,12 +2,13 @@
 
 Plain TCP serves this host only, and nothing that a web page could make a browser send. Knows no verb.
 
-Source: RFC 9110 sections 7.2 (Host) and 8.3 (Content-Type), RFC 6454 section 7 (Origin), W3C Fetch Metadata,
-RFC 6761 section 6.3 (localhost); moby pkg/plugins/client.go for what dockerd sends: an address as Host over
-TCP, a placeholder over a unix socket, and no Content-Type at all.
+Source: RFC 9110 sections 7.1 (target), 7.2 (Host) and 8.3 (Content-Type), RFC 6454 section 7 (Origin), W3C
+Fetch Metadata, RFC 6761 section 6.3 (localhost); moby pkg/plugins/client.go for what dockerd sends: an
+address as Host over TCP, a placeholder over a unix socket, and no Content-Type at all.
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -15,6 +16,9 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 FOREIGN_PEER = "plain TCP serves this host only: call from the host itself, or have TLS served (--tls-cert)"
 _LOCAL_SITES = {"none", "same-origin"}
+
+_HOST = re.compile(r"(\[(?P<v6>[0-9a-f:.]+)(%25[^]]+)?\]|(?P<name>[^][:]+?)\.?)(:\d*)?")
+"""RFC 3986 section 3.2.2, and RFC 6874 for the zone; a name's final dot is no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Head:
     Attributes:
         has_body: whether a body follows.
         hosts: every Host header.
+        target: the request's target as it came.
         origin: the Origin header, or None.
         fetch_site: the Sec-Fetch-Site header, or None.
         content_type: the Content-Type header as it came, or None.
@@ -31,6 +36,7 @@ class Head:
 
     has_body: bool
     hosts: tuple[str, ...]
+    target: str = "/"
     origin: str | None = None
     fetch_site: str | None = None
     content_type: str | None = None
@@ -77,6 +83,8 @@ def judge(head: Head, names: frozenset[str] | None) -> Refusal | None:
         return Refusal(
             HTTPStatus.FORBIDDEN, "a web page may not use the plugin: Origin or Sec-Fetch-Site is set"
         )
+    if not head.target.startswith("/"):
+        return Refusal(HTTPStatus.BAD_REQUEST, "the request's target is no path: the plugin is no proxy")
     if len(head.hosts) > 1:
         return Refusal(HTTPStatus.BAD_REQUEST, "the request has more than one Host header")
     if names is not None and head.hosts and not _is_own_name(head.hosts[0], names):
@@ -94,19 +102,15 @@ def judge(head: Head, names: frozenset[str] | None) -> Refusal | None:
 
 def _is_own_name(host: str, names: frozenset[str]) -> bool:
     """A page's own name cannot be an address, so that an address cannot have been rebound."""
-    name = _without_port(host).lower().rstrip(".")
+    parts = _HOST.fullmatch(host.lower())
+    if parts is None:
+        return False
+    name = parts["name"] or ""
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(parts["v6"] or name)
     except ValueError:
         return name == "localhost" or name.endswith(".localhost") or name in names
     return True
-
-
-def _without_port(host: str) -> str:
-    """``h`` of ``h:5000``, ``::1`` of ``[::1]:5000``."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
 
 
 def _is_json(content_type: str) -> bool:

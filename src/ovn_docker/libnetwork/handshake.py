@@ -13,6 +13,9 @@ from ovn_docker.libnetwork.tls import Certificates, reason
 HANDSHAKE_TIME = 5.0
 """Seconds for the handshake."""
 
+PLACES = 128
+"""Handshakes at a time of this host, and as many of others: each holds 256 KiB of asyncio's."""
+
 QUIET = 10.0
 """Seconds in which the same refusal of the same client is logged once."""
 
@@ -82,13 +85,13 @@ class Handshake(asyncio.Protocol):
         self._pool.leave(self)
 
     def end(self) -> None:
-        """Close at once."""
-        if self._task is not None:
-            self._task.cancel()
+        """Close at once; the handshake ends with its transport."""
         if self._transport is not None:
             self._transport.abort()
 
     async def _shake(self, transport: asyncio.Transport) -> None:
+        if transport.is_closing():
+            return
         self._certificates.refresh()
         try:
             secure = await asyncio.get_running_loop().start_tls(
@@ -102,6 +105,9 @@ class Handshake(asyncio.Protocol):
             peer = (transport.get_extra_info("peername") or ("?",))[0]
             self._refusals.tell(f"TLS: client {peer} is refused: {reason(error)}")
             secure = None
+            # The frames of asyncio's handshake keep the error, and the error keeps them and their 256 KiB: a
+            # cycle for each client that is refused, which only a garbage collection would free.
+            error.__traceback__ = None
         finally:
             self._pool.leave(self)
         if secure is None or secure.is_closing():

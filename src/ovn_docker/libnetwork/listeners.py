@@ -18,7 +18,7 @@ from aiohttp import web
 from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.admission import FOREIGN_PEER, is_this_host
 from ovn_docker.libnetwork.connections import LISTENER_OPTIONS, Connection, Pool, mark_serving
-from ovn_docker.libnetwork.handshake import Handshake, RefusalLog
+from ovn_docker.libnetwork.handshake import PLACES, Handshake, RefusalLog
 from ovn_docker.libnetwork.strangers import Stranger
 from ovn_docker.libnetwork.tls import Certificates
 
@@ -57,7 +57,9 @@ class Listeners:
         )
         self._capacity = capacity
         self._strangers: Pool[Stranger] = Pool(STRANGERS)
-        self._handshakes: Pool[Handshake] = Pool(capacity // 2)
+        # Docker's handshakes do not make room for those of other hosts.
+        self._own: Pool[Handshake] = Pool(min(PLACES, capacity))
+        self._foreign: Pool[Handshake] = Pool(min(PLACES, capacity))
         self._refusals = RefusalLog()
         self._servers: list[asyncio.Server] = []
         self._secure: Pool[Connection] = Pool(capacity)
@@ -108,12 +110,10 @@ class Listeners:
         pool: Pool[Connection] = Pool(self._capacity)
 
         def choose(transport: asyncio.Transport) -> asyncio.Protocol:
-            peer, local = map(transport.get_extra_info, ("peername", "sockname"))
-            if peer is None or local is None:  # it has gone already
-                return Stranger(self._strangers)
-            if is_this_host(peer[0], local[0]):
+            if _is_of_this_host(transport):
                 return self._connection(pool)
-            self._refusals.tell(f"client {peer[0]} is refused: {FOREIGN_PEER}")
+            if peer := transport.get_extra_info("peername"):
+                self._refusals.tell(f"client {peer[0]} is refused: {FOREIGN_PEER}")
             return Stranger(self._strangers)
 
         return lambda: _Door(choose)
@@ -121,9 +121,12 @@ class Listeners:
     def _encrypted(self, tls: Certificates) -> Callable[[], asyncio.Protocol]:
         tls.when_changed(self._retire)
         self._watch(tls)
-        return lambda: Handshake(
-            self._handshakes, tls, lambda: self._connection(self._secure), self._refusals
-        )
+
+        def choose(transport: asyncio.Transport) -> asyncio.Protocol:
+            pool = self._own if _is_of_this_host(transport) else self._foreign
+            return Handshake(pool, tls, lambda: self._connection(self._secure), self._refusals)
+
+        return lambda: _Door(choose)
 
     def _retire(self) -> None:
         """Who came in by files that are in use no more comes in again."""
@@ -148,9 +151,14 @@ class Listeners:
             self._refresh.cancel()
         for server in self._servers:
             server.close()
-        for unknown in (*self._strangers, *self._handshakes):
+        for unknown in (*self._strangers, *self._own, *self._foreign):
             unknown.end()
         await self._runner.cleanup()
+
+
+def _is_of_this_host(transport: asyncio.Transport) -> bool:
+    peer, local = map(transport.get_extra_info, ("peername", "sockname"))
+    return peer is not None and local is not None and is_this_host(peer[0], local[0])
 
 
 class _Door(asyncio.Protocol):

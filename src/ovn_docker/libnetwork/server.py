@@ -245,6 +245,7 @@ def _refusal(request: web.Request) -> Refusal | None:
     head = Head(
         has_body=request.can_read_body,
         hosts=tuple(headers.getall("Host", ())),
+        target=request.raw_path,
         origin=headers.get("Origin"),
         fetch_site=headers.get("Sec-Fetch-Site"),
         content_type=headers.get("Content-Type"),

@@ -4,11 +4,13 @@ Builders only build; nothing here talks. Several builders' lists joined make one
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from ovn_docker.errors import ConstraintError, DatabaseError, LockError, RequirementError, SchemaError
 from ovn_docker.ovsdb.values import Value, reference
+
+T = TypeVar("T")
 
 Operation = dict[str, Any]
 Condition = tuple[str, str, Value]
@@ -74,6 +76,11 @@ def require(table: str, where: Iterable[Condition], columns: Sequence[str], rows
 def assert_lock(name: str) -> Operation:
     """Abort the transaction unless its client has the lock (RFC 7047 section 5.2.9, assert)."""
     return {"op": "assert", "lock": name}
+
+
+def in_batches(rows: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    """The rows, or what else a transaction should not hold too many of, a number of them at a time."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def check(results: Sequence[Any], operations: Sequence[Operation]) -> list[dict[str, Any]]:

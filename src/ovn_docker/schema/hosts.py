@@ -164,8 +164,3 @@ def _marked(host: str) -> Condition:
 
 def _row(uuid: UUID) -> Row:
     return {"_uuid": reference(uuid)}
-
-
-def in_batches(rows: Sequence[UUID], size: int) -> Iterable[Sequence[UUID]]:
-    """The rows, a number of them at a time."""
-    return (rows[start : start + size] for start in range(0, len(rows), size))

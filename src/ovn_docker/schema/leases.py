@@ -28,6 +28,7 @@ from ovn_docker.schema.northbound import CREATED, HOST, Mark
 
 TABLE = "DHCP_Options"
 KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context", "ovn-docker-next"
+CHOSEN = "ovn-docker-chosen"
 ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
 
 LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
@@ -81,13 +82,21 @@ def pool_use(key: str, token: str, host: str) -> Operation:
 
 
 def pool_add(
-    context: str, subnet: IPNetwork, key: str, user: Mapping[str, str], created: str
+    context: str, subnet: IPNetwork, key: str, user: Mapping[str, str], marks: Mapping[str, str]
 ) -> list[Operation]:
-    """Make a pool with its first user, without the reserved addresses of one that stood there before."""
+    """Make a pool with its first user, without the reserved addresses of one that stood there before.
+
+    Args:
+        context: of the pool.
+        subnet: of the pool.
+        key: what it is filed under.
+        user: token and host.
+        marks: when it is made, and for whom a subnet was chosen: its `CREATED` and `CHOSEN`.
+    """
     row: Row = {
         "cidr": str(subnet),
         "options": to_map(user),
-        "external_ids": to_map({KIND: "pool", POOL: key, CONTEXT: context, CREATED: created}),
+        "external_ids": to_map({KIND: "pool", POOL: key, CONTEXT: context, **marks}),
     }
     return [_reserved_delete(key), insert(TABLE, pool_id(key), row), DURABLE]
 
@@ -95,6 +104,11 @@ def pool_add(
 def pool_users(key: str) -> Operation:
     """Read who uses a pool; the row goes to `read_users`."""
     return select(TABLE, [row_is(pool_id(key))], ["options"])
+
+
+def pool_choice(key: str) -> Operation:
+    """Read for whom the subnet of a pool was chosen; the row goes to `read_chooser`."""
+    return select(TABLE, [row_is(pool_id(key))], ["options", "external_ids"])
 
 
 def pool_leave(key: str, token: str) -> list[Operation]:
@@ -312,6 +326,11 @@ def endpoint_del(endpoint_id: str, host: str) -> list[Operation]:
 def read_users(row: Row) -> Mapping[str, str]:
     """The users of a pool: token to host."""
     return mapping(row["options"])
+
+
+def read_chooser(row: Row) -> str:
+    """The host for whose network the subnet was chosen; "" where somebody named it, or that one left."""
+    return read_users(row).get(mapping(row["external_ids"]).get(CHOSEN, ""), "")
 
 
 def read_lease(row: Row) -> Lease:

@@ -30,7 +30,7 @@ from ovn_docker.ovsdb.operations import (
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.values import atom, mapping, members, reference, to_map, to_set
 
-SWITCH, PORT, ROUTER_PORT = "Logical_Switch", "Logical_Switch_Port", "Logical_Router_Port"
+SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
 
 NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-created"
 INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
@@ -315,12 +315,6 @@ def lsp_del_anywhere(network_id: str, endpoint_id: str) -> Operation:
     return mutate(SWITCH, holder, ("ports", "delete", reference(port_id(network_id, endpoint_id))))
 
 
-def ls_holding(switch: UUID, port: UUID) -> Operation:
-    """Read the switch if it holds a port; answered from the index and the order of the set, not by a scan."""
-    where = [row_is(switch), ("ports", "includes", reference(port))]
-    return select(SWITCH, where, ["_uuid"])
-
-
 def lsp_state(uuid: UUID) -> Operation:
     """Read what addresses a port holds, whoever made it."""
     columns = ["_uuid", "name", "type", "options", "addresses", "dynamic_addresses", "external_ids"]
@@ -335,11 +329,6 @@ def is_endpoint(row: Row) -> bool:
 def read_uuid(row: Row) -> UUID:
     """The row's id."""
     return UUID(str(atom(row["_uuid"])))
-
-
-def lrp_get(name: str) -> Operation:
-    """Read the addresses of a router port by its name."""
-    return select(ROUTER_PORT, [("name", "==", name)], ["name", "networks", "mac"])
 
 
 def read_switch(network_id: str, row: Row) -> Switch:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_docker.drivers.ipam import OverlayIpam, choose_at_random
+from ovn_docker.drivers.leasing import AddressLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
@@ -151,12 +153,14 @@ class Place:
         database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
         policy = Policy(distributed=False, context="default", address_space="ours")
+        occupied = Occupied(database, shared.switches_of)
+        addresses = AddressLeases(database, occupied, choose_at_random)
         driver = OverlayDriver(
             attachments,
             shared,
-            Occupied(database, shared.switches_of),
+            occupied,
             Docker("local", policy, lambda: {"about": "this"}),
-            lambda _: None,
+            OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))

@@ -242,7 +242,7 @@ class Hosts:
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
         policy = Policy(flags.distributed, flags.context, ADDRESS_SPACE)
-        driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), ipam.opened)
+        driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), ipam)
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)

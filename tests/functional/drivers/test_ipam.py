@@ -1,6 +1,7 @@
 """Address pools and leases on a real Northbound: who gets which address, and who is told what."""
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from ovn_docker.drivers.ipam import ADDRESS_SPACE
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.libnetwork import messages
+from ovn_docker.schema import leases
+from ovn_docker.schema.leases import LEASE, Lease
+from ovn_docker.schema.northbound import Mark
 from tests.functional.drivers.shared_host import SUBNET, Container, Flags, Host, Hosts, Network
 from tests.functional.servers import Proxy
 
@@ -102,6 +106,36 @@ async def test_many_requests_at_once_in_one_driver_do_not_get_into_each_others_w
             ipaddress.ip_address(each) for each in usable(SUBNET)[1:161]
         ]
         assert len(proxy.transactions) <= 160 + 10
+
+
+async def test_hosts_that_lease_at_the_same_moment_in_a_full_pool_hardly_get_into_each_others_way(
+    hosts: Hosts, short_path: Path
+) -> None:
+    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
+    async with proxy.serve(), contextlib.AsyncExitStack() as stack:
+        several = [
+            await stack.enter_async_context(hosts.host(f"h{n}", remote=proxy.remote)) for n in range(4)
+        ]
+        networks = [await host.network_create("10.0.0.0/17") for host in several]
+        pool = networks[0].pool
+        mark = Mark("other", "2030-01-01T00:00:00Z")
+        numbers = [number for number in pool.window(None, pool.size())[1:] if number % 10]
+        for start in range(0, len(numbers), 1000):
+            await several[0].client.transact(
+                [
+                    leases.lease_add(pool.key, pool.address(number), Lease(LEASE, "other"), mark)
+                    for number in numbers[start : start + 1000]
+                ]
+            )
+        proxy.transactions.clear()
+        got = await asyncio.gather(
+            *(addresses(host, on, 20) for host, on in zip(several, networks, strict=True) for _ in range(4))
+        )
+        assert len({each for some in got for each in some}) == 320
+        tries = sum({"op": "commit", "durable": True} in each for each in proxy.transactions)
+        probes = sum(each["op"] == "select" for some in proxy.transactions for each in some) - 3 * tries
+        assert tries <= 1.5 * 320
+        assert probes <= 35 * 320, "ten are needed where one of ten is free"
 
 
 # --- Pools --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from ovn_docker.errors import ConflictError, HostError
 from ovn_docker.host import attachment
+from ovn_docker.ovsdb.operations import mutate
 from ovn_docker.ovsdb.values import reference, to_map
 from ovn_docker.schema import northbound as nb_schema
 from tests.functional.drivers.overlay_host import (
@@ -407,3 +408,39 @@ async def test_a_router_port_moved_by_hand_is_followed(place: Place) -> None:
         )
         assert only([row for row in host.northbound.rows(SWITCH, "name", "ports") if row["name"] == NET])
         assert (await host.driver.join(join())).gateway == ""
+
+
+async def routers(host: Host, number: int, switch: str) -> None:
+    """So many router ports on a switch, whose routers do not matter."""
+    names = [f"elsewhere-{each}" for each in range(number)]
+    rows = [{"name": each, "type": "router", "options": to_map({"router-port": each})} for each in names]
+    ports = ["set", [["named-uuid", f"p{each}"] for each in range(number)]]
+    await host.clients[1].transact(
+        [
+            *(
+                {"op": "insert", "table": PORT, "uuid-name": f"p{place}", "row": row}
+                for place, row in enumerate(rows)
+            ),
+            mutate(SWITCH, [("name", "==", switch)], ("ports", "insert", ports)),
+        ]
+    )
+
+
+@in_private_network
+async def test_a_router_is_found_among_many_by_few_questions(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        await host.driver.create_network(network("10.0.0.0/24", network_id=OTHER_NET))
+        await routers(host, 1000, OTHER_NET)
+        await until(lambda: len(host.clients[1].replica.rows(PORT)) == 1000, "the routers are known")
+        answers, asked = [], []
+        for number in (1000, 1001):
+            if number > len(host.clients[1].replica.rows(PORT)):
+                router(place, "10.0.0.1/24")
+                await until(lambda: len(host.clients[1].replica.rows(PORT)) == 1001, "the router is known")
+            host.proxy.transactions.clear()
+            answers.append((await host.driver.join(join())).gateway)
+            asked.append(sum(len(each) for each in host.proxy.transactions))
+            await host.driver.leave(of())
+        assert answers == ["", "10.0.0.1"]
+        assert max(asked) < 100, "far fewer than routers"

@@ -1,6 +1,7 @@
 """Networks of many hosts on one switch: which switch it is, who makes it, and who may never take it away."""
 
 import asyncio
+import hashlib
 import json
 import re
 import shlex
@@ -158,6 +159,31 @@ async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> Non
     assert hosts.nbctl("list", "Logical_Switch") == before
 
 
+async def test_addresses_that_are_claimed_on_a_named_switch_are_not_leased_from_a_pool_of_it(
+    hosts: Hosts,
+) -> None:
+    hosts.allowed_switch("mine")
+    named = {"switch": "mine"}
+    async with hosts.several(3) as (plain, one, two):
+        theirs = await plain.plain_network_create(SUBNET, gateway="10.0.0.1", options=named)
+        await plain.endpoint(theirs, ENDPOINTS[0], "10.0.0.3/24")
+        networks = [
+            await host.network_create(SUBNET, options=named, ipam_options={"context": context})
+            for host, context in ((one, "a"), (two, "b"))
+        ]
+        got = [
+            (await host.run(network)).ip
+            for _ in range(3)
+            for host, network in zip((one, two), networks, strict=True)
+        ]
+        assert got == [f"10.0.0.{number}" for number in (2, 4, 5, 6, 7, 8)]
+        with pytest.raises(
+            ConflictError, match=f"address 10.0.0.3 .* endpoint {ENDPOINTS[0]} on host h0 has it"
+        ):
+            await one.run(networks[0], "10.0.0.3")
+        assert len(hosts.rows("lease")) == 6
+
+
 @pytest.mark.parametrize("mark", [None, "", "false", "h1", "h00 h1", "True"])
 async def test_a_switch_of_somebody_else_is_used_only_where_its_owner_allows_it(
     hosts: Hosts, mark: str | None
@@ -210,6 +236,34 @@ async def test_options_that_do_not_go_together_are_refused(
             await host.plain_network_create(options={"create": "true"})
 
 
+async def test_hosts_that_name_an_ipv6_subnet_alone_share_the_switch_of_it(hosts: Hosts) -> None:
+    async with hosts.several(3) as several:
+        # Docker asks for an IPv4 pool all the same.
+        networks = [await host.network_create("", "fd50::/64") for host in several]
+        [row] = hosts.northbound.rows("Logical_Switch", "name", "external_ids")
+        ids = mapping(row["external_ids"])
+        assert row["name"] == hashlib.sha256(b"default-fd50::/64").hexdigest()
+        assert (ids["subnet"], ids["gateway_ip"]) == ("fd50::/64", "fd50::1")
+        containers = [await host.run(network) for host, network in zip(several, networks, strict=True)]
+        assert [each.addresses for each in containers] == [
+            [f"10.200.{number}.2/24", f"fd50::{number + 2:x}/64"] for number in range(3)
+        ]
+        await several[0].driver.create_network(create(networks[0], None))  # as Docker repeats it
+        for container in containers:
+            await container.rm()
+        for host, network in zip(several, networks, strict=True):
+            await host.network_rm(network)
+    assert hosts.switches() == hosts.rows("pool") == hosts.rows("lease") == hosts.rows("reserved") == []
+
+
+async def test_the_first_of_two_subnets_that_were_named_says_which_switch_it_is(hosts: Hosts) -> None:
+    async with hosts.several(2) as (host, other):
+        await host.network_create("", "fd50::/64")
+        await other.network_create("10.200.0.0/24", "fd50::/64")  # the one that was chosen for the first
+        names = {f"default-{each}" for each in ("fd50::/64", "10.200.0.0/24")}
+        assert set(hosts.switches()) == {hashlib.sha256(each.encode()).hexdigest() for each in names}
+
+
 # --- Who may take a switch away -----------------------------------------------------------------------------
 
 
@@ -222,6 +276,25 @@ async def test_a_network_that_goes_never_takes_the_switch_from_under_anothers_po
         await container.rm()
         await other.network_rm(networks[1])
     assert hosts.switches() == []
+
+
+async def test_a_switch_that_stays_for_an_administrators_port_alone_is_told(
+    hosts: Hosts, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hosts.several(2) as (host, other):
+        networks = await host.network_create(SUBNET), await other.network_create(SUBNET)
+        container = await other.run(networks[1])
+        [switch] = hosts.switches()
+        hosts.nbctl("lsp-add", switch, "vm")
+        await host.network_rm(networks[0])
+        assert "stays in OVN" not in caplog.text, "another host is on it still"
+        await container.rm()
+        await other.network_rm(networks[1])
+        assert (
+            f"logical switch {switch} stays in OVN because only port(s) of others are on it, vm"
+            in caplog.text
+        )
+        assert hosts.switches() == [switch]
 
 
 async def test_a_host_whose_switch_another_took_makes_it_again(hosts: Hosts) -> None:

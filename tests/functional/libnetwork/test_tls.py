@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import shutil
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from asyncio.sslproto import SSLProtocol
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ovn_docker.errors import ConfigError
+from ovn_docker.libnetwork import handshake, tls
 from ovn_docker.libnetwork import listeners as listeners_module
-from ovn_docker.libnetwork import tls
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
@@ -187,6 +190,69 @@ async def test_a_client_that_stalls_in_the_handshake_keeps_no_place_and_a_stop_d
     async with asyncio.timeout(2):
         await secured.listeners.stop()
     writer.close()
+
+
+@pytest.fixture
+def _no_collection() -> Iterator[None]:
+    """Whatever stays in a cycle of references stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def held() -> int:
+    """How many connections hold asyncio's buffers for TLS, of 256 KiB each."""
+    return sum(isinstance(each, SSLProtocol) for each in gc.get_objects())
+
+
+def first_message() -> bytes:
+    """What a client says first in a handshake."""
+    context, arrived, said = ssl.create_default_context(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(arrived, said, server_hostname="x").do_handshake()
+    return said.read()
+
+
+@pytest.mark.usefixtures("_no_collection")
+async def test_who_is_refused_or_stalls_or_breaks_off_leaves_nothing_in_memory(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "HANDSHAKE_TIME", 0.2)
+
+    def shake(said: bytes, *, waits: bool) -> None:
+        with socket.create_connection(secured.address) as client:
+            client.sendall(said)
+            if waits:
+                client.settimeout(3)
+                with contextlib.suppress(ConnectionError):
+                    while client.recv(65536):
+                        pass
+
+    def show_nothing() -> None:
+        context = ssl.create_default_context(cafile=secured.authority.certificate)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        with (
+            socket.create_connection(secured.address) as client,
+            context.wrap_socket(client, server_hostname="127.0.0.1") as safe,
+            contextlib.suppress(OSError),
+        ):
+            safe.recv(1)
+
+    hello = first_message()
+    for said, waits in ((b"", True), (b"", False), (hello, True), (hello, False), (b"GET / HTTP/1.1", True)):
+        await asyncio.gather(*(asyncio.to_thread(shake, said, waits=waits) for _ in range(20)))
+    await asyncio.gather(*(asyncio.to_thread(show_nothing) for _ in range(20)))
+    await until(lambda: held() == 0)
+
+
+@pytest.mark.usefixtures("_no_collection")
+async def test_who_makes_room_for_others_in_the_handshake_leaves_nothing_in_memory(secured: Secured) -> None:
+    clients = [await asyncio.open_connection(*secured.address) for _ in range(3 * handshake.PLACES)]
+    await until(lambda: 0 < held() <= handshake.PLACES)
+    for _, writer in clients:
+        writer.close()
+    await until(lambda: held() == 0)
 
 
 @pytest.mark.parametrize(

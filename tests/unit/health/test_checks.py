@@ -159,6 +159,25 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 
+@pytest.mark.parametrize("others", [{"router": "10.0.2.1"}, {"router": "10.0.2.9"}])
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_auxiliary_address_may_be_the_gateway_that_nobody_named(
+    others: dict[str, str],
+    lost: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
+    of = [each for each in GOOD.held.pools if each.cidr == "10.0.2.0/24"]
+    pools = tuple(replace(each, gateway="", aux_addresses=others) for each in LEASED.pools[:1])
+    one = replace(LEASED, pools=(*pools, *LEASED.pools[1:]))
+    addresses = {"10.0.2.1", *others.values()} - ({"10.0.2.1"} if lost else set())
+    reserved = tuple(HeldPool(row_id(each), of[0].key, each, of[0].tokens) for each in sorted(addresses))
+    rest = tuple(each for each in GOOD.held.reserved if each.cidr != "10.0.2.1")
+    snapshot = replace(
+        held(reserved=(*rest, *reserved)),
+        docker=replace(GOOD.docker, networks={**GOOD.docker.networks, one.network_id: one}),
+    )
+    assert [each.kind for each in check(snapshot)] == ["pool-missing"] * lost
+
+
 def test_each_pool_that_does_not_know_this_host_is_found() -> None:
     without = held(
         pools=tuple(each for each in GOOD.held.pools if each.cidr != "fd02::/64"),

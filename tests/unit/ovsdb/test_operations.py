@@ -88,3 +88,8 @@ def test_the_first_refusal_is_told_in_one_line_with_its_table(results: list[Any]
 def test_an_operation_without_a_table_is_refused_without_one() -> None:
     with pytest.raises(DatabaseError, match=r"^the database refused: not owner$"):
         operations.check([{"error": "not owner"}], [operations.assert_lock("l")])
+
+
+def test_rows_come_in_batches() -> None:
+    assert [list(each) for each in operations.in_batches(range(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert list(operations.in_batches([], 2)) == []

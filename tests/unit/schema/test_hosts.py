@@ -51,9 +51,3 @@ def test_a_removal_asks_for_the_hosts_mark_once_more() -> None:
     check, _ = hosts.ports_del("h1", [ROW])
     for operation in (check, hosts.lease_drop("h1", ROW), hosts.switch_drop("h1", ROW)):
         assert mark in operation["where"], operation
-
-
-def test_rows_come_in_batches() -> None:
-    rows = [UUID(int=number) for number in range(5)]
-    assert [len(each) for each in hosts.in_batches(rows, 2)] == [2, 2, 1]
-    assert list(hosts.in_batches([], 2)) == []

@@ -88,12 +88,30 @@ def test_an_undo_asks_for_the_request() -> None:
 
 
 def test_a_pool_is_made_durably_and_without_what_an_old_one_reserved() -> None:
-    clear, insert, commit = leases.pool_add("red", network("10.0.0.0/24", ""), KEY, {TOKEN: "h"}, "now")
+    clear, insert, commit = leases.pool_add(
+        "red", network("10.0.0.0/24", ""), KEY, {TOKEN: "h"}, {"mark": "now"}
+    )
     assert clear["op"] == "delete"
     assert (insert["uuid"], insert["row"]["cidr"]) == (str(leases.pool_id(KEY)), "10.0.0.0/24")
     assert leases.read_users(insert["row"]) == {TOKEN: "h"}
-    assert mapping(insert["row"]["external_ids"])["ovn-docker-context"] == "red"
+    ids = mapping(insert["row"]["external_ids"])
+    assert (ids["ovn-docker-context"], ids["mark"]) == ("red", "now")
     assert commit == leases.DURABLE
+
+
+@pytest.mark.parametrize(
+    ("chosen", "users", "chooser"),
+    [
+        ({}, {TOKEN: "h"}, ""),
+        ({leases.CHOSEN: TOKEN}, {TOKEN: "h", "other": "h2"}, "h"),
+        ({leases.CHOSEN: TOKEN}, {"other": "h2"}, ""),
+    ],
+)
+def test_a_subnet_was_chosen_for_a_host_as_long_as_that_network_is_there(
+    chosen: dict[str, str], users: dict[str, str], chooser: str
+) -> None:
+    row = {"external_ids": to_map(chosen), "options": to_map(users)}
+    assert leases.read_chooser(row) == chooser
 
 
 def test_what_a_pool_reserved_goes_only_while_the_pool_is_gone() -> None:
