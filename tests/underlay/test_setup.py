@@ -10,7 +10,7 @@ import pytest
 
 from ovn_docker.lab.processes import send, spawn
 from tests.polling import eventually
-from tests.underlay.conftest import MTU, Cloud
+from tests.underlay.clouds import MTU, Cloud
 from tests.underlay.machines import BRIDGE, LINK, VirtualMachine
 from tests.underlay.networkd import ETC, has_address, managed
 
