@@ -4,7 +4,13 @@ import sys
 
 from bench import cli, health, ip_lookup
 from bench.ipam import cli as ipam
+from bench.underlay import cli as underlay
 
 words = sys.argv[1:]
-others = {"ipam": ipam.main, "health": health.main, "ip-lookup": ip_lookup.main}
+others = {
+    "ipam": ipam.main,
+    "health": health.main,
+    "ip-lookup": ip_lookup.main,
+    "underlay": underlay.main,
+}
 sys.exit(others[words[0]](words[1:]) if words[:1] and words[0] in others else cli.main(words))

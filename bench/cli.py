@@ -23,7 +23,8 @@ Compare this driver, the incumbent (Debian's package ovn-docker, run in place) a
 bridge, in one run on an emulated host of its own. Needs root. About 15 minutes, --quick about 3.
 
 scripts/bench ipam measures how fast addresses are leased instead, scripts/bench health what a reading of
-the health check costs, scripts/bench ip-lookup what IP lookups do; see scripts/bench ipam --help and so on.
+the health check costs, scripts/bench ip-lookup what IP lookups do, scripts/bench underlay the underlay driver
+on a real Neutron; each has a --help.
 """
 
 

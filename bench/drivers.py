@@ -26,6 +26,12 @@ runpy.run_path({str(INCUMBENT_PROGRAM)!r}, run_name="__main__")
 """
 
 
+def resident_mb(pid: int) -> float:
+    """Memory that a process holds now, in MB of 10^6 bytes (proc_pid_statm(5), resident)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 class Driver:
     """One daemon that can be started, stopped and called.
 
@@ -103,8 +109,7 @@ class Driver:
 
     def resident_mb(self) -> float:
         """Memory that it holds now, in MB of 10^6 bytes (proc_pid_statm(5), resident)."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return resident_mb(self.pid)
 
     def cpu_seconds(self) -> float:
         """Processor time that it and its ended children used so far (proc_pid_stat(5), utime to cstime)."""

@@ -36,6 +36,8 @@ class Authority:
             "ca.key",
             "-subj",
             f"/CN={name}",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
             "-days",
             "9",
             "-out",
@@ -56,6 +58,7 @@ class Authority:
         )
         (self.directory / f"{name}.ext").write_text(
             f"subjectAltName=IP:{address}\nextendedKeyUsage=serverAuth,clientAuth\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"  # Python 3.13 insists (RFC 5280)
         )
         begin = datetime.now(UTC) - timedelta(days=age, hours=1)
         period = ("-startdate", _time(begin), "-enddate", _time(begin + timedelta(days=days)))

@@ -87,3 +87,16 @@ install_project() {
   "${pip[@]}" --no-deps --no-build-isolation "$@" "$tree" || fail "pip could not install $tree"
   printf '%s\n' "$stamp" >"$target/installed"
 }
+
+has_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+# install_openstack TARGET LOCK: the virtual environment TARGET with Keystone and Neutron, at the hashes of LOCK.
+install_openstack() {
+  local target=$1 lock=$2 stamp
+  stamp=$(fingerprint "$lock")
+  [[ $(cat "$target/installed" 2>/dev/null) != "$stamp" ]] || return 0
+  "$(python_path)" -m venv --clear "$target" || fail "cannot make the virtual environment $target"
+  "$target/bin/python" -m pip --quiet --disable-pip-version-check install --require-hashes -r "$lock" ||
+    fail "pip could not install Keystone and Neutron: is the package index reachable?"
+  printf '%s\n' "$stamp" >"$target/installed"
+}

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ovn_docker import __version__, config, logs, process
@@ -64,15 +65,15 @@ def underlay_driver(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     config.add_underlay_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed)))
+    return reported(parser.prog, lambda: _serve_underlay(*config.read_underlay(parsed), parsed.child_ports))
 
 
-def _serve_underlay(settings: config.Config, bridge: str) -> int:
+def _serve_underlay(settings: config.Config, bridge: str, child_ports: str) -> int:
     from ovn_docker import underlay_assembly  # noqa: PLC0415  (0.2 s that --help need not wait for)
     from ovn_docker.commands.login import read_machine  # noqa: PLC0415
 
     # Before the process detaches: it may have to ask for the password.
-    machine = read_machine(os.environ, bridge)
+    machine = replace(read_machine(os.environ, bridge), child_ports=child_ports)
     return _serve(settings, lambda *handed: underlay_assembly.assemble(machine, *handed))
 
 

@@ -22,6 +22,8 @@ STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
 PROGRAM, UNDERLAY_PROGRAM = "ovn-docker-overlay-driver", "ovn-docker-underlay-driver"
 BRIDGE = "breth0"
+TRUNK, PROFILE = "trunk", "profile"
+"""How the underlay driver puts a container's port under the machine's."""
 MAXIMUM_PORT = 65535
 SHORTEST_DEAD_HOST_AFTER = 60
 HEALTH_CHECK_INTERVAL = 180.0
@@ -117,6 +119,7 @@ def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
         default=BRIDGE,
         help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
     )
+    add_child_ports_argument(driver)
     _add_state_argument(driver, "Neutron network", "NAME-underlay.json")
     _add_host_arguments(driver)
     _add_health_arguments(parser)
@@ -127,6 +130,17 @@ def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
         default_address_pool=None,
         dead_host_after=0,
         ip_lookup=False,
+    )
+
+
+def add_child_ports_argument(group: "argparse._ArgumentGroup") -> None:
+    """Add the flag that says how ports are under the machine's."""
+    group.add_argument(
+        "--child-ports",
+        choices=(TRUNK, PROFILE),
+        default=TRUNK,
+        help="put containers' ports under the machine's as subports of a trunk, or by binding:profile, which"
+        " only an account with the role 'service' may (default %(default)s)",
     )
 
 

@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ovn_docker.assembly import Parts, open_vswitch_client
-from ovn_docker.config import Config
+from ovn_docker.config import TRUNK, Config
 from ovn_docker.docker.engine import Engine
 from ovn_docker.drivers.underlay import ADDRESS_SPACE, Cloud, UnderlayDriver
+from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_inventory import UnderlayInventory
 from ovn_docker.drivers.underlay_ipam import UnderlayIpam
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
 from ovn_docker.drivers.underlay_probe import Probe
+from ovn_docker.drivers.underlay_profile import ProfilePorts
 from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.health.reader import Reader
@@ -33,11 +35,13 @@ class Machine:
         credentials: of its project.
         vif: the id of the Neutron port of its interface.
         bridge: that the interface is on.
+        child_ports: ``trunk`` or ``profile``, how endpoints' ports are under it.
     """
 
     credentials: Credentials
     vif: str
     bridge: str
+    child_ports: str = TRUNK
 
 
 def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, Any]]) -> Parts:
@@ -57,7 +61,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
     cloud = _cloud(machine, config)
     driver = UnderlayDriver(cloud, attachments, config.scope, _now, about)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
-    inventory = UnderlayInventory(cloud, attachments)
+    inventory = UnderlayInventory(cloud, attachments, trunked=machine.child_ports == TRUNK)
     return Parts(
         ovs=ovs,
         peer=cloud.neutron,
@@ -68,7 +72,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, config.driver_name),
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(cloud, inventory)),
-        about=lambda: {"auth_url": machine.credentials.where},
+        about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
         work=(cloud.neutron.run,),
         close=(cloud.undoing.stop, cloud.neutron.close),
         probe=Probe(cloud, machine.bridge).look,
@@ -80,15 +84,15 @@ def _repairs(cloud: Cloud, inventory: UnderlayInventory) -> Mapping[str, Repair]
     return {
         "interface-missing": inventory.plug,
         "interface-vlan": inventory.readdress,
-        "trunk-missing": lambda _: cloud.trunk.read(),
+        "trunk-missing": lambda _: cloud.children.prepare(),
     }
 
 
 def _cloud(machine: Machine, config: Config) -> Cloud:
     neutron, host, undoing = Neutron(machine.credentials), machine.vif, Undoing()
-    trunk = TrunkPorts(neutron, host)
+    children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
     networks = UnderlayNetworks(neutron, host, StateFile(config.state_file), undoing)
-    return Cloud(neutron, host, networks, EndpointPorts(neutron, host, trunk), trunk, undoing)
+    return Cloud(neutron, host, networks, EndpointPorts(neutron, host, children), children, undoing)
 
 
 def _now() -> str:

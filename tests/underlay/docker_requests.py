@@ -1,9 +1,15 @@
 """Requests to the driver as Docker sends them, without a Docker that would remember."""
 
+import uuid
 from typing import Any
 
 from tests.integration.plugin import Answer
 from tests.underlay.machines import VirtualMachine
+
+
+def new_id() -> str:
+    """An id as Docker makes them: 64 hexadecimal digits."""
+    return uuid.uuid4().hex * 2
 
 
 def network(network_id: str, pool: str = "10.40.0.0/24") -> dict[str, Any]:

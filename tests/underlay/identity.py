@@ -22,6 +22,7 @@ USERS = (
     ("neutron", "neutron-secret", "service", ("admin", "service")),
     ("demo", "demo-secret", "demo", ("member",)),
     ("other", "other-secret", "other", ("member",)),
+    ("agent", "agent-secret", "demo", ("member", "service")),
 )
 """User, password, project and roles; the name of an ordinary tenant's project is its own."""
 

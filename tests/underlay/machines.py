@@ -99,7 +99,7 @@ class VirtualMachine:
         """``ovn-docker`` on the machine, with the tenant's login."""
         variables = self.environment(self._openstack.demo()) | environment
         return subprocess.run(
-            self.host.enter([str(program("ovn-docker")), *arguments]),
+            self.host.enter([str(installed("ovn-docker")), *arguments]),
             env=self.host.environment() | variables,
             capture_output=True,
             text=True,
@@ -142,13 +142,17 @@ class VirtualMachine:
         }
 
     def start_driver(
-        self, *flags: str, environment: Mapping[str, str] | None = None, wait: bool = True
+        self,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+        program: Sequence[str] = (),
     ) -> Process:
-        """Start the driver, and wait until it listens."""
+        """Start the driver, or what stands for it, and wait until it listens."""
         project = self._openstack.demo()
         variables = self.host.environment() | dict(environment or self.environment(project))
         command = [
-            str(program()),
+            *(program or (str(installed()),)),
             f"--bridge={BRIDGE}",
             "--unix-socket=/run/docker/plugins/openvswitch.sock",
             "--docker-driver-scope=local",
@@ -261,6 +265,6 @@ def _namespace(machine: Machine) -> str:
     return machine.enter([])[1].partition("=")[2]
 
 
-def program(name: str = PROGRAM) -> Path:
+def installed(name: str = PROGRAM) -> Path:
     """A program of this environment."""
     return Path(sys.executable).with_name(name)

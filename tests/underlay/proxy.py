@@ -6,6 +6,7 @@ It is the endpoint of a region of its own in Keystone's catalogue, where OS_REGI
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from typing import Any
 from tests.underlay.identity import NEUTRON_PORT, Namespace, Project
 
 REGION, PORT = "Proxied", 9697
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,30 @@ class Passed:
     ended: float
 
 
+def register(
+    admin: Project, url: str, region: str = REGION, *, interface: str = "public", service: str = "network"
+) -> None:
+    """Enter it into Keystone's catalogue.
+
+    Args:
+        admin: who may do so.
+        url: where it is.
+        region: that leads to it.
+        interface: ``public``, ``internal`` or ``admin``.
+        service: that it serves.
+    """
+    [identity] = [
+        each["id"]
+        for each in admin.call("identity", "GET", "/services")["services"]
+        if each["type"] == service
+    ]
+    if admin.call("identity", "GET", "/endpoints", region_id=region)["endpoints"]:
+        return
+    admin.call("identity", "POST", "/regions", {"region": {"id": region}})
+    endpoint = {"service_id": identity, "interface": interface, "region_id": region, "url": url}
+    admin.call("identity", "POST", "/endpoints", {"endpoint": endpoint})
+
+
 class Proxy:
     """One for a session.
 
@@ -35,11 +62,23 @@ class Proxy:
         passed: the requests that were answered.
         after: called with method and path when Neutron has answered and the driver does not know yet.
         answer: gives a status to answer a request with in Neutron's place, or None.
+        instead: likewise, but Neutron does what it was asked.
+        delay: seconds that pass before Neutron is asked.
     """
 
-    def __init__(self, namespace: Namespace, address: str) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        address: str,
+        port: int = PORT,
+        target: int = NEUTRON_PORT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Stand at a port of an address before another one, with TLS if there is a context for it."""
         self._namespace = namespace
         self._address = address
+        self._port, self._target = port, target
+        self._tls = tls
         self.passed: list[Passed] = []
         self.reset()
 
@@ -47,25 +86,19 @@ class Proxy:
         self.passed.clear()
         self.after: Callable[[str, str], None] = lambda *_: None
         self.answer: Callable[[str, str], int | None] = lambda *_: None
-
-    def register(self, admin: Project) -> None:
-        """Enter it into the catalogue."""
-        [service] = [
-            each["id"]
-            for each in admin.call("identity", "GET", "/services")["services"]
-            if each["type"] == "network"
-        ]
-        if admin.call("identity", "GET", "/endpoints", region_id=REGION)["endpoints"]:
-            return
-        admin.call("identity", "POST", "/regions", {"region": {"id": REGION}})
-        endpoint = {"service_id": service, "interface": "public", "region_id": REGION}
-        endpoint["url"] = f"http://{self._address}:{PORT}"
-        admin.call("identity", "POST", "/endpoints", {"endpoint": endpoint})
+        self.instead: Callable[[str, str], int | None] = lambda *_: None
+        self.delay = 0.0
 
     @contextlib.contextmanager
     def serve(self) -> Iterator["Proxy"]:
-        server = self._namespace.run(lambda: ThreadingHTTPServer((self._address, PORT), self._handler()))
+        server = self._namespace.run(
+            lambda: ThreadingHTTPServer((self._address, self._port), self._handler())
+        )
         server.daemon_threads = True
+        if self._tls is not None:
+            server.socket = self._tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -98,10 +131,14 @@ class Proxy:
         began = time.monotonic()
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         status = self.answer(request.command, request.path)
-        if status is not None:
-            reply, content = {"Content-Type": "text/plain"}, b"broken"
-        else:
+        if status is None:
+            time.sleep(self.delay)  # as a slow Neutron, which does it all the same
             status, reply, content = self._ask(request, body)
+            lie = self.instead(request.command, request.path)
+        else:
+            lie = status
+        if lie is not None:
+            status, reply, content = lie, {"Content-Type": "text/plain"}, b"broken"
         self.after(request.command, request.path)
         request.send_response(status)
         for name, value in reply.items():
@@ -112,17 +149,20 @@ class Proxy:
         self.passed.append(Passed(request.command, request.path, began, time.monotonic()))
 
     def _ask(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self._address, NEUTRON_PORT, timeout=60)
+        connection = http.client.HTTPConnection(self._address, self._target, timeout=60)
         connection.sock = self._namespace.run(
-            lambda: socket.create_connection((self._address, NEUTRON_PORT), 60)
+            lambda: socket.create_connection((self._address, self._target), 60)
         )
         try:
-            kept = [each for each in request.headers.items() if each[0].lower() not in {"host", "connection"}]
-            headers = dict(kept)
+            headers = {
+                name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP
+            }
+            if self._tls is not None:  # so that links in the answer lead here
+                headers["X-Forwarded-Proto"] = "https"
             connection.request(request.command, request.path, body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
-            kind = {"Content-Type": answer.headers.get("Content-Type", "application/json")}
-            return answer.status, kind, content
+            told = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
+            return answer.status, told, content
         finally:
             connection.close()

@@ -40,6 +40,8 @@ key_repository = {here}/credential
 [cache]
 enabled = true
 backend = oslo_cache.dict
+[oslo_middleware]
+enable_proxy_headers_parsing = true
 """
 
 NEUTRON_CONF = """\
@@ -143,6 +145,10 @@ class OpenStack:
     def demo(self) -> Project:
         """An ordinary tenant."""
         return self.project("demo", "demo", "demo-secret")
+
+    def agent(self) -> Project:
+        """Another user of the same tenant, who may write binding:profile."""
+        return self.project("demo", "agent", "agent-secret")
 
     def other(self) -> Project:
         """Another one."""

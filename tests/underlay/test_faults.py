@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from signal import SIGKILL
 
@@ -11,9 +10,12 @@ import pytest
 
 from ovn_docker.lab.processes import send
 from tests.integration.plugin import VERBS
+from tests.integration.tenant import Container
 from tests.polling import eventually
 from tests.underlay import docker_requests
-from tests.underlay.conftest import Cloud, leftovers, wipe
+from tests.underlay.clouds import Cloud
+from tests.underlay.conftest import leftovers, wipe
+from tests.underlay.docker_requests import new_id
 from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import REGION, Proxy
 
@@ -22,10 +24,6 @@ pytestmark = [pytest.mark.underlay, pytest.mark.timeout(400)]
 HEALTH = ("--health-check-on", "--health-check-interval=3")
 DEADLINE = 10.5
 MOST_REQUESTS = 30
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex * 2
 
 
 @pytest.fixture
@@ -107,11 +105,50 @@ def test_every_verb_ends_in_time_while_neutron_is_down_and_hangs_and_all_is_well
     eventually(lambda: leftovers(cloud) == [], 90, "what was given up is taken back")
 
 
-def test_a_broken_neutron_is_told_in_one_line(proxied: VirtualMachine, proxy: Proxy) -> None:
-    proxy.answer = lambda method, _: 500 if method == "POST" else None
-    answer = proxied.plugin.call("CreateNetwork", docker_requests.network(new_id()))
-    assert answer.error.startswith("Neutron does not work: it answered POST networks with")
-    assert answer.seconds < DEADLINE
+def test_what_docker_deletes_while_neutron_is_down_goes_when_it_is_back(
+    cloud: Cloud, vm: VirtualMachine
+) -> None:
+    """Docker asks once, and forgets, whatever the driver answers; there is no health check here."""
+    network_id, endpoint_id = new_id(), new_id()
+    verbs = docker_requests.life(vm, network_id, endpoint_id)
+    for verb, body in verbs[:3]:
+        assert vm.plugin.call(verb, body).ok
+    cloud.openstack.kill_neutron()
+    try:
+        assert vm.plugin.call(*verbs[3]).ok  # Leave
+        assert "cannot be reached" in vm.plugin.call(*verbs[4]).error
+        assert "cannot be reached" in vm.plugin.call(*verbs[5]).error
+    finally:
+        cloud.openstack.start_neutron()
+    assert f"port {endpoint_id}" in leftovers(cloud)
+    eventually(lambda: leftovers(cloud) == [], 90, "what was to go is gone")
+
+
+SLOW, BROKEN, HALF_BROKEN = "slow", "broken", "broken after it has done what was asked"
+
+
+@pytest.mark.parametrize("how", [SLOW, BROKEN, HALF_BROKEN])
+def test_every_verb_ends_in_time_and_nothing_is_left_when_neutron_is(
+    how: str, cloud: Cloud, proxied: VirtualMachine, proxy: Proxy
+) -> None:
+    network_id, endpoint_id = new_id(), new_id()
+    assert proxied.plugin.call("CreateNetwork", docker_requests.network(network_id)).ok
+    assert proxied.plugin.call("CreateEndpoint", docker_requests.endpoint(network_id, endpoint_id)).ok
+    if how == SLOW:
+        proxy.delay = 10
+    elif how == BROKEN:
+        proxy.answer = lambda *_: 500
+    else:
+        proxy.instead = lambda method, _: 500 if method != "GET" else None
+    said = answers_within_its_time(proxied, network_id, endpoint_id)
+    assert {"CreateNetwork", "CreateEndpoint"} <= {verb for verb, text in said.items() if text}
+    for verb, text in said.items():
+        if text and how != SLOW:
+            assert text.startswith("Neutron does not work: it answered "), verb
+    proxy.reset()
+    for verb, body in docker_requests.life(proxied, network_id, endpoint_id):  # repeats are safe
+        assert proxied.plugin.call(verb, body).ok, verb
+    eventually(lambda: leftovers(cloud) == [], 90, "what was given up is taken back")
 
 
 def test_a_repeat_after_a_lost_answer_makes_nothing_twice(
@@ -163,12 +200,51 @@ def test_a_driver_killed_between_any_two_requests_leaves_nothing_after_a_health_
         killed += 1
     assert 8 <= killed < MOST_REQUESTS
     assert leftovers(cloud) != []
-    machine.start_driver(*HEALTH)
+    machine.start_driver("--health-check-on", "--health-check-interval=3600")  # one pass, no other
     try:
         eventually(lambda: leftovers(cloud) == [], 90, "nothing is left")
     finally:
         machine.stop_driver()
         wipe(cloud)
+
+
+def test_a_join_does_not_wait_for_ever_for_a_port_that_is_not_active(
+    cloud: Cloud, vm: VirtualMachine
+) -> None:
+    network_id, endpoint_id = new_id(), new_id()
+    create, attach, join, *rest = docker_requests.life(vm, network_id, endpoint_id)
+    assert vm.plugin.call(*create).ok
+    tap = f"tap-{vm.host.name}"
+    vm.hypervisor.run(["ovs-vsctl", "remove", "Interface", tap, "external_ids", "iface-id"])
+    try:
+        eventually(
+            lambda: cloud.demo.get("ports", vm.vif["id"])["status"] == "DOWN", 60, "the machine is cut off"
+        )
+        assert vm.plugin.call(*attach).ok
+        answer = vm.plugin.call(*join)
+        assert answer.ok
+        assert 5 <= answer.seconds < DEADLINE
+        assert f"of endpoint {endpoint_id} is DOWN after 5 s" in vm.log.read_text()
+        assert len(vm.vlans()) == 1
+    finally:
+        vm.hypervisor.run(["ovs-vsctl", "set", "Interface", tap, f"external_ids:iface-id={vm.vif['id']}"])
+    for verb, body in rest:
+        assert vm.plugin.call(verb, body).ok
+    eventually(lambda: cloud.demo.get("ports", vm.vif["id"])["status"] == "ACTIVE", 60, "the machine is back")
+
+
+def test_a_join_is_answered_when_the_port_is_active(cloud: Cloud, vm: VirtualMachine) -> None:
+    network_id, endpoint_id = new_id(), new_id()
+    verbs = docker_requests.life(vm, network_id, endpoint_id)
+    for verb, body in verbs[:2]:
+        assert vm.plugin.call(verb, body).ok
+    [port] = cloud.demo.list("ports", name=endpoint_id)
+    before = cloud.demo.get("ports", port["id"])["status"]
+    assert vm.plugin.call(*verbs[2]).ok
+    late = f"of endpoint {endpoint_id} is DOWN after 5 s" in vm.log.read_text()
+    assert cloud.demo.get("ports", port["id"])["status"] == "ACTIVE" or late, before
+    for verb, body in verbs[3:]:
+        assert vm.plugin.call(verb, body).ok
 
 
 def test_what_goes_missing_is_made_again(cloud: Cloud, vm: VirtualMachine) -> None:
@@ -230,16 +306,22 @@ def test_neutron_restarted_under_load_leaves_nothing_behind(cloud: Cloud, vm: Vi
     vm.create_network("load", "--subnet=10.45.0.0/24")
     stop = threading.Event()
 
+    ended: list[int] = []
+
     def work() -> None:
         while not stop.is_set():
-            vm.host.docker("run", "--rm", "--network=load", "busybox", "true", check=False)
+            done = vm.host.docker("run", "--rm", "--network=load", "busybox", "true", check=False)
+            ended.append(done.returncode)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for each in threads:
         each.start()
     try:
+        eventually(lambda: 0 in ended, 60, "containers start before")
         cloud.openstack.kill_neutron()
+        eventually(lambda: ended[-1] != 0, 60, "one is refused meanwhile")
         cloud.openstack.start_neutron()
+        eventually(lambda: ended[-1] == 0, 60, "containers start again")
     finally:
         stop.set()
         for each in threads:
@@ -250,7 +332,7 @@ def test_neutron_restarted_under_load_leaves_nothing_behind(cloud: Cloud, vm: Vi
 
 
 def test_thirty_containers_in_each_machine(cloud: Cloud, both: Sequence[VirtualMachine]) -> None:
-    with cloud.demo.network("10.46.0.0/24", gateway_ip="10.46.0.1") as (_, subnet):
+    with cloud.demo.network("10.46.0.0/24", gateway_ip="10.46.0.1") as (network, subnet):
         for machine in both:
             ours = (f"--ipam-opt=neutron.subnet={subnet['id']}", f"--opt=neutron.subnet={subnet['id']}")
             machine.create_network("many", "--ipam-driver=openvswitch", *ours)
@@ -271,5 +353,11 @@ def test_thirty_containers_in_each_machine(cloud: Cloud, both: Sequence[VirtualM
             for number in range(30)
         }
         assert len(addresses) == 60
+        ports = [each for each in cloud.demo.list("ports", network_id=network["id"]) if each["name"]]
+        assert len(ports) == 60
+        assert {each["fixed_ips"][0]["ip_address"] for each in ports} == addresses
+        far = both[1].host.docker("exec", "c29", "hostname", "-i").stdout.strip()
+        Container(both[0].host, "c29").reaches(far, 30)
+        Container(both[0].host, "c0").reaches(far, 30)
         both[0].clear()
         both[1].clear()

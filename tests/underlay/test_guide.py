@@ -10,9 +10,10 @@ import pytest
 
 from tests.integration.test_docs import DOCS, Shells, steps
 from tests.polling import eventually
-from tests.underlay.conftest import Cloud, wipe
+from tests.underlay.clouds import Cloud
+from tests.underlay.conftest import wipe
 from tests.underlay.identity import Project
-from tests.underlay.machines import LINK, PROGRAM, VirtualMachine, program
+from tests.underlay.machines import LINK, PROGRAM, VirtualMachine, installed
 from tests.underlay.networkd import has_address, managed
 from tests.underlay.real_openstack import PYTHON
 
@@ -75,8 +76,8 @@ def programs(directory: Path, pidfile: Path, datapath: str) -> str:
     directory.mkdir()
     scripts = {
         "ovn-docker": f'case "$1 $2" in "uplink add") set -- "$@" --datapath-type={datapath};; esac\n'
-        f'exec {program("ovn-docker")} "$@"',
-        PROGRAM: f'exec {program()} --pidfile={pidfile} "$@"',
+        f'exec {installed("ovn-docker")} "$@"',
+        PROGRAM: f'exec {installed()} --pidfile={pidfile} "$@"',
         "openstack": f'exec {PYTHON.with_name("openstack")} "$@"',
     }
     for name, text in scripts.items():

@@ -9,9 +9,9 @@ import pytest
 
 from tests.polling import eventually
 from tests.underlay import docker_requests
-from tests.underlay.conftest import Cloud
-from tests.underlay.machines import PROGRAM, VirtualMachine, program
-from tests.underlay.test_faults import new_id
+from tests.underlay.clouds import Cloud
+from tests.underlay.docker_requests import new_id
+from tests.underlay.machines import PROGRAM, VirtualMachine, installed
 
 pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180)]
 
@@ -32,6 +32,8 @@ def test_the_guides_openrc_with_its_old_names_works_and_so_do_the_new(
     old = vm.environment(cloud.demo)
     assert old["OS_AUTH_URL"].endswith("/v2.0")
     works_with(vm, old)
+    by_id = {key: value for key, value in old.items() if key != "OS_TENANT_NAME"}
+    works_with(vm, {**by_id, "OS_TENANT_ID": cloud.demo.login()[2]})
     new = {
         "OS_AUTH_URL": cloud.openstack.auth_url,
         "OS_PROJECT_NAME": "demo",
@@ -91,16 +93,18 @@ def test_the_password_is_nowhere_to_be_read(cloud: Cloud, vm: VirtualMachine) ->
     shown = str(vm.plugin.call("Database").body)
     assert vm.vif["id"] in shown
     command = Path("/proc", str(vm.driver.pid), "cmdline").read_text()
+    token = cloud.demo.login()[0]
     for text in (shown, command, vm.log.read_text()):
         assert cloud.demo.password not in text
         assert "X-Auth-Token" not in text
+        assert token[:8] not in text  # Keystone's tokens begin alike
 
 
 def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Cloud) -> None:
     vm = cloud.machines[0]
     environment = vm.host.environment() | vm.environment(cloud.demo)
     del environment["OS_PASSWORD"]
-    command = vm.host.enter([str(program()), "--detach", "--unix-socket=/run/other.sock"])
+    command = vm.host.enter([str(installed()), "--detach", "--unix-socket=/run/other.sock"])
     done = subprocess.run(
         command,
         env=environment,
@@ -117,7 +121,7 @@ def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Clo
     )
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        vm.host.enter([str(program()), "--unix-socket=/run/other.sock"]),
+        vm.host.enter([str(installed()), "--unix-socket=/run/other.sock"]),
         env=environment,
         stdin=its,
         stdout=its,

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.polling import eventually
-from tests.underlay.conftest import Cloud
+from tests.underlay.clouds import Cloud
 from tests.underlay.identity import Project
 from tests.underlay.machines import VirtualMachine, plug_server, unplug_server
 
@@ -16,10 +16,12 @@ pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180)]
 
 
 @contextmanager
-def server(cloud: Cloud, project: Project, network: str, name: str) -> Iterator[dict[str, Any]]:
+def server(
+    cloud: Cloud, project: Project, network: str, name: str, **attributes: object
+) -> Iterator[dict[str, Any]]:
     """A virtual machine without Docker, on the second hypervisor."""
     hypervisor = cloud.lab.hosts[1]
-    port = project.create("ports", network_id=network, name=name)
+    port = project.create("ports", network_id=network, name=name, **attributes)
     nova = {"device_owner": "compute:nova", "device_id": name, "binding:host_id": hypervisor.name}
     cloud.operator.update("ports", port["id"], **nova)
     plug_server(hypervisor, port, name)
@@ -28,6 +30,12 @@ def server(cloud: Cloud, project: Project, network: str, name: str) -> Iterator[
     finally:
         unplug_server(hypervisor, name)
         cloud.operator.delete("ports", port["id"])
+
+
+def server_pings(cloud: Cloud, name: str, address: str) -> bool:
+    """Whether a server has an answer to one packet."""
+    command = ["nsenter", f"--net=/run/{name}", "busybox", "ping", "-c1", "-W1", address]
+    return cloud.lab.hosts[1].run(command, check=False).returncode == 0
 
 
 def address(port: dict[str, Any]) -> str:
@@ -70,14 +78,27 @@ def test_containers_in_both_machines_and_a_server_are_on_one_network(
 def test_another_tenants_network_of_the_same_addresses_is_out_of_reach(
     cloud: Cloud, vm: VirtualMachine
 ) -> None:
-    vm.create_network("mine", "--subnet=10.22.0.0/24")
-    one = vm.start("one", "mine")
+    """All ports let everything in, so that it is the networks that keep them apart."""
+    name = vm.create_network("mine", "--subnet=10.22.0.0/24", "-o", "neutron.port_security=false")
+    one, two = vm.start("one", "mine"), vm.start("two", "mine")
+    [mine] = cloud.demo.list("networks", name=name)
     other = cloud.openstack.other()
     with (
-        other.network("10.22.0.0/24") as (network, _),
-        server(cloud, other, network["id"], "srv2") as port,
+        other.network("10.22.0.0/24", allocation_pools=[{"start": "10.22.0.70", "end": "10.22.0.79"}]) as (
+            theirs,
+            _,
+        ),
+        server(cloud, other, theirs["id"], "srv2", port_security_enabled=False) as port,
+        server(cloud, other, theirs["id"], "srv3", port_security_enabled=False) as neighbour,
     ):
+        eventually(lambda: server_pings(cloud, "srv3", address(port)), 20, "they are in use")
+        one.reaches("10.22.0.3", 20)
         assert not one.pings(address(port))
+        assert not two.pings(address(neighbour))
+        assert not server_pings(cloud, "srv2", "10.22.0.2")
+    with server(cloud, cloud.demo, mine["id"], "srv4", port_security_enabled=False) as port:
+        one.reaches(address(port), 20)  # from the same hypervisor, on the same network
+        assert server_pings(cloud, "srv4", "10.22.0.2")
 
 
 def test_each_container_is_a_tagged_port_under_the_machines_trunk(cloud: Cloud, vm: VirtualMachine) -> None:
@@ -116,7 +137,7 @@ def test_security_groups_hold(cloud: Cloud, vm: VirtualMachine) -> None:
     two = vm.start("two", "guarded")
     to = two.run("ip -o -4 addr show eth0").stdout.split()[3].partition("/")[0]
     assert not one.pings(to)
-    cloud.demo.create(
+    rule = cloud.demo.create(
         "security-group-rules",
         security_group_id=closed["id"],
         direction="ingress",
@@ -125,6 +146,8 @@ def test_security_groups_hold(cloud: Cloud, vm: VirtualMachine) -> None:
         remote_ip_prefix="0.0.0.0/0",
     )
     one.reaches(to)
+    cloud.demo.delete("security-group-rules", rule["id"])
+    eventually(lambda: not one.pings(to), 10, "the group is closed again")
     vm.clear()
     cloud.demo.delete("security-groups", closed["id"])
 

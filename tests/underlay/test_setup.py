@@ -10,7 +10,7 @@ import pytest
 
 from ovn_docker.lab.processes import send, spawn
 from tests.polling import eventually
-from tests.underlay.conftest import MTU, Cloud
+from tests.underlay.clouds import MTU, Cloud
 from tests.underlay.machines import BRIDGE, LINK, VirtualMachine
 from tests.underlay.networkd import ETC, has_address, managed
 
@@ -235,6 +235,16 @@ def test_a_probe_says_whether_packets_of_a_vlan_pass(cloud: Cloud, bare: Virtual
             mend_it()
     for resources in ("networks", "ports"):
         assert [each for each in cloud.demo.list(resources) if each["name"] == "ovn-docker-probe"] == []
+
+
+def test_by_binding_profile_no_trunk_is_missed_and_packets_pass(cloud: Cloud, bare: VirtualMachine) -> None:
+    [trunk] = cloud.demo.list("trunks", port_id=bare.vif["id"])
+    cloud.demo.delete("trunks", trunk["id"])
+    agent = cloud.openstack.agent()
+    login = {"OS_USERNAME": agent.user, "OS_PASSWORD": agent.password}
+    assert bare.kinds("--child-ports=profile", "--probe", **login) == []
+    assert cloud.demo.list("trunks", port_id=bare.vif["id"]) == []
+    bare.findings(verb="repair")
 
 
 # --- ovn-docker uplink ------------------------------------------------------------------------------------

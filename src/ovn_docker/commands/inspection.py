@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from ovn_docker import config, underlay_assembly
 from ovn_docker.assembly import Parts, assemble
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="look at what the underlay driver serves; the login is read as the driver reads it",
     )
     add_bridge_argument(group)
+    config.add_child_ports_argument(group)
 
 
 def add_bridge_argument(group: "argparse._ArgumentGroup | argparse.ArgumentParser") -> None:
@@ -46,7 +48,7 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Parts]:
         settings = config.read_inspection(arguments)
         return lambda: assemble(settings, dict)
     settings, bridge = _read_underlay(arguments)
-    machine = read_machine(os.environ, bridge)
+    machine = replace(read_machine(os.environ, bridge), child_ports=arguments.child_ports)
     return lambda: underlay_assembly.assemble(machine, settings, dict)
 
 

@@ -6,16 +6,17 @@ nothing is remembered but where each network is.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker import addressing
 from ovn_docker.drivers import underlay_options
+from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_networks import Place, UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
-from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.errors import ConflictError, NotFoundError
 from ovn_docker.host.attachment import Attachments, Wish
@@ -40,7 +41,7 @@ class Cloud:
         host: the id of this machine's Neutron port (OS_VIF_ID).
         networks: where each network is.
         ports: the endpoints' ports.
-        trunk: their VLANs.
+        children: their VLANs.
         undoing: what is taken back.
     """
 
@@ -48,7 +49,7 @@ class Cloud:
     host: str
     networks: UnderlayNetworks
     ports: EndpointPorts
-    trunk: TrunkPorts
+    children: ChildPorts
     undoing: Undoing
 
 
@@ -106,8 +107,20 @@ class UnderlayDriver:
         await self._cloud.networks.create(underlay_options.read(request, ADDRESS_SPACE))
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the network, unless others use it; one that we did not make stays."""
-        await self._cloud.networks.delete(request.network_id, self._cloud.ports.remove_from)
+        """Remove the network, unless others use it; one that we did not make stays.
+
+        Docker forgets it whatever is answered (moby daemon/libnetwork/network.go deleteNetwork).
+        """
+        try:
+            await self._delete_network(request.network_id)
+        except ConflictError:
+            raise
+        except BaseException:
+            self._cloud.undoing.later(request.network_id, lambda: self._delete_network(request.network_id))
+            raise
+
+    async def _delete_network(self, network_id: str) -> None:
+        await self._cloud.networks.delete(network_id, self._cloud.ports.remove_from)
 
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
@@ -117,18 +130,19 @@ class UnderlayDriver:
         self._cloud.undoing.forget(endpoint_id)
         place = await self._cloud.networks.locate(request.network_id)
         asked = request.interface or messages.EndpointInterface()
+        port = None
         try:
             port = await self._port(place, request, asked)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._cloud.ports.tag(port, request.network_id, endpoint_id))
-                under = both.create_task(self._cloud.trunk.add(port.id))
+            with _alone():
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._cloud.ports.tag(port, request.network_id, endpoint_id))
+                    under = both.create_task(self._cloud.children.add(port))
             await self._attachments.set_vlan(endpoint_id, under.result())
-        except ConflictError:
-            raise  # what is there is not what this request made
         except BaseException as error:
-            self._cloud.undoing.later(endpoint_id, lambda: self._cloud.ports.remove(endpoint_id))
-            if isinstance(error, ExceptionGroup):
-                raise error.exceptions[0] from error
+            if port is not None or not isinstance(
+                error, ConflictError
+            ):  # what is there is not ours to remove
+                self._cloud.undoing.later(endpoint_id, lambda: self._cloud.ports.remove(endpoint_id))
             raise
         if asked.mac_address:
             return messages.CreateEndpointResponse()
@@ -193,25 +207,35 @@ class UnderlayDriver:
         Docker adds its own gateway bridge (remote.md, Join).
         """
         place = await self._cloud.networks.locate(request.network_id)
-        port, trunk, network, subnets, routers = await asyncio.gather(
-            self._endpoint(request),
-            self._cloud.trunk.read(),
-            self._cloud.neutron.get(f"networks/{place.neutron}", {"fields": "mtu"}),
-            self._cloud.networks.subnets(place.neutron),
-            self._routers(place),
+        attached: asyncio.Task[str] | None = None
+        try:
+            with _alone():
+                async with asyncio.TaskGroup() as both:  # what Open vSwitch does, while Neutron answers
+                    subnets = both.create_task(self._cloud.networks.subnets(place.neutron))
+                    routers = both.create_task(self._routers(place))
+                    port, wish = await self._wished(request, place)
+                    attached = both.create_task(self._attachments.attach(wish))
+                    both.create_task(self._cloud.ports.wait_active(port, request.endpoint_id))
+        except BaseException:
+            if attached is not None and not attached.cancelled() and attached.exception() is None:
+                await self._attachments.detach(request.endpoint_id)
+            raise
+        used = {subnet for subnet, _ in port.fixed_ips}
+        return _joined(
+            place, attached.result(), [each for each in subnets.result() if each.id in used], routers.result()
         )
-        if port.id not in trunk.vlans:
+
+    async def _wished(self, request: messages.JoinRequest, place: Place) -> tuple[Port, Wish]:
+        """The endpoint's port, and how it is plugged in."""
+        port, vlans, network = await asyncio.gather(
+            self._endpoint(request),
+            self._cloud.children.vlans(request.endpoint_id),
+            self._cloud.neutron.get(f"networks/{place.neutron}", {"fields": "mtu"}),
+        )
+        if port.id not in vlans:
             raise NotFoundError(_no_endpoint(request))
         most = int(network["network"]["mtu"])
-        wish = self._wish(request, port, trunk.vlans[port.id], min(place.mtu or most, most))
-        inside = await self._attachments.attach(wish)
-        try:
-            await self._cloud.ports.wait_active(port, request.endpoint_id)
-        except BaseException:
-            await self._attachments.detach(request.endpoint_id)
-            raise
-        used = [each for each in subnets if each.id in {subnet for subnet, _ in port.fixed_ips}]
-        return _joined(place, inside, used, routers)
+        return port, self._wish(request, port, vlans[port.id], min(place.mtu or most, most))
 
     async def _routers(self, place: Place) -> set[str] | None:
         """The addresses of routers on a network that we made; None where the subnets' gateways hold."""
@@ -283,6 +307,15 @@ class UnderlayDriver:
         if port is None:
             raise NotFoundError(_no_endpoint(request))
         return port
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Raise what went wrong first where several things were done at the same time, and not all in a group."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _joined(

@@ -22,11 +22,11 @@ class UnderlayInventory:
 
     store = "Neutron"
 
-    def __init__(self, cloud: Cloud, attachments: Attachments) -> None:
-        """Use these."""
+    def __init__(self, cloud: Cloud, attachments: Attachments, *, trunked: bool = True) -> None:
+        """Use these; `trunked` where endpoints' ports are to be under a trunk."""
         self._cloud = cloud
         self._attachments = attachments
-        self._setup = UnderlaySetup(cloud, attachments)
+        self._setup = UnderlaySetup(cloud, attachments, trunked=trunked)
 
     async def setup(self) -> Setup | None:
         """Read what this machine needs once.
@@ -50,8 +50,7 @@ class UnderlayInventory:
         places = dict(self._cloud.networks.all())
         known = {network_id: await self._is_whole(place) for network_id, place in places.items()}
         found = dict.fromkeys([*networks, *own], False) | dict.fromkeys(own, True) | known
-        trunk = await self._cloud.trunk.find()
-        vlans = {} if trunk is None else trunk.vlans
+        vlans = await self._cloud.children.vlans()
         ports = await self._cloud.ports.all()
         of_neutron = {place.neutron: network_id for network_id, place in places.items()}
         of_neutron |= {each.id: name for name, each in own.items()}
@@ -87,7 +86,7 @@ class UnderlayInventory:
         place = await self._cloud.networks.locate(endpoint.network_id)
         fixed_ips = [(place.subnet_of(ip_address(each)), each) for each in endpoint.addresses]
         await self._cloud.ports.readdress(port, fixed_ips, endpoint.mac)
-        vlan = await self._cloud.trunk.add(port.id)
+        vlan = await self._cloud.children.add(port)
         await self._attachments.set_vlan(endpoint.endpoint_id, vlan)
 
     async def plug(self, endpoint: Endpoint) -> None:
@@ -95,7 +94,7 @@ class UnderlayInventory:
         port = await self._cloud.ports.find(endpoint.endpoint_id)
         if port is None:
             return
-        vlan = await self._cloud.trunk.add(port.id)
+        vlan = await self._cloud.children.add(port)
         await self._attachments.set_vlan(endpoint.endpoint_id, vlan)
         await self._attachments.plug_again(
             endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses, vlan

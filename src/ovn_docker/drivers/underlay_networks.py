@@ -134,6 +134,7 @@ class UnderlayNetworks:
             NotFoundError, RequestError: what is to be used does not exist, or does not fit.
             NeutronError: Neutron refused.
         """
+        self._undoing.forget(asked.network_id)
         known = self.all().get(asked.network_id)
         groups = None if asked.groups is None else tuple([await self._group(each) for each in asked.groups])
         place = await (self._use(asked) if asked.existing else self._make(asked))
@@ -145,7 +146,6 @@ class UnderlayNetworks:
 
     async def _make(self, asked: Asked) -> Place:
         name = asked.network_id
-        self._undoing.forget(name)
         network = await self._own(name)
         try:
             if network is None:

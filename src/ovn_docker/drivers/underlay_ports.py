@@ -8,8 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_networks import Place
-from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.errors import ConflictError, NeutronError
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.client import Neutron
@@ -29,11 +29,11 @@ FORBIDDEN, CONFLICT, GONE = 403, 409, 404
 class EndpointPorts:
     """The ports that this host made."""
 
-    def __init__(self, neutron: Neutron, host: str, trunk: TrunkPorts) -> None:
+    def __init__(self, neutron: Neutron, host: str, children: ChildPorts) -> None:
         """Use these; `host` is the id of this machine's Neutron port."""
         self._neutron = neutron
         self._host = host
-        self._trunk = trunk
+        self._children = children
 
     async def find(self, endpoint_id: str) -> Port | None:
         """An endpoint's port, or None."""
@@ -193,10 +193,11 @@ class EndpointPorts:
     async def remove(self, endpoint_id: str) -> None:
         """Remove an endpoint's port; an address that our IPAM has leased stays leased."""
         for port in await self._own(name=endpoint_id):
-            await self._trunk.remove(port.id)
             if port.tag(resources.LEASE):
+                await self._children.remove(port.id)
                 await self._give_back(port)
             else:
+                await self._children.let_go(port.id)
                 await self.destroy(port)
 
     async def _give_back(self, port: Port) -> None:
@@ -205,19 +206,19 @@ class EndpointPorts:
         await self._neutron.put(f"ports/{port.id}/tags", words)
 
     async def destroy(self, port: Port) -> None:
-        """Remove a port, and from under the trunk first if it is there still."""
+        """Remove a port, also one that is under the machine's still."""
         try:
             await self._neutron.delete(f"ports/{port.id}")
         except NeutronError as error:
             if error.status != CONFLICT:
                 raise
-            await self._trunk.remove(port.id)
+            await self._children.let_go(port.id)
             await self._neutron.delete(f"ports/{port.id}")
 
     async def remove_from(self, neutron: str) -> None:
         """Remove all of this host's ports from a Neutron network."""
         for port in await self._own(network_id=neutron):
-            await self._trunk.remove(port.id)
+            await self._children.let_go(port.id)
             await self.destroy(port)
 
 

@@ -1,6 +1,6 @@
 """Looks whether packets of a VLAN pass between this machine's bridge and the cloud, in both directions.
 
-A network is made for it, with a port under the machine's trunk. A DHCP request is sent through the bridge
+A network is made for it, with a port under the machine's. A DHCP request is sent through the bridge
 with the port's VLAN and MAC address, and Neutron's answer is waited for. All of it is removed afterwards.
 """
 
@@ -45,7 +45,7 @@ class Probe:
         await self._clear()
         try:
             port, mtu = await self._make()
-            vlan = await self._cloud.trunk.add(port.id)
+            vlan = await self._cloud.children.add(port)
             return await self._ask(port.mac, vlan, mtu)
         finally:
             await self._clear()
@@ -84,7 +84,7 @@ class Probe:
         """Remove what is there of this look or of one that was killed."""
         neutron = self._cloud.neutron
         for each in await self._made("ports"):
-            await self._cloud.trunk.remove(each["id"])
+            await self._cloud.children.let_go(each["id"])
             await neutron.delete(f"ports/{each['id']}")
         for each in await self._made("networks"):
             await neutron.delete(f"networks/{each['id']}")

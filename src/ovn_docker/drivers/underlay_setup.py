@@ -10,7 +10,7 @@ from ovn_docker.health.setup_checks import NEEDED, TRUNK
 from ovn_docker.host import veth
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.neutron import resources
-from ovn_docker.neutron.client import Query
+from ovn_docker.neutron.sessions import Query
 
 GONE = 404
 

@@ -11,10 +11,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from ovn_docker.errors import NeutronError, OvnDockerError, RequestError
+from ovn_docker.errors import ConflictError, NeutronError, OvnDockerError, RequestError
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.client import Neutron
-from ovn_docker.neutron.resources import FIRST_VLAN, LAST_VLAN, Trunk
+from ovn_docker.neutron.resources import FIRST_VLAN, LAST_VLAN, Port, Trunk
 
 DUPLICATE, IN_USE, NOT_THERE = "DuplicateSubPort", "TrunkPortInUse", "SubPortNotFound"
 """Neutron's names for: the VLAN is taken, the port is under a trunk, it is not."""
@@ -38,22 +38,36 @@ class TrunkPorts:
         self._removing: list[Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
+    async def vlans(self, endpoint_id: str = "") -> Mapping[str, int]:  # noqa: ARG002  (all are one request)
+        """The VLAN of each port under the trunk, by the port's id."""
+        trunk = await self._known() or await self.find()
+        return {} if trunk is None else trunk.vlans
+
+    async def prepare(self) -> None:
+        """Make the trunk unless it is there; raises as `read`."""
+        await self.read()
+
     async def read(self) -> Trunk:
         """The trunk as it is now.
 
         Raises:
             NeutronError: it cannot be made, or the port is not one that this project may use.
         """
-        if self._trunk:
-            try:
-                found = await self._neutron.get(f"trunks/{self._trunk}")
-                return resources.read_trunk(found["trunk"])
-            except NeutronError as error:
-                if error.status != 404:  # noqa: PLR2004
-                    raise
-        trunk = await self.find() or await self._make()
+        trunk = await self._known() or await self.find() or await self._make()
         self._trunk = trunk.id
         return trunk
+
+    async def _known(self) -> Trunk | None:
+        """The trunk that was used last, or None when there is none or it is gone."""
+        if not self._trunk:
+            return None
+        try:
+            found = await self._neutron.get(f"trunks/{self._trunk}")
+        except NeutronError as error:
+            if error.status != 404:  # noqa: PLR2004
+                raise
+            return None
+        return resources.read_trunk(found["trunk"])
 
     async def find(self) -> Trunk | None:
         """The trunk, or None while there is none, or in a cloud that has no trunks."""
@@ -66,6 +80,27 @@ class TrunkPorts:
         return next(map(resources.read_trunk, found["trunks"]), None)
 
     async def _make(self) -> Trunk:
+        """Make the trunk, unless others have their VLANs without one (underlay_profile.py)."""
+        await self._check_claims()
+        trunk = await self._post()
+        try:
+            await self._check_claims()
+        except ConflictError:
+            await self._neutron.delete(f"trunks/{trunk.id}")
+            raise
+        return trunk
+
+    async def _check_claims(self) -> None:
+        query = {"description": resources.mark(self._host), "fields": "device_id"}
+        for each in (await self._neutron.get("ports", query))["ports"]:
+            if resources.claimed(each["device_id"], self._host) is not None:
+                raise ConflictError(
+                    f"port {self._host} (OS_VIF_ID) has child ports by binding:profile, whose VLANs a"
+                    " trunk would use twice: start the driver with --child-ports profile, or remove those"
+                    " containers"
+                )
+
+    async def _post(self) -> Trunk:
         body = {"port_id": self._host, "name": "docker", "description": resources.mark(self._host)}
         try:
             made = await self._neutron.post("trunks", {"trunk": body})
@@ -78,14 +113,15 @@ class TrunkPorts:
             return trunk
         return resources.read_trunk(made["trunk"])
 
-    async def add(self, port_id: str) -> int:
+    async def add(self, port: Port) -> int:
         """Put a port under the trunk and return its VLAN; one that is there keeps its own.
 
         Raises:
             NeutronError: Neutron refused.
+            ConflictError: there are child ports without a trunk.
             RequestError: no VLAN is free.
         """
-        return await self._ask(self._adding, port_id)
+        return await self._ask(self._adding, port.id)
 
     async def remove(self, port_id: str) -> None:
         """Take a port from under the trunk; one that is not there is success.
@@ -94,6 +130,10 @@ class TrunkPorts:
             NeutronError: Neutron refused.
         """
         await self._ask(self._removing, port_id)
+
+    async def let_go(self, port_id: str) -> None:
+        """Take a port from under the trunk before it is removed, which Neutron would refuse."""
+        await self.remove(port_id)
 
     async def _ask(self, queue: list[Waiting], port_id: str) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()

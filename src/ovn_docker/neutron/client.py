@@ -1,22 +1,17 @@
-"""Requests to Neutron, logged in by Keystone: the only door to keystoneauth.
+"""Requests to Neutron from the event loop, which never waits: each runs on one of a few threads.
 
-keystoneauth waits with a thread, so each request runs on one of a few, and the event loop never waits. The
-library keeps the connection open and logs in again when the token has expired. A request whose caller has
-given up is still carried out: whoever makes something says how it is taken back.
+A request whose caller has given up is still carried out: whoever makes something says how it is taken back.
 """
 
 import asyncio
-import importlib
 import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker.errors import NeutronError, OvnDockerError, UnreachableError
 from ovn_docker.neutron.credentials import Credentials
+from ovn_docker.neutron.sessions import Query, Reply, Sessions
 
 LOG = logging.getLogger(__name__)
 
@@ -31,40 +26,23 @@ PROBE_PAUSE = 5.0
 
 LONGEST_REASON = 400
 
-Query = Mapping[str, str | list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """What came back: the status of HTTP and the body."""
-
-    status: int
-    body: dict[str, Any]
-    text: str
-
 
 class Neutron:
     """The Networking API of one project.
 
     Attributes:
         database: what metrics call it.
-        requests: how many were answered so far, and in how many seconds altogether.
     """
 
     database = "Neutron"
 
     def __init__(self, credentials: Credentials, timeout: float = REQUEST_TIMEOUT) -> None:
         """Log in with these at the first request; give each request `timeout` seconds."""
-        self._credentials = credentials
-        self._timeout = timeout
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="neutron")
-        self._opening = threading.Lock()
-        self._session: Any = None
-        self._endpoint = ""
+        self._sessions = Sessions(credentials, timeout)
         self._outage = ""
         self._lost = asyncio.Event()
         self._when_connected: list[Callable[[], object]] = []
-        self.requests, self.seconds = 0, 0.0
 
     def outage(self) -> str:
         """Why Neutron cannot be used, as the last request found, or ""."""
@@ -123,7 +101,7 @@ class Neutron:
             NeutronError: the login was refused.
             UnreachableError: Keystone does not answer.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._project)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._sessions.project)
 
     async def delete(self, path: str) -> None:
         """Remove something; what is gone is success. Raises as `get`."""
@@ -139,7 +117,9 @@ class Neutron:
         loop = asyncio.get_running_loop()
         what = f"{method} {path.partition('?')[0]}"
         try:
-            reply = await loop.run_in_executor(self._threads, lambda: self._send(method, path, query, body))
+            reply = await loop.run_in_executor(
+                self._threads, lambda: self._sessions.send(method, path, query, body)
+            )
         except (UnreachableError, NeutronError) as error:  # the latter from Keystone: nothing works without
             self._note(str(error))
             raise
@@ -163,103 +143,8 @@ class Neutron:
             for call in self._when_connected:
                 call()
 
-    # --- In a thread ----------------------------------------------------------------------------------------
 
-    def _send(self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None) -> _Reply:
-        started = time.monotonic()
-        try:
-            response = self._open().request(
-                f"{self._base()}/v2.0/{path}",
-                method,
-                params=query,
-                json=body,
-                raise_exc=False,
-                connect_retries=0,
-                log=False,
-            )
-        except Exception as error:
-            raise _translated(error, self._credentials, self._timeout) from error
-        self.requests += 1
-        self.seconds += time.monotonic() - started
-        try:
-            content = response.json() if response.content else {}
-        except ValueError:
-            content = {}
-        return _Reply(response.status_code, content if isinstance(content, dict) else {}, response.text)
-
-    def _project(self) -> str:
-        try:
-            return str(self._open().get_project_id() or "")
-        except Exception as error:
-            raise _translated(error, self._credentials, self._timeout) from error
-
-    def _open(self) -> Any:  # noqa: ANN401  (keystoneauth has its own types)
-        """The session, which no two threads make."""
-        with self._opening:
-            if self._session is None:
-                self._session = _session(self._credentials, self._timeout)
-            return self._session
-
-    def _base(self) -> str:
-        """Where Neutron is, as Keystone's catalogue says."""
-        with self._opening:
-            if not self._endpoint:
-                place = self._credentials
-                with_region = {"region_name": place.region} if place.region else {}
-                url = self._session.get_endpoint(
-                    service_type="network", interface=place.interface, **with_region
-                )
-                self._endpoint = str(url).rstrip("/").removesuffix("/v2.0")
-            return self._endpoint
-
-
-def _translated(error: Exception, credentials: Credentials, timeout: float) -> Exception:
-    """One of our errors for one of keystoneauth's; its own text could hold a secret and is not shown."""
-    errors: Any = importlib.import_module("keystoneauth1.exceptions")
-    connection: Any = importlib.import_module("keystoneauth1.exceptions.connection")
-    where = credentials.where
-    if isinstance(error, connection.ConnectTimeout):
-        return UnreachableError(f"OpenStack did not answer within {timeout:g} s (login at {where})")
-    if isinstance(error, connection.SSLError):
-        return UnreachableError(f"OpenStack's certificate is not trusted (login at {where}): see OS_CACERT")
-    if isinstance(error, connection.ConnectionError):
-        return UnreachableError(f"OpenStack cannot be reached (login at {where})")
-    if isinstance(error, errors.Unauthorized):
-        return NeutronError(
-            f"Keystone at {where} refused the login: see the user, its password and the project", 401
-        )
-    if isinstance(error, errors.HttpError):
-        return UnreachableError(f"Keystone at {where} answered the login with {error.http_status}")
-    if isinstance(error, errors.CatalogException):
-        return NeutronError(
-            f"Keystone at {where} knows no {credentials.interface} address of Neutron"
-            f" in region {credentials.region or 'any'}: see OS_REGION_NAME and OS_INTERFACE"
-        )
-    if isinstance(error, errors.MissingRequiredOptions):
-        lacks = ", ".join(option.dest for option in error.options)
-        return NeutronError(f"login with '{credentials.auth_type}' lacks {lacks}")
-    if isinstance(error, errors.NoMatchingPlugin):
-        return NeutronError(f"OS_AUTH_TYPE '{credentials.auth_type}' is no way to log in")
-    if isinstance(error, errors.ClientException):
-        kind = type(error).__name__
-        return UnreachableError(f"login at {where} failed ({kind}): see OS_AUTH_URL")
-    return error
-
-
-def _session(credentials: Credentials, timeout: float) -> Any:  # noqa: ANN401
-    loading: Any = importlib.import_module("keystoneauth1.loading")
-    session: Any = importlib.import_module("keystoneauth1.session")
-    for name in ("keystoneauth", "urllib3"):  # their lines hold requests, and say errors twice
-        logging.getLogger(name).setLevel(logging.ERROR)
-    loader = loading.get_plugin_loader(credentials.auth_type)
-    known = {option.dest for option in loader.get_options()}
-    auth = loader.load_from_options(**{key: each for key, each in credentials.auth.items() if key in known})
-    return session.Session(
-        auth=auth, verify=credentials.verify, cert=credentials.certificate, timeout=timeout
-    )
-
-
-def _reason(reply: _Reply) -> tuple[str, str]:
+def _reason(reply: Reply) -> tuple[str, str]:
     """Neutron's own text, on one line, and its name of the reason."""
     error = reply.body.get("NeutronError")
     if isinstance(error, dict):

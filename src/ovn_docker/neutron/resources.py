@@ -26,6 +26,11 @@ FIRST_VLAN, LAST_VLAN = 1, 4094
 
 LONGEST_TAG = 255
 
+_PROFILE, _PARENT, _TAG, HYPERVISOR = "binding:profile", "parent_name", "tag", "binding:host_id"
+"""Source: neutron/common/ovn/constants.py OVN_PORT_BINDING_PROFILE_PARAMS."""
+
+_CLAIM = "ovn-docker-vlan="
+
 Body = dict[str, Any]
 
 
@@ -96,6 +101,11 @@ class Port:
         owner: what the port is for, ``network:router_interface`` and the like.
         description: as its maker wrote it.
         tags: all of them.
+        device: what the port belongs to, as its maker wrote it.
+        parent: the id of the port that it is under by ``binding:profile``, or ""; also where this account may
+            not read that.
+        vlan: of its frames there, or None.
+        hypervisor: that it is bound to, or "", likewise.
     """
 
     id: str
@@ -107,6 +117,10 @@ class Port:
     owner: str
     description: str
     tags: tuple[str, ...]
+    device: str = ""
+    parent: str = ""
+    vlan: int | None = None
+    hypervisor: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -163,6 +177,8 @@ def read_subnet(body: Body) -> Subnet:
 
 def read_port(body: Body) -> Port:
     """A port from a reply."""
+    profile = body.get(_PROFILE) or {}
+    vlan = profile.get(_TAG)
     return Port(
         id=body["id"],
         name=body.get("name") or "",
@@ -173,6 +189,10 @@ def read_port(body: Body) -> Port:
         owner=body.get("device_owner") or "",
         description=body.get("description") or "",
         tags=tuple(body.get("tags") or ()),
+        device=body.get("device_id") or "",
+        parent=str(profile.get(_PARENT) or ""),
+        vlan=None if vlan is None else int(vlan),
+        hypervisor=body.get(HYPERVISOR) or "",
     )
 
 
@@ -264,6 +284,27 @@ def changed_port(**attributes: object) -> Body:
 def moved_port(fixed_ips: Sequence[tuple[str, str]]) -> Body:
     """The body that gives a port these addresses."""
     return changed_port(fixed_ips=[_fixed_ip(*each) for each in fixed_ips])
+
+
+def child(parent: str, vlan: int, hypervisor: str) -> Body:
+    """The attributes that put a port under another one, with this VLAN; unbound it would never be ACTIVE."""
+    return {_PROFILE: {_PARENT: parent, _TAG: vlan}, HYPERVISOR: hypervisor}
+
+
+def no_child() -> Body:
+    """The attributes of a port that is under none and claims no VLAN."""
+    return {_PROFILE: {}, HYPERVISOR: "", "device_id": ""}
+
+
+def claim(parent: str, vlan: int) -> str:
+    """The device_id of a port that claims a VLAN under another port."""
+    return f"{_CLAIM}{vlan}@{parent}"
+
+
+def claimed(device_id: str, parent: str) -> int | None:
+    """The VLAN that a port with this device_id claims under another port, or None."""
+    vlan, _, of = device_id.removeprefix(_CLAIM).partition("@")
+    return int(vlan) if device_id.startswith(_CLAIM) and of == parent and vlan.isdecimal() else None
 
 
 def subports(vlans: Mapping[str, int]) -> Body:

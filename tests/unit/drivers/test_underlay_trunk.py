@@ -8,8 +8,10 @@ import pytest
 
 from ovn_docker.drivers import underlay_trunk
 from ovn_docker.drivers.underlay_trunk import TrunkPorts, choose_vlans
-from ovn_docker.errors import NeutronError, RequestError
+from ovn_docker.errors import ConflictError, NeutronError, RequestError
+from ovn_docker.neutron import resources
 from ovn_docker.neutron.client import Neutron
+from ovn_docker.neutron.resources import Port
 
 
 class OneTrunk:
@@ -18,7 +20,9 @@ class OneTrunk:
     Attributes:
         vlans: by port.
         changes: how many requests changed it.
-        taken: VLANs that somebody takes just before the next request.
+        rivals: how many requests come too late, for somebody has taken their VLANs.
+        there: whether the trunk is.
+        devices: the device_ids of this host's ports.
     """
 
     def __init__(self) -> None:
@@ -26,6 +30,7 @@ class OneTrunk:
         self.changes = 0
         self.rivals = 0
         self.there = False
+        self.devices: list[str] = []
 
     def _body(self) -> dict[str, Any]:
         ports = [
@@ -36,6 +41,8 @@ class OneTrunk:
 
     async def get(self, path: str, _: object = None) -> dict[str, Any]:
         await asyncio.sleep(0)
+        if path == "ports":
+            return {"ports": [{"device_id": each} for each in self.devices]}
         return (
             {"trunks": [self._body()] if self.there else []} if path == "trunks" else {"trunk": self._body()}
         )
@@ -70,8 +77,12 @@ def trunk(neutron: OneTrunk) -> TrunkPorts:
     return TrunkPorts(cast("Neutron", neutron), "vif")
 
 
+def port(name: str) -> Port:
+    return resources.read_port({"id": name, "network_id": "n", "mac_address": "02:00:00:00:00:01"})
+
+
 async def test_what_comes_at_one_time_goes_out_together(neutron: OneTrunk, trunk: TrunkPorts) -> None:
-    vlans = await asyncio.gather(*(trunk.add(f"p{number}") for number in range(30)))
+    vlans = await asyncio.gather(*(trunk.add(port(f"p{number}")) for number in range(30)))
     assert len(set(vlans)) == 30
     assert neutron.changes <= 2
     await asyncio.gather(*(trunk.remove(f"p{number}") for number in range(30)))
@@ -80,15 +91,17 @@ async def test_what_comes_at_one_time_goes_out_together(neutron: OneTrunk, trunk
 
 async def test_another_vlan_is_taken_when_somebody_was_faster(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     neutron.rivals = 3
-    assert await trunk.add("p") == neutron.vlans["p"]
+    assert await trunk.add(port("p")) == neutron.vlans["p"]
 
 
 async def test_a_repeat_has_the_vlan_that_it_had(trunk: TrunkPorts) -> None:
-    assert await trunk.add("p") == await trunk.add("p")
+    assert await trunk.add(port("p")) == await trunk.add(port("p"))
 
 
 async def test_one_that_is_refused_does_not_take_the_others_with_it(trunk: TrunkPorts) -> None:
-    told = await asyncio.gather(trunk.add("p"), trunk.add("refused"), trunk.add("q"), return_exceptions=True)
+    told = await asyncio.gather(
+        trunk.add(port("p")), trunk.add(port("refused")), trunk.add(port("q")), return_exceptions=True
+    )
     assert isinstance(told[1], NeutronError)
     assert isinstance(told[0], int)
     assert isinstance(told[2], int)
@@ -99,14 +112,23 @@ async def test_taking_away_what_is_not_there_is_success(trunk: TrunkPorts) -> No
 
 
 async def test_a_caller_that_has_given_up_is_passed_over(neutron: OneTrunk, trunk: TrunkPorts) -> None:
-    one = asyncio.create_task(trunk.add("p"))
+    one = asyncio.create_task(trunk.add(port("p")))
     await asyncio.sleep(0)
-    two = asyncio.create_task(trunk.add("q"))
+    two = asyncio.create_task(trunk.add(port("q")))
     await asyncio.sleep(0)
     two.cancel()
     await one
-    await trunk.add("r")
+    await trunk.add(port("r"))
     assert set(neutron.vlans) == {"p", "r"}
+
+
+async def test_no_trunk_is_made_where_ports_are_under_the_machines_by_their_profile(
+    neutron: OneTrunk, trunk: TrunkPorts
+) -> None:
+    neutron.devices = ["dhcp", resources.claim("vif", 7)]
+    with pytest.raises(ConflictError, match="--child-ports profile"):
+        await trunk.add(port("p"))
+    assert not neutron.there
 
 
 def test_vlans_are_free_and_run_out() -> None:

@@ -1,0 +1,194 @@
+"""Calls to the underlay driver, one after another and at the same time; a relay is between it and Neutron."""
+
+import contextlib
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.costs import MEMORY
+from bench.drivers import resident_mb
+from bench.figures import Figure, Samples
+from bench.plugin import Plugin, dial_unix, endpoint, join, network
+from bench.underlay.relay import Relay
+from bench.underlay.shares import at_once, pauses, shares
+from ovn_docker.drivers.underlay_ports import FIRST_LOOK, LONGEST_LOOK
+from tests.underlay.clouds import Cloud
+from tests.underlay.identity import NEUTRON_PORT
+from tests.underlay.machines import VirtualMachine
+from tests.underlay.proxy import PORT, REGION, register
+
+WHOLE, NEUTRON, WAITING, DRIVER = "whole call", "with Neutron", "until ACTIVE", "the driver's own"
+PROCESSOR = "on the processor"
+"""Columns: where a call's time goes."""
+
+VERBS, COUNTS, BURST, COSTS = "underlay", "underlay counts", "underlay burst", "underlay costs"
+"""Sections."""
+
+FIGURE, SINGLE = "as it is", "with one connection"
+CONNECTIONS = "connections to Neutron"
+REQUESTS = "requests to Neutron"
+
+SETTLE = 0.1
+"""Seconds between two calls; Docker makes a container meanwhile."""
+
+
+@dataclass
+class Place:
+    """The cloud, the driver under test and the relay.
+
+    Attributes:
+        machine: where the driver runs.
+        relay: between it and Neutron.
+        column: of its figures.
+        network_id: that its endpoints are on.
+        endpoints: that exist now.
+        count: of those that were ever made.
+    """
+
+    machine: VirtualMachine
+    relay: Relay
+    column: str = FIGURE
+    network_id: str = field(default_factory=lambda: secrets.token_hex(32))
+    endpoints: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def plugin(self) -> Plugin:
+        """A connection to the driver, as Docker keeps one."""
+        return Plugin(dial_unix(self.machine.host.paths.plugin_socket))
+
+    def next_endpoint(self) -> tuple[str, str]:
+        """A new endpoint id and an address with prefix length."""
+        self.count += 1
+        endpoint_id = secrets.token_hex(32)
+        self.endpoints.append(endpoint_id)
+        return endpoint_id, f"10.90.{self.count // 250}.{self.count % 250 + 2}/16"
+
+
+@contextlib.contextmanager
+def place(cloud: Cloud, column: str) -> Iterator[Place]:
+    """A driver on the first machine, whose requests to Neutron pass a relay; nothing is left of it."""
+    machine, central = cloud.machines[0], str(cloud.lab.central.address)
+    namespace = cloud.openstack.namespace
+    register(cloud.openstack.admin(), f"http://{central}:{PORT}")
+    listener = namespace.run(lambda: socket.create_server((central, PORT), backlog=64))
+    relay = Relay(
+        listener, lambda: namespace.run(lambda: socket.create_connection((central, NEUTRON_PORT), 30))
+    )
+    with relay.serve():
+        single = (sys.executable, "-P", str(Path(__file__).with_name("one_connection.py")))
+        machine.start_driver(
+            environment=machine.environment(cloud.demo, OS_REGION_NAME=REGION),
+            program=single if column == SINGLE else (),
+        )
+        made = Place(machine, relay, column)
+        try:
+            made.plugin().call("CreateNetwork", network(made.network_id, "10.90.0.0/16"))
+            yield made
+            made.plugin().call("DeleteNetwork", {"NetworkID": made.network_id})
+        finally:
+            machine.stop_driver()
+
+
+def processor_ms(pid: int) -> float:
+    """Time that a process and all its threads had a processor, in ms (kernel, sched-stats.rst)."""
+    return (
+        sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
+    )
+
+
+class Watch:
+    """Times calls that follow each other over one connection."""
+
+    def __init__(self, here: Place) -> None:
+        self._here = here
+        self._plugin = here.plugin()
+        self._samples, self._counts = Samples(VERBS), Samples(COUNTS)
+        self._opened = here.relay.connections
+
+    def call(self, verb: str, body: dict[str, Any]) -> None:
+        """Make a call, and see whose time it takes."""
+        time.sleep(SETTLE)
+        self._here.relay.take()
+        pid = self._here.machine.driver.pid
+        used = processor_ms(pid)
+        began = time.perf_counter()
+        self._plugin.call(verb, body)
+        ended = time.perf_counter()
+        exchanges = self._here.relay.take()
+        parts = shares(began, ended, exchanges, pauses(FIRST_LOOK, LONGEST_LOOK))
+        self._counts.add(self._here.column, f"{REQUESTS} of a {verb}", len(exchanges))
+        self._counts.add(self._here.column, f"of them at the same time, {verb}", at_once(exchanges))
+        if self._here.column == SINGLE:
+            self._samples.add(SINGLE, verb, (ended - began) * 1000)
+            return
+        self._samples.add(WHOLE, verb, (ended - began) * 1000)
+        self._samples.add(PROCESSOR, verb, processor_ms(pid) - used)
+        for column, value in ((NEUTRON, parts.neutron), (WAITING, parts.waiting), (DRIVER, parts.driver)):
+            self._samples.add(column, verb, value)
+
+    def figures(self) -> list[Figure]:
+        """All of it; no more calls after that."""
+        self._plugin.close()
+        opened = self._here.relay.connections - self._opened
+        self._counts.add(self._here.column, f"{CONNECTIONS} opened meanwhile", opened)
+        return [*self._samples.figures(), *self._counts.figures(unit="")]
+
+
+def measure_calls(here: Place, number: int) -> list[Figure]:
+    """Make endpoints, join them, and take all of it back, one call after another."""
+    _live(Watch(here), here, 1)  # all connections are open then
+    watch = Watch(here)
+    _live(watch, here, number)
+    return watch.figures()
+
+
+def _live(watch: Watch, here: Place, number: int) -> None:
+    for _ in range(number):
+        endpoint_id, address = here.next_endpoint()
+        watch.call("CreateEndpoint", endpoint(here.network_id, endpoint_id, address))
+        watch.call("Join", join(here.network_id, endpoint_id))
+    for endpoint_id in here.endpoints:
+        for verb in ("Leave", "DeleteEndpoint"):
+            watch.call(verb, endpoint(here.network_id, endpoint_id))
+    here.endpoints.clear()
+
+
+def measure_burst(here: Place, number: int) -> list[Figure]:
+    """Make that many endpoints at the same time; the time until the last is there."""
+    samples = Samples(BURST)
+    opened = here.relay.connections
+    bodies = [endpoint(here.network_id, *here.next_endpoint()) for _ in range(number)]
+    for verb, each_body in (
+        ("CreateEndpoint", lambda body: body),
+        ("Join", lambda body: join(here.network_id, body["EndpointID"])),
+    ):
+        threads = [
+            threading.Thread(target=here.plugin().call, args=(verb, each_body(body))) for body in bodies
+        ]
+        began = time.perf_counter()
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        samples.add(here.column, f"{number} times {verb}", time.perf_counter() - began)
+    plugin = here.plugin()
+    for endpoint_id in here.endpoints:
+        for verb in ("Leave", "DeleteEndpoint"):
+            plugin.call(verb, endpoint(here.network_id, endpoint_id))
+    here.endpoints.clear()
+    counts = Samples(BURST)
+    counts.add(here.column, f"{CONNECTIONS} opened meanwhile", here.relay.connections - opened)
+    return [*samples.figures(unit="s"), *counts.figures(unit="")]
+
+
+def measure_memory(here: Place) -> list[Figure]:
+    """Resident memory of the driver, in MB of 10^6 bytes."""
+    samples = Samples(COSTS)
+    samples.add(here.column, MEMORY, resident_mb(here.machine.driver.pid))
+    return samples.figures(unit="MB")

@@ -1,0 +1,31 @@
+"""Two drivers' parts claim VLANs for ports at the same time: ``claim_vlans.py VIF PORT...``.
+
+Run in a machine, with the login in the environment. All ports that are named claim the same VLAN already.
+What each has in the end is printed as JSON.
+"""
+
+import asyncio
+import json
+import os
+import sys
+
+from ovn_docker.drivers.underlay_profile import ProfilePorts
+from ovn_docker.neutron import resources
+from ovn_docker.neutron.client import Neutron
+from ovn_docker.neutron.credentials import from_environment
+
+
+async def main(vif: str, names: list[str]) -> None:
+    neutrons = [Neutron(from_environment(os.environ)) for _ in range(2)]
+    drivers = [ProfilePorts(each, vif) for each in neutrons]
+    ports = [resources.read_port((await neutrons[0].get(f"ports/{each}"))["port"]) for each in names]
+    vlans = await asyncio.gather(
+        *(drivers[number % 2].add(port) for number, port in enumerate(ports)),
+    )
+    sys.stdout.write(json.dumps(dict(zip(names, vlans, strict=True))))
+    for each in neutrons:
+        await each.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2:]))
