@@ -59,8 +59,10 @@ def test_containers_are_under_the_machines_port_without_a_trunk(cloud: Cloud, vm
     assert [each["parent_name"] for each in profiles] == [vm.vif["id"]] * 2
     assert sorted(each["tag"] for each in profiles) == sorted(vm.vlans().values())
     assert len(set(vm.vlans().values())) == 2
-    for each in ports:
-        eventually(lambda: cloud.demo.get("ports", each["id"])["status"] == "ACTIVE", 30, "it is ACTIVE")  # noqa: B023
+    bound = [cloud.operator.get("ports", each["id"]) for each in ports]
+    assert {(each["binding:host_id"], each["binding:vif_type"]) for each in bound} == {
+        (vm.hypervisor.name, "ovs")
+    }
     shown = vm.plugin.call("Database").body
     assert shown["child_ports"] == "profile"
 

@@ -13,8 +13,8 @@ from ovn_docker.health.findings import Finding
 from ovn_docker.host import dhcp, frames
 from ovn_docker.neutron import resources
 
-NAME, MARK = "ovn-docker-probe", "ovn-docker-probe="
-"""The name and, with the id of the machine's port, the description of what is made."""
+NAME = "ovn-docker-probe"
+"""Of what is made."""
 
 SUBNET = "192.0.2.0/24"
 """For documentation (RFC 5737): nothing is on it."""
@@ -33,7 +33,7 @@ class Probe:
         """Look from this bridge."""
         self._cloud = cloud
         self._bridge = bridge
-        self._mark = MARK + cloud.host
+        self._mark = resources.probe_mark(cloud.host)
 
     async def look(self) -> list[Finding]:
         """What does not pass.

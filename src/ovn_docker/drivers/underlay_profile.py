@@ -6,7 +6,8 @@ least one looks after the other has written, and takes another: so no two use on
 claims; therefore a machine's port has either a trunk or these.
 
 A port is ACTIVE only when it is bound to a hypervisor: the machine's. When the machine moves to another, the
-health check binds its ports there.
+health check binds its ports there. One that Neutron hears to be up before it has bound it stays DOWN there,
+though packets pass (neutron/plugins/ml2/plugin.py, "is not bound").
 
 Source: networking-ovn "Containers"; Networking API v2.0, "Ports"; neutron/conf/policies/port.py.
 """
@@ -88,7 +89,7 @@ class ProfilePorts:
 
     async def _others(self, port: Port) -> set[int]:
         """The VLANs that other ports claim or have."""
-        ports, trunk = await asyncio.gather(self._own(), self._trunk())
+        ports, trunk = await asyncio.gather(self._claimants(), self._trunk())
         if trunk:
             raise ConflictError(
                 f"port {self._host} (OS_VIF_ID) has trunk {trunk}, whose VLANs would be used twice: start the"
@@ -97,6 +98,12 @@ class ProfilePorts:
         others = [each for each in ports if each.id != port.id]
         vlans = (resources.claimed(each.device, self._host) or each.vlan for each in others)
         return {each for each in vlans if each is not None}
+
+    async def _claimants(self) -> list[Port]:
+        """All of our ports, those too by which `ovn-docker check --probe` looks whether packets pass."""
+        marks = [resources.mark(self._host), resources.probe_mark(self._host)]
+        found = await self._neutron.get("ports", {"description": marks})
+        return [resources.read_port(each) for each in found["ports"]]
 
     async def _trunk(self) -> str:
         """The id of the trunk of the machine's port, or ""; not every cloud has trunks."""
