@@ -4,6 +4,9 @@
 #
 # The caller sets log_dir before the first step.
 
+# What is installed here runs as root, and so does what --down reads: nobody else may write it, whatever the shell says.
+umask 022
+
 say() { printf '%s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
 die() {

@@ -23,6 +23,7 @@ from ovn_docker.drivers.sharing import Policy
 from ovn_docker.drivers.vteps import Vteps
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.collector import Collector
+from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
@@ -74,6 +75,7 @@ class Parts:
         work: what keeps the peer connected.
         daemon_work: what only a daemon does besides.
         close: what ends it.
+        probe: looks whether packets pass, where it can be tried.
     """
 
     ovs: Client
@@ -89,6 +91,7 @@ class Parts:
     work: tuple[Work, ...]
     daemon_work: tuple[Work, ...] = ()
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
+    probe: Callable[[], Awaitable[list[Finding]]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,11 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``ovn-docker``: what an operator types."""
     parser = argparse.ArgumentParser(prog="ovn-docker", description="Docker networking on OVN.")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-    from ovn_docker.commands import gc, health, vtep  # noqa: PLC0415  (the driver's start need not wait for them)
+    from ovn_docker.commands import gc, health, uplink, vtep  # noqa: PLC0415  (the driver's start need not wait for them)
     from ovn_docker.lab import cli as lab  # noqa: PLC0415
 
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (health, gc, vtep, lab):
+    for each in (health, gc, vtep, uplink, lab):
         each.register(commands)
     parsed = parser.parse_args(arguments)
     # What a command cannot do it says itself; the log of its parts would say it once more.

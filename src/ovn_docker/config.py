@@ -291,9 +291,18 @@ def read_underlay(arguments: argparse.Namespace) -> tuple[Config, str]:
     config = read(arguments)
     if arguments.state_file is None:  # both drivers may have run on a machine under one name
         config = replace(config, state_file=STATE_DIRECTORY / f"{config.driver_name}-underlay.json")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", arguments.bridge):
-        raise ConfigError(f"--bridge '{arguments.bridge}' is no name of a bridge")
-    return config, arguments.bridge
+    return config, check_bridge(arguments.bridge)
+
+
+def check_bridge(name: str) -> str:
+    """The name of a bridge, if it is one.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", name):
+        raise ConfigError(f"--bridge '{name}' is no name of a bridge")
+    return name
 
 
 def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:

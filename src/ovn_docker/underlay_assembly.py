@@ -13,10 +13,11 @@ from ovn_docker.drivers.underlay_inventory import UnderlayInventory
 from ovn_docker.drivers.underlay_ipam import UnderlayIpam
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
+from ovn_docker.drivers.underlay_probe import Probe
 from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.health.reader import Reader
-from ovn_docker.health.repairs import Repairs
+from ovn_docker.health.repairs import Repair, Repairs
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.neutron.client import Neutron
@@ -66,11 +67,21 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         engine=engine,
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, config.driver_name),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, {"interface-missing": inventory.plug}),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(cloud, inventory)),
         about=lambda: {"auth_url": machine.credentials.where},
         work=(cloud.neutron.run,),
         close=(cloud.undoing.stop, cloud.neutron.close),
+        probe=Probe(cloud, machine.bridge).look,
     )
+
+
+def _repairs(cloud: Cloud, inventory: UnderlayInventory) -> Mapping[str, Repair]:
+    """Those that differ from the overlay's."""
+    return {
+        "interface-missing": inventory.plug,
+        "interface-vlan": inventory.readdress,
+        "trunk-missing": lambda _: cloud.trunk.read(),
+    }
 
 
 def _cloud(machine: Machine, config: Config) -> Cloud:

@@ -77,6 +77,11 @@ def test_quickstart_remembers_a_thing_once_however_often_it_runs(tmp_path: Path)
     assert _journal(tmp_path, commands) == ["started ovs", "started docker"]
 
 
+def test_nobody_else_may_write_what_quickstart_reads_later(tmp_path: Path) -> None:
+    commands = f"umask 0; . {ROOT}/scripts/lib/steps.sh; record started ovs; stat -c %a $state_file"
+    assert _journal(tmp_path, commands) == ["644"]
+
+
 def test_quickstart_keeps_in_mind_what_could_not_be_undone(tmp_path: Path) -> None:
     commands = """
         record started ovs

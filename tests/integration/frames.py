@@ -19,8 +19,9 @@ from tests.integration.tenant import Container
 
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 UDP, ICMPV6 = 17, 58
-NEIGHBOUR_ADVERTISEMENT, TARGET_LINK_ADDRESS = 136, 2
+ROUTER_ADVERTISEMENT, NEIGHBOUR_ADVERTISEMENT, TARGET_LINK_ADDRESS = 134, 136, 2
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
+ALL_NODES = "33:33:00:00:00:01"
 ALL_PACKETS = 3
 """ETH_P_ALL of linux/if_ether.h."""
 
@@ -108,6 +109,19 @@ def neighbour_advertisement(source: str, destination: str, target: str, mac: str
     pseudo = ends + struct.pack("!II", 4 + len(rest), ICMPV6)
     head = struct.pack("!BB", NEIGHBOUR_ADVERTISEMENT, 0)
     checksum = _checksum(pseudo + head + b"\0\0" + rest)
+    return _ipv6_head(ends, ICMPV6, head + struct.pack("!H", checksum) + rest, 255)
+
+
+def router_advertisement(mac: str, prefix: str) -> bytes:
+    """To all nodes: the link-local address of a MAC address is a router, and a /64 is here (RFC 4861)."""
+    own = bytearray(_mac(mac))
+    own[0] ^= 2  # RFC 4291 appendix A
+    source = b"\xfe\x80" + bytes(6) + own[:3] + b"\xff\xfe" + own[3:]
+    ends = source + IPv6Address("ff02::1").packed
+    option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + IPv6Address(prefix).packed
+    rest = struct.pack("!BBHII", 64, 0, 1800, 0, 0) + option
+    head = struct.pack("!BB", ROUTER_ADVERTISEMENT, 0)
+    checksum = _checksum(ends + struct.pack("!II", 4 + len(rest), ICMPV6) + head + b"\0\0" + rest)
     return _ipv6_head(ends, ICMPV6, head + struct.pack("!H", checksum) + rest, 255)
 
 

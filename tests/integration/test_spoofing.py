@@ -8,7 +8,8 @@ import pytest
 from ovn_docker.lab import Lab
 from tests.integration import frames, records
 from tests.integration.frames import Party, heard, honest, lies, party
-from tests.integration.tenant import OURS, Network, Tenant
+from tests.integration.tenant import OURS, Container, Network, Tenant
+from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -65,6 +66,24 @@ def test_where_port_security_was_waived_every_lie_is_heard_and_only_there(
     for victim in each.victims.values():
         told = lies(each.liar, each.other, victim)
         assert heard(each.liar, victim, told, honest(each.liar, victim)["IPv4"]) == told.keys()
+
+
+def test_a_container_that_says_it_is_a_router_is_believed_only_where_nobody_was_told_better(
+    users: Sequence[Tenant],
+) -> None:
+    network = users[0].network("10.65.0.0/24", *OURS, *DUAL)
+    liar = _party(users[0], network)
+    told = ("--sysctl=net.ipv6.conf.eth0.accept_ra=0", "--sysctl=net.ipv6.conf.eth0.accept_redirects=0")
+    wary, credulous = users[0].container(network, *told), users[0].container(network)
+    said = frames.router_advertisement(liar.mac, "2001:db8:bad::")
+    with liar.socket() as mouth:
+
+        def believed(box: Container) -> bool:
+            mouth.send(frames.ethernet(frames.ALL_NODES, liar.mac, frames.IPV6, said))
+            return "default via fe80::" in box.run("ip -6 route").stdout
+
+        eventually(lambda: believed(credulous), 20, "the router is believed")
+        assert not any(believed(wary) for _ in range(5))
 
 
 def test_networks_of_two_contexts_with_one_subnet_hear_nothing_of_each_other(

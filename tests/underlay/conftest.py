@@ -12,7 +12,7 @@ from ovn_docker.lab import Lab
 from tests.integration import records
 from tests.polling import eventually
 from tests.underlay.identity import Project, RefusedError
-from tests.underlay.machines import VirtualMachine
+from tests.underlay.machines import LINK, VirtualMachine
 from tests.underlay.proxy import Proxy
 from tests.underlay.real_openstack import OpenStack
 
@@ -131,7 +131,7 @@ def _furnished(lab: Lab, openstack: OpenStack) -> Cloud:
     demo.create("subnets", network_id=network["id"], cidr="10.7.0.0/24", ip_version=4)
     machines = []
     for host, hypervisor in zip(lab.hosts[2:], lab.hosts[:2], strict=True):
-        vif = demo.create("ports", network_id=network["id"], name=f"{host.name}-eth1")
+        vif = demo.create("ports", network_id=network["id"], name=f"{host.name}-{LINK}")
         nova = {"device_owner": "compute:nova", "device_id": host.name}
         operator.update("ports", vif["id"], **{"binding:host_id": hypervisor.name, **nova})
         machine = VirtualMachine(host, hypervisor, vif, openstack)

@@ -23,6 +23,7 @@ PYTHON = Path(os.environ.get("OVN_DOCKER_OPENSTACK", HERE.parents[1] / ".venv-op
 """The Python that has Keystone and Neutron; scripts/test makes it."""
 
 START_TIMEOUT = 120
+PLUGINS = "ovn-router,trunk"
 
 KEYSTONE_CONF = """\
 [DEFAULT]
@@ -44,7 +45,7 @@ backend = oslo_cache.dict
 NEUTRON_CONF = """\
 [DEFAULT]
 core_plugin = ml2
-service_plugins = ovn-router,trunk
+service_plugins = {plugins}
 auth_strategy = keystone
 api_paste_config = {here}/api-paste.ini
 state_path = {here}/state
@@ -147,8 +148,9 @@ class OpenStack:
         """Another one."""
         return self.project("other", "other", "other-secret")
 
-    def start_neutron(self) -> None:
-        """Start Neutron and wait until it answers."""
+    def start_neutron(self, plugins: str = PLUGINS) -> None:
+        """Start Neutron, with those service plugins, and wait until it answers."""
+        self._configure(plugins)
         self._serve("neutron", NEUTRON_PORT)
 
     def kill_neutron(self) -> None:
@@ -231,8 +233,9 @@ class OpenStack:
         self._postgres("pg_ctl", "-D", data, "-l", f"{directory}/log", "-w", "start")
         self._postgres("createdb", "-h", str(directory), "-U", "postgres", "neutron")
 
-    def _configure(self) -> None:
+    def _configure(self, plugins: str = PLUGINS) -> None:
         values = {"here": self._here, "auth_url": self.auth_url, "database": self._database}
+        values["plugins"] = plugins
         values["token_seconds"] = self._token_seconds
         (self._here / "keystone.conf").write_text(KEYSTONE_CONF.format(**values))
         (self._here / "neutron.conf").write_text(NEUTRON_CONF.format(**values))

@@ -5,18 +5,20 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ovn_docker import config, logs
-from ovn_docker.assembly import assemble, running
+from ovn_docker import logs
+from ovn_docker.assembly import Parts, running
+from ovn_docker.commands import inspection
 from ovn_docker.commands.databases import reach
-from ovn_docker.config import Config
 from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Report, mend
+from ovn_docker.health.setup_checks import HINDRANCES
+from ovn_docker.ovsdb.client import Client
 
 NOTHING_WRONG, SOMETHING_WRONG, BAD_USAGE, NOT_READ = 0, 1, 2, 3
 
@@ -43,7 +45,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         parser.add_argument("--json", action="store_true", help="print JSON, for a program")
         if name == "repair":
             parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not")
-        config.add_inspection_arguments(parser)
+        else:
+            parser.add_argument(
+                "--probe",
+                action="store_true",
+                help="with --underlay, make a network in Neutron for a moment, and see whether packets pass",
+            )
+        inspection.add_arguments(parser)
         parser.set_defaults(run=run)
 
 
@@ -59,41 +67,51 @@ def run_repair(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
-        report = asyncio.run(_inspect(config.read_inspection(arguments), repair=repair, wait=wait))
+        assemble, probe = inspection.assembler(arguments), not wait and arguments.probe
+        report = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
     return _print(report, arguments, done=repair)
 
 
-async def _inspect(settings: Config, *, repair: bool, wait: bool) -> Report:
-    """Look twice.
+async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, probe: bool) -> Report:
+    """Look twice, and send packets if that is wished for and might succeed.
 
     Args:
-        settings: of the driver.
+        assemble: makes the parts of the driver.
         repair: whether to mend what is confirmed.
         wait: whether to wait for as long as it takes to confirm a removal.
+        probe: whether to send packets.
 
     Raises:
         OvnDockerError: not everything could be read.
     """
-    parts = assemble(settings, dict)
+    parts = assemble()
     async with running(parts):
-        for client in (parts.ovs, parts.northbound):
-            await reach(client)
-        sightings = Sightings()
-        first = await _look(parts.reader, sightings)
-        if not first:
-            return Report()
-        await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
-        began = time.monotonic()
-        findings = [each for each in check(await parts.reader.read()) if each in first]
-        confirmed = [each for each in sightings.confirmed(findings, began) if each.repair]
-        if not repair:
-            return Report(tuple(findings))
-        results = [(each, await mend(parts.repairs, each)) for each in confirmed]
-        mended = tuple(each for each, why in results if not why)
-        return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
+        for client in (parts.ovs, parts.peer):
+            if isinstance(client, Client):  # Neutron is reached by the reading
+                await reach(client)
+        report = await _compare(parts, repair=repair, wait=wait)
+        if probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
+            return Report((*report.findings, *await parts.probe()))
+        return report
+
+
+async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
+    sightings = Sightings()
+    first = await _look(parts.reader, sightings)
+    if not first:
+        return Report()
+    await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
+    began = time.monotonic()
+    findings = [each for each in check(await parts.reader.read()) if each in first]
+    confirmed = [each for each in sightings.confirmed(findings, began) if each.repair]
+    if not repair:
+        return Report(tuple(findings))
+    results = [(each, await mend(parts.repairs, each)) for each in confirmed]
+    mended = tuple(each for each, why in results if not why)
+    return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
 
 
 async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
@@ -131,7 +149,7 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
 
 def _lines(report: Report, *, done: bool) -> Sequence[str]:
     if not report.findings:
-        return ["nothing is wrong: what Docker has, this host and OVN agree"]
+        return ["nothing is wrong: what Docker has and what stands for it agree"]
     failed = dict(report.failed)
     lines = []
     for each in report.findings:

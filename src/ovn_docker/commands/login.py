@@ -22,7 +22,9 @@ def read_machine(environment: Mapping[str, str], bridge: str) -> Machine:
         ConfigError: something is missing or cannot be used, or the libraries are not installed.
     """
     if importlib.util.find_spec("keystoneauth1") is None:
-        raise ConfigError("keystoneauth1 is not installed: pip install 'ovn-docker[underlay]'")
+        raise ConfigError(
+            "keystoneauth1 is not installed: pip install --require-hashes -r requirements-underlay.lock"
+        )
     vif = credentials.vif_id(environment)
     name = environment.get(CLOUD, "").strip()
     login = _from_cloud(name, environment) if name else credentials.from_environment(environment)

@@ -14,6 +14,7 @@ from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.errors import ConflictError, ConstraintError
 from ovn_docker.health.checks import is_name
+from ovn_docker.health.setup import Setup
 from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
 from ovn_docker.ovsdb.operations import Operation, Row
 from ovn_docker.ovsdb.values import mapping, members
@@ -36,6 +37,8 @@ class _Rows:
 class OverlayInventory:
     """Reads and mends what the overlay driver and its IPAM hold."""
 
+    store = "OVN"
+
     def __init__(self, database: Northbound, shared: SharedNetworks, ipam: OverlayIpam, context: str) -> None:
         """Use these; `context` is the routing context of a network that names none."""
         self._northbound = database
@@ -43,10 +46,23 @@ class OverlayInventory:
         self._ipam = ipam
         self._context = context
 
+    async def setup(self) -> Setup | None:
+        """Nothing is set up once that could not be seen in what is held."""
+        return None
+
     def pool_key(self, network: Network, subnet: str) -> str:
         """What a pool is filed under that our IPAM gave to a network."""
-        context = network.ipam_options.get(CONTEXT_OPTION, self._context)
-        return pools.switch_name(context, addressing.network(subnet, "pool"))
+        return pools.switch_name(self._context_of(network), addressing.network(subnet, "pool"))
+
+    def _context_of(self, network: Network) -> str:
+        """The context of a network's pools: what it named, or else the driver's of when it was made."""
+        named = network.ipam_options.get(CONTEXT_OPTION)
+        if named is not None:
+            return named
+        made = self._shared.get(network.network_id)
+        if made is None or CONTEXT_OPTION in network.options:
+            return self._context
+        return made.context or self._context
 
     async def held(self, networks: Iterable[str]) -> Held:
         """Read all that carries this host's mark, and whether those networks are whole (five scans).
@@ -190,8 +206,9 @@ class OverlayInventory:
     async def enter_pool(self, network: Network, subnet: str) -> None:
         """Enter a network into its pool again, with its gateway and auxiliary addresses."""
         config = next(each for each in network.pools if each.subnet == subnet)
-        context = network.ipam_options.get(CONTEXT_OPTION, self._context)
-        await self._ipam.enter(context, subnet, config.gateway, list(config.aux_addresses.values()))
+        await self._ipam.enter(
+            self._context_of(network), subnet, config.gateway, list(config.aux_addresses.values())
+        )
 
     async def leave_pool(self, pool: HeldPool) -> None:
         """Strike these holds out of a pool, or of a reserved address, and remove it if they were the last."""

@@ -7,8 +7,10 @@ from uuid import UUID
 from ovn_docker.docker.state import Endpoint, Network
 from ovn_docker.drivers.underlay import Cloud
 from ovn_docker.drivers.underlay_networks import Place
+from ovn_docker.drivers.underlay_setup import UnderlaySetup
 from ovn_docker.errors import NeutronError
 from ovn_docker.health.checks import NAME
+from ovn_docker.health.setup import Setup
 from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.neutron import resources
@@ -18,10 +20,21 @@ from ovn_docker.neutron.resources import Port
 class UnderlayInventory:
     """Reads and mends what the underlay driver and its IPAM hold."""
 
+    store = "Neutron"
+
     def __init__(self, cloud: Cloud, attachments: Attachments) -> None:
         """Use these."""
         self._cloud = cloud
         self._attachments = attachments
+        self._setup = UnderlaySetup(cloud, attachments)
+
+    async def setup(self) -> Setup | None:
+        """Read what this machine needs once.
+
+        Raises:
+            NeutronError, UnreachableError: it cannot be read.
+        """
+        return await self._setup.read()
 
     def pool_key(self, network: Network, subnet: str) -> str:  # noqa: ARG002
         """Nothing: the subnet is Neutron's, and nobody enters it."""
@@ -45,7 +58,7 @@ class UnderlayInventory:
         return Held(
             networks={each: HeldNetwork(each, whole, {}) for each, whole in found.items()},
             endpoints=tuple(
-                _endpoint(each, of_neutron.get(each.network_id, ""), under=each.id in vlans)
+                _endpoint(each, of_neutron.get(each.network_id, ""), vlans.get(each.id))
                 for each in ports
                 if each.name
             ),
@@ -119,13 +132,14 @@ class UnderlayInventory:
         """Nothing was entered."""
 
 
-def _endpoint(port: Port, network_id: str, *, under: bool) -> HeldEndpoint:
+def _endpoint(port: Port, network_id: str, vlan: int | None) -> HeldEndpoint:
     """An endpoint; one that is not under the trunk has no use of its addresses."""
     return HeldEndpoint(
         network_id=port.tag(resources.NETWORK) or network_id,
         endpoint_id=port.name,
-        addresses=(port.mac, *port.addresses) if under else (),
+        addresses=(port.mac, *port.addresses) if vlan is not None else (),
         names=None,
+        vlan=vlan,
     )
 
 

@@ -56,8 +56,13 @@ class TrunkPorts:
         return trunk
 
     async def find(self) -> Trunk | None:
-        """The trunk, or None while there is none."""
-        found = await self._neutron.get("trunks", {"port_id": self._host})
+        """The trunk, or None while there is none, or in a cloud that has no trunks."""
+        try:
+            found = await self._neutron.get("trunks", {"port_id": self._host})
+        except NeutronError as error:
+            if error.status != 404:  # noqa: PLR2004
+                raise
+            return None
         return next(map(resources.read_trunk, found["trunks"]), None)
 
     async def _make(self) -> Trunk:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
-from ovn_docker.health import lease_checks
+from ovn_docker.health import lease_checks, setup_checks
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 
@@ -38,7 +38,9 @@ def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
     for network in _ours(snapshot):
         held = snapshot.held.networks.get(network.network_id)
         if held is None or not held.whole:
-            text = f"network {network.name} ({network.network_id}) is not in OVN, or not all of it"
+            text = (
+                f"network {network.name} ({network.network_id}) is not in {snapshot.store}, or not all of it"
+            )
             yield Finding("network-missing", network.network_id, text, network)
     alive = _networks_alive(snapshot)
     for network_id in snapshot.held.networks:
@@ -64,7 +66,8 @@ def check_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
             if endpoint.endpoint_id in held:
                 yield from _compare(snapshot, endpoint, held[endpoint.endpoint_id])
             else:
-                text = f"endpoint {endpoint.endpoint_id} of network {network.name} has no port in OVN"
+                what = f"endpoint {endpoint.endpoint_id} of network {network.name}"
+                text = f"{what} has no port in {snapshot.store}"
                 yield Finding("endpoint-missing", endpoint.endpoint_id, text, endpoint)
 
 
@@ -89,7 +92,7 @@ def check_stale_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
     alive = _endpoints_alive(snapshot)
     for held in snapshot.held.endpoints:
         if snapshot.docker.endpoint(held.endpoint_id) is None and held.endpoint_id not in alive:
-            text = f"Docker has no endpoint {held.endpoint_id} any more, but OVN has its port"
+            text = f"Docker has no endpoint {held.endpoint_id} any more, but {snapshot.store} has its port"
             yield Finding("endpoint-stale", held.endpoint_id, text, (held.network_id, held.endpoint_id))
 
 
@@ -107,10 +110,10 @@ def check_interfaces(snapshot: Snapshot) -> Iterator[Finding]:
                 text = f"{what} is gone from the kernel: restart container {endpoint.container_id[:12]}"
                 yield Finding("interface-lost", endpoint.endpoint_id, text)
             elif found is None:
-                text = f"{what} is not plugged into the integration bridge"
+                text = f"{what} is not plugged into a bridge"
                 yield Finding("interface-missing", endpoint.endpoint_id, text, endpoint)
             elif not found.installed:
-                why = found.error or "ovn-controller has not installed its flows: see whether it runs"
+                why = found.error or _NOT_INSTALLED[found.vlan is not None]
                 yield Finding("interface-dead", endpoint.endpoint_id, f"{what} carries nothing: {why}")
     alive = _endpoints_alive(snapshot)
     for each in snapshot.attached:
@@ -154,7 +157,15 @@ def check_lookups(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("lookup-off", "ip-lookup", snapshot.lookups.outage)
 
 
+_NOT_INSTALLED = {
+    False: "ovn-controller has not installed its flows: see whether it runs",
+    True: "ovs-vswitchd does not use it: see whether it runs",
+}
+"""Why an interface passes no packets, by whether it is an access port of a VLAN."""
+
 CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
+    setup_checks.check_cloud,
+    setup_checks.check_bridge,
     lease_checks.check_pools,
     check_networks,
     check_stale_endpoints,  # what Docker has forgotten may have the address of what it has
@@ -162,6 +173,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     lease_checks.check_leases,
     check_endpoints,
     check_interfaces,
+    setup_checks.check_vlans,
     check_alive,
     check_links,
     check_switches,

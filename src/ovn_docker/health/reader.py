@@ -49,7 +49,7 @@ class Reader:
             async with asyncio.timeout(READ_TIMEOUT):
                 return await self._read()
         except TimeoutError:
-            why = self._attachments.outage() or "OVN Northbound does not answer"
+            why = self._attachments.outage() or f"{self._inventory.store} does not answer"
             raise UnreachableError(f"{why}; nothing was compared") from None
 
     async def _read(self) -> Snapshot:
@@ -61,5 +61,16 @@ class Reader:
             raise UnreachableError(f"{why}; nothing was compared")
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = Lookups() if self._lookups is None else await self._lookups()
+        setup = await self._inventory.setup()
         docker = await self._engine.read()
-        return Snapshot(self._driver_name, docker, held, attached, links, self._inventory.pool_key, lookups)
+        return Snapshot(
+            self._driver_name,
+            docker,
+            held,
+            attached,
+            links,
+            self._inventory.pool_key,
+            lookups,
+            self._inventory.store,
+            setup,
+        )

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from ovn_docker.docker.state import DockerState, Endpoint, Network
+from ovn_docker.health.setup import Setup
 from ovn_docker.schema.open_vswitch import Attached
 
 
@@ -38,12 +39,14 @@ class HeldEndpoint:
         endpoint_id: Docker's.
         addresses: its MAC and IP addresses.
         names: its container's, or None where the driver keeps less than all of them.
+        vlan: of its port, or None where it has none.
     """
 
     network_id: str
     endpoint_id: str
     addresses: tuple[str, ...]
     names: Mapping[str, str] | None
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class Snapshot:
         links: names of the links of our group in this host's network namespace.
         pool_key: what a pool is filed under that our IPAM gave to a network, by its subnet in CIDR form.
         lookups: of the switch; nothing differs where there are none.
+        store: where the driver keeps networks, for people.
+        setup: what an OpenStack machine needs once, or None on a host that is none.
     """
 
     driver_name: str
@@ -137,13 +142,26 @@ class Snapshot:
     links: frozenset[str]
     pool_key: Callable[[Network, str], str]
     lookups: Lookups = Lookups()
+    store: str = "OVN"
+    setup: Setup | None = None
 
 
 class Inventory(Protocol):
     """What the health check asks of a driver, besides its verbs."""
 
+    @property
+    def store(self) -> str:
+        """Where it keeps networks, for people."""
+
     async def held(self, networks: Iterable[str]) -> Held:
         """Read all that carries this host's mark, and those networks.
+
+        Raises:
+            OvnDockerError: it cannot be read, or not all of it.
+        """
+
+    async def setup(self) -> Setup | None:
+        """Read what an OpenStack machine needs once; None on a host that is none.
 
         Raises:
             OvnDockerError: it cannot be read, or not all of it.

@@ -14,7 +14,8 @@ from ovn_docker.errors import ConflictError, ConstraintError, HostError
 from ovn_docker.host import veth
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import open_vswitch
+from ovn_docker.schema import bridges, open_vswitch
+from ovn_docker.schema.bridges import Bridge
 from ovn_docker.schema.open_vswitch import Attached, Settings
 
 DEFAULT_UNDERLAY_MTU = 1500
@@ -150,8 +151,7 @@ class Attachments:
 
     async def set_vlan(self, endpoint_id: str, vlan: int) -> None:
         """See to it that an endpoint's access port, if it is plugged in, is one of this VLAN."""
-        found = open_vswitch.attached(self._ovs.replica, endpoint_id)
-        if found is not None and found.vlan != vlan:
+        if open_vswitch.attached(self._ovs.replica, endpoint_id) is not None:
             await self._ovs.transact(open_vswitch.set_vlan(endpoint_id, vlan))
 
     async def links(self) -> frozenset[str]:
@@ -161,6 +161,14 @@ class Attachments:
     async def remove_link(self, name: str) -> None:
         """Remove a link that belongs to nothing; its other end goes with it."""
         await self._links.delete(name)
+
+    async def bridges(self) -> tuple[Bridge, ...]:
+        """All bridges of this host, with the ports on them.
+
+        Raises:
+            UnreachableError: Open vSwitch's database cannot be read.
+        """
+        return bridges.bridges(await self._ovs.request(bridges.read_all()))
 
     def attached(self) -> list[Attached]:
         """Every interface that carries our mark."""
@@ -263,7 +271,7 @@ class Attachments:
     def _no_bridge(self) -> str:
         if self._bridge:
             return (
-                f"this host has no bridge {self.bridge}: make it with 'ovs-vsctl add-br {self.bridge}'"
-                " and put the machine's interface on it"
+                f"this host has no bridge {self.bridge}: put the machine's interface on it with"
+                f" 'ovn-docker uplink add INTERFACE --bridge {self.bridge}'"
             )
         return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"

@@ -1,4 +1,4 @@
-"""Veth pairs of this host: the only module that speaks netlink.
+"""Veth pairs of this host, over netlink; addresses are in host/addresses.py.
 
 The kernel does the work of a netlink request while it is being sent (a delete waits 15 ms for RCU), so every
 request runs on one thread of its own and the event loop never waits for the kernel. Every link carries our
@@ -128,7 +128,7 @@ class Links:
             self._adopt(pair)
         try:
             if not pair.checksums:
-                _disable_checksums(pair.inside)
+                disable_checksums(pair.inside)
             self._request("set", pair.outside, state="up")
         except OSError as error:
             raise HostError(f"veth pair {pair.outside} could not be set up: {_text(error)}") from error
@@ -166,9 +166,23 @@ def mtu_of(link: str) -> int | None:
     return int(text) if text else None
 
 
+def macs() -> dict[str, str]:
+    """Name to MAC address of all links of this network namespace that have one."""
+    found = {each.name: _attribute(each.name, "address") for each in Path(SYSFS).iterdir()}
+    return {name: mac for name, mac in found.items() if mac}
+
+
 def is_loopback(link: str) -> bool:
     """Whether a link is a loopback (linux/if_arp.h: ARPHRD_LOOPBACK is 772)."""
     return _attribute(link, "type") == "772"
+
+
+def master_of(link: str) -> str:
+    """The link that a link belongs to, such as a bond or a bridge of the kernel, or ""."""
+    try:
+        return Path(SYSFS, link, "master").readlink().name
+    except OSError:
+        return ""
 
 
 def exists(link: str) -> bool:
@@ -193,7 +207,7 @@ def _attribute(link: str, name: str) -> str:
         return ""
 
 
-def _disable_checksums(link: str) -> None:
+def disable_checksums(link: str) -> None:
     """Make the kernel compute every checksum before a packet leaves the link.
 
     Open vSwitch's userspace datapath without TSO drops what relies on a device for it (ovs

@@ -116,6 +116,15 @@ class Neutron:
         """Change something; raises as `get`."""
         return await self._request("PUT", path, body=body)
 
+    async def project(self) -> str:
+        """The id of the project that is logged in, or "" where the login is of none.
+
+        Raises:
+            NeutronError: the login was refused.
+            UnreachableError: Keystone does not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._project)
+
     async def delete(self, path: str) -> None:
         """Remove something; what is gone is success. Raises as `get`."""
         try:
@@ -177,6 +186,12 @@ class Neutron:
         except ValueError:
             content = {}
         return _Reply(response.status_code, content if isinstance(content, dict) else {}, response.text)
+
+    def _project(self) -> str:
+        try:
+            return str(self._open().get_project_id() or "")
+        except Exception as error:
+            raise _translated(error, self._credentials, self._timeout) from error
 
     def _open(self) -> Any:  # noqa: ANN401  (keystoneauth has its own types)
         """The session, which no two threads make."""

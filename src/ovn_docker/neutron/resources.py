@@ -125,10 +125,14 @@ class Trunk:
     Attributes:
         id: Neutron's.
         vlans: port id to VLAN.
+        enabled: whether its owner has it switched on.
+        status: ``ACTIVE`` when packets pass.
     """
 
     id: str
     vlans: Mapping[str, int]
+    enabled: bool = True
+    status: str = ACTIVE
 
 
 def read_network(body: Body) -> Network:
@@ -179,7 +183,7 @@ def read_trunk(body: Body) -> Trunk:
         for each in body.get("sub_ports") or ()
         if each.get("segmentation_type") == VLAN_TYPE
     }
-    return Trunk(body["id"], vlans)
+    return Trunk(body["id"], vlans, body.get("admin_state_up") is not False, body.get("status") or "")
 
 
 def new_network(name: str, host: str, port_security: bool | None) -> Body:  # noqa: FBT001

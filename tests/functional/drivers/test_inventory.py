@@ -17,7 +17,7 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.operations import row_is
 from ovn_docker.schema import leases, northbound
 from tests.functional.drivers.docker_side import Docker, findings, picture, refused, repaired
-from tests.functional.drivers.shared_host import SUBNET, Host, Hosts
+from tests.functional.drivers.shared_host import SUBNET, Flags, Host, Hosts
 from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
@@ -389,6 +389,19 @@ async def test_a_network_that_is_there_again_is_not_made_twice(hosts: Hosts) -> 
         assert await host.repairs.mend(finding) == ""
         assert len(hosts.switches()) == 1
         await docker.run(network)
+
+
+async def test_a_driver_of_another_context_finds_nothing_wrong_with_older_networks(hosts: Hosts) -> None:
+    async with hosts.host("h", Flags(context="blue")) as host:
+        docker = Docker(host)
+        network = await docker.create(SUBNET, leased=True)
+        await docker.run(network)
+    before = picture(hosts.northbound)
+    async with hosts.host("h", Flags(context="red")) as again:
+        assert await findings(again, docker.state()) == []
+        lose(hosts, "DHCP_Options", cidr=SUBNET)
+        assert await repaired(again, docker.state()) == ["pool-missing"]
+    assert picture(hosts.northbound) == before
 
 
 async def test_a_reading_without_northbound_is_an_error(hosts: Hosts) -> None:

@@ -48,6 +48,13 @@ async def test_one_login_serves_all_requests(openstack: SmallOpenStack) -> None:
     assert [each[:2] for each in openstack.requests] == [("GET", "v2.0/networks"), ("POST", "v2.0/ports")]
 
 
+async def test_the_project_is_known_from_the_login(openstack: SmallOpenStack) -> None:
+    async with client(openstack) as neutron:
+        assert await neutron.project() == "p"
+        await neutron.get("networks")
+    assert len(openstack.logins) == 1
+
+
 async def test_a_token_that_has_expired_is_renewed(openstack: SmallOpenStack) -> None:
     async with client(openstack) as neutron:
         await neutron.get("networks")

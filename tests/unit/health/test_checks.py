@@ -26,6 +26,7 @@ from tests.agreement import (
     network,
     pool_key,
 )
+from tests.unit.health import test_setup_checks
 
 BOX, PEER = container("box", {"tier": "front"}), container("peer")
 PLAIN = network("plain", "10.0.1.0/24", members=[BOX, PEER])
@@ -155,7 +156,9 @@ def test_one_difference_is_one_finding(kind: str, subject: str, snapshot: Snapsh
 def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_a_running_container = {"interface-alive", "pool-missing"}
     of_the_switch = {"lookup-missing", "lookup-surplus", "lookup-off"}  # see test_lookup_findings.py
-    others = of_a_running_container | of_the_switch
+    of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
+    of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
+    others = of_a_running_container | of_the_switch | of_the_setup | of_packets
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 
