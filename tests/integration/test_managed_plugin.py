@@ -234,13 +234,15 @@ def test_an_upgrade_leaves_containers_running(other: Tenant, plugin: Path, lab: 
         foo = other.network("10.61.6.0/24", *MANAGED)
         one, two = other.container(foo), other.container(foo)
         managed.plugin("disable", "--force", NAME)
-        managed.plugin("set", NAME, "VERBOSE=dbg")
+        managed.plugin("set", NAME, "VERBOSE=dbg", "docker.source=/run/docker.sock")
         upgrade = ("upgrade", "--skip-remote-check", "--grant-all-permissions")
         managed.plugin(*upgrade, NAME, remote)
         assert one.pings(two.address(foo))
         managed.plugin("enable", NAME)
         assert managed.inspect()["Config"]["Description"] == "A later release"
         assert "VERBOSE=dbg" in managed.inspect()["Settings"]["Env"], "settings outlive it"
+        socket = Path(f"/proc/{managed.pid}/root/run/docker.sock")
+        assert socket.is_char_device(), "sources of mounts do not, as the how-to says"
         other.container(foo).reaches(one.address(foo))
         other.clear()
         assert records.left(lab) == []
