@@ -7,7 +7,7 @@ of this process (ovn-nb, ovn-bridge, …) is read from Open_vSwitch instead (sch
 import argparse
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ovn_docker import daemon_flags, logs, pools, tls_flags
@@ -20,10 +20,7 @@ BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, 
 PLUGIN_DIRECTORY = Path("/etc/docker/plugins")
 STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
-PROGRAM, UNDERLAY_PROGRAM = "ovn-docker-overlay-driver", "ovn-docker-underlay-driver"
-BRIDGE = "breth0"
-TRUNK, PROFILE = "trunk", "profile"
-"""How the underlay driver puts a container's port under the machine's."""
+PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
 SHORTEST_DEAD_HOST_AFTER = 60
 HEALTH_CHECK_INTERVAL = 180.0
@@ -101,50 +98,17 @@ class Config:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the overlay driver's flags."""
-    driver = _add_listen_arguments(parser)
+    driver = add_listen_arguments(parser)
     _add_sharing_arguments(driver)
-    _add_host_arguments(driver)
+    add_host_arguments(driver)
     _add_lookup_argument(driver)
-    health = _add_health_arguments(parser)
+    health = add_health_arguments(parser)
     _add_dead_host_argument(health)
     daemon_flags.add_arguments(parser, PROGRAM)
 
 
-def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the underlay driver's flags; those of the overlay's that it lacks are as if not given."""
-    driver = _add_listen_arguments(parser)
-    driver.add_argument(
-        "--bridge",
-        metavar="BRIDGE",
-        default=BRIDGE,
-        help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
-    )
-    add_child_ports_argument(driver)
-    _add_state_argument(driver, "Neutron network", "NAME-underlay.json")
-    _add_host_arguments(driver)
-    _add_health_arguments(parser)
-    daemon_flags.add_arguments(parser, UNDERLAY_PROGRAM)
-    parser.set_defaults(
-        distributed=False,
-        routing_context=pools.DEFAULT_CONTEXT,
-        default_address_pool=None,
-        dead_host_after=0,
-        ip_lookup=False,
-    )
-
-
-def add_child_ports_argument(group: "argparse._ArgumentGroup") -> None:
-    """Add the flag that says how ports are under the machine's."""
-    group.add_argument(
-        "--child-ports",
-        choices=(TRUNK, PROFILE),
-        default=TRUNK,
-        help="put containers' ports under the machine's as subports of a trunk, or by binding:profile, which"
-        " only an account with the role 'service' may (default %(default)s)",
-    )
-
-
-def _add_listen_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+def add_listen_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add the flags of both drivers that say how Docker reaches them; returns the networks' group."""
     listen = parser.add_argument_group("listening to Docker")
     listen.add_argument("--bind-ip", metavar="IP", help=f"listen for TCP on this address (default {BIND_IP})")
     listen.add_argument(
@@ -178,7 +142,7 @@ def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
     """Add those of the driver's flags that say what a command looks at; `read_inspection` reads them."""
     group = parser.add_argument_group("what the driver was told, where that is not the default")
     _add_sharing_arguments(group)
-    _add_host_arguments(group)
+    add_host_arguments(group)
     _add_lookup_argument(group)
     _add_docker_arguments(group)
 
@@ -194,7 +158,8 @@ def read_inspection(arguments: argparse.Namespace) -> Config:
     return read(parser.parse_args([], namespace=arguments), managed=True)
 
 
-def _add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
+def add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
+    """Add the flags of both drivers that say what they are on this host."""
     driver.add_argument(
         "--driver-name",
         metavar="NAME",
@@ -218,7 +183,8 @@ def _add_lookup_argument(driver: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_health_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+def add_health_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add the flags of both drivers on the health check; returns their group."""
     health = parser.add_argument_group("health check")
     health.add_argument(
         "--health-check-on",
@@ -269,10 +235,11 @@ def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
         help="where subnets come from that nobody named; may be repeated"
         f" (default {' and '.join(pools.DEFAULT_POOLS)})",
     )
-    _add_state_argument(driver, "shared switch", "NAME.json")
+    add_state_argument(driver, "shared switch", "NAME.json")
 
 
-def _add_state_argument(driver: "argparse._ArgumentGroup", what: str, name: str) -> None:
+def add_state_argument(driver: "argparse._ArgumentGroup", what: str, name: str) -> None:
+    """Add the flag that names the state file, whose default name is `name`; it keeps which `what` is used."""
     driver.add_argument(
         "--state-file",
         metavar="FILE",
@@ -294,29 +261,6 @@ def _add_dead_host_argument(health: "argparse._ArgumentGroup") -> None:
 def default_ovsdb() -> str:
     """Where ovsdb-server listens on a host as packaged."""
     return f"unix:{default_run_directory() / 'db.sock'}"
-
-
-def read_underlay(arguments: argparse.Namespace) -> tuple[Config, str]:
-    """The configuration that the underlay driver's flags mean, and its bridge.
-
-    Raises:
-        ConfigError: as `read`.
-    """
-    config = read(arguments)
-    if arguments.state_file is None:  # both drivers may have run on a machine under one name
-        config = replace(config, state_file=STATE_DIRECTORY / f"{config.driver_name}-underlay.json")
-    return config, check_bridge(arguments.bridge)
-
-
-def check_bridge(name: str) -> str:
-    """The name of a bridge, if it is one.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", name):
-        raise ConfigError(f"--bridge '{name}' is no name of a bridge")
-    return name
 
 
 def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:

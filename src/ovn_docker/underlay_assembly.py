@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ovn_docker.assembly import Parts, open_vswitch_client
-from ovn_docker.config import TRUNK, Config
+from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
 from ovn_docker.drivers.underlay import ADDRESS_SPACE, Cloud, UnderlayDriver
 from ovn_docker.drivers.underlay_children import ChildPorts
@@ -25,6 +25,7 @@ from ovn_docker.host.veth import Links
 from ovn_docker.neutron.client import Neutron
 from ovn_docker.neutron.credentials import Credentials
 from ovn_docker.state import StateFile
+from ovn_docker.underlay_flags import TRUNK
 
 
 @dataclass(frozen=True, slots=True)

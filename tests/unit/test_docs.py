@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import addressing, cli, config
+from ovn_docker import addressing, cli, config, underlay_flags
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
 from ovn_docker.commands import gc, vtep
 from ovn_docker.daemon import _about
@@ -154,7 +154,7 @@ def test_every_flag_of_the_driver_is_in_the_reference_and_no_other() -> None:
 
 def test_every_flag_of_the_underlay_driver_is_in_the_reference() -> None:
     parser = argparse.ArgumentParser()
-    config.add_underlay_arguments(parser)
+    underlay_flags.add_arguments(parser)
     text = words("reference/command-line.md") + words("reference/underlay.md")
     assert [flag for flag in flags(parser) if f"`{flag}" not in text] == []
 

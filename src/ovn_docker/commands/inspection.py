@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from ovn_docker import config, underlay_assembly
+from ovn_docker import config, underlay_assembly, underlay_flags
 from ovn_docker.assembly import Parts, assemble
 from ovn_docker.commands.login import read_machine
 from ovn_docker.errors import ConfigError
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="look at what the underlay driver serves; the login is read as the driver reads it",
     )
     add_bridge_argument(group)
-    config.add_child_ports_argument(group)
+    underlay_flags.add_child_ports_argument(group)
 
 
 def add_bridge_argument(group: "argparse._ArgumentGroup | argparse.ArgumentParser") -> None:
@@ -31,7 +31,7 @@ def add_bridge_argument(group: "argparse._ArgumentGroup | argparse.ArgumentParse
     group.add_argument(
         "--bridge",
         metavar="BRIDGE",
-        default=config.BRIDGE,
+        default=underlay_flags.BRIDGE,
         help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
     )
 
@@ -59,5 +59,5 @@ def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Config, str]:
                 f"--{flag.replace('_', '-')} is a flag of the overlay driver: leave it out with --underlay"
             )
     parser = argparse.ArgumentParser()
-    config.add_underlay_arguments(parser)
-    return config.read_underlay(parser.parse_args([], namespace=arguments))
+    underlay_flags.add_arguments(parser)
+    return underlay_flags.read(parser.parse_args([], namespace=arguments))

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
-from ovn_docker import config, logs
+from ovn_docker import config, logs, underlay_flags
 from ovn_docker.commands.databases import following, reach
 from ovn_docker.commands.inspection import add_bridge_argument
 from ovn_docker.host import veth
@@ -77,7 +77,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 async def _run(arguments: argparse.Namespace, work: Work) -> int:
-    config.check_bridge(arguments.bridge)
+    underlay_flags.check_bridge(arguments.bridge)
     addresses = Addresses()
     try:
         async with following(arguments.ovsdb) as databases:
