@@ -32,7 +32,8 @@ def swarm(_no_labs_of_dead_runs: None, plugin_directory: Path) -> Iterator[Clust
 
 @pytest.fixture
 def cluster(swarm: Cluster) -> Iterator[Cluster]:
-    """The same; a story leaves nothing on any node."""
+    """The same, with all nodes there; a story leaves nothing on any of them."""
+    eventually(lambda: set(swarm.nodes().values()) == {"Ready Active"}, 60, "all nodes are ready")
     yield swarm
     swarm.remove_services()
     swarm.remove_networks()

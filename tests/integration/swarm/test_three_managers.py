@@ -28,9 +28,12 @@ def managers(cluster: Cluster) -> Iterator[Cluster]:
 
 
 def demoted(cluster: Cluster) -> bool:
-    """Whether the others are workers; swarm refuses while it would lose its majority."""
+    """Whether the others are workers, and know it; swarm refuses while it would lose its majority."""
     cluster.manager.docker("node", "demote", "h2", "h3", check=False)
-    return [cluster.role(each) for each in ("h1", "h2", "h3")] == ["Leader", "", ""]
+    form = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
+    others = [host.docker("info", "--format", form).stdout.strip() for host in cluster.lab.hosts[1:]]
+    roles = [cluster.role(each) for each in ("h1", "h2", "h3")]
+    return (roles, others) == (["Leader", "", ""], ["active false"] * 2)
 
 
 def test_the_next_leader_goes_on_where_the_dead_one_was(managers: Cluster) -> None:
