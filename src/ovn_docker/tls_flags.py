@@ -108,7 +108,8 @@ def _files(arguments: argparse.Namespace, flags: Iterable[str]) -> tuple[Path, P
     if all(path is None for path in given.values()):
         return None
     if missing:
-        raise ConfigError(f"{', '.join(given)} go together: {' and '.join(missing)} is missing")
+        verb = "is" if len(missing) == 1 else "are"
+        raise ConfigError(f"{', '.join(given)} go together: {' and '.join(missing)} {verb} missing")
     first, second, third = (_absolute(path, flag) for flag, path in given.items())
     return first, second, third
 

@@ -204,8 +204,8 @@ def test_tls_is_off_unless_its_files_are_given() -> None:
     ("flags", "text"),
     [
         (OWN_TLS[:4], "--tls-cert, --tls-key, --tls-client-ca go together: --tls-client-ca is missing"),
-        (OWN_TLS[:2] + DOCKERS_TLS, "--tls-key and --tls-client-ca is missing"),
-        ((*OWN_TLS, *DOCKERS_TLS[:2]), "--plugin-file-cert and --plugin-file-key is missing"),
+        (OWN_TLS[:2] + DOCKERS_TLS, "--tls-key and --tls-client-ca are missing"),
+        ((*OWN_TLS, *DOCKERS_TLS[:2]), "--plugin-file-cert and --plugin-file-key are missing"),
         (OWN_TLS, "--tls-cert without --unix-socket: Docker comes by TLS then"),
         (DOCKERS_TLS, "--plugin-file-ca is of no use without TLS"),
         ((*OWN_TLS, "--unix-socket", "/s"), "--tls-cert is for the TCP port"),

@@ -44,10 +44,18 @@ class Remains:
 
     def __str__(self) -> str:
         """For people."""
-        return (
-            f"{self.ports} ports, {self.leases} leases, {self.uses} uses of pools and reserved addresses,"
-            f" {self.switches} switches"
+        return ", ".join(
+            (
+                _counted(self.ports, "port"),
+                _counted(self.leases, "lease"),
+                f"{_counted(self.uses, 'use')} of pools and reserved addresses",
+                _counted(self.switches, "switch", "switches"),
+            )
         )
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 async def remains(client: Client, host: str) -> Remains:

@@ -84,7 +84,7 @@ async def test_the_list_as_json_says_whose_driver_is_connected(
 
 
 def test_a_host_that_is_gone_is_given_up(databases: Databases, here: OvsdbServer) -> None:
-    told = "host h3 {} given up: 1 ports, 0 leases, 0 uses of pools and reserved addresses, 1 switches\n"
+    told = "host h3 {} given up: 1 port, 0 leases, 0 uses of pools and reserved addresses, 1 switch\n"
     assert succeeded(here, "--host", "h3", "--dry-run") == told.format("would be")
     assert "port-of-h3" in databases.ports()
     assert succeeded(here, "--host", "h3") == told.format("is")
