@@ -330,7 +330,7 @@ def test_a_joined_container_s_link_is_not_taken_from_it_by_a_repeated_join(plugi
 def test_swarm_s_calls_are_answered(plugin: Plugin, lab: Lab) -> None:
     options = {"com.docker.network.driver.mtu": "1400"}
     asked = {"NetworkID": NETWORK_ID, "Options": options, "IPv4Data": NETWORK["IPv4Data"], "IPv6Data": None}
-    assert plugin.call("AllocateNetwork", asked).body == {"Options": options}
+    assert plugin.call("AllocateNetwork", asked).body == {"Options": options | {"swarm": "true"}}
     assert plugin.call("FreeNetwork", {"NetworkID": NETWORK_ID}).ok
     node = {"DiscoveryType": 1, "DiscoveryData": {"Address": "198.18.0.12", "BindAddress": "", "Self": False}}
     for verb in ("DiscoverNew", "DiscoverDelete"):
