@@ -74,7 +74,7 @@ async def test_a_host_without_a_chassis_is_given_up_and_those_with_one_are_not(
         assert databases.registered() == ["h1", "h2"]
         [line] = [each.getMessage() for each in caplog.records if "given up" in each.getMessage()]
         assert line.startswith("host h3 is given up, for its chassis has been gone")
-        assert "1 ports, 0 leases" in line
+        assert "1 port, 0 leases" in line
         databases.chassis_del("h2")
         await gone(databases, "h2")
     assert databases.ports() == []
