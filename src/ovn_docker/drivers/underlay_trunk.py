@@ -101,7 +101,11 @@ class TrunkPorts:
                 )
 
     async def _post(self) -> Trunk:
-        body = {"port_id": self._host, "name": "docker", "description": resources.mark(self._host)}
+        body = {
+            "port_id": self._host,
+            "name": f"docker-{self._host}",
+            "description": resources.mark(self._host),
+        }
         try:
             made = await self._neutron.post("trunks", {"trunk": body})
         except NeutronError as error:
