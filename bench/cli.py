@@ -117,10 +117,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
     with Place(arguments.name, progress) as place:
         results = new_results("sudo scripts/bench", words, place.machine(), load)
         results.failures = place.failures
-        try:
-            run(contest(place, plan(arguments)), results, arguments.json, place.report)
-        except KeyboardInterrupt:
-            results.failures.append("interrupted")
+        run(contest(place, plan(arguments)), results, arguments.json, place.report)
     return results
 
 

@@ -117,10 +117,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
         datapath = "userspace" if lab.settings.datapath == "netdev" else "kernel"
         machine = msgspec.structs.replace(machine_with(disk=""), datapath=datapath, versions=versions)
         results = new_results("sudo scripts/bench ip-lookup", words, machine, load)
-        try:
-            run(_parts(lab), results, arguments.json, progress)
-        except KeyboardInterrupt:
-            results.failures.append("interrupted")
+        run(_parts(lab), results, arguments.json, progress)
     finally:
         lab.down()
     return results

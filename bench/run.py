@@ -16,7 +16,7 @@ Part = tuple[str, Callable[[], list[Figure]]]
 
 
 def run(steps: Iterable[Part], results: Results, file: Path, report: Callable[[str], None]) -> None:
-    """Measure everything, and write what there is after each part.
+    """Measure everything, and write what there is after each part; an interrupt ends it with a failure.
 
     Args:
         steps: the parts in their order; none runs before the one before it has.
@@ -24,6 +24,13 @@ def run(steps: Iterable[Part], results: Results, file: Path, report: Callable[[s
         file: where to write the results as JSON.
         report: takes the name of each part as it begins.
     """
+    try:
+        _in_turn(steps, results, file, report)
+    except KeyboardInterrupt:
+        results.failures.append("interrupted")
+
+
+def _in_turn(steps: Iterable[Part], results: Results, file: Path, report: Callable[[str], None]) -> None:
     started = time.monotonic()
     for name, measure in steps:
         report(name)

@@ -71,10 +71,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
         kind = disk.filesystem(directory, Path("/proc/mounts").read_text())
         if kind in disk.MEMORY:
             results.failures.append(f"{arguments.directory} is in memory: name a disk with --directory")
-        try:
-            run(parts(directory, plan(arguments), results, progress), results, arguments.json, progress)
-        except KeyboardInterrupt:
-            results.failures.append("interrupted")
+        run(parts(directory, plan(arguments), results, progress), results, arguments.json, progress)
     return results
 
 

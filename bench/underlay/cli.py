@@ -83,10 +83,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
         machine = _machine(made.lab.settings.datapath)
         results = new_results("sudo scripts/bench underlay", words, machine, load)
         endpoints = QUICK_ENDPOINTS if arguments.quick else ENDPOINTS
-        try:
-            run(_parts(made, endpoints), results, arguments.json, progress)
-        except KeyboardInterrupt:
-            results.failures.append("interrupted")
+        run(_parts(made, endpoints), results, arguments.json, progress)
     return results
 
 
