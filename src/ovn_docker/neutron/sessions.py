@@ -4,12 +4,13 @@ Each request has a connection for itself, the one that was used last of those th
 follow each other use one, and it stays open. The login is shared, and renewed when the token has expired.
 """
 
+import contextlib
 import importlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,14 +76,8 @@ class Sessions:
             NeutronError: Keystone refused the login.
             UnreachableError: there was no answer.
         """
-        try:
-            connection = self._take()
-            try:
-                response = self._request(connection.session, method, path, query, body)
-            finally:
-                self._give_back(connection)
-        except Exception as error:
-            raise _translated(error, self._credentials, self._timeout) from error
+        with self._lent() as session:
+            response = self._request(session, method, path, query, body)
         return _read(response.status_code, response.content)
 
     def project(self) -> str:
@@ -92,10 +87,16 @@ class Sessions:
             NeutronError: Keystone refused the login.
             UnreachableError: there was no answer.
         """
+        with self._lent() as session:
+            return str(session.get_project_id() or "")
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[Any]:
+        """A session that nobody else uses meanwhile; what goes wrong with it is told in our words."""
         try:
             connection = self._take()
             try:
-                return str(connection.session.get_project_id() or "")
+                yield connection.session
             finally:
                 self._give_back(connection)
         except Exception as error:
