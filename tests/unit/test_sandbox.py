@@ -9,19 +9,15 @@ import pytest
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 UNIT = PACKAGING / "systemd" / "ovn-docker-overlay-driver.service"
+SERVICES = sorted(UNIT.parent.glob("*.service"))
 MOST_EXPOSED = 2.0
 """Of 10, which a unit without any sandbox comes near to."""
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """The unit with a program that is there."""
-    copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/usr/local/bin/ovn-docker-overlay-driver", "/bin/true"))
-    return copy
-
-
-def test_systemd_finds_little_exposed(installed: Path) -> None:
+@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.name)
+def test_systemd_finds_little_exposed(service: Path, tmp_path: Path) -> None:
+    installed = tmp_path / service.name
+    installed.write_text(service.read_text().replace("/usr/local/bin/ovn-docker-overlay-driver", "/bin/true"))
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(installed)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from ovn_docker.libnetwork.server import DEADLINE
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 OVERLAY = UNITS / "ovn-docker-overlay-driver.service"
+DATABASE = "ovn-docker-database@{}"
 
 
 def unit(path: Path) -> configparser.ConfigParser:
@@ -33,7 +34,21 @@ def test_the_driver_starts_before_docker_and_after_open_vswitch_and_ovn() -> Non
 @pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
 def test_no_unit_of_ovn_or_docker_is_required_so_that_none_takes_the_driver_down_with_it(path: Path) -> None:
     for key in ("Requires", "Requisite", "BindsTo", "PartOf", "Upholds"):
-        assert names(path, key) == set(), key
+        assert names(path, key) <= {DATABASE.format("%i.socket")}, key
+
+
+@pytest.mark.parametrize("database", ["ovnnb_db", "ovnsb_db"])
+def test_the_driver_sees_sockets_of_its_group_where_ovn_s_databases_listen(database: str) -> None:
+    door = DATABASE.format(f"{database}.socket")
+    assert door in names(OVERLAY, "Wants") & names(OVERLAY, "After")
+    socket = unit(UNITS / DATABASE.format(".socket"))["Socket"]
+    assert (socket["SocketMode"], socket["SocketGroup"]) == ("0660", unit(OVERLAY)["Service"]["Group"])
+    source, _, place = unit(OVERLAY)["Service"]["BindReadOnlyPaths"].removeprefix("-").partition(":")
+    listens, leads = Path(socket["ListenStream"]), unit(UNITS / DATABASE.format(".service"))["Service"]
+    assert str(listens.parent) == source
+    assert leads["ExecStart"].split()[-1] == f"{place}/{listens.name}"
+    settings = (UNITS.parents[1] / "scripts" / "lib" / "daemons.sh").read_text()
+    assert f"=unix:{place}/{database}.sock\n" in settings, "what quickstart sets in external_ids"
 
 
 def test_systemd_is_told_when_the_driver_answers_and_starts_it_again_when_it_crashes() -> None:
