@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
+from ovn_docker.ovsdb import local_socket
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.opening import Opening
@@ -283,7 +284,7 @@ class Client:
         except TimeoutError:
             self._why = "the server does not answer"
         except (OSError, OvnDockerError, ConnectionLostError) as error:
-            self._why = _reason(error)
+            self._why = _local_reason(remote, error) or _reason(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # JSON of another shape than OVSDB's: wherever it is read, it must not end `run`.
             LOG.debug("%s at %s sent what cannot be read", self.title, remote, exc_info=error)
@@ -338,6 +339,12 @@ async def _ended(reading: "asyncio.Future[None]") -> str:
     except (OSError, DatabaseError) as error:
         return _reason(error)
     return "the connection was closed"
+
+
+def _local_reason(remote: Remote, error: Exception) -> str:
+    if remote.method != "unix" or not isinstance(error, OSError):
+        return ""
+    return local_socket.explain(remote.address, error)
 
 
 def _reason(error: BaseException) -> str:

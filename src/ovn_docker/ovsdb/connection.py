@@ -22,6 +22,10 @@ PROBE_INTERVAL = 5.0
 
 READ_SIZE = 256 * 1024
 
+CLOSED = "the server closed the connection"
+UNANSWERED = f"{CLOSED} without an answer: see whether the database behind it runs"
+"""As a proxy does that has no server."""
+
 
 class ConnectionLostError(Exception):
     """The connection ended before the reply came; what was asked may or may not have been done."""
@@ -117,7 +121,7 @@ class Connection:
                 self._send({"method": "echo", "params": [], "id": "echo"})
                 continue
             if not data:
-                raise OSError("the server closed the connection")
+                raise OSError(CLOSED if self._asked is None else UNANSWERED)
             probed = False
             self._asked = None
             for message in self._decoder.feed(data):

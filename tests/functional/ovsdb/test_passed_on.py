@@ -29,7 +29,7 @@ def door(northbound: OvsdbServer, short_path: Path) -> Iterator[Remote]:
         listener.bind(str(path))
         listener.listen()
         command = ["sh", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&0 </dev/null', "sh", PROGRAM]
-        process = subprocess.Popen([*command, *FLAGS, northbound.socket], stdin=listener)
+        process = subprocess.Popen([*command, *FLAGS, str(northbound.socket)], stdin=listener.fileno())
     yield Remote("unix", str(path))
     process.kill()
     process.wait()
@@ -43,6 +43,8 @@ async def test_it_is_served_again_after_a_restart_of_the_database(
             await client.transact([insert("Logical_Switch", uuid4(), {"name": name})])
             northbound.kill()
             await until(lambda: not client.connected, "the end is passed on")
-            await until(lambda: "closed the connection" in client.outage(), "nobody is behind it")
+            await until(
+                lambda: "see whether the database behind it runs" in client.outage(), "nobody is behind it"
+            )
             northbound.start()
     assert sorted(row["name"] for row in northbound.rows("Logical_Switch", "name")) == ["after", "before"]
