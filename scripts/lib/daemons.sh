@@ -16,10 +16,26 @@ has_systemd() { [[ -d /run/systemd/system ]]; }
 if has_systemd; then plugin_socket=/run/ovn-docker/openvswitch.sock; else plugin_socket=/run/docker/plugins/openvswitch.sock; fi
 readonly plugin_socket
 
-# journal_of UNIT: what a unit said lately, in a file that fail can show.
+# journal_of UNIT: what a unit's last start said, in a file that fail can show: the daemon's own lines, without those in
+# which systemd tells of its end; where it said nothing, systemd's.
 journal_of() {
-  journalctl --no-pager --lines=20 --unit="$1" >"$log_dir/journal.log" 2>&1 || true
-  printf '%s\n' "$log_dir/journal.log"
+  local file=$log_dir/journal.log id
+  id=$(systemctl show --property=InvocationID --value "$1") || true
+  : >"$file"
+  [[ -z $id ]] || journalctl --quiet --no-pager --lines=20 "_SYSTEMD_INVOCATION_ID=$id" >"$file" 2>&1 || true
+  [[ -s $file ]] || journalctl --no-pager --lines=20 --unit="$1" >"$file" 2>&1 || true
+  printf '%s\n' "$file"
+}
+
+# said_by UNIT LOG: what a daemon said last, to systemd and in its own log, in a file that fail can show.
+said_by() {
+  local file=$log_dir/said.log
+  {
+    ! has_systemd || { printf -- '-- journalctl -u %s\n' "$1" && tail -n 4 "$(journal_of "$1")"; }
+    printf -- '-- %s\n' "$2"
+    tail -n 4 "$2"
+  } >"$file" 2>&1 || true
+  printf '%s\n' "$file"
 }
 
 # --- Open vSwitch -------------------------------------------------------------------------------------------
@@ -43,10 +59,10 @@ start_ovs() {
     "$ovs_scripts/ovs-ctl" --system-id=random --no-ovsdb-server start || true
   fi
   wait_until 15 ovsdb_running ||
-    fail "ovsdb-server does not answer" /var/log/openvswitch/ovsdb-server.log
+    fail "ovsdb-server does not answer" "$(said_by ovsdb-server /var/log/openvswitch/ovsdb-server.log)"
   # ovs-ctl and the unit give up where the kernel has modules but not this one (in a container, for example).
   wait_until 3 vswitchd_running || ovs-vswitchd --pidfile --detach --log-file="$log" || true
-  wait_until 15 vswitchd_running || fail "ovs-vswitchd does not answer" "$log"
+  wait_until 15 vswitchd_running || fail "ovs-vswitchd does not answer" "$(said_by ovs-vswitchd "$log")"
 }
 
 stop_ovs() {
@@ -67,12 +83,23 @@ any_central_running() { nb_running || sb_running || northd_running; } >/dev/null
 
 start_central() {
   if has_systemd; then
-    systemctl start ovn-central || fail "ovn-central does not start" "$(journal_of ovn-northd)"
+    # What it wants may fail without failing it.
+    systemctl start ovn-central || fail "ovn-central does not start" "$(journal_of ovn-central)"
   else
     # Its own databases, on their unix sockets: no TCP port is opened.
     "$ovn_scripts/ovn-ctl" start_northd || fail "ovn-northd does not start" /var/log/ovn/ovn-northd.log
   fi
-  wait_until 30 central_running || fail "OVN's central does not answer on /run/ovn" /var/log/ovn/ovn-northd.log
+  wait_until 30 central_running || fail_central
+}
+
+# fail_central: name the first of its daemons that does not answer; the others need it.
+fail_central() {
+  if ! nb_running >/dev/null 2>&1; then
+    fail "OVN's northbound database does not answer" "$(said_by ovn-ovsdb-server-nb /var/log/ovn/ovsdb-server-nb.log)"
+  elif ! sb_running >/dev/null 2>&1; then
+    fail "OVN's southbound database does not answer" "$(said_by ovn-ovsdb-server-sb /var/log/ovn/ovsdb-server-sb.log)"
+  fi
+  fail "ovn-northd does not answer" "$(said_by ovn-northd /var/log/ovn/ovn-northd.log)"
 }
 
 stop_central() {
@@ -86,7 +113,8 @@ bridge_exists() { ovs-vsctl --timeout=5 br-exists "$1"; }
 
 start_controller() {
   if has_systemd; then
-    systemctl start ovn-controller || fail "ovn-controller does not start" "$(journal_of ovn-controller)"
+    systemctl start ovn-controller ||
+      fail "ovn-controller does not start" "$(said_by ovn-controller /var/log/ovn/ovn-controller.log)"
   else
     "$ovn_scripts/ovn-ctl" start_controller || fail "ovn-controller does not start" /var/log/ovn/ovn-controller.log
   fi
@@ -106,14 +134,16 @@ unset DOCKER_CONTEXT
 
 docker_running() { have docker && timeout 10 docker version --format '{{.Server.Version}}'; } >/dev/null 2>&1
 
+docker_log() { if has_systemd; then journal_of docker; else printf '%s\n' "$log_dir/dockerd.log"; fi; }
+
 start_docker() {
   if has_systemd; then
-    systemctl start docker || fail "Docker does not start" "$(journal_of docker)"
+    systemctl start docker || fail "Docker does not start" "$(docker_log)"
   else
     mount_cgroups
     setsid dockerd </dev/null >"$log_dir/dockerd.log" 2>&1 &
   fi
-  wait_until 60 docker_running || fail "dockerd does not answer" "$log_dir/dockerd.log"
+  wait_until 60 docker_running || fail "dockerd does not answer" "$(docker_log)"
 }
 
 # Where no init system did it, dockerd finds no cgroups. Docker of today takes version 2.
