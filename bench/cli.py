@@ -115,7 +115,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
     os.environ.pop("PYTHONPATH", None)
     load = begin()
     with Place(arguments.name, progress) as place:
-        results = new_results("sudo scripts/bench", words, place.machine(), load)
+        results = new_results("scripts/bench", words, place.machine(), load)
         results.failures = place.failures
         run(contest(place, plan(arguments)), results, arguments.json, place.report)
     return results

@@ -116,7 +116,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
         versions = {"OVN": version("ovn-controller"), "Open vSwitch": version("ovs-vswitchd")}
         datapath = "userspace" if lab.settings.datapath == "netdev" else "kernel"
         machine = msgspec.structs.replace(machine_with(disk=""), datapath=datapath, versions=versions)
-        results = new_results("sudo scripts/bench ip-lookup", words, machine, load)
+        results = new_results("scripts/bench ip-lookup", words, machine, load)
         run(_parts(lab), results, arguments.json, progress)
     finally:
         lab.down()

@@ -107,7 +107,7 @@ def show_plan(seed: int, hosts: int, count: int) -> str:
 def command_line(arguments: argparse.Namespace) -> str:
     """The command that repeats a run."""
     return (
-        f"sudo scripts/chaos --seed {arguments.seed} --minutes {arguments.minutes:g}"
+        f"scripts/chaos --seed {arguments.seed} --minutes {arguments.minutes:g}"
         f" --hosts {arguments.hosts} --judge-every {arguments.judge_every:g}"
         f"{' --no-health-check' if arguments.no_health_check else ''}"
     )

@@ -81,7 +81,7 @@ def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
     progress("a lab with Keystone and Neutron")
     with cloud(arguments.name) as made:
         machine = _machine(made.lab.settings.datapath)
-        results = new_results("sudo scripts/bench underlay", words, machine, load)
+        results = new_results("scripts/bench underlay", words, machine, load)
         endpoints = QUICK_ENDPOINTS if arguments.quick else ENDPOINTS
         run(_parts(made, endpoints), results, arguments.json, progress)
     return results

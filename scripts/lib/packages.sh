@@ -58,11 +58,12 @@ python_path() {
 
 ensure_python() {
   have python3 || install_package python3 python3-venv
-  local python
-  python=$(python_path) || fail "Python 3.11 or newer is needed, python3 is $(python3 --version 2>&1)"
-  # Debian keeps the wheels that venv needs in a package of its own.
-  "$python" -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
+  python_path >/dev/null || fail "Python 3.11 or newer is needed, python3 is $(python3 --version 2>&1)"
+  has_python || install_package python3-venv
 }
+
+# Debian keeps the wheels that venv needs in a package of its own.
+has_python() { "$(python_path)" -c 'import ensurepip, venv' 2>/dev/null; }
 
 # fingerprint PATH...: one word that changes when a file under one of PATH does.
 fingerprint() {

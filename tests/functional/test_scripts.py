@@ -1,5 +1,7 @@
 """The shell scripts where they need no daemon: their arguments, quickstart's memory, the systemd unit."""
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +38,7 @@ def _journal(tmp_path: Path, commands: str) -> list[str]:
 def test_help_is_told_without_doing_anything(script: str) -> None:
     result = _run(ROOT / "scripts" / script, "--help")
     assert result.returncode == 0
-    assert result.stdout.startswith("usage: sudo scripts/")
+    assert result.stdout.startswith("usage: scripts/")
 
 
 def test_the_help_of_build_plugin_tells_what_it_makes() -> None:
@@ -113,6 +115,52 @@ def test_the_unit_and_what_it_needs_are_installed_and_removed(tmp_path: Path) ->
     assert _run("env", f"DESTDIR={tmp_path}", script, "--remove").returncode == 0
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert "unknown argument --nonsense" in _run(script, "--nonsense").stderr
+
+
+def _without_rights(
+    tmp_path: Path, *there: str, stdin: int = subprocess.DEVNULL
+) -> subprocess.CompletedProcess[str]:
+    """A script that needs root's rights, where these programs are there; each prints its arguments."""
+    for name in there:
+        (tmp_path / name).write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+        (tmp_path / name).chmod(0o755)
+    script = f'. {ROOT}/scripts/lib/privileges.sh; PATH={tmp_path}; become_root "$@"; echo is root'
+    command = ["bash", "-c", script, "example", *EXAMPLE]
+    if os.geteuid() == 0:
+        command = ["unshare", "--user", *command]  # where it is nobody
+    return subprocess.run(
+        command,
+        env={**os.environ, "OVN_DOCKER_KEPT": "b c"},
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+EXAMPLE = ["scripts/quickstart", "--subnet", "two words", "$HOME"]
+AGAIN = ["env", "OVN_DOCKER_KEPT=b c", *EXAMPLE]
+
+
+def test_a_script_asks_for_root_s_rights_by_sudo(tmp_path: Path) -> None:
+    done = _without_rights(tmp_path, "sudo", "su")
+    assert done.stdout.splitlines() == ["--", *AGAIN]
+
+
+def test_where_there_is_no_sudo_su_asks_for_root_s_password(tmp_path: Path) -> None:
+    master, terminal = os.openpty()
+    done = _without_rights(tmp_path, "su", stdin=terminal)
+    os.close(master)
+    os.close(terminal)
+    user, flag, command = done.stdout.splitlines()
+    assert (user, flag, shlex.split(command)) == ("root", "-c", AGAIN)
+
+
+def test_without_sudo_and_terminal_it_says_in_one_line_that_it_must_be_root(tmp_path: Path) -> None:
+    done = _without_rights(tmp_path, "su")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "must be root" in done.stderr
 
 
 def _audit(tmp_path: Path, pip_audit: str) -> subprocess.CompletedProcess[str]:
