@@ -22,7 +22,7 @@ try() {{
 for a in {addresses}; do
     (
         try ping -c 1 -W 2 $a || echo ping $a
-        try wget -q -T 3 -O - http://$a/passwd || echo tcp $a
+        try timeout 3 wget -q -O - http://$a/passwd || echo tcp $a
     ) &
 done
 wait

@@ -84,7 +84,7 @@ show_demo() {
   id=$(docker network inspect --format '{{.Id}}' "$demo_network")
   say ""
   show docker exec demo-a ping -c 3 demo-b
-  show docker exec demo-a wget -q -T 5 -O - http://demo-b/
+  show docker exec demo-a timeout 5 wget -q -O - http://demo-b/
   show "${nbctl[@]}" ls-list
   show "${nbctl[@]}" lsp-list "$id"
 }

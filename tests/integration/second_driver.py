@@ -73,4 +73,4 @@ class Driver:
 
     def fetch(self, url: str, *options: str) -> str:
         """What a URL gives on its host."""
-        return self.host.run(["busybox", "wget", "-T", "5", "-qO-", *options, url], check=False).stdout
+        return self.host.run(["timeout", "5", "busybox", "wget", "-qO-", *options, url], check=False).stdout

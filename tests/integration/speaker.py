@@ -38,7 +38,7 @@ class Site:
     def fetches(self, address: str, port: int) -> str:
         """What a web server answers, or "" if it does not."""
         url = f"http://{address}:{port}/who"
-        return self.run("busybox", "wget", "-q", "-T", "2", "-O", "-", url, check=False).stdout.strip()
+        return self.run("timeout", "2", "busybox", "wget", "-q", "-O", "-", url, check=False).stdout.strip()
 
     def sends(self, address: str, port: int, text: str) -> str:
         """What comes back over UDP, or "" if nothing does."""

@@ -59,7 +59,7 @@ def test_over_plain_tcp_a_container_is_refused(driver: Driver, tenant: Tenant, l
     box = tenant.container(foo)
     [route] = box.default_routes()
     for target in (route.split()[2], address(lab.hosts[0])):
-        said = box.run(f"wget -T 5 -O- http://{target}:5000/NetworkDriver.Database", check=False)
+        said = box.run(f"timeout 5 wget -O- http://{target}:5000/NetworkDriver.Database", check=False)
         assert "403 Forbidden" in said.stderr, said
 
 

@@ -46,7 +46,7 @@ def test_tcp_works_over_ipv6(tenant: Tenant) -> None:
     server, client = tenant.container(foo, command="httpd -f -p 80 -h /etc"), tenant.container(foo)
     address = server.endpoint(foo)["GlobalIPv6Address"]
     assert pings6(client, address)
-    fetched = client.run(f"wget -T 5 -qO- 'http://[{address}]/hostname'").stdout
+    fetched = client.run(f"timeout 5 wget -qO- 'http://[{address}]/hostname'").stdout
     assert fetched == server.run("cat /etc/hostname").stdout
 
 

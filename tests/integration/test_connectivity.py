@@ -20,7 +20,7 @@ ICMP_HEADERS = 28
 
 
 def fetch_checksum(client: Container, address: str) -> str:
-    return client.run(f"wget -T 10 -qO- http://{address}/megabyte | sha256sum").stdout
+    return client.run(f"timeout 10 wget -qO- http://{address}/megabyte | sha256sum").stdout
 
 
 def test_containers_of_one_host_ping_each_other(tenant: Tenant) -> None:
@@ -76,7 +76,7 @@ def test_a_published_port_answers_from_the_host(tenant: Tenant) -> None:
     gateway_address = gateway.split()[2].partition("/")[0]
 
     def answer(address: str) -> str:
-        fetch = ["busybox", "wget", "-T", "3", "-qO-", f"http://{address}:8080/page"]
+        fetch = ["timeout", "3", "busybox", "wget", "-qO-", f"http://{address}:8080/page"]
         return tenant.host.run(fetch, check=False).stdout
 
     for address in ("127.0.0.1", gateway_address, str(tenant.host.address)):
@@ -87,7 +87,7 @@ def test_a_published_port_answers_from_another_host(tenant: Tenant, other: Tenan
     foo = tenant.network("10.10.1.0/24")
     server = tenant.container(foo, "--publish=8080:80", command=SERVE)
     server.run("echo published > /tmp/page")
-    fetch = ["busybox", "wget", "-T", "3", "-qO-", f"http://{tenant.host.address}:8080/page"]
+    fetch = ["timeout", "3", "busybox", "wget", "-qO-", f"http://{tenant.host.address}:8080/page"]
     answered = eventually(
         lambda: other.host.run(fetch, check=False).stdout, 5, "port 8080 answers from the other host"
     )

@@ -61,7 +61,7 @@ def test_two_networks_behind_one_router_reach_each_other(tenant: Tenant, attach:
     two = tenant.container(bar, command="httpd -f -p 80 -h /etc")
     assert one.pings(two.address(bar))
     assert two.pings(one.address(foo))
-    fetched = one.run(f"wget -T 5 -qO- http://{two.address(bar)}/hostname").stdout
+    fetched = one.run(f"timeout 5 wget -qO- http://{two.address(bar)}/hostname").stdout
     assert fetched == two.run("cat /etc/hostname").stdout
 
 

@@ -69,7 +69,7 @@ def test_a_megabyte_over_tcp_crosses_hosts_whole(plain: Lab) -> None:
     (second.paths.directory / "blob").write_bytes(bytes(range(256)) * 4096)
     in_box(second, f"httpd -p 80 -h {second.paths.directory}")
     copy = first.paths.directory / "copy"
-    fetched = in_box(first, f"wget -T 10 -O {copy} http://10.1.0.2/blob")
+    fetched = in_box(first, f"timeout 10 busybox wget -O {copy} http://10.1.0.2/blob")
     assert fetched.returncode == 0, fetched.stderr
     assert copy.read_bytes() == (second.paths.directory / "blob").read_bytes()
 

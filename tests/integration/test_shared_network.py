@@ -29,7 +29,7 @@ NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
 SERVE = "echo hello >/tmp/index.html; httpd -p 80 -h /tmp; exec sleep 3600"
 REACH = """for peer in %s; do
     ping -c1 -W1 $peer >/dev/null 2>&1 || ping -c1 -W2 $peer >/dev/null 2>&1 || echo no ping from $peer
-    [ "$(wget -q -T 5 -O - http://$peer/index.html)" = hello ] || echo no page from $peer
+    [ "$(timeout 5 wget -q -O - http://$peer/index.html)" = hello ] || echo no page from $peer
 done"""
 """One peer after the other, and a second ping, for a userspace datapath drops packets on a busy machine."""
 

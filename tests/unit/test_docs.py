@@ -134,6 +134,15 @@ def test_the_search_for_them_finds_them(text: str) -> None:
     assert about_a_machine().search(text) or text.split("/")[1] in SYSTEM_DIRECTORIES
 
 
+def test_no_command_gives_wget_a_time_limit() -> None:
+    """The busybox of Debian 12 crashes on -T; a `timeout` before it does the same everywhere."""
+    limited = re.compile(r"""wget\b[^|\n]*[ "]-T\b""")
+    assert limited.search("wget -q -T 5 -O - http://a/")
+    others = [path for path in tracked() if path != Path(__file__)]
+    found = [path.relative_to(ROOT) for path in others if limited.search(path.read_text(errors="replace"))]
+    assert found == []
+
+
 # --- The reference ------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ PROGRAM = str(Path(sys.executable).with_name("ovn-docker"))
 SUBNET, OTHER_SUBNET = "10.71.0.0/24", "10.72.0.0/24"
 CLIENT = """\
 while :; do
-  if wget -q -T 3 -O /dev/null http://web/hostname; then echo ok; else echo failed; fi
+  if timeout 3 wget -q -O /dev/null http://web/hostname; then echo ok; else echo failed; fi
   sleep 0.05
 done >/tmp/said 2>&1"""
 
@@ -35,7 +35,9 @@ def all_reach_all(tasks: Sequence[Task], *networks: str) -> None:
     """Each task asks each other one's web server, by the name of its container and by its addresses."""
     wanted = [task.name for task in tasks]
     wanted += [task.address(network) for network in networks for task in tasks]
-    script = "; ".join(f"wget -q -T 5 -O /dev/null http://{each}/hostname || echo {each}" for each in wanted)
+    script = "; ".join(
+        f"timeout 5 wget -q -O /dev/null http://{each}/hostname || echo {each}" for each in wanted
+    )
     asks = [partial(task.container.run, script, timeout=60) for task in tasks]
     assert [each.stdout for each in in_parallel(*asks)] == [""] * len(tasks)
 
