@@ -20,6 +20,17 @@ install_package() {
     fail "apt-get could not install $*: is the package archive reachable, and does it have them?"
 }
 
+# installed_names: of each line of names on standard input, the first that is installed, or else the first.
+installed_names() {
+  local names name
+  while read -ra names; do
+    for name in "${names[@]}" "${names[0]}"; do
+      [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null) != installed ]] || break
+    done
+    printf '%s\n' "$name"
+  done
+}
+
 # without_services COMMAND...: run it, and let no package that it installs start the machine's services.
 without_services() {
   local policy=/usr/sbin/policy-rc.d

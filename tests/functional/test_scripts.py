@@ -61,6 +61,23 @@ def test_build_plugin_tells_at_once_where_it_cannot_put_it(arguments: list[str],
     assert (tmp_path / "plugin" / "mine").exists()
 
 
+@pytest.mark.parametrize("installed", ["libssl3", "libssl3t64"])
+def test_the_plugin_is_built_of_the_package_that_this_release_has(installed: str, tmp_path: Path) -> None:
+    query = tmp_path / "dpkg-query"
+    query.write_text(f'#!/bin/sh\nfor name; do :; done\n[ "$name" = {installed} ] && echo installed\n')
+    query.chmod(0o755)
+    packages = ROOT / "packaging" / "plugin" / "packages"
+    script = f"""
+        . {ROOT}/scripts/lib/steps.sh
+        . {ROOT}/scripts/lib/packages.sh
+        PATH={tmp_path}:$PATH
+        grep -v '^#' {packages} | installed_names
+    """
+    names = _run("bash", "-c", script).stdout.split()
+    assert [name for name in names if name.startswith("libssl")] == [installed]
+    assert "libffi8" in names
+
+
 @pytest.mark.parametrize("script", ["quickstart", "test", "build-plugin"])
 def test_an_unknown_argument_is_named_in_one_line(script: str) -> None:
     result = _run(ROOT / "scripts" / script, "--nonsense")
