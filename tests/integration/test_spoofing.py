@@ -1,7 +1,7 @@
 """What a container says in another's name is not heard, and what it says in its own is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -14,6 +14,10 @@ from tests.polling import eventually
 pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
+ROUTERS = ("accept_ra", "accept_redirects")
+"""Settings of a link that decide whether routers are believed."""
+LINK_SETTINGS_WITH_THE_NETWORK = 28
+"""The Docker from which on such settings are refused with --sysctl."""
 DUAL = ("--ipv6", "--subnet", "fd00:5::/64")
 
 
@@ -73,8 +77,7 @@ def test_a_container_that_says_it_is_a_router_is_believed_only_where_nobody_was_
 ) -> None:
     network = users[0].network("10.65.0.0/24", *OURS, *DUAL)
     liar = _party(users[0], network)
-    told = ("--sysctl=net.ipv6.conf.eth0.accept_ra=0", "--sysctl=net.ipv6.conf.eth0.accept_redirects=0")
-    wary, credulous = users[0].container(network, *told), users[0].container(network)
+    wary, credulous = _wary(users[0], network), users[0].container(network)
     said = frames.router_advertisement(liar.mac, "2001:db8:bad::")
     with liar.socket() as mouth:
 
@@ -84,6 +87,17 @@ def test_a_container_that_says_it_is_a_router_is_believed_only_where_nobody_was_
 
         eventually(lambda: believed(credulous), 20, "the router is believed")
         assert not any(believed(wary) for _ in range(5))
+
+
+def _wary(user: Tenant, network: Network) -> Container:
+    """A container that believes no router, as docs/reference/network-options.md says for each Docker."""
+    version = user.docker("version", "--format", "{{.Server.Version}}").stdout
+    if int(version.split(".")[0]) < LINK_SETTINGS_WITH_THE_NETWORK:
+        settings = [f"--sysctl=net.ipv6.conf.eth0.{name}=0" for name in ROUTERS]
+        return user.container(network, *settings)
+    settings = [f"net.ipv6.conf.IFNAME.{name}=0" for name in ROUTERS]
+    option = f'"driver-opt=com.docker.network.endpoint.sysctls={",".join(settings)}"'
+    return user.container(replace(network, name=f"name={network.name},{option}"))
 
 
 def test_networks_of_two_contexts_with_one_subnet_hear_nothing_of_each_other(
