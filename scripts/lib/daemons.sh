@@ -171,13 +171,6 @@ stop_by_pidfile() {
   wait_until 60 process_gone "$pid" || fail "$2 (process $pid) does not end"
 }
 
-# A process that ended and that nobody has waited for is gone too.
-process_gone() {
-  local state
-  state=$(sed -n 's/^State:\s*//p' "/proc/$1/status" 2>/dev/null) || true
-  [[ -z $state || $state == Z* ]]
-}
-
 # --- The driver ---------------------------------------------------------------------------------------------
 
 driver_running() {

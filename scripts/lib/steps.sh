@@ -30,6 +30,13 @@ wait_until() {
   done
 }
 
+# A process that ended and that nobody has waited for is gone too.
+process_gone() {
+  local state
+  state=$(sed -n 's/^State:\s*//p' "/proc/$1/status" 2>/dev/null) || true
+  [[ -z $state || $state == Z* ]]
+}
+
 # step NAME FUNCTION [ARGUMENT...]: run FUNCTION in the background with its output in a log, and show that it lives.
 step() {
   local name=$1 started=$SECONDS status=0

@@ -253,6 +253,15 @@ def test_every_mark_is_in_the_reference(module: object) -> None:
     assert [mark for mark in marks if f"external_ids:{mark}" not in text] == []
 
 
+def test_what_the_matrix_leaves_out_is_there_and_in_the_reference_with_its_reason() -> None:
+    left_out = re.findall(r'^  "(tests/\S+): (.*)"$', (ROOT / "scripts" / "matrix").read_text(), re.MULTILINE)
+    assert left_out
+    text = (DOCS / "reference" / "releases.md").read_text()
+    for path, reason in left_out:
+        assert (ROOT / path).exists()
+        assert f"| `{path}` | {reason} |" in text
+
+
 def test_every_setting_that_is_read_is_in_the_reference() -> None:
     source = (PACKAGE / "schema" / "open_vswitch.py").read_text()
     keys = set(re.findall(r'ids\.get\("((?:ovn|system)-[a-z-]+)"', source)) - {"ovn-installed"}
