@@ -13,9 +13,14 @@ Message = dict[str, Any]
 MAXIMUM_MESSAGE = 256 * 1024 * 1024
 """Bytes; more is a peer that is not an OVSDB server."""
 
-_NO_BRACE = re.compile(rb'(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-"""As much as there is without a brace outside a string; a string that is not whole yet is none of it."""
-_IN_STRING = re.compile(rb'["\\]')
+_NO_BRACE = re.compile(rb'(?:[^"{}]++|"[^"\\]*+"){0,1000}')
+"""What has no brace outside a string, up to a string that has a backslash or is not whole yet.
+
+The group is not possessive, because Python 3.11.0 to 3.11.4 lose text then (CPython gh-106052). So the
+matcher remembers each of its turns, and the limit keeps that small.
+"""
+_TEXT = re.compile(rb'(?:[^"\\]++|\\.){0,1000}', re.DOTALL)
+"""What of a string comes before its end or the end of what was read, with a limit for the same reason."""
 
 
 UNSTORABLE = "a text cannot be stored in OVSDB: it holds a null character or half a surrogate pair"
@@ -56,8 +61,8 @@ def _holds_null(value: object) -> bool:
 class Decoder:
     """Cuts the stream into messages.
 
-    OVSDB puts nothing between two JSON objects, so the end of one is where its braces balance. Each byte is
-    looked at once, however the stream is cut into reads, or twice in a string that a cut goes through.
+    OVSDB puts nothing between two JSON objects, so the end of one is where its braces balance. However the
+    stream is cut into reads, each byte is looked at once, or twice at the beginning of a string.
     """
 
     def __init__(self) -> None:
@@ -90,8 +95,8 @@ class Decoder:
             if not token:
                 return None
             self._position += 1
-            if token == b'"':
-                self._in_string = True
+            if token not in b"{}":
+                self._in_string = token == b'"'
                 continue
             self._depth += 1 if token == b"{" else -1
             if self._depth < 0:
@@ -100,16 +105,15 @@ class Decoder:
                 return self._position
 
     def _leave_string(self) -> bool:
-        """Go to behind the string that a read's end has cut; False when its end is still to come."""
-        while (match := _IN_STRING.search(self._buffer, self._position)) is not None:
-            if match[0] == b'"':
-                self._position, self._in_string = match.end(), False
+        """Go to behind the string that it stands in; False when its end is still to come."""
+        before = -1
+        while before < self._position < len(self._buffer):
+            before = self._position
+            text = _TEXT.match(self._buffer, before)
+            self._position = text.end() if text is not None else before
+            if self._buffer[self._position : self._position + 1] == b'"':
+                self._position, self._in_string = self._position + 1, False
                 return True
-            if match.end() >= len(self._buffer):  # the byte that a backslash escapes is still to come
-                self._position = match.start()
-                return False
-            self._position = match.end() + 1
-        self._position = max(self._position, len(self._buffer))
         return False
 
     def _take(self, end: int) -> Message:
@@ -121,5 +125,5 @@ class Decoder:
         except (ValueError, RecursionError) as error:  # malformed, no UTF-8, or nested without end
             raise DatabaseError(f"the peer does not speak OVSDB: {error}") from error
         if not isinstance(message, dict):
-            raise DatabaseError("the peer does not speak OVSDB: a message is no JSON object")
+            raise DatabaseError("the peer does not speak OVSDB: a message is not a JSON object")
         return message

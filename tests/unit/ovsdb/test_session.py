@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -39,6 +40,26 @@ def test_any_stream_cut_anywhere_gives_the_same_messages(
 ) -> None:
     stream = b"".join(encode(each) + space for each in sent)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))
+    assert feed(stream, cuts) == sent
+
+
+names = st.text(st.sampled_from('ab{}"\\ü'), max_size=20)
+pairs = st.lists(st.lists(names, min_size=2, max_size=2), max_size=8)
+
+
+@settings(max_examples=60)
+@given(st.data(), st.lists(pairs, min_size=1, max_size=8), st.integers(1, 400))
+def test_a_long_update_cut_at_random_is_whole_again(
+    data: st.DataObject, maps: list[list[list[str]]], rows: int
+) -> None:
+    """As ovsdb-server sends it to who begins to watch: hundreds of rows in one message."""
+    update = {
+        f"{number:08x}": {"initial": {"ofport": number, "external_ids": ["map", maps[number % len(maps)]]}}
+        for number in range(rows)
+    }
+    sent: list[Message] = [{"method": "update2", "params": ["db", "db", {"Interface": update}]}, {"id": 1}]
+    stream = b"".join(map(encode, sent))
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
     assert feed(stream, cuts) == sent
 
 
@@ -89,13 +110,46 @@ def test_a_message_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         decoder.feed(b"x" * 100)
 
 
-def test_each_byte_of_a_long_message_is_looked_at_once() -> None:
-    """20 MB in 20,000 reads: a decoder that begins anew with each read would take minutes."""
-    decoder = Decoder()
-    decoder.feed(b'{"a":"')
-    for _ in range(20_000):
-        assert decoder.feed(b"x" * 1000) == []
-    assert decoder.feed(b'"}') == [{"a": "x" * 20_000_000}]
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "filling",
+    [
+        b'"xxxxxxxxxxxxxxxxxxxxxxxxxxxx",',
+        b'"x\\"",',
+        b'"",',
+        b"[],",
+        b'{"":1},',
+        b'{"{":"}"},',
+        b"1" * 50 + b",",
+    ],
+)
+def test_a_long_message_costs_as_much_in_many_reads_as_in_one(filling: bytes) -> None:
+    """4 MB in reads of 400 bytes: who begins anew with each looks at 20 GB, which takes minutes."""
+    count = (4 << 20) // len(filling)
+    stream = b'{"a":[' + filling * count + b"0]}"
+    [message] = feed(stream, list(range(0, len(stream), 400)))
+    assert len(message["a"]) == count + 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("filling", [b"x", b'\\"', b"\\\\", b"{"])
+def test_a_long_text_costs_as_much_in_many_reads_as_in_one(filling: bytes) -> None:
+    """10 MB in 10,000 reads."""
+    text = filling * (10_000_000 // len(filling))
+    [message] = feed(b'{"a":"' + text + b'"}', list(range(5, len(text), 1001)))
+    assert len(message["a"]) == len(text) // len(filling) * len(json.loads(b'"' + filling + b'"'))
+
+
+def test_a_read_full_of_strings_needs_no_more_memory_than_itself() -> None:
+    """The matcher may remember each turn of a group, so as to take it back: 60 bytes for each."""
+    stream = b'{"a":[' + b'"",' * 100_000
+    tracemalloc.start()
+    try:
+        Decoder().feed(stream)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * len(stream)
 
 
 def test_encode_writes_what_any_json_reader_reads() -> None:
