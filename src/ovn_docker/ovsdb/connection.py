@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ovn_docker.errors import ConfigError, DatabaseError
+from ovn_docker.ovsdb.liveness import Liveness
 from ovn_docker.ovsdb.operations import refusal
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.session import Decoder, Message, encode_request
@@ -17,14 +18,14 @@ from ovn_docker.ovsdb.tls import TlsFiles
 CONNECT_TIMEOUT = 2.0
 """Seconds for a server to accept; a dead host costs no more before the next remote is tried."""
 
-PROBE_INTERVAL = 5.0
-"""Seconds of silence after which an echo is sent; as long again without an answer and the peer is gone."""
-
 READ_SIZE = 256 * 1024
 
 CLOSED = "the server closed the connection"
 UNANSWERED = f"{CLOSED} without an answer: see whether the database behind it runs"
 """As a proxy does that has no server."""
+
+ECHO = "echo"
+"""The id of the probe."""
 
 
 class ConnectionLostError(Exception):
@@ -67,11 +68,12 @@ class Connection:
         self._number = 0
         self._asked: float | None = None
         self._reason = "closed"
+        self._liveness = Liveness(self._now())
 
     @property
     def silence(self) -> float:
-        """Seconds since the first request after which nothing at all came from the server; 0 without one."""
-        return 0.0 if self._asked is None else asyncio.get_running_loop().time() - self._asked
+        """Seconds since the first request after which no reply came from the server; 0 without one."""
+        return 0.0 if self._asked is None else self._now() - self._asked
 
     async def call(self, method: str, params: list[Any]) -> Any:  # noqa: ANN401  (a JSON value)
         """Send a request and wait for its reply; several may be under way at once.
@@ -84,9 +86,8 @@ class Connection:
             raise ConnectionLostError(self._reason)
         self._number += 1
         number = self._number
-        loop = asyncio.get_running_loop()
-        reply = self._replies[number] = loop.create_future()
-        self._asked = loop.time() if self._asked is None else self._asked
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        self._asked = self._now() if self._asked is None else self._asked
         self._send({"method": method, "params": params, "id": number})
         try:
             return await reply
@@ -109,21 +110,17 @@ class Connection:
         Raises:
             OSError, DatabaseError: why it ended, if not by `close`.
         """
-        probed = False
         while not self._writer.is_closing():
+            if self._liveness.probe(self._now()):
+                self._send({"method": "echo", "params": [], "id": ECHO})
             try:
-                async with asyncio.timeout(PROBE_INTERVAL):
+                async with asyncio.timeout_at(self._liveness.due):
                     data = await self._reader.read(READ_SIZE)
             except TimeoutError:
-                if probed:
-                    raise OSError("the server does not answer its probe") from None
-                probed = True
-                self._send({"method": "echo", "params": [], "id": "echo"})
                 continue
             if not data:
                 raise OSError(CLOSED if self._asked is None else UNANSWERED)
-            probed = False
-            self._asked = None
+            self._liveness.heard(self._now())
             for message in self._decoder.feed(data):
                 self._take(message, notify)
                 await asyncio.sleep(0)  # who waits for a reply acts on it before what came behind it is taken
@@ -140,6 +137,10 @@ class Connection:
             if not reply.done():
                 reply.set_exception(ConnectionLostError(reason))
 
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
     def _send(self, message: Message) -> None:
         self._writer.write(encode_request(message))
 
@@ -153,7 +154,11 @@ class Connection:
             self._settle(message)
 
     def _settle(self, message: Message) -> None:
-        reply = self._replies.get(message.get("id", 0))
+        number = message.get("id", 0)
+        reply = self._replies.get(number)
+        if reply is not None or number == ECHO:
+            self._liveness.replied(self._now())
+            self._asked = None
         if reply is None or reply.done():
             return
         error = message.get("error")

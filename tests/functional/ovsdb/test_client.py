@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
-from ovn_docker.ovsdb import connection, opening
+from ovn_docker.ovsdb import liveness, opening
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import delete, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.remotes import Remote
@@ -333,7 +333,7 @@ async def test_a_server_that_accepts_and_never_answers_is_passed_over(
 async def test_a_server_that_falls_silent_is_left_after_its_probe(
     northbound: OvsdbServer, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(liveness, "PROBE_INTERVAL", 0.2)
     spare = make_server(NB)
     async with connected([northbound.remote, spare.remote], NB) as client:
         await client.transact([switch("before")])
@@ -347,7 +347,7 @@ async def test_a_server_that_falls_silent_is_left_after_its_probe(
 async def test_a_quiet_connection_is_probed_and_kept(
     northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(liveness, "PROBE_INTERVAL", 0.05)
     async with connected([northbound.remote], NB) as client:
         await client.transact([])
         first = client._connection
