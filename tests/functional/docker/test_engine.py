@@ -252,7 +252,6 @@ async def test_events_come_until_docker_closes(path: Path) -> None:
 @pytest.mark.parametrize(
     ("stream", "says"),
     [
-        (chunks(START, end=b""), "Docker cannot be reached at"),
         (chunks(START, b"nonsense\n"), "Docker's answer cannot be read"),
         (chunks(START, b"x" * (3 << 20)), "Docker cannot be reached at"),
     ],
@@ -263,6 +262,19 @@ async def test_events_that_end_in_the_middle_are_an_error(path: Path, stream: by
         assert (listening, first) == ("listening", "c1")
         assert says in error
         assert "\n" not in error
+
+
+async def test_events_that_are_cut_anywhere_are_no_clean_end(path: Path) -> None:
+    """What came whole before the cut may be lost with it: who begins to listen anew looks at everything."""
+    whole = chunks(START, START)
+    cut: list[bytes] = []
+    async with serving(path, lambda asked: cut[-1] if asked == "/v1.45/events" else docker(asked)) as engine:
+        for end in range(len(whole)):
+            cut.append(whole[:end])
+            *events, error = await heard(engine)
+            assert "Docker cannot be reached at" in error, (end, events)
+        cut.append(whole)
+        assert await heard(engine) == ["listening", "c1", "c1"]
 
 
 async def test_events_that_are_refused_are_an_error(path: Path) -> None:
