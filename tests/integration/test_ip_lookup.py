@@ -141,6 +141,7 @@ def test_an_address_that_is_used_again_leads_to_its_new_container_only(world: Wo
 def test_the_check_finds_what_is_wrong_and_the_repair_mends_it(world: World) -> None:
     host, before = world.lab.hosts[0], sorted(flows(world.lab.hosts[0]))
     arguments = ["--ip-lookup", "--json"]
+    table = database(host)["lookup"]["output_table"]
 
     def kinds(verb: str) -> list[str]:
         done = host.run([OVN_DOCKER, verb, *arguments], check=False)
@@ -149,7 +150,8 @@ def test_the_check_finds_what_is_wrong_and_the_repair_mends_it(world: World) -> 
     host.stop("driver")
     try:
         assert kinds("check") == []
-        host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", f"cookie={COOKIE:#x}/-1,table=40"])
+        one = f"cookie={COOKIE:#x}/-1,table={table}"
+        host.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", one])
         host.run(
             ["ovs-ofctl", "add-flow", "br-int", f"cookie={COOKIE:#x},table=200,priority=7,udp,actions=drop"]
         )

@@ -49,13 +49,14 @@ class HookFinder:
 
 
 async def _around(switch: Switch, where: Location, local: int) -> Hooks:
-    tables = range(local - pipeline.MOST_STEPS, local)
-    asked = [f"reg15=0,metadata={where.datapath:#x}", *(f"table={each}" for each in tables)]
-    nobody, *around = await asyncio.gather(*map(switch.foreign, asked))
-    onward = dict(zip(tables, map(pipeline.passes_on, around), strict=True))
-    first = pipeline.first_output(local, onward.get)
+    onward = dict[int, int | None]()
+    while tables := pipeline.unseen(local, onward):
+        flows = await asyncio.gather(*(switch.foreign(f"table={each}") for each in tables))
+        onward |= zip(tables, map(pipeline.passes_on, flows), strict=True)
+    first = pipeline.first_output(local, onward)
     if first is None:
         return Hooks(local)
+    nobody = await switch.foreign(f"reg15=0,metadata={where.datapath:#x}")
     return Hooks(local, *first, pipeline.unknown_drop(nobody, where.datapath, first[0]))
 
 

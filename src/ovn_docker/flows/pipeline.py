@@ -5,7 +5,7 @@ each is found by what its flows do (ovn-architecture(7), "Architectural Physical
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ovn_docker.flows.text import Flow, match
@@ -16,8 +16,12 @@ UNKNOWN_GROUP = 0x8001
 GROUPS = "0x8000/0x8000"
 """The logical output ports that are multicast groups (ovn-architecture(7), "Logical output port field")."""
 
-MOST_STEPS = 4
-"""How many tables OVN has at most from the end of its ingress pipeline to its local output."""
+APART = 4
+"""Tables in a row that are not of the output's chain, above which none is looked for.
+
+OVN's chain has had no gap so far, but it grows: three tables in 23.03.1, four from 25.09 on
+(controller/lflow.h, OFTABLE_OUTPUT_INIT). No table of the ingress pipeline passes on what it does not match.
+"""
 
 _INGRESS = re.compile(r"in_port=(\d+)")
 _DATAPATH = re.compile(r"set_field:(0x[0-9a-f]+)->metadata")
@@ -83,24 +87,36 @@ def passes_on(flows: Iterable[Flow]) -> int | None:
     return None
 
 
-def first_output(local: int, onward: Callable[[int], int | None]) -> tuple[int, int] | None:
+def unseen(local: int, onward: Mapping[int, int | None]) -> list[int]:
+    """The tables that have to be looked at before `first_output` can be told; none when it can.
+
+    Args:
+        local: the table of the local output.
+        onward: `passes_on` of each table that was looked at.
+    """
+    begins = min((table for table, _ in _chain(local, onward)), default=local)
+    return [each for each in range(max(begins - APART, 0), begins) if each not in onward]
+
+
+def first_output(local: int, onward: Mapping[int, int | None]) -> tuple[int, int] | None:
     """The table where what leaves the ingress pipeline arrives, and where it goes on.
 
     It is the first of a chain of tables that pass on what they do not match, up to the local output. The last
     link of the chain sends groups to other hosts itself, so if there is no table before it, there is no room.
-
-    Args:
-        local: the table of the local output.
-        onward: `passes_on` of a table.
     """
+    first = min(_chain(local, onward), default=None)
+    return first if first is not None and first[1] != local else None
+
+
+def _chain(local: int, onward: Mapping[int, int | None]) -> list[tuple[int, int]]:
+    """The tables that lead to the local output, and where each passes on to."""
     reaches, chain = {local}, list[tuple[int, int]]()
-    for table in range(local - 1, local - 1 - MOST_STEPS, -1):
-        target = onward(table)
+    for table in sorted(onward, reverse=True):
+        target = onward[table]
         if target in reaches and target is not None:
             reaches.add(table)
             chain.append((table, target))
-    first = chain[-1] if chain else None
-    return first if first is not None and first[1] != local else None
+    return chain
 
 
 def unknown_drop(flows: Iterable[Flow], datapath: int, before: int) -> tuple[int, int] | None:
