@@ -25,6 +25,9 @@ SYSCTL = Path("/proc/sys/net/ipv6/conf")
 ADVERTISED = ("accept_ra", "autoconf", "use_tempaddr")
 """Settings by which a link takes addresses and routes from routers (Documentation/networking/ip-sysctl)."""
 
+ATTRIBUTES = (("IFA_RT_PRIORITY", "uint32"), ("IFA_TARGET_NETNSID", "hex"), ("IFA_PROTO", "uint8"))
+"""Of an address, as pyroute2 names them (linux/if_addr.h)."""
+
 GONE = {errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENODEV}
 
 
@@ -81,6 +84,7 @@ class Addresses:
     def _open(self) -> Any:  # noqa: ANN401  (pyroute2 has no type hints)
         if self._netlink is None:
             pyroute2: Any = importlib.import_module("pyroute2")
+            _teach(importlib.import_module("pyroute2.netlink.rtnl.ifaddrmsg"))
             self._netlink = pyroute2.IPRoute()
         return self._netlink
 
@@ -140,6 +144,13 @@ class Addresses:
                 self._open().addr(
                     "delete", index=index, family=address.family, prefixlen=address.length, **request
                 )
+
+
+def _teach(ifaddrmsg: Any) -> None:  # noqa: ANN401
+    """Have pyroute2's form of an address all attributes: up to 0.7 it ends where ATTRIBUTES begin."""
+    known = ifaddrmsg.ifaddrmsg.nla_map
+    if ATTRIBUTES[0] not in known:
+        ifaddrmsg.ifaddrmsg.nla_map = (*known, *ATTRIBUTES)
 
 
 def disable_ipv6(link: str, *, disabled: bool) -> None:

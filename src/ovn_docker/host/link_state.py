@@ -80,7 +80,8 @@ class Address:
             words["label"] = (link + self.suffix)[:LINK_NAME]
             words |= {"broadcast": self.broadcast} if self.broadcast else {}
         if self.leased:
-            words |= {"preferred": self.preferred, "valid": self.valid}
+            life = {"preferred": self.preferred, "valid": self.valid}
+            words |= life | {"cacheinfo": life}  # pyroute2 reads one or the other, depending on its version
         if self.metric:
             words["rt_priority"] = self.metric
         if self.proto:

@@ -122,7 +122,11 @@ class Decoder:
         self._position = 0
         try:
             message = msgspec.json.decode(raw)
-        except (ValueError, RecursionError) as error:  # malformed, no UTF-8, or nested without end
+        except (
+            msgspec.DecodeError,
+            ValueError,
+            RecursionError,
+        ) as error:  # or not UTF-8, or nested endlessly
             raise DatabaseError(f"the peer does not speak OVSDB: {error}") from error
         if not isinstance(message, dict):
             raise DatabaseError("the peer does not speak OVSDB: a message is not a JSON object")
