@@ -50,14 +50,18 @@ def spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Proc
 
 
 def start_time(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot, None when it has ended (a zombie has)."""
+    """Start time of a process in clock ticks since boot, None when it has ended.
+
+    A zombie has ended, unless threads of it have not: they still hold its files, and their locks.
+    """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    state, threads, started = fields[0], int(fields[17]), int(fields[19])
+    return None if state in "ZX" and threads <= 1 else started
 
 
 def alive(process: Process) -> bool:
