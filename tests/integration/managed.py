@@ -1,5 +1,6 @@
 """The managed plugin on a host of a lab: built once, then created and enabled, set, killed and looked at."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -27,12 +28,18 @@ BUILD_TIMEOUT = 240.0
 
 
 def build(clone: Path, output: Path, **environment: str) -> Path:
-    """Build the plugin of a tree where it is not there yet; its directory."""
+    """Build the plugin of a tree where it is not there yet; its directory.
+
+    Test processes that need it at the same moment wait for the one that builds it.
+    """
     command = [str(clone / "scripts" / "build-plugin"), "--no-archive", "--output", str(output)]
     variables = os.environ | environment
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False, env=variables
-    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False, env=variables
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return output / "plugin"
 

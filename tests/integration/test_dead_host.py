@@ -14,7 +14,7 @@ from tests.integration.records import PORT
 from tests.integration.tenant import OURS, Container, Network, Tenant, in_parallel
 from tests.polling import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.slow]
 
 PROGRAM = str(Path(sys.executable).with_name("ovn-docker"))
 SUBNET = "10.61.0.0/24"

@@ -238,6 +238,7 @@ def test_a_document_about_a_running_host_is_true(document: str, tmp_path: Path) 
         lab.down()
 
 
+@pytest.mark.slow
 def test_the_page_about_vteps_is_true(tmp_path: Path) -> None:
     lab = labs.Lab.up(lab_name("vteps"), 1)
     try:
@@ -250,6 +251,7 @@ def test_the_page_about_vteps_is_true(tmp_path: Path) -> None:
         lab.down()
 
 
+@pytest.mark.slow
 def test_the_page_about_tls_to_the_databases_is_true(tmp_path: Path) -> None:
     lab = labs.Lab.up(lab_name("tls"), 2)
     try:
@@ -282,6 +284,7 @@ def test_the_page_on_tls_is_true_on_a_host_without_a_driver(tmp_path: Path) -> N
         lab.down()
 
 
+@pytest.mark.slow
 def test_the_tutorial_is_true(tmp_path: Path) -> None:
     name = lab_name("laptop")
     shells = Shells(tmp_path, {HERE: {"PATH": programs(tmp_path / "bin", name)}})

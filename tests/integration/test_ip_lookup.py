@@ -179,6 +179,7 @@ def repairs(driver: Plugin) -> float:
     return value(driver.metrics(), "ovn_docker_repairs_total", kind="lookup-missing") or 0.0
 
 
+@pytest.mark.slow
 def test_a_container_that_was_removed_without_its_driver_has_no_entry_for_long(world: World) -> None:
     host, tenant, red = world.lab.hosts[0], world.tenants["h1"], world.services["red", "h1"]
     container = tenant.container(red.network)

@@ -83,6 +83,7 @@ def test_every_package_in_it_keeps_its_copyright_file(plugin: Path) -> None:
     assert [name for name in names if not (copyrights / name / "copyright").exists()] == []
 
 
+@pytest.mark.slow
 def test_another_build_in_another_place_gives_the_same_to_the_byte(plugin: Path, tmp_path: Path) -> None:
     clone = tmp_path / "elsewhere"
     ignored = (ROOT / ".gitignore").read_text().replace("/\n", "\n").split()
@@ -225,6 +226,7 @@ def test_its_log_is_in_dockerds_errors_apart(managed: Managed) -> None:
 # --- How it goes --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_upgrade_leaves_containers_running(other: Tenant, plugin: Path, lab: Lab, tmp_path: Path) -> None:
     managed, remote = Managed(other.host), f"{REGISTRY}/ovn:2"
     with registry(other.host, tmp_path):

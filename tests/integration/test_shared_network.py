@@ -72,6 +72,7 @@ def unreached(box: Container, peers: Sequence[str]) -> list[str]:
     return [f"{box.name} on {box.host.name}: {line}" for line in said.splitlines()]
 
 
+@pytest.mark.slow
 def test_forty_containers_started_at_once_over_three_hosts_have_one_address_each_and_reach_all_others(
     users: Sequence[Tenant],
     lab: Lab,

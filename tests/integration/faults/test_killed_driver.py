@@ -25,7 +25,7 @@ from tests.integration.tenant import IMAGE, OURS, Result, Tenant
 from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180), pytest.mark.slow]
 
 SWEPT = 30.0
 """Seconds: what seems to be of nobody is looked at again before it is removed."""

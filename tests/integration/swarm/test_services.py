@@ -20,7 +20,7 @@ from tests.integration.swarm.cluster import (
 from tests.integration.tenant import IMAGE, Container, in_parallel
 from tests.polling import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.slow]
 
 PROGRAM = str(Path(sys.executable).with_name("ovn-docker"))
 SUBNET, OTHER_SUBNET = "10.71.0.0/24", "10.72.0.0/24"

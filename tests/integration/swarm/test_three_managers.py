@@ -9,7 +9,7 @@ from tests.integration.swarm.cluster import NOTICED, OURS, SETTLED, Cluster, lea
 from tests.integration.swarm.test_services import all_reach_all, given_up, leased
 from tests.polling import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.slow]
 
 SUBNET = "10.73.0.0/24"
 

@@ -11,7 +11,7 @@ from ovn_docker.lab import Lab, Machine
 from tests.integration.conftest import lab_name
 from tests.integration.test_docs import DOCS, Shells, programs, strip
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.slow]
 
 DOCUMENT = "tutorial/swarm.md"
 
