@@ -26,7 +26,7 @@ from ovn_docker.errors import ConfigError
 from ovn_docker.health.collector import Collector
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
-from ovn_docker.health.reader import Reader
+from ovn_docker.health.reader import Driver, Reader
 from ovn_docker.health.repairs import Repairs
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import databases
@@ -141,7 +141,9 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, config.driver_name, ip_lookup.inspect),
+        reader=Reader(
+            engine, inventory, attachments, Driver(config.driver_name, config.scope), ip_lookup.inspect
+        ),
         repairs=Repairs(
             driver,
             inventory,

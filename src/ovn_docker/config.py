@@ -20,6 +20,7 @@ BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, 
 PLUGIN_DIRECTORY = Path("/etc/docker/plugins")
 STATE_DIRECTORY = Path("/var/lib/ovn-docker")
 DRIVER_NAME = "openvswitch"
+SCOPE_FLAG, SCOPES = "--docker-driver-scope", ("local", "global")
 PROGRAM = "ovn-docker-overlay-driver"
 MAXIMUM_PORT = 65535
 SHORTEST_DEAD_HOST_AFTER = 60
@@ -58,7 +59,7 @@ class Config:
         bind: IP address and TCP port to listen on, or None for no TCP.
         unix_socket: path to listen on, or None for no unix socket.
         tls: how the TCP port is encrypted, or None for plain TCP.
-        scope: ``local`` or ``global``, where Docker allocates networks.
+        scope: ``local`` or ``global``, where Docker allocates networks; "" where a command was not told.
         distributed: whether every network is on the switch of its subnet and context.
         context: the routing context of a network that names none.
         default_pools: where subnets come from that nobody named.
@@ -130,8 +131,8 @@ def add_listen_arguments(parser: argparse.ArgumentParser) -> "argparse._Argument
     tls_flags.add_arguments(parser)
     driver = parser.add_argument_group("networks")
     driver.add_argument(
-        "--docker-driver-scope",
-        choices=("local", "global"),
+        SCOPE_FLAG,
+        choices=SCOPES,
         default="global",
         help="where Docker allocates networks (default %(default)s)",
     )

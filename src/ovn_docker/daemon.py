@@ -18,6 +18,7 @@ from ovn_docker.config import Config
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.naming import Naming
 from ovn_docker.health.reconciler import Reconciler, Report
+from ovn_docker.health.scope import watch_scope
 from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
 from ovn_docker.libnetwork.pages import Observation
@@ -73,6 +74,10 @@ async def serve(
             health = _start_health_check(config, parts, metrics, synched)
             undo.push_async_callback(cancel, *health)
             background += health
+        elif config.scope == "global":
+            scope = asyncio.create_task(watch_scope(parts.engine, config.driver_name))
+            undo.push_async_callback(cancel, scope)
+            background.append(scope)
         LOG.info("ovn-docker %s serves driver %s", __version__, config.driver_name)
         ready()
         await parts.links.open()

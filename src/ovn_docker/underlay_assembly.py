@@ -18,7 +18,7 @@ from ovn_docker.drivers.underlay_probe import Probe
 from ovn_docker.drivers.underlay_profile import ProfilePorts
 from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
-from ovn_docker.health.reader import Reader
+from ovn_docker.health.reader import Driver, Reader
 from ovn_docker.health.repairs import Repair, Repairs
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
@@ -71,7 +71,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         ipam=UnderlayIpam(cloud),
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, config.driver_name),
+        reader=Reader(engine, inventory, attachments, Driver(config.driver_name, config.scope)),
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(cloud, inventory)),
         about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
         work=(cloud.neutron.run,),

@@ -41,7 +41,8 @@ class Driver:
         """Run its program; with --detach this returns when the driver answers, or has failed."""
         program = find_driver()
         assert program is not None
-        command = ["env", "--chdir=/tmp", program, f"--driver-name={self.name}", *flags]
+        own = (f"--driver-name={self.name}", "--docker-driver-scope=local")
+        command = ["env", "--chdir=/tmp", program, *own, *flags]
         return self.host.run(command, check=False, timeout=20)
 
     def start(self, *flags: str) -> int:

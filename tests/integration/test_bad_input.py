@@ -339,7 +339,7 @@ def test_swarm_s_calls_are_answered(plugin: Plugin, lab: Lab) -> None:
         assert plugin.call(verb, IDS | {"Options": {}}).ok
     assert plugin.call("GwAllocCheck", {"Options": {}}).body == {"SkipIPv4": False, "SkipIPv6": False}
     assert plugin.call("GetCapabilities").body == {
-        "Scope": "global",
+        "Scope": "local",
         "ConnectivityScope": "global",
         "GwAllocChecker": True,
     }

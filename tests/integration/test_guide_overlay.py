@@ -38,7 +38,7 @@ def test_docker_lists_the_logical_switches_as_networks_of_the_driver(tenant: Ten
     foo = tenant.network("192.168.1.0/24")
     listed = tenant.docker("network", "ls", "--no-trunc", "--filter", "driver=openvswitch").stdout
     [line] = listed.splitlines()[1:]
-    assert line.split() == [foo.id, foo.name, "openvswitch", "global"]
+    assert line.split() == [foo.id, foo.name, "openvswitch", "local"]
 
 
 def test_removing_a_network_deletes_the_logical_switch(tenant: Tenant, central: Machine) -> None:

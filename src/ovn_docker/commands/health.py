@@ -13,6 +13,7 @@ from ovn_docker import logs
 from ovn_docker.assembly import Parts, running
 from ovn_docker.commands import inspection
 from ovn_docker.commands.databases import reach
+from ovn_docker.config import SCOPE_FLAG, SCOPES
 from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
@@ -52,6 +53,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                 action="store_true",
                 help="with --underlay, make a network in Neutron for a moment, and see whether packets pass",
             )
+        parser.add_argument(
+            SCOPE_FLAG, choices=SCOPES, default="", help="as the driver has it: see whether Docker takes it"
+        )
         inspection.add_arguments(parser)
         parser.set_defaults(run=run)
 

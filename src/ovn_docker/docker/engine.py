@@ -29,6 +29,9 @@ BUILT_IN = frozenset({"bridge", "host", "null"})
 SWARM_HEADER, MANAGER = "Swarm", "active/manager"
 """Of SystemPing, since API version 1.42."""
 
+GLOBAL_ANYWHERE = (1, 43)
+"""The first version of the API whose Docker, 24, makes networks of global scope outside a swarm too."""
+
 NODES_TIMEOUT = 5.0
 """Seconds for a manager to say the nodes; one that is cut off from the others never does."""
 
@@ -111,6 +114,18 @@ class Engine:
                     return replace(known, nodes=swarm.read_nodes(await self._get("/nodes")))
         return known
 
+    async def refuses_global(self) -> str:
+        """Which API it has, where it makes networks of global scope in a swarm only and is in none; or "".
+
+        Raises:
+            UnreachableError: Docker does not answer.
+            HostError: it answers with an error.
+        """
+        said = await self._ping("Api-Version")
+        if self._numbers(said) >= GLOBAL_ANYWHERE:
+            return ""
+        return "" if swarm.read_node_state(await self._get("/info")) == "active" else said
+
     async def container(self, container_id: str) -> Container:
         """One container.
 
@@ -163,12 +178,15 @@ class Engine:
         """Agree on a version: dockerd refuses what is too old, and what is newer than itself."""
         if self._version is not None:
             return
-        said = await self._ping("Api-Version")
+        said = self._numbers(await self._ping("Api-Version"))
+        self._version = ".".join(map(str, min(NEWEST, said)))
+
+    def _numbers(self, version: str) -> tuple[int, int]:
         try:
-            major, minor = map(int, said.split("."))
+            major, minor = map(int, version.split("."))
         except ValueError:
             raise HostError(f"what answers at {self.path} is no Docker: it names no Api-Version") from None
-        self._version = ".".join(map(str, min(NEWEST, (major, minor))))
+        return major, minor
 
     async def _ping(self, header: str) -> str:
         """What SystemPing says under a header, or ""."""

@@ -1,6 +1,6 @@
 """What Docker says of the swarm that it is a node of, and of its own managed plugins. Pure.
 
-Source: the Engine API's reference, PluginList, NodeList.
+Source: the Engine API's reference, PluginList, NodeList, SystemInfo.
 """
 
 from collections.abc import Mapping
@@ -83,6 +83,14 @@ class _Node(msgspec.Struct, rename="pascal"):
     status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
 
 
+class _SwarmInfo(msgspec.Struct):
+    state: str = msgspec.field(name="LocalNodeState", default="")
+
+
+class _Info(msgspec.Struct, rename="pascal"):
+    swarm: _SwarmInfo = msgspec.field(default_factory=_SwarmInfo)
+
+
 def read_plugins(body: bytes) -> dict[str, bool]:
     """PluginList: the managed plugins that are network drivers, and whether each is enabled."""
     return {
@@ -90,6 +98,12 @@ def read_plugins(body: bytes) -> dict[str, bool]:
         for each in decode(body, list[_Plugin])
         if any(kind.startswith(NETWORK_PLUGIN) for kind in each.config.interface.types or ())
     }
+
+
+def read_node_state(body: bytes) -> str:
+    """SystemInfo: ``active`` on a node of a swarm."""
+    info: _Info = decode(body, _Info)
+    return info.swarm.state
 
 
 def read_nodes(body: bytes) -> tuple[Node, ...]:

@@ -78,6 +78,7 @@ KINDS: Mapping[str, Kind] = {
     "plugin-disabled": Kind(""),
     "plugin-legacy": Kind(""),
     "plugin-missing": Kind(""),
+    "scope-global": Kind(""),
     "cloud-lacks": Kind(""),
     "vif-missing": Kind(""),
     "vif-foreign": Kind(""),

@@ -1,7 +1,8 @@
-"""Findings about the driver as Docker's managed plugin, which a swarm asks of each of its nodes. Pure.
+"""Findings about what the driver is to Docker: a managed plugin in a swarm, of local scope outside. Pure.
 
 Docker tells the lack of it in other words: "no suitable node (missing plugin on 1 node)" for a task,
-"attaching to network failed" for a container, "legacy plugin … is not supported in swarm mode" for a network.
+"attaching to network failed" for a container, "legacy plugin … is not supported in swarm mode" for a network,
+"This node is not a swarm manager" for one of global scope.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,31 @@ from ovn_docker.health.snapshot import Snapshot
 
 
 def check_plugins(snapshot: Snapshot) -> Iterator[Finding]:
-    """On a node of a swarm the driver is a managed plugin, enabled, and so on each node where tasks start."""
+    """On a node of a swarm the driver is a managed plugin, enabled, and so on each node where tasks start.
+
+    Outside a swarm its scope is one that this Docker takes.
+    """
+    if snapshot.refuses_global:
+        text = global_refused(snapshot.driver_name, snapshot.refuses_global)
+        yield Finding("scope-global", snapshot.driver_name, text)
     swarm = snapshot.docker.swarm
     if swarm is not None:
         yield from _on_this_node(snapshot, swarm)
         yield from _on_others(snapshot, swarm)
+
+
+def global_refused(driver_name: str, version: str) -> str:
+    """What is wrong with a driver of global scope, and what to do.
+
+    Args:
+        driver_name: what ``docker network create -d`` calls it.
+        version: of Docker's API.
+    """
+    return (
+        f"this Docker (API {version}) is in no swarm and makes no network of global scope, which driver"
+        f" {driver_name} has: docker network create ends with 'This node is not a swarm manager': start the"
+        " driver with --docker-driver-scope local and restart dockerd"
+    )
 
 
 def _on_this_node(snapshot: Snapshot, swarm: Swarm) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.state import names
@@ -13,6 +14,19 @@ READ_TIMEOUT = 60.0
 """Seconds for the whole of a reading; a database that is away is waited for so long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A driver as Docker knows it.
+
+    Attributes:
+        name: as in ``docker network create -d``.
+        scope: ``local`` or ``global``, or "" where that is not known.
+    """
+
+    name: str
+    scope: str
+
+
 class Reader:
     """Where the parts of a snapshot come from."""
 
@@ -21,7 +35,7 @@ class Reader:
         engine: Engine,
         inventory: Inventory,
         attachments: Attachments,
-        driver_name: str,
+        driver: Driver,
         lookups: Callable[[], Awaitable[Lookups]] | None = None,
     ) -> None:
         """Read there.
@@ -30,14 +44,14 @@ class Reader:
             engine: this host's Docker.
             inventory: what the driver holds.
             attachments: of this host.
-            driver_name: the one whose networks are to be whole.
+            driver: the one whose networks are to be whole.
             lookups: what differs of the flows of IP lookups, or None without them.
         """
         self._lookups = lookups
         self._engine = engine
         self._inventory = inventory
         self._attachments = attachments
-        self._driver_name = driver_name
+        self._driver = driver
 
     async def read(self) -> Snapshot:
         """One whole reading.
@@ -54,7 +68,7 @@ class Reader:
 
     async def _read(self) -> Snapshot:
         drivers = await self._engine.network_ids()
-        ours = [each for each, driver in drivers.items() if names(driver, self._driver_name)]
+        ours = [each for each, driver in drivers.items() if names(driver, self._driver.name)]
         held = await self._inventory.held(ours)
         await self._attachments.known_settings()
         if why := self._attachments.outage():
@@ -62,9 +76,10 @@ class Reader:
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = Lookups() if self._lookups is None else await self._lookups()
         setup = await self._inventory.setup()
+        refuses_global = await self._engine.refuses_global() if self._driver.scope == "global" else ""
         docker = await self._engine.read()
         return Snapshot(
-            self._driver_name,
+            self._driver.name,
             docker,
             held,
             attached,
@@ -73,4 +88,5 @@ class Reader:
             lookups,
             self._inventory.store,
             setup,
+            refuses_global,
         )

@@ -135,6 +135,7 @@ class Snapshot:
         lookups: of the switch; nothing differs where there are none.
         store: where the driver keeps networks, for people.
         setup: what an OpenStack machine needs once, or None on a host that is none.
+        refuses_global: the API of a Docker that makes no network of the driver's scope, global, or "".
     """
 
     driver_name: str
@@ -146,6 +147,7 @@ class Snapshot:
     lookups: Lookups = Lookups()
     store: str = "OVN"
     setup: Setup | None = None
+    refuses_global: str = ""
 
 
 class Inventory(Protocol):

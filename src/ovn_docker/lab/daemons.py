@@ -159,6 +159,7 @@ def _driver(paths: MachinePaths, program: str) -> Daemon:
     command = (
         program,
         "--unix-socket=/run/docker/plugins/openvswitch.sock",
+        "--docker-driver-scope=local",  # Docker before 24 makes global networks in a swarm only
         f"--log-file={paths.log('driver')}",
         "-vconsole:off",
         "--pidfile=/run/ovn-docker-overlay-driver.pid",

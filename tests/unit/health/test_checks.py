@@ -162,7 +162,7 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
         "lookup-off",
         "vtep-down",
     }  # see test_lookup_findings.py
-    of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found}
+    of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found} | {each.kind for each in check(REFUSED)}
     of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
     of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
     others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm
@@ -399,6 +399,7 @@ PLUGINS: list[tuple[Snapshot, list[tuple[str, str]]]] = [
         [("plugin-missing", f"h2 {MANAGED}")],
     ),
 ]
+REFUSED = replace(GOOD, refuses_global="1.41")
 
 
 @pytest.mark.parametrize(("snapshot", "found"), PLUGINS)
@@ -410,6 +411,13 @@ def test_a_node_without_the_plugin_is_told_with_what_to_do(
     for each in findings:
         assert not each.repair
         assert "install" in each.text or "docker plugin enable openvswitch:latest" in each.text
+
+
+def test_a_docker_that_makes_no_global_network_is_told_with_the_flag() -> None:
+    [finding] = check(REFUSED)
+    assert (finding.kind, finding.subject, finding.repair) == ("scope-global", DRIVER, "")
+    assert "1.41" in finding.text
+    assert "--docker-driver-scope local" in finding.text
 
 
 # --- Names --------------------------------------------------------------------------------------------------

@@ -93,6 +93,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "plugin-disabled",
         "plugin-legacy",
         "plugin-missing",
+        "scope-global",
         # what would cut an OpenStack machine off, or is another's to mend
         "cloud-lacks",
         "vif-missing",
