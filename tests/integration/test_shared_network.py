@@ -56,8 +56,13 @@ def settled(central: Machine) -> None:
 
 @pytest.fixture
 def room_for_neighbours() -> Iterator[None]:
-    """A kernel counts the neighbours of all its namespaces together, and has room for 1,024 by default."""
+    """A kernel counts the neighbours of all its namespaces together, and has room for 1,024 by default.
+
+    Only its first network namespace shows the limits.
+    """
     files = [NEIGHBOURS / f"gc_thresh{number}" for number in (1, 2, 3)]
+    if not files[0].exists():
+        pytest.skip("the kernel's room for neighbours can be seen in its first network namespace alone")
     before = [file.read_text() for file in files]
     for file in reversed(files):
         file.write_text("8192")

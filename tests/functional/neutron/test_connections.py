@@ -31,15 +31,30 @@ class Server:
         self.answers = 1000
         self.hang = 0.0
         self._numbers = itertools.count()
+        self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator["Server"]:
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
         finally:
             server.close()
+            for each in self._connections:
+                each.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await self._connection(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = next(self._numbers)
@@ -64,7 +79,6 @@ class Server:
                         break
                     await asyncio.sleep(self.hang)
                 writer.write(self._answer(path))
-        writer.close()
 
     def _answer(self, path: str) -> bytes:
         if path.startswith("/network"):

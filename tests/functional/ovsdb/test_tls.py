@@ -51,16 +51,32 @@ class Pki:
         )
 
     def expire(self, name: str, kind: str) -> str:
-        """A certificate of the same key that was valid a year ago."""
-        expired = self.directory / f"{name}-expired.pem"
-        request = ["openssl", "req", "-new", "-key", str(self.directory / f"{name}-privkey.pem")]
-        run(*request, "-subj", f"/CN={name}", "-out", str(self.directory / "expired.csr"))
-        authority = self.directory / "pki" / f"{kind}ca"
-        run(
-            *("openssl", "x509", "-req", "-in", self.directory / "expired.csr", "-out", expired),
-            *("-CA", authority / "cacert.pem", "-CAkey", authority / "private" / "cakey.pem"),
-            *("-not_before", "20200101000000Z", "-not_after", "20210101000000Z"),
+        """A certificate of the same key that was valid years ago."""
+        expired, asked = self.directory / f"{name}-expired.pem", self.directory / "expired.csr"
+        key = self.directory / f"{name}-privkey.pem"
+        run("openssl", "req", "-new", "-key", key, "-subj", f"/O=Open vSwitch/CN={name}", "-out", asked)
+        dates = ("-startdate", "20200101000000Z", "-enddate", "20210101000000Z")
+        done = subprocess.run(
+            [
+                "openssl",
+                "ca",
+                "-batch",
+                "-notext",
+                "-config",
+                "ca.cnf",
+                "-in",
+                asked,
+                "-out",
+                expired,
+                *dates,
+            ],
+            cwd=self.directory / "pki" / f"{kind}ca",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
+        assert done.returncode == 0, done.stderr
         return str(expired)
 
 
