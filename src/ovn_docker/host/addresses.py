@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from ovn_docker.errors import HostError, NotFoundError
 from ovn_docker.host import link_state
 from ovn_docker.host.link_state import Address, LinkState, Route
+from ovn_docker.host.netlink import load_pyroute2
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Addresses:
 
     def _open(self) -> Any:  # noqa: ANN401  (pyroute2 has no type hints)
         if self._netlink is None:
-            pyroute2: Any = importlib.import_module("pyroute2")
+            pyroute2 = load_pyroute2()
             _teach(importlib.import_module("pyroute2.netlink.rtnl.ifaddrmsg"))
             self._netlink = pyroute2.IPRoute()
         return self._netlink

@@ -9,7 +9,6 @@ import array
 import asyncio
 import errno
 import fcntl
-import importlib
 import ipaddress
 import socket
 import struct
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ovn_docker.errors import ConflictError, HostError
+from ovn_docker.host.netlink import load_pyroute2
 
 T = TypeVar("T")
 
@@ -98,8 +98,7 @@ class Links:
 
     def _open(self) -> Any:  # noqa: ANN401  (pyroute2 has no type hints)
         if self._netlink is None:
-            pyroute2: Any = importlib.import_module("pyroute2")  # 0.15 s that must not delay the first answer
-            self._netlink = pyroute2.IPRoute()
+            self._netlink = load_pyroute2().IPRoute()
         return self._netlink
 
     def _close(self) -> None:
