@@ -55,6 +55,7 @@ PURE = [
     "drivers.vtep_report",
     "drivers.sharing",
     "drivers.ramp_rules",
+    "drivers.missing_flows_rules",
     "flows.text",
     "flows.pipeline",
     "flows.lookups",

@@ -149,7 +149,7 @@ def test_ovn_controller_is_stopped_and_comes_back(tenant: Tenant, lab: Lab) -> N
         failed = tenant.once(foo, "true")
         assert failed.returncode != 0
         assert "OVN did not install the flows" in failed.stderr
-        assert "ovn-controller" in failed.stderr
+        assert "ovn-controller has not taken up its port" in failed.stderr
         assert len(records.left(lab)) == 4, "only the peer's and the network's"
     works(tenant, foo, peer.address(foo))
 
@@ -160,9 +160,50 @@ def test_ovn_northd_is_stopped_and_comes_back(tenant: Tenant, lab: Lab) -> None:
     with away(lab.central, "northd"):
         failed = tenant.once(foo, "true")
         assert failed.returncode != 0
-        assert "ovn-northd" in failed.stderr
+        assert "ovn-northd has not made its port" in failed.stderr
         assert len(records.left(lab)) == 4, "only the peer's and the network's"
     works(tenant, foo, peer.address(foo))
+
+
+def test_a_host_that_is_not_registered_because_ovn_remote_is_wrong_says_so(tenant: Tenant) -> None:
+    host, wrong = tenant.host, "tcp:198.18.0.1:9"
+    foo = tenant.network("10.19.0.0/24")
+    before = setting(host, "ovn-remote")
+    set_setting(host, "ovn-remote", wrong)
+    try:
+        failed = tenant.once(foo, "true")
+    finally:
+        set_setting(host, "ovn-remote", before)
+    assert (
+        f"ovn-controller has not taken up its port: see whether it runs and reaches {wrong}" in failed.stderr
+    )
+    eventually(lambda: tenant.once(foo, "true").returncode == 0, BACK, "a container starts again")
+
+
+def test_a_datapath_that_refuses_ovn_s_flows_is_named(tenant: Tenant) -> None:
+    """As a kernel without connection tracking does; ovn-controller starts anew and sends all flows."""
+    foo = tenant.network("10.19.0.0/24")
+    with without_connection_tracking(tenant.host):
+        failed = tenant.once(foo, "true")
+        assert "Open vSwitch refuses them, for its datapath on this host lacks ct_state:" in failed.stderr
+    eventually(lambda: tenant.once(foo, "true").returncode == 0, BACK, "a container starts again")
+
+
+@contextmanager
+def without_connection_tracking(host: Machine) -> Iterator[None]:
+    """ovs-vswitchd believes that the datapath has none of it meanwhile."""
+    believe_in_connection_tracking(host, "false")
+    try:
+        yield
+    finally:
+        believe_in_connection_tracking(host, "true")
+
+
+def believe_in_connection_tracking(host: Machine, believed: str) -> None:
+    with away(host, "ovn-controller"):
+        host.run(["ovs-ofctl", "del-flows", "br-int"])
+        host.run(["ovs-appctl", "dpif/set-dp-features", "br-int", "ct_state", believed])
+        host.run(["ovs-vsctl", "clear", "Open_vSwitch", ".", "datapaths"])  # ovn-controller asks for it anew
 
 
 def test_containers_outlive_a_killed_driver_and_new_ones_work_after_its_start(
@@ -214,13 +255,13 @@ def test_a_driver_without_the_address_of_northbound_says_how_to_set_it(
     tenant: Tenant, plugin: Plugin
 ) -> None:
     host = tenant.host
-    before = northbound_of(host)
+    before = setting(host, "ovn-nb")
     host.run(["ovs-vsctl", "remove", "Open_vSwitch", ".", "external_ids", "ovn-nb"])
     try:
         error = eventually(lambda: create_network(plugin).error, 5, "a network is refused")
         assert "external_ids:ovn-nb is not set" in error
     finally:
-        set_northbound(host, before)
+        set_setting(host, "ovn-nb", before)
     eventually(lambda: create_network(plugin).ok, 5, "it works again")
     assert plugin.call("DeleteNetwork", {"NetworkID": NETWORK_ID}).ok
 
@@ -231,20 +272,19 @@ def create_network(plugin: Plugin) -> Answer:
 
 def test_the_first_of_several_northbound_servers_are_away(tenant: Tenant, plugin: Plugin) -> None:
     host = tenant.host
-    before = northbound_of(host)
-    set_northbound(host, f"tcp:198.18.0.250:6641,tcp:198.18.0.1:1,{before}")
+    before = setting(host, "ovn-nb")
+    set_setting(host, "ovn-nb", f"tcp:198.18.0.250:6641,tcp:198.18.0.1:1,{before}")
     try:
         eventually(lambda: create_network(plugin).ok, 15, "a network is made at the third server")
         assert plugin.call("DeleteNetwork", {"NetworkID": NETWORK_ID}).ok
     finally:
-        set_northbound(host, before)
+        set_setting(host, "ovn-nb", before)
 
 
-def northbound_of(host: Machine) -> str:
-    return (
-        host.run(["ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:ovn-nb"]).stdout.strip().strip('"')
-    )
+def setting(host: Machine, key: str) -> str:
+    command = ["ovs-vsctl", "get", "Open_vSwitch", ".", f"external_ids:{key}"]
+    return host.run(command).stdout.strip().strip('"')
 
 
-def set_northbound(host: Machine, remotes: str) -> None:
-    host.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f'external_ids:ovn-nb="{remotes}"'])
+def set_setting(host: Machine, key: str, remotes: str) -> None:
+    host.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f'external_ids:{key}="{remotes}"'])

@@ -328,20 +328,22 @@ def test_every_error_text_of_the_driver_is_in_the_troubleshooting_page(module: P
 
 
 def reasons(source: str) -> set[str]:
-    """Patterns of why a database cannot be reached: what is assigned to such a variable, or returned."""
+    """Patterns of why something does not work: what is assigned to such a variable, or returned."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and re.search(r"\b_?(why|nowhere)\b", ast.unparse(node.targets[0])):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             found |= {pattern(text) for value in values for text in literals(value)}
-        elif isinstance(node, ast.FunctionDef) and node.name in {"_unusable", "outage"}:
+        elif isinstance(node, ast.FunctionDef) and node.name in {"_unusable", "outage", "cause"}:
             returned = (each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value)
             found |= {pattern(text) for value in returned for text in literals(value)}
     return found - {""}
 
 
-@pytest.mark.parametrize("module", ["ovsdb/client.py", "ovsdb/opening.py", "host/databases.py"])
-def test_every_reason_of_an_outage_is_in_the_troubleshooting_page(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["ovsdb/client.py", "ovsdb/opening.py", "host/databases.py", "drivers/missing_flows_rules.py"]
+)
+def test_every_reason_of_a_failure_is_in_the_troubleshooting_page(module: str) -> None:
     found = reasons((PACKAGE / module).read_text())
     assert found
     page = words("how-to/troubleshoot.md")

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from ovn_docker import addressing
 from ovn_docker.drivers import sharing
 from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.gateways import RouterGateways
+from ovn_docker.drivers.missing_flows import MissingFlows
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.options import generic, switch_for
 from ovn_docker.drivers.own_ports import OwnPorts, no_network, read_switch
@@ -68,6 +70,7 @@ class OverlayDriver:
         self._shared = shared
         self._shared_ports = SharedPorts(shared, occupied)
         self._own_ports = OwnPorts(self._northbound)
+        self._missing_flows = MissingFlows(self._northbound, attachments)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
         self._followers = followers
@@ -287,7 +290,8 @@ class OverlayDriver:
             switch = network.as_switch()
         gateways = {} if switch.internal else await self._gateways.of(row, switch.pools)
         mac, *addresses = northbound.read_addresses(ports["rows"][0]).split()
-        inside = await self._attachments.attach(await self._wish(request, switch, mac, addresses))
+        cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
+        inside = await self._attachments.attach(await self._wish(request, switch, mac, addresses), cause)
         return messages.JoinResponse(
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),

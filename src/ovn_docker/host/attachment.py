@@ -6,7 +6,7 @@ makes in two steps it also unmakes when the second fails.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ovn_docker import addressing
@@ -16,7 +16,7 @@ from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import bridges, open_vswitch
 from ovn_docker.schema.bridges import Bridge
-from ovn_docker.schema.open_vswitch import Attached, Settings
+from ovn_docker.schema.open_vswitch import Attached, Progress, Settings
 
 DEFAULT_UNDERLAY_MTU = 1500
 """Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""
@@ -25,9 +25,8 @@ INSTALL_TIMEOUT = 8.5
 """Seconds for ovs-vswitchd and ovn-controller to install an interface's flows.
 
 After an outage OVN's own programs wait up to 8 s before they connect again (ovs lib/reconnect.c), and a verb
-has 9 s (libnetwork/server.py).
+has 9 s (libnetwork/server.py), of which telling why takes a quarter of a second.
 """
-
 
 LINK_TIMEOUT, LINK_PAUSE = 2.0, 0.02
 """Seconds to wait for the link of a container that has ended, and between two looks."""
@@ -98,8 +97,13 @@ class Attachments:
             }
         return networks
 
-    async def attach(self, wish: Wish) -> str:
+    async def attach(self, wish: Wish, cause: Callable[[], Awaitable[str]] | None = None) -> str:
         """Make the veth pair and plug it in; return the name of the container's end once its flows are in.
+
+        Args:
+            wish: what to attach.
+            cause: asked why OVN's flows do not come, while the port is there still; None for a bridge that
+                is not OVN's.
 
         Raises:
             HostError: the kernel, ovs-vswitchd or ovn-controller did not do its part; nothing is left.
@@ -115,7 +119,7 @@ class Attachments:
                 raise
             external_ids = {"attached-mac": wish.mac} | dict(wish.external_ids)
             await self._plug(wish.endpoint_id, pair.outside, external_ids)
-            await self._installed(wish.endpoint_id, pair)
+            await self._installed(wish.endpoint_id, pair, cause)
             undo.pop_all()
             return pair.inside
 
@@ -240,7 +244,18 @@ class Attachments:
         if not results[-1]["count"]:
             raise HostError(self._no_bridge())
 
-    async def _installed(self, endpoint_id: str, pair: VethPair) -> None:
+    async def progress(self, endpoint_id: str) -> Progress:
+        """How far OVN has got with an endpoint that is plugged in.
+
+        Raises:
+            UnreachableError: Open vSwitch's database cannot be read.
+        """
+        results = await self._ovs.request(open_vswitch.progress_get(self.bridge))
+        return open_vswitch.read_progress(results, endpoint_id)
+
+    async def _installed(
+        self, endpoint_id: str, pair: VethPair, cause: Callable[[], Awaitable[str]] | None
+    ) -> None:
         """Wait until a packet through the port would get through the switch.
 
         ovn-controller(8): external_ids:ovn-installed is set when all of the interface's flows are installed.
@@ -256,14 +271,15 @@ class Attachments:
             async with asyncio.timeout(INSTALL_TIMEOUT):
                 error = await self._ovs.replica.until(verdict)
         except TimeoutError:
-            if self._bridge:
+            interface = open_vswitch.attached(self._ovs.replica, endpoint_id)
+            if cause is None or interface is None or interface.ofport is None:
                 raise HostError(
                     f"Open vSwitch did not take up {pair.outside} of endpoint {endpoint_id} within"
                     f" {INSTALL_TIMEOUT:g} s: see whether ovs-vswitchd runs"
                 ) from None
             raise HostError(
                 f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:g} s:"
-                " see whether ovn-controller runs, is connected to ovn-remote, and ovn-northd runs"
+                f" {await cause()}"
             ) from None
         if error:
             raise HostError(f"Open vSwitch could not use {pair.outside} of endpoint {endpoint_id}: {error}")

@@ -225,6 +225,16 @@ def lsp_get(network_id: str, endpoint_id: str) -> Operation:
     return select(PORT, where, ["name", "addresses", "external_ids"])
 
 
+def lsp_made(network_id: str, endpoint_id: str) -> Operation:
+    """Read whether ovn-northd has dealt with the port; the rows go to `read_made`."""
+    return select(PORT, [row_is(port_id(network_id, endpoint_id))], ["up"])
+
+
+def read_made(rows: Sequence[Row]) -> bool | None:
+    """Whether the port is in Southbound: ovn-northd fills `up` then (ovn-nb(5)). None without the port."""
+    return None if not rows else bool(members(rows[0]["up"]))
+
+
 def lsp_set_addresses(network_id: str, endpoint_id: str, addresses: str) -> list[Operation]:
     """Give a port of ours its addresses, as `SwitchPort` has them; without port security it stays so."""
     this = row_is(port_id(network_id, endpoint_id))

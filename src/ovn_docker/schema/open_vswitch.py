@@ -4,16 +4,17 @@ The only module that knows that database's tables and columns (ovs-vswitchd.conf
 the columns that hold their default (ovsdb-server(7), section 4.1.14).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.ovsdb.operations import Operation, insert, mutate, row_is, update
+from ovn_docker.ovsdb.operations import Operation, Row, insert, mutate, row_is, select, update
 from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
 
 ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interface", "SSL"
+DATAPATH = "Datapath"
 
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
 ADDRESSES, VLAN = "ovn-docker-addresses", "ovn-docker-vlan"
@@ -172,6 +173,39 @@ def datapath(replica: Replica, bridge: str) -> str | None:
         if row.get("name") == bridge:
             return str(row.get("datapath_type", ""))
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far OVN got with a port.
+
+    Attributes:
+        known: whether ovn-controller has given it a conntrack zone, which it writes down at the bridge once
+            Open vSwitch has taken its flows (ovn-controller(8), ct-zone-*).
+        capabilities: of the bridge's datapath (ovs-vswitchd.conf.db(5), Datapath), by name.
+    """
+
+    known: bool
+    capabilities: Mapping[str, str]
+
+
+def progress_get(bridge: str) -> list[Operation]:
+    """Read what goes to `read_progress`; few rows, however many ports there are."""
+    return [
+        select(BRIDGE, [("name", "==", bridge)], ["datapath_type", "external_ids"]),
+        select(ROOT, [], ["datapaths"]),
+        select(DATAPATH, [], ["_uuid", "capabilities"]),
+    ]
+
+
+def read_progress(results: Sequence[Mapping[str, Sequence[Row]]], endpoint_id: str) -> Progress:
+    """What `progress_get` found of an endpoint's port."""
+    bridges, roots, datapaths = (result["rows"] for result in results)
+    known = any(f"ct-zone-{endpoint_id}" in mapping(row["external_ids"]) for row in bridges)
+    kinds = {str(row["datapath_type"]) or "system" for row in bridges}
+    used = [uuid for row in roots for kind, uuid in mapping(row["datapaths"]).items() if kind in kinds]
+    found = [mapping(row["capabilities"]) for row in datapaths if row["_uuid"] in used]
+    return Progress(known, found[0] if found else {})
 
 
 def attached(replica: Replica, endpoint_id: str) -> Attached | None:

@@ -46,13 +46,14 @@ class SwitchDaemons:
     """Stands in for ovs-vswitchd and ovn-controller.
 
     Attributes:
+        runs: whether a new Interface is ever looked at.
         installs: whether flows are ever installed.
         error: what ovs-vswitchd writes into Interface.error, or "".
     """
 
     def __init__(self, server: OvsdbServer) -> None:
         self._server = server
-        self.installs = True
+        self.runs = self.installs = True
         self.error = ""
 
     @contextlib.asynccontextmanager
@@ -69,7 +70,7 @@ class SwitchDaemons:
 
     async def _configure(self, client: Client) -> None:
         for ofport in itertools.count(1):
-            uuid = await client.replica.until(lambda: _unconfigured(client.replica))
+            uuid = await client.replica.until(lambda: _unconfigured(client.replica) if self.runs else None)
             row = {"error": self.error, "ofport": -1} if self.error else {"ofport": ofport}
             operations = [{"op": "update", "table": "Interface", "where": [row_is(uuid)], "row": row}]
             if self.installs and not self.error:
