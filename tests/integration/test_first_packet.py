@@ -1,8 +1,12 @@
 """The first packet of a container is answered: its flows are in the switch before it starts."""
 
+import re
+from collections.abc import Sequence
+
 import pytest
 
-from tests.integration.tenant import ONE_PING, Container, Tenant
+from ovn_docker.lab import Lab, Machine
+from tests.integration.tenant import ONE_PING, OURS, Container, Network, Tenant
 from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -59,3 +63,43 @@ def test_a_restarted_container_has_an_answer_to_its_first_packet(tenant: Tenant)
     log_of(tenant, box, 1)
     tenant.docker("restart", "--time=0", box.name)
     assert log_of(tenant, box, 2).count("1 packets received") == 2
+
+
+# --- To another host ----------------------------------------------------------------------------------------
+
+
+def on_both(users: Sequence[Tenant], lab: Lab) -> tuple[Container, Network, str]:
+    """A container of the first host, its network, and the address of one on the second, which it reaches."""
+    first, second = [user.network("10.12.0.0/24", *OURS) for user in users]
+    box, target = users[0].container(first), users[1].container(second).address(second)
+    box.reaches(target)
+    lab.central.run(["ovn-nbctl", "--wait=hv", "--timeout=30", "sync"], timeout=40)
+    return box, first, target
+
+
+def forget_neighbours(host: Machine, datapath: str) -> None:
+    """Have a host know no other host's MAC address, as when it has had no packet for one for long."""
+    if datapath == "system":
+        host.run(["ip", "neigh", "flush", "all"])
+    else:
+        host.run(["ovs-appctl", "dpctl/del-flows"])  # first, for a flow in use makes it ask again
+        host.run(["ovs-appctl", "tnl/neigh/flush"])
+
+
+def test_the_first_packet_to_a_host_that_is_spoken_to_is_answered(users: Sequence[Tenant], lab: Lab) -> None:
+    _, network, target = on_both(users, lab)
+    runs = [users[0].once(network, f"exec {ONE_PING} {target}") for _ in range(10)]
+    assert [run.stdout for run in runs if run.returncode != 0] == []
+
+
+def test_the_first_packet_to_a_host_long_unspoken_to_is_lost_by_the_userspace_datapath_alone(
+    users: Sequence[Tenant], lab: Lab
+) -> None:
+    box, _, target = on_both(users, lab)
+    answered: list[list[str]] = []
+    while len(answered) < 10 and ["1"] not in answered:  # another packet between the hosts may be quicker
+        forget_neighbours(users[0].host, lab.settings.datapath)
+        pings = box.run(f"ping -c2 -i0.5 -W1 {target}", check=False).stdout
+        answered.append(re.findall(r"seq=(\d)", pings))
+    assert all("1" in each for each in answered), answered
+    assert (["1"] in answered) == (lab.settings.datapath == "netdev"), answered
