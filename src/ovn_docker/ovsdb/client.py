@@ -40,10 +40,11 @@ An outage that lasts longer is told in the log.
 """
 
 PATIENCE = 9.0
-"""Seconds of an outage in which a request waits for its end: as long as one verb of Docker's may take.
+"""Seconds for which the first request in an outage waits for its end: as long as a verb of Docker's may take.
 
-Longer than that it is no failover. dockerd, which at its start asks one thing after the other and waits for
-each answer, is then to be held up once and not once for each container.
+Who asks meanwhile waits until then too, who asks later hardly. dockerd, which at its start asks one thing
+after the other and waits for each answer, is held up once and not once for each container, and that also
+where it starts long after the driver.
 """
 
 SHORT_PATIENCE = 0.25
@@ -70,7 +71,7 @@ class Client:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
-            patience: seconds of an outage in which requests wait for its end.
+            patience: seconds for which the first request in an outage waits for its end.
         """
         self.title = title
         self.database = database
@@ -84,6 +85,7 @@ class Client:
         self._session: Connection | None = None
         self._patience = patience
         self._away_since: float | None = None
+        self._waited_since: float | None = None
         self._moved = asyncio.Event()
         self._hurry = asyncio.Event()
         self._told: set[str] = set()
@@ -125,7 +127,7 @@ class Client:
         if (remotes, tls) == (self.remotes, self.tls):
             return
         self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
-        self._away_since = time.monotonic()
+        self._away_since, self._waited_since = time.monotonic(), None
         self._moved.set()
         self._hurry.set()
         if self._session is not None:
@@ -140,15 +142,20 @@ class Client:
         await self._ready.wait()
 
     async def available(self) -> None:
-        """Wait until transactions are served, as long as an outage is young; later, for one more attempt.
+        """Wait until transactions are served; where others have waited in vain already, for one more attempt.
 
         Raises:
             UnreachableError: they are not; the text is `outage`'s.
         """
-        age = 0.0 if self._away_since is None else time.monotonic() - self._away_since
+        if self._ready.is_set():
+            return
+        now = time.monotonic()
+        if self._waited_since is None:
+            self._waited_since = now
+        left = self._waited_since + self._patience - now
         try:
-            async with asyncio.timeout(max(self._patience - age, SHORT_PATIENCE)):
-                if age > self._patience:
+            async with asyncio.timeout(max(left, SHORT_PATIENCE)):
+                if left < 0:
                     self._hurry.set()
                 await self._ready.wait()
         except TimeoutError:
@@ -303,7 +310,7 @@ class Client:
             if not opening.done():
                 reading.result()
             opening.result()
-            self._connection, self._away_since = connection, None
+            self._connection, self._away_since, self._waited_since = connection, None, None
             self._told.clear()
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
@@ -321,6 +328,7 @@ class Client:
         self._ready.clear()
         if self._away_since is None:
             self._away_since = time.monotonic() - connection.silence
+            self._waited_since = self._away_since if connection.silence else None
         self._connection = self._session = None
         self._locks.lost()
         connection.close(self._why)

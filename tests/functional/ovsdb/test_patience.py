@@ -45,6 +45,16 @@ async def test_an_outage_holds_up_those_who_ask_one_after_the_other_once(short_p
     assert max(waited[1:]) < 2 * SHORT_PATIENCE
 
 
+async def test_who_asks_first_waits_though_the_outage_has_lasted_for_long(northbound: OvsdbServer) -> None:
+    """dockerd may start long after the driver."""
+    northbound.kill()
+    async with client_of(northbound.remote) as client:
+        began = asyncio.get_running_loop().time()
+        await until(lambda: asyncio.get_running_loop().time() > began + 2 * PATIENCE, "it has lasted")
+        assert await seconds_to_refuse(client, SWITCH) > 0.9 * PATIENCE
+        assert await seconds_to_refuse(client, SWITCH) < 0.9 * PATIENCE
+
+
 async def test_a_server_that_does_not_answer_holds_up_no_longer_than_one_that_is_not_there(
     short_path: Path,
 ) -> None:
