@@ -27,7 +27,7 @@ from ovn_docker.health.collector import Collector
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Driver, Reader
-from ovn_docker.health.repairs import Repairs
+from ovn_docker.health.repairs import Repairs, starting
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import databases
 from ovn_docker.host.attachment import Attachments
@@ -149,7 +149,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
             inventory,
             attachments,
             ADDRESS_SPACE,
-            {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend},
+            {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend, **starting(engine)},
         ),
         about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
         work=(nb.run, partial(databases.follow_settings, ovs, nb, databases.NORTHBOUND)),

@@ -19,7 +19,7 @@ from ovn_docker.drivers.underlay_profile import ProfilePorts
 from ovn_docker.drivers.underlay_trunk import TrunkPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.health.reader import Driver, Reader
-from ovn_docker.health.repairs import Repair, Repairs
+from ovn_docker.health.repairs import Repair, Repairs, starting
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.neutron.client import Neutron
@@ -72,7 +72,9 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         engine=engine,
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, Driver(config.driver_name, config.scope)),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(cloud, inventory)),
+        repairs=Repairs(
+            driver, inventory, attachments, ADDRESS_SPACE, _repairs(cloud, inventory) | starting(engine)
+        ),
         about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
         work=(cloud.neutron.run,),
         close=(cloud.undoing.stop, cloud.neutron.close),
@@ -80,7 +82,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
     )
 
 
-def _repairs(cloud: Cloud, inventory: UnderlayInventory) -> Mapping[str, Repair]:
+def _repairs(cloud: Cloud, inventory: UnderlayInventory) -> dict[str, Repair]:
     """Those that differ from the overlay's."""
     return {
         "interface-missing": inventory.plug,

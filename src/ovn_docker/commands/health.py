@@ -18,7 +18,7 @@ from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.reader import Reader
-from ovn_docker.health.reconciler import Report, mend
+from ovn_docker.health.reconciler import Report, mend_all
 from ovn_docker.health.setup_checks import HINDRANCES
 from ovn_docker.ovsdb.client import Client
 
@@ -119,10 +119,10 @@ async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
     await asyncio.sleep(GRACE if wait and any(each.removes for each in first) else SECOND_LOOK)
     began = time.monotonic()
     findings = [each for each in check(await parts.reader.read()) if each in first]
-    confirmed = [each for each in sightings.confirmed(findings, began) if each.repair]
+    confirmed = sightings.confirmed(findings, began)
     if not repair:
         return Report(tuple(findings))
-    results = [(each, await mend(parts.repairs, each)) for each in confirmed]
+    results = await mend_all(parts.repairs, confirmed)
     mended = tuple(each for each, why in results if not why)
     return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
 
@@ -152,7 +152,7 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
         {
             "kind": each.kind,
             "subject": each.subject,
-            "text": each.text,
+            "text": each.line,
             "repair": each.repair or None,
             "removes": each.removes,
             "mended": each in report.mended,
@@ -174,6 +174,6 @@ def _lines(report: Report, *, done: bool) -> Sequence[str]:
     for each in report.findings:
         state = "mended" if each in report.mended else "failed" if each in failed else each.kind
         repair = failed.get(each) or each.repair or "this has no repair but by hand"
-        lines.append(f"{state}: {each.text}: {repair}")
+        lines.append(f"{state}: {each.line}: {repair}")
     mended = f", {len(report.mended)} of them mended" if done else ""
     return [*lines, f"{len(report.findings)} finding(s){mended}"]

@@ -8,12 +8,14 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ovn_docker.docker import state, swarm
+from ovn_docker.docker import state, stopped, swarm
 from ovn_docker.docker.state import Container, DockerState, Event, Network
+from ovn_docker.docker.stopped import Stopped
 from ovn_docker.docker.swarm import Swarm
 from ovn_docker.errors import ConfigError, HostError, NotFoundError, OvnDockerError, UnreachableError
 
@@ -22,6 +24,12 @@ NEWEST = (1, 45)
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for one answer; dockerd holds some back while it starts a container."""
+
+START_TIMEOUT = 120.0
+"""Seconds for a container to start. dockerd may break a start off when whoever asked for it goes away."""
+
+HELD_BACK = 2.0
+"""Seconds after which a container of which Docker says nothing is taken for one that it is just starting."""
 
 BUILT_IN = frozenset({"bridge", "host", "null"})
 """Drivers whose networks are never of interest, unless a plugin gives their addresses."""
@@ -36,7 +44,7 @@ NODES_TIMEOUT = 5.0
 """Seconds for a manager to say the nodes; one that is cut off from the others never does."""
 
 LONGEST_EVENT = 1 << 20
-SUCCESS, NOT_FOUND = range(200, 300), 404
+SUCCESS, NOT_MODIFIED, NOT_FOUND = range(200, 300), 304, 404
 
 
 def socket_path(address: str) -> str:
@@ -90,6 +98,7 @@ class Engine:
             UnreachableError: Docker does not answer.
             HostError: it answers with an error; nothing is returned by halves.
         """
+        ended = await self._all_ended()
         containers = state.read_container_list(await self._get("/containers/json"))
         networks: dict[str, Network] = {}
         elsewhere: dict[str, Network] = {}
@@ -100,7 +109,21 @@ class Engine:
                 continue
             if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
                 (elsewhere if network.elsewhere else networks)[network_id] = network
-        return DockerState(networks, containers, elsewhere, await self._swarm())
+        return DockerState(networks, containers, elsewhere, await self._swarm(), ended)
+
+    async def _all_ended(self) -> tuple[Stopped, ...]:
+        """Containers that have ended and may be on a plugin's network."""
+        listed = await self._get(f"/containers/json?{urlencode({'filters': json.dumps(stopped.FILTER)})}")
+        found = await asyncio.gather(*map(self.ended, stopped.read_ended(listed)))
+        return tuple(each for each in found if each is not None)
+
+    async def ended(self, container_id: str) -> Stopped | None:
+        """One of them; None where it is gone, or nothing can be learnt: nothing is done about it then."""
+        try:
+            async with asyncio.timeout(HELD_BACK):
+                return stopped.read_stopped(await self._get(f"/containers/{container_id}/json"))
+        except (NotFoundError, HostError, TimeoutError):
+            return None
 
     async def _swarm(self) -> Swarm | None:
         """The swarm that this host is an active node of; a swarm without a leader cannot say its nodes."""
@@ -134,6 +157,14 @@ class Engine:
         """
         return state.read_container(await self._get(f"/containers/{container_id}/json"))
 
+    async def start(self, container_id: str) -> None:
+        """Start a container; one that runs is fine.
+
+        Raises:
+            OvnDockerError: it does not start.
+        """
+        await self._ask("POST", f"/containers/{container_id}/start", START_TIMEOUT)
+
     async def events(self, types: Mapping[str, list[str]]) -> AsyncIterator[Event | None]:
         """Docker's events as they happen, and None first, when they are being listened to.
 
@@ -161,16 +192,20 @@ class Engine:
             raise self._unreachable(error) from error
 
     async def _get(self, path: str) -> bytes:
+        return await self._ask("GET", path, self._patience)
+
+    async def _ask(self, method: str, path: str, patience: float) -> bytes:
         await self._negotiate()
+        timeout = aiohttp.ClientTimeout(total=patience)
         try:
-            async with self._client().get(self._url(path)) as reply:
+            async with self._client().request(method, self._url(path), timeout=timeout) as reply:
                 body = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._version = self._asked_version  # it may be another Docker when it is back
             raise self._unreachable(error) from error
         if reply.status == NOT_FOUND:
             raise NotFoundError(f"Docker has no {path}: {state.read_message(body)}")
-        if reply.status not in SUCCESS:
+        if reply.status not in SUCCESS and reply.status != NOT_MODIFIED:
             raise HostError(f"Docker refused {path}: {state.read_message(body)}")
         return body
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ovn_docker.docker.reading import UNREADABLE, decode, unreadable
+from ovn_docker.docker.stopped import Stopped
 from ovn_docker.docker.swarm import Swarm
 
 WITHOUT_SANDBOX = "ep-"
@@ -132,15 +133,17 @@ class DockerState:
 
     Attributes:
         networks: by NetworkID, those that are on this host.
-        containers: by id.
+        containers: by id, those that run.
         elsewhere: by NetworkID, a swarm's networks that are not on this node.
         swarm: the swarm, or None.
+        stopped: containers that have ended, of those that may be on a plugin's network.
     """
 
     networks: Mapping[str, Network]
     containers: Mapping[str, Container]
     elsewhere: Mapping[str, Network] = field(default_factory=dict)
     swarm: Swarm | None = None
+    stopped: tuple[Stopped, ...] = ()
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint of an id, on whichever network."""

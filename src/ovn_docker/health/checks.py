@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
-from ovn_docker.health import lease_checks, plugin_checks, setup_checks
+from ovn_docker.health import container_checks, lease_checks, plugin_checks, setup_checks
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 
@@ -184,6 +184,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_lookups,
     lease_checks.check_stale_pools,
     plugin_checks.check_plugins,
+    container_checks.check_stopped,  # when all that they need is whole
 )
 
 

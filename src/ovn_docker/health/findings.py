@@ -15,6 +15,9 @@ GRACE = 10.0
 """Seconds for which a thing must be stale before it is removed: a verb's deadline, so that none is under way
 from before the first look to behind the second (libnetwork/server.py, DEADLINE)."""
 
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+"""Seconds from a start of a container that failed to the next; doubled each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -25,12 +28,19 @@ class Finding:
         subject: the id of what it is about.
         text: one line for people: what is wrong with which object.
         evidence: what the repair needs to know; never compared.
+        cause: what led to it, as somebody else says it; never compared, for it may read otherwise each time.
     """
 
     kind: str
     subject: str
     text: str
     evidence: Any = field(default=None, compare=False, repr=False)
+    cause: str = field(default="", compare=False)
+
+    @property
+    def line(self) -> str:
+        """All that is to be said of it."""
+        return f"{self.text}: {self.cause}" if self.cause else self.text
 
     @property
     def removes(self) -> bool:
@@ -45,10 +55,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of finding: what its repair does, or "" without one, and whether that takes something away."""
+    """A kind of finding.
+
+    Attributes:
+        repair: what its repair does, or "" without one.
+        removes: whether that takes something away.
+        starts: whether that starts a container: it may take long, and what prevents it may end unseen.
+    """
 
     repair: str
     removes: bool = False
+    starts: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
@@ -66,6 +83,8 @@ KINDS: Mapping[str, Kind] = {
     "interface-alive": Kind(""),
     "interface-vlan": Kind("the interface is put on the port's VLAN"),
     "link-stale": Kind("the link is removed", removes=True),
+    "container-down": Kind("the container is started", starts=True),
+    "sharer-down": Kind("the container is started", starts=True),
     "lookup-missing": Kind("the flows are installed again"),
     "lookup-surplus": Kind("the flows are removed"),
     "lookup-off": Kind(""),
@@ -101,13 +120,23 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A repair that failed: why, when the next try is due, and the seconds between the two."""
+
+    why: str
+    due: float
+    pause: float
+
+
 class Sightings:
-    """Since when each finding has been seen without a break."""
+    """Since when each finding has been seen without a break, and when what failed is tried again."""
 
     def __init__(self) -> None:
         """Nothing has been seen."""
         self._since: dict[Finding, float] = {}
         self._confirmed: set[Finding] = set()
+        self._failures: dict[Finding, Failure] = {}
 
     def confirmed(self, found: Iterable[Finding], now: float) -> list[Finding]:
         """Those that are there for long enough to be told and acted on; what is not found now has ended.
@@ -120,21 +149,40 @@ class Sightings:
         self._since = {each: self._since.get(each, now) for each in findings}
         confirmed = [each for each in findings if now - self._since[each] >= _patience(each)]
         self._confirmed = set(confirmed)
+        self._failures = {each: why for each, why in self._failures.items() if each in self._since}
         return confirmed
+
+    def failed(self, finding: Finding, why: str, now: float) -> None:
+        """Note that its repair failed; a start is tried again soon, and ever later."""
+        if KINDS[finding.kind].starts:
+            before = self._failures.get(finding)
+            pause = min(before.pause * 2, LONGEST_PAUSE) if before else FIRST_PAUSE
+            self._failures[finding] = Failure(why, now + pause, pause)
+
+    def waiting(self, finding: Finding, now: float) -> str:
+        """Why its last repair failed, while it is too soon for another; "" when one is due."""
+        failure = self._failures.get(finding)
+        return failure.why if failure and now < failure.due else ""
+
+    def hurry(self) -> None:
+        """Note that something has come back, so that what failed is tried again at once."""
+        self._failures.clear()
 
     def next_look(self, now: float) -> float | None:
         """Seconds until another look may confirm something, or None when nothing waits for one.
 
-        What was confirmed and could not be mended waits for the next pass that is due anyway.
+        What was confirmed and could not be mended waits for the next pass that is due anyway, but for starts.
         """
         open_still = self._since.keys() - self._confirmed
         waits = [self._since[each] + _patience(each) - now for each in open_still]
+        waits += [each.due - now for each in self._failures.values()]
         return max(min(waits), SECOND_LOOK) if waits else None
 
     def forget(self, finding: Finding) -> None:
         """Note that it was acted on, so that it has to be seen twice again."""
         self._since.pop(finding, None)
         self._confirmed.discard(finding)
+        self._failures.pop(finding, None)
 
 
 def _patience(finding: Finding) -> float:

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.checks import check
-from ovn_docker.health.findings import Finding, Sightings
+from ovn_docker.health.findings import KINDS, Finding, Sightings
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
 
@@ -21,6 +23,12 @@ FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
 
 REPAIR_TIMEOUT = 15.0
 """Seconds for one repair."""
+
+AT_ONCE = 8
+"""How many containers are started at the same time."""
+
+LONG_ID = re.compile(r"\b[0-9a-f]{64}\b")
+"""An id of Docker's: of an endpoint, for which there is a new one at each attempt."""
 
 UNREMARKABLE = frozenset({"names-changed"})
 """Kinds that come of nothing worse than an event of Docker's that was missed."""
@@ -70,6 +78,7 @@ class Reconciler:
 
     def want(self) -> None:
         """Ask for a pass soon: something has come back."""
+        self._sightings.hurry()
         self._wanted.set()
 
     async def run(self) -> None:
@@ -110,10 +119,12 @@ class Reconciler:
         mended: list[Finding] = []
         failed: list[tuple[Finding, str]] = []
         confirmed = self._sightings.confirmed(findings, began)
-        for finding in (each for each in confirmed if each.repair):
-            why = await mend(self._repairs, finding)
+        waiting = {each: self._sightings.waiting(each, began) for each in confirmed}
+        failed += ((each, why) for each, why in waiting.items() if why)
+        for finding, why in await mend_all(self._repairs, (each for each in confirmed if not waiting[each])):
             if why:
                 failed.append((finding, why))
+                self._sightings.failed(finding, why, time.monotonic())
             else:
                 mended.append(finding)
                 self._sightings.forget(finding)
@@ -128,17 +139,37 @@ class Reconciler:
         self._error = report.error
         for finding in report.mended:
             level = logging.INFO if finding.kind in UNREMARKABLE else logging.WARNING
-            LOG.log(level, "health check: %s: %s; %s", finding.kind, finding.text, finding.repair)
-        stays = dict(report.failed) | {each: "" for each in report.findings if not each.repair}
+            LOG.log(level, "health check: %s: %s; %s", finding.kind, finding.line, finding.repair)
+        stays = {each: LONG_ID.sub("...", why) for each, why in report.failed}
+        stays |= {each: "" for each in report.findings if not each.repair}
         for finding, why in stays.items():
             if self._told.get(finding) != why:
-                LOG.warning("health check: %s: %s%s", finding.kind, finding.text, why and f"; {why}")
+                LOG.warning("health check: %s: %s%s", finding.kind, finding.line, why and f"; {why}")
         if not report.error:
             self._told = stays
 
 
-async def mend(repairs: Repairs, finding: Finding) -> str:
-    """Mend one finding within its time; the reason why it could not be, or ""."""
+async def mend_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
+    """Mend what has a repair; each with the reason why it could not be mended, or "".
+
+    One after the other in their order, but containers of one kind at the same time, as dockerd does it.
+    """
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def start(finding: Finding) -> tuple[Finding, str]:
+        async with few:
+            return finding, await repairs.mend(finding)  # it has a time of its own
+
+    results = []
+    for kind, group in itertools.groupby((each for each in findings if each.repair), lambda each: each.kind):
+        if KINDS[kind].starts:
+            results += await asyncio.gather(*map(start, group))
+        else:
+            results += [(each, await _mend(repairs, each)) for each in group]
+    return results
+
+
+async def _mend(repairs: Repairs, finding: Finding) -> str:
     try:
         async with asyncio.timeout(REPAIR_TIMEOUT):
             return await repairs.mend(finding)

@@ -9,9 +9,11 @@ from typing import Any
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPNetwork
+from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.state import Endpoint, Network, PoolConfig
-from ovn_docker.errors import OvnDockerError
-from ovn_docker.health.findings import Finding
+from ovn_docker.docker.stopped import Stopped
+from ovn_docker.errors import HostError, OvnDockerError
+from ovn_docker.health.findings import KINDS, Finding
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.libnetwork import messages
@@ -130,6 +132,17 @@ class Repairs:
         await self._attachments.plug_again(
             endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses
         )
+
+
+def starting(engine: Engine) -> dict[str, Repair]:
+    """The repairs that start a container, if it is as it was seen: its user may have stopped it since."""
+
+    async def start(seen: Stopped) -> None:
+        if await engine.ended(seen.container_id) != seen:
+            raise HostError("it has changed meanwhile")
+        await engine.start(seen.container_id)
+
+    return {kind: start for kind, what in KINDS.items() if what.starts}
 
 
 def _gateway(pool: PoolConfig, subnet: IPNetwork, *, chosen_by_docker: bool) -> str:

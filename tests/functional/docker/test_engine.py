@@ -14,7 +14,7 @@ from ovn_docker.errors import HostError, NotFoundError, OvnDockerError, Unreacha
 pytestmark = pytest.mark.functional
 
 PATIENCE = 0.5
-PING = b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Length: 2\r\n\r\nOK"
+PING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nApi-Version: 1.45\r\nContent-Length: 2\r\n\r\nOK"
 NETWORKS = [{"Id": "n1", "Name": "one", "Driver": "openvswitch"}, {"Id": "n2", "Name": "two", "Driver": "x"}]
 
 Answer = Callable[[str], bytes | None]
@@ -23,7 +23,9 @@ Answer = Callable[[str], bytes | None]
 
 def reply(content: object, status: str = "200 OK", more: str = "") -> bytes:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return f"HTTP/1.1 {status}\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\nConnection: close\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    )
 
 
 def docker(path: str) -> bytes | None:
@@ -41,7 +43,7 @@ def but(path: str, answer: bytes | None) -> Answer:
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path, answer: Answer) -> AsyncIterator[Engine]:
+async def serving(path: Path, answer: Answer, patience: float = PATIENCE) -> AsyncIterator[Engine]:
     """A server whose connections end with their first answer, and an engine that asks it."""
     silence = asyncio.Event()
 
@@ -57,7 +59,7 @@ async def serving(path: Path, answer: Answer) -> AsyncIterator[Engine]:
         writer.close()
 
     server = await asyncio.start_unix_server(serve, str(path))
-    engine = Engine(f"unix://{path}", None, PATIENCE)
+    engine = Engine(f"unix://{path}", None, patience)
     try:
         yield engine
     finally:
@@ -201,6 +203,53 @@ async def test_a_network_that_goes_while_it_is_read_is_left_out(path: Path) -> N
         assert list((await engine.read()).networks) == ["n2"]
         with pytest.raises(NotFoundError):
             await engine.container("c1")
+
+
+ENDED = {
+    "Id": "c1",
+    "Name": "/web",
+    "State": {"Status": "exited", "Error": "NetworkDriver.Join: no flows"},
+    "HostConfig": {"NetworkMode": "one", "RestartPolicy": {"Name": "always"}},
+    "NetworkSettings": {"Networks": {"one": {"NetworkID": "n1"}}},
+}
+
+
+def with_ended(inspected: bytes | None, started: bytes | None = None) -> Answer:
+    """The same, with a container that has ended, and what is said of it and of its start."""
+    special = {
+        "/v1.45/containers/json": reply([ENDED]),
+        "/v1.45/containers/c1/json": inspected,
+        "/v1.45/containers/c1/start": started,
+    }
+    return lambda asked: special[asked] if asked in special else docker(asked)
+
+
+async def test_a_container_that_has_ended_is_read_and_started(path: Path) -> None:
+    for answer in (b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\n\r\n"):
+        async with serving(path, with_ended(reply(ENDED), answer)) as engine:
+            [found] = (await engine.read()).stopped
+            assert (found.name, found.wanted, found.failed_by_plugin) == ("web", True, True)
+            await engine.start(found.container_id)
+    no = reply({"message": "NetworkDriver.Join: no flows"}, "500 Internal Server Error")
+    async with serving(path, with_ended(reply(ENDED), no)) as engine:
+        with pytest.raises(
+            HostError, match=r"^Docker refused /containers/c1/start: NetworkDriver.Join: no fl"
+        ):
+            await engine.start("c1")
+
+
+@pytest.mark.parametrize(
+    "inspected",
+    [None, reply({"message": "gone"}, "404 Not Found"), reply({"message": "no"}, "500 Oops"), reply([])],
+)
+async def test_a_container_of_which_docker_says_nothing_is_left_out(
+    path: Path, inspected: bytes | None
+) -> None:
+    """dockerd holds back what it says of one that it is just starting."""
+    async with serving(path, with_ended(inspected), patience=20) as engine:
+        async with asyncio.timeout(10):
+            state = await engine.read()
+        assert (state.stopped, len(state.networks)) == ((), 2)
 
 
 async def test_an_older_docker_is_asked_in_its_own_version_also_after_it_was_replaced(path: Path) -> None:

@@ -5,20 +5,23 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ovn_docker import config
 from ovn_docker.assembly import Parts, assemble, running
+from ovn_docker.docker.engine import Engine
+from ovn_docker.docker.stopped import Stopped
 from ovn_docker.errors import HostError, UnreachableError
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Reconciler, Report
-from ovn_docker.health.repairs import Repairs
+from ovn_docker.health.repairs import Repairs, starting
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.ovsdb.values import to_map
-from tests.agreement import agreeing, container, docker, network
+from tests.agreement import agreeing, container, docker, long_id, network
 from tests.functional.servers import OvsdbServer, until
 
 pytestmark = pytest.mark.functional
@@ -32,7 +35,13 @@ async def empty_docker(path: Path) -> AsyncIterator[None]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            page = (await reader.readuntil(b"\r\n\r\n")).decode().split()[1].replace("/v1.45", "")
+            page = (
+                (await reader.readuntil(b"\r\n\r\n"))
+                .decode()
+                .split()[1]
+                .replace("/v1.45", "")
+                .partition("?")[0]
+            )
             body = json.dumps(ANSWERS[page])
             head = f"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write((head + body).encode())
@@ -158,3 +167,82 @@ async def test_a_repair_that_fails_makes_the_pass_none_that_succeeded() -> None:
     assert not report.good
     assert repairs.asked == ["network-missing", "endpoint-missing"]
     assert {why for _, why in report.failed} == {"it is not to be"}
+
+
+# --- Starts of containers -----------------------------------------------------------------------------------
+
+
+def stopped(name: str) -> Stopped:
+    on = {PLAIN.name: PLAIN.network_id}
+    return Stopped(long_id("container", name), name, on, "", "always", True, "NetworkDriver.Join: no flows")  # noqa: FBT003
+
+
+def down(*names: str) -> Snapshot:
+    state = replace(GOOD.docker, stopped=tuple(map(stopped, names)))
+    return replace(GOOD, docker=state)
+
+
+class Together(NoRepairs):
+    """Mends a container when others are being mended too."""
+
+    def __init__(self, parties: int) -> None:
+        super().__init__()
+        self._barrier = asyncio.Barrier(parties)
+
+    async def mend(self, finding: Finding) -> str:
+        await self._barrier.wait()
+        return await super().mend(finding)
+
+
+async def test_containers_are_started_at_the_same_time_and_when_they_were_down_twice() -> None:
+    repairs, reports = Together(3), list[Report]()
+    passes = Reconciler(Readings([down("a", "b", "c")]), repairs, 3600, reports.append)
+    assert (await passes.one_pass()).findings == ()
+    async with asyncio.timeout(10):
+        while not repairs.asked:
+            await asyncio.sleep(0.05)
+            report = await passes.one_pass()
+    assert repairs.asked == ["container-down"] * 3
+    assert len(report.mended) == 3
+
+
+async def test_a_start_that_failed_is_tried_again_by_itself_and_at_once_when_something_is_back() -> None:
+    passes, repairs, reports = reconciler(down("a"), why="no flows")
+    running = asyncio.create_task(passes.run())
+    try:
+        async with asyncio.timeout(20):
+            while len(repairs.asked) < 2:  # noqa: ASYNC110  (the reconciler says nothing of its tries)
+                await asyncio.sleep(0.05)
+        assert not reports[-1].good
+        before = len(repairs.asked)
+        passes.want()
+        async with asyncio.timeout(2):
+            while len(repairs.asked) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+
+
+async def test_a_container_is_not_started_when_it_is_not_as_it_was_seen() -> None:
+    class Docker(Engine):
+        """Says of a container what it is told to, and notes whom it is to start."""
+
+        said: Stopped | None = None
+        started: list[str]
+
+        async def ended(self, container_id: str) -> Stopped | None:  # noqa: ARG002
+            return self.said
+
+        async def start(self, container_id: str) -> None:
+            self.started.append(container_id)
+
+    engine, seen = Docker("unix:///none", None), stopped("a")
+    engine.started = []
+    start = starting(engine)["container-down"]
+    for engine.said in (None, replace(seen, error=""), replace(seen, wanted=False)):
+        with pytest.raises(HostError, match="has changed meanwhile"):
+            await start(seen)
+    assert engine.started == []
+    engine.said = stopped("a")
+    await start(seen)
+    assert engine.started == [seen.container_id]

@@ -1,29 +1,38 @@
 """dockerd is started while something that it needs is not there; and a host loses its power.
 
-dockerd itself takes 2 s to start here. It may be held up once by the 10 s that a verb may take.
+dockerd itself takes 2 s to start here. It may be held up once by the 10 s that a verb may take. It makes one
+attempt at each container; the health check starts those for which the network was not there in time.
 """
 
+import json
 import logging
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from ovn_docker.lab import Lab, Machine
+from tests.integration.conftest import LOCAL
 from tests.integration.faults.account import balances
-from tests.integration.faults.parts import DOCKERD, DRIVER, KILL, STOP, end, same_drivers
-from tests.integration.tenant import OURS, Container, Network, Tenant, in_parallel
+from tests.integration.faults.conftest import HEALTH_CHECK
+from tests.integration.faults.parts import DOCKERD, DRIVER, KILL, STOP, end, same_drivers, started_with
+from tests.integration.tenant import OURS, Container, Network, Result, Tenant, in_parallel
 from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 BOUND = 17.0
 """Seconds: dockerd's own 2, the driver's 10, and as much as a busy machine adds."""
+
+BACK = 60.0
+"""Seconds for the health check to start what could not be: tries are 2, 4, 8 and 16 s apart at first."""
 
 LOG = logging.getLogger(__name__)
 
@@ -90,13 +99,8 @@ def test_dockerd_that_was_killed_starts_within_bounds_while(
         finally:
             missing.finish(host, lab.central)
         for box, _ in boxes:
-            eventually(lambda: starts(box), 30, f"{box.name} starts")  # noqa: B023
+            eventually(lambda: is_up(box), BACK, f"{box.name} is up")  # noqa: B023
     balances(lab)
-
-
-def starts(box: Container) -> bool:
-    """Start a container that dockerd gave up; one that runs is fine."""
-    return box.host.docker("start", box.name, check=False).returncode == 0
 
 
 def test_dockerd_waits_for_a_driver_that_starts_after_it_and_no_longer(
@@ -141,3 +145,73 @@ def test_after_a_reboot_containers_come_back_and_nothing_of_their_earlier_endpoi
     peer.reaches(box.address(network), 30)
     box.reaches(peer.address(there), 30)
     balances(lab)
+
+
+def test_what_a_reboot_without_northbound_kept_down_comes_back_if_docker_would_have_started_it(
+    tenant: Tenant, lab: Lab
+) -> None:
+    network = tenant.network("10.66.0.0/24", *OURS)
+
+    def box(*policy: str) -> Container:
+        return tenant.container(network, "--stop-signal=KILL", *policy)
+
+    wanted = [box(f"--restart={each}") for each in ("always", "unless-stopped", "on-failure:5")]
+    sharing = Network(f"container:{wanted[0].name}", "")
+    wanted.append(tenant.container(sharing, *COMES_BACK))
+    stopped, given_up, without = box("--restart=unless-stopped"), box("--restart=always"), box()
+    tenant.docker("stop", stopped.name)
+    lab.central.kill("nb")
+    tenant.host.reboot()
+    every = [*wanted, stopped, given_up, without]
+    assert not any(is_up(each) for each in every)
+    tenant.docker("update", "--restart=no", given_up.name)
+
+    lab.central.mend()
+
+    for each in wanted:
+        eventually(lambda: is_up(each), BACK, f"{each.name} is up")  # noqa: B023
+    assert [is_up(each) for each in every] == [True] * 4 + [False] * 3
+    balances(lab)
+
+
+@pytest.fixture
+def unchecked(lab: Lab) -> Iterator[Machine]:
+    """The first host, whose driver looks after nothing."""
+    host = lab.hosts[0]
+    started_with(host, DRIVER, LOCAL)
+    yield host
+    started_with(host, DRIVER, (*LOCAL, *HEALTH_CHECK))
+
+
+def test_a_container_that_could_not_restart_is_found_by_check_and_started_by_repair(
+    unchecked: Machine, tenant: Tenant, lab: Lab
+) -> None:
+    network = tenant.network("10.67.0.0/24")
+    ends = "until [ -e /dev/shm/end ]; do sleep 0.1; done"
+    box = tenant.container(network, *COMES_BACK, command=ends)
+    lab.central.kill("nb")
+    box.run("touch /dev/shm/end")
+    form = "{{.State.Status}} {{.State.Error}}"
+    eventually(
+        lambda: "exited failed" in unchecked.docker("inspect", "-f", form, box.name).stdout, 30, "it is down"
+    )
+    lab.central.mend()
+
+    found = command(unchecked, "check", "--json")
+    [finding] = json.loads(found.stdout)["findings"]
+    assert (found.returncode, finding["kind"], finding["repair"]) == (
+        *(1, "container-down"),
+        "the container is started",
+    )
+    assert box.name in finding["text"]
+    assert not is_up(box)
+    repaired = command(unchecked, "repair")
+    assert (repaired.returncode, is_up(box)) == (0, True), repaired.stdout
+    assert command(unchecked, "check").returncode == 0
+    balances(lab)
+
+
+def command(host: Machine, *words: str) -> Result:
+    """``ovn-docker WORD...`` on a host."""
+    program = str(Path(sys.executable).with_name("ovn-docker"))
+    return host.run([program, *words], check=False, timeout=60)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_docker.docker import state, swarm
+from ovn_docker.docker import state, stopped, swarm
 from ovn_docker.docker.state import Container, PoolConfig
 from ovn_docker.errors import HostError
 
@@ -21,6 +21,8 @@ READERS: list[Callable[[bytes], Any]] = [
     state.read_container,
     state.read_container_list,
     state.read_event,
+    stopped.read_ended,
+    stopped.read_stopped,
     swarm.read_plugins,
     swarm.read_nodes,
 ]
@@ -216,6 +218,8 @@ RECORDED: list[tuple[str, Callable[[bytes], Any]]] = [
     ("network-two.json", state.read_network),
     ("container-alpha.json", state.read_container),
     ("containers.json", state.read_container_list),
+    ("stopped.json", stopped.read_ended),
+    ("stopped-web.json", stopped.read_stopped),
     ("plugins.json", swarm.read_plugins),
     ("nodes.json", swarm.read_nodes),
 ]

@@ -164,8 +164,9 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     }  # see test_lookup_findings.py
     of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found} | {each.kind for each in check(REFUSED)}
     of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
+    of_the_stopped = {"container-down", "sharer-down"}  # see test_container_checks.py
     of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
-    others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm
+    others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 

@@ -3,10 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_docker.health.findings import GRACE, KINDS, SECOND_LOOK, Finding, Sightings
+from ovn_docker.health.findings import (
+    FIRST_PAUSE,
+    GRACE,
+    KINDS,
+    LONGEST_PAUSE,
+    SECOND_LOOK,
+    Finding,
+    Sightings,
+)
 
 MISSING = Finding("endpoint-missing", "e1", "it is missing", evidence=1)
 STALE = Finding("endpoint-stale", "e2", "it is stale", evidence=1)
+DOWN = Finding("container-down", "c1", "it is down", cause="no network")
 HOPELESS = Finding("interface-lost", "e3", "it is lost")
 
 
@@ -14,6 +23,7 @@ def test_a_finding_is_the_same_whatever_its_repair_needs_to_know() -> None:
     assert Finding("endpoint-missing", "e1", "it is missing", evidence=2) == MISSING
     assert hash(Finding("endpoint-missing", "e1", "it is missing", evidence=[])) == hash(MISSING)
     assert Finding("endpoint-missing", "e1", "it is missing otherwise") != MISSING
+    assert Finding("container-down", "c1", "it is down", cause="another endpoint's") == DOWN
 
 
 def test_what_is_missing_is_mended_when_it_is_missing_still_at_a_second_look() -> None:
@@ -66,6 +76,44 @@ def test_nothing_looks_sooner_for_what_cannot_be_mended() -> None:
     seen.confirmed([MISSING], 102)
     assert seen.next_look(102) is None
     assert seen.confirmed([MISSING], 300) == [MISSING], "it is tried again with the next pass"
+
+
+def test_a_start_that_failed_is_tried_again_soon_and_ever_later() -> None:
+    seen, now, pauses = Sightings(), 100.0, list[float]()
+    seen.confirmed([DOWN], now)
+    for _ in range(8):
+        now += SECOND_LOOK
+        assert seen.confirmed([DOWN], now) == [DOWN]
+        assert seen.waiting(DOWN, now) == ""
+        seen.failed(DOWN, "no flows", now)
+        assert seen.waiting(DOWN, now + FIRST_PAUSE / 2) == "no flows"
+        pause = seen.next_look(now)
+        assert pause is not None
+        pauses.append(pause)
+        now += pause
+    assert pauses == [FIRST_PAUSE * 2**n for n in range(5)] + [LONGEST_PAUSE] * 3
+
+
+def test_a_start_is_tried_at_once_when_something_has_come_back_and_begins_anew_when_it_was_up() -> None:
+    seen = Sightings()
+    for now in (100, 102, 104):
+        seen.confirmed([DOWN], now)
+        seen.failed(DOWN, "no flows", now)
+    seen.hurry()
+    assert seen.waiting(DOWN, 104) == ""
+    seen.failed(DOWN, "no flows", 104)
+    seen.confirmed([], 105)
+    assert seen.waiting(DOWN, 105) == ""
+    assert seen.next_look(105) is None
+
+
+def test_another_repair_that_failed_waits_for_the_next_pass() -> None:
+    seen = Sightings()
+    seen.confirmed([MISSING], 100)
+    seen.confirmed([MISSING], 102)
+    seen.failed(MISSING, "no", 102)
+    assert seen.waiting(MISSING, 102) == ""
+    assert seen.next_look(102) is None
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 8), st.sets(st.sampled_from([MISSING, STALE]))), max_size=20))
