@@ -152,6 +152,7 @@ def _teach(ifaddrmsg: Any) -> None:  # noqa: ANN401
     known = ifaddrmsg.ifaddrmsg.nla_map
     if ATTRIBUTES[0] not in known:
         ifaddrmsg.ifaddrmsg.nla_map = (*known, *ATTRIBUTES)
+        ifaddrmsg.ifaddrmsg().compile_nla()  # it may have read an address already
 
 
 def disable_ipv6(link: str, *, disabled: bool) -> None:

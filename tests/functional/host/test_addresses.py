@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError
 from ovn_docker.host import addresses
 from ovn_docker.host.addresses import Addresses
 from ovn_docker.host.link_state import LinkState
 from tests.functional.private_network import attribute, in_private_network, ip
+from tests.polling import eventually
 
 pytestmark = pytest.mark.functional
 
@@ -30,6 +32,9 @@ GIVEN = (
 )
 
 
+ROUTED_LATER = "local 2001:db8::5"
+
+
 def two_links() -> None:
     """ens3 with everything that a link may hold, and breth0 with nothing."""
     for name in ("ens3", "breth0"):
@@ -38,6 +43,16 @@ def two_links() -> None:
     ip("link", "set", "ens3", "up")
     for line in GIVEN:
         ip(*line.split())
+    eventually(
+        lambda: ROUTED_LATER in ip("-6", "route", "show", "table", "local"), 5, f"{ROUTED_LATER} is routed"
+    )
+
+
+def holds(link: str, wanted: set[str]) -> None:
+    """Wait for the kernel, which gives an IPv6 address its route afterwards, and compare."""
+    with contextlib.suppress(AssertionError):  # below the difference is told
+        eventually(lambda: shown(link, "X") == wanted, 5, f"{link} holds everything")
+    assert shown(link, "X") == wanted
 
 
 def shown(link: str, other: str) -> set[str]:
@@ -53,6 +68,8 @@ def shown(link: str, other: str) -> set[str]:
 
 @contextlib.asynccontextmanager
 async def opened() -> AsyncIterator[Addresses]:
+    # pyroute2 knows the form of an address by now, as in a driver that has read one.
+    ifaddrmsg()  # type: ignore[no-untyped-call]
     made = Addresses()
     try:
         yield made
@@ -67,7 +84,7 @@ async def test_everything_is_carried_and_nothing_is_left() -> None:
         before = shown("ens3", "X")
         assert len(before) > 12
         await host.carry(await host.read("ens3"), "breth0", "ens3", 1400)
-        assert shown("breth0", "X") == before
+        holds("breth0", before)
         assert not await host.read("ens3")
         assert attribute("breth0", "mtu") == "1400"
         expiring = ip("-6", "route", "show", "2001:db8:7::/48")
@@ -76,7 +93,7 @@ async def test_everything_is_carried_and_nothing_is_left() -> None:
         lease = ip("addr", "show", "dev", "breth0", "to", "10.1.0.5")
         assert "dynamic" in lease
         await host.carry(await host.read("breth0"), "ens3", "breth0")
-        assert shown("ens3", "X") == before
+        holds("ens3", before)
         assert not await host.read("breth0")
 
 
@@ -89,7 +106,7 @@ async def test_what_was_carried_half_way_is_completed_by_a_repeat() -> None:
         await host.carry(half, "breth0", "ens3")
         await host.carry(state, "breth0", "ens3")
         await host.carry(state, "breth0", "ens3")
-        assert shown("breth0", "X") == before
+        holds("breth0", before)
         assert not await host.read("ens3")
 
 
@@ -106,7 +123,7 @@ async def test_what_cannot_be_carried_leaves_the_link_as_it_was_after_it_is_carr
             await host.carry(state, "breth0", "ens3")
         with pytest.raises(HostError, match="ENETUNREACH"):
             await host.carry_back(state, "ens3", "breth0")
-        assert shown("ens3", "X") == before
+        holds("ens3", before)
         assert not (await host.read("breth0")).addresses
 
 
