@@ -33,11 +33,19 @@ class StateFile:
         """What was saved last; nothing if there is no file.
 
         A file that cannot be used is put aside under another name, so that the next save does not destroy it.
+
+        Raises:
+            HostError: it is not for this user to read.
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
+        except PermissionError as error:
+            raise HostError(
+                f"the state file {self._path} cannot be read: {error.strerror}: run this as root, or as the"
+                " file's owner"
+            ) from error
         except (OSError, ValueError) as error:
             return self.put_aside(str(error))
         if not isinstance(content, dict) or content.get("version") != VERSION:
