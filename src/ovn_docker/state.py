@@ -93,8 +93,14 @@ class StateFile:
             os.close(descriptor)
 
     def _write(self, path: Path, text: str) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        path.unlink(missing_ok=True)  # of a writer that was killed
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            owner = path.parent.stat()
+            with contextlib.suppress(
+                PermissionError
+            ):  # a command of root's must not lock the driver's user out
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())

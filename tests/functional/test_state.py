@@ -1,4 +1,4 @@
-"""The state file of another user."""
+"""The state file of another user, and one that root writes for it."""
 
 import os
 import subprocess
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.functional
+from ovn_docker.state import StateFile
+
+NOBODY = 65534
+
+pytestmark = [
+    pytest.mark.functional,
+    pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user"),
+]
 
 COMMAND = """
 import os, sys
@@ -17,7 +24,6 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 @pytest.mark.parametrize("command", [["check"], ["repair"], ["vtep", "list"]], ids=" ".join)
 def test_a_user_without_rights_is_told_so_in_one_line_and_nothing_is_moved(
     short_path: Path, command: list[str]
@@ -34,3 +40,13 @@ def test_a_user_without_rights_is_told_so_in_one_line_and_nothing_is_moved(
     )
     assert done.returncode != 0
     assert file.exists()
+
+
+def test_what_root_writes_is_for_the_user_whose_directory_it_is_in(tmp_path: Path) -> None:
+    os.chown(tmp_path, NOBODY, NOBODY)
+    file, elsewhere = tmp_path / "state.json", tmp_path / "elsewhere"
+    (tmp_path / ".state.json.new").symlink_to(elsewhere)
+    StateFile(file).update(lambda _: {"networks": {}})
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, oct(found.st_mode)) == (NOBODY, NOBODY, "0o100600")
+    assert not elsewhere.exists(), "root follows no link that the user left there"
