@@ -30,8 +30,9 @@ from tests.integration.vtep_world import (
     vtep,
 )
 from tests.polling import eventually
+from tests.versions import beside_geneve
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), beside_geneve]
 
 COOKIE = f"cookie={cookie_of(DRIVER):#x}/-1"
 VTEP = "198.18.0.13"

@@ -27,6 +27,7 @@ from ovn_docker.schema.vteps import LOOKUP, RAMP
 from tests.functional.conftest import MakeServer
 from tests.functional.drivers.test_northd import Northd
 from tests.functional.servers import LIMIT, OvsdbServer, run, running
+from tests.versions import beside_geneve
 
 pytestmark = pytest.mark.functional
 
@@ -135,6 +136,7 @@ async def vteps(central: Central) -> AsyncIterator[Vteps]:
         yield found
 
 
+@beside_geneve
 async def test_a_port_is_bound_and_its_switch_is_called_by_the_vni(central: Central, vteps: Vteps) -> None:
     old = central.key(RED)
     done = await vteps.add(REMOTE, 5001, RED)
@@ -157,6 +159,7 @@ async def test_what_is_deleted_leaves_nothing(central: Central, vteps: Vteps) ->
     assert central.everything() == before
 
 
+@beside_geneve
 async def test_a_repeat_changes_nothing_and_another_vni_all_that_follows(
     central: Central, vteps: Vteps
 ) -> None:
@@ -170,6 +173,7 @@ async def test_a_repeat_changes_nothing_and_another_vni_all_that_follows(
     assert central.everything() == once
 
 
+@beside_geneve
 async def test_a_repeat_makes_whole_what_was_lost(central: Central, vteps: Vteps) -> None:
     await vteps.add(REMOTE, 5001, RED)
     whole, bound = central.everything(), central.bound()
@@ -182,6 +186,7 @@ async def test_a_repeat_makes_whole_what_was_lost(central: Central, vteps: Vteps
     assert central.bound() == bound
 
 
+@beside_geneve
 async def test_a_chassis_serves_all_networks_of_its_vtep_and_goes_with_the_last(
     central: Central, vteps: Vteps
 ) -> None:
@@ -200,6 +205,7 @@ async def test_a_chassis_serves_all_networks_of_its_vtep_and_goes_with_the_last(
     assert central.everything() == before
 
 
+@beside_geneve
 async def test_a_vtep_changes_its_mode_only_when_told_to(central: Central, vteps: Vteps) -> None:
     await vteps.add(REMOTE, 5001, RED, LOOKUP)
     looked_up = central.everything()
@@ -213,6 +219,7 @@ async def test_a_vtep_changes_its_mode_only_when_told_to(central: Central, vteps
     assert central.everything() == looked_up
 
 
+@beside_geneve
 async def test_a_switch_of_somebody_elses_is_not_changed(central: Central, vteps: Vteps) -> None:
     before = central.everything()
     done = await vteps.add(REMOTE, 5001, FOREIGN)
@@ -244,6 +251,7 @@ async def test_no_switch_loses_its_tunnel_key(central: Central, vteps: Vteps) ->
     assert central.key(BLUE) == taken
 
 
+@beside_geneve
 async def test_hosts_that_speak_no_vxlan_are_told_and_lookups_take_the_place(central: Central) -> None:
     central.hosts("geneve", "geneve+vxlan")
     central.no_vxlan_mode()
