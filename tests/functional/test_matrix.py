@@ -131,10 +131,3 @@ def test_no_process_and_no_file_stays_of_a_run_that_is_interrupted(matrix: Matri
     if number == signal.SIGKILL:  # the next run removes its files
         matrix.make_base("exit 0")
         matrix.start("bookworm", "unit").communicate(timeout=50)
-
-
-def test_what_is_neither_a_release_nor_a_part_is_named_in_one_line(matrix: Matrix) -> None:
-    running = matrix.start("potato")
-    told, _ = running.communicate(timeout=20)
-    assert running.returncode == 1
-    assert told == "matrix: unknown release or part potato; see scripts/matrix --help\n"

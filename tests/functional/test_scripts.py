@@ -34,7 +34,7 @@ def _journal(tmp_path: Path, commands: str) -> list[str]:
     return result.stdout.splitlines()
 
 
-@pytest.mark.parametrize("script", ["quickstart", "test"])
+@pytest.mark.parametrize("script", ["quickstart", "test", "matrix"])
 def test_help_is_told_without_doing_anything(script: str) -> None:
     result = _run(ROOT / "scripts" / script, "--help")
     assert result.returncode == 0
@@ -78,7 +78,7 @@ def test_the_plugin_is_built_of_the_package_that_this_release_has(installed: str
     assert "libffi8" in names
 
 
-@pytest.mark.parametrize("script", ["quickstart", "test", "build-plugin"])
+@pytest.mark.parametrize("script", ["quickstart", "test", "build-plugin", "matrix"])
 def test_an_unknown_argument_is_named_in_one_line(script: str) -> None:
     result = _run(ROOT / "scripts" / script, "--nonsense")
     assert result.returncode == 1
