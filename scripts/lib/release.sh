@@ -73,36 +73,60 @@ unpack_base() {
 
 # --- Control groups -----------------------------------------------------------------------------------------
 
-# Where the hierarchies of version 1 and the one of version 2 are mounted.
-hierarchies() { awk '$(NF - 2) ~ /^cgroup2?$/ && $5 ~ "^/sys/fs/cgroup" { print $5 }' /proc/self/mountinfo; }
+# Every hierarchy, of version 1 and 2: where it is mounted, and the directory there of the group that this process is in.
+own_cgroups() {
+  awk '
+    NR == FNR { match($0, /:[^:]*:/); own[substr($0, RSTART + 1, RLENGTH - 2)] = substr($0, RSTART + RLENGTH); next }
+    $(NF - 2) !~ /^cgroup2?$/ || $5 !~ "^/sys/fs/cgroup" { next }
+    {
+      for (name in own)
+        if ($(NF - 2) == "cgroup2" ? name == "" : name != "" && index("," $NF ",", "," name ",")) {
+          path = own[name]
+          if ($4 != "/") path = substr(path, length($4) + 1)
+          print $5, $5 (path == "/" ? "" : path)
+        }
+    }
+  ' /proc/self/cgroup /proc/self/mountinfo
+}
 
-# In there a group of its own stands in place of the root's, so whatever is left in it can be removed.
+cgroups=() # MOUNT=DIRECTORY
+
+# Below the groups that this process is in, and the root of what is seen in there: whatever is left in it is the run's.
 make_cgroups() {
-  local hierarchy file
-  for hierarchy in $(hierarchies); do
-    mkdir -p "$hierarchy/$cgroup"
+  local mount parent file
+  cgroups=()
+  while read -r mount parent; do
+    cgroups+=("$mount=$parent/$cgroup")
+    mkdir -p "$parent/$cgroup"
     for file in cpuset.cpus cpuset.mems; do
       # Version 1 gives a new group none of either.
-      [[ ! -e $hierarchy/cgroup.clone_children || ! -e $hierarchy/$file ]] ||
-        cat "$hierarchy/$file" >"$hierarchy/$cgroup/$file"
+      [[ ! -e $parent/cgroup.clone_children || ! -e $parent/$file ]] || cat "$parent/$file" >"$parent/$cgroup/$file"
     done
+  done < <(own_cgroups)
+}
+
+join_cgroups() {
+  local each
+  for each in "${cgroups[@]}"; do
+    printf '%s\n' "$BASHPID" >"${each#*=}/cgroup.procs"
   done
 }
 
-# remove_cgroups NAME
-remove_cgroups() {
-  local hierarchy
-  for hierarchy in $(hierarchies); do
-    [[ ! -d $hierarchy/$1 ]] || find "$hierarchy/$1" -depth -type d -exec rmdir {} + || warn "$hierarchy/$1 stays"
-  done
+# remove_cgroups NAME: a process that has just ended may still be in one.
+remove_cgroups() { wait_until 20 cgroups_removed "$1" || warn "the control group $1 cannot be removed"; }
+
+cgroups_removed() {
+  local found
+  mapfile -t found < <(find /sys/fs/cgroup -depth -type d \( -name "$1" -o -path "*/$1/*" \))
+  ((${#found[@]} == 0)) || rmdir "${found[@]}"
 }
 
 # --- The namespaces -----------------------------------------------------------------------------------------
 
-# become SUITE ROOT CGROUP: in new namespaces, make ROOT the root and wait for orphans ever after.
+# become SUITE ROOT MOUNT=CGROUP...: in new namespaces, make ROOT the root and wait for orphans ever after.
 become() {
-  local suite=$1 root=$2 cgroup=$3 hierarchy hierarchies
-  hierarchies=$(hierarchies)
+  local suite=$1 root=$2 each
+  shift 2
   printf '%s\n' "$suite" >/proc/sys/kernel/hostname
   mount --bind "$root" "$root"
   mount -t proc proc "$root/proc"
@@ -112,9 +136,9 @@ become() {
   # Debian does so since trixie.
   [[ $suite == bookworm ]] || mount -t tmpfs -o mode=1777 tmp "$root/tmp"
   mount -t tmpfs -o mode=755 cgroup "$root/sys/fs/cgroup"
-  for hierarchy in $hierarchies; do
-    mkdir -p "$root$hierarchy"
-    mount --bind "$hierarchy/$cgroup" "$root$hierarchy"
+  for each in "$@"; do
+    mkdir -p "$root${each%%=*}"
+    mount --bind "${each#*=}" "$root${each%%=*}"
   done
   cd "$root"
   pivot_root . mnt
@@ -128,8 +152,11 @@ network= # slirp4netns
 start_release() {
   local suite=$1 root=$2 launcher
   make_cgroups
-  setpriv --pdeathsig KILL unshare --mount --uts --ipc --pid --net --fork --kill-child --propagation private \
-    bash -euo pipefail -c "$(declare -f hierarchies become); become \"\$@\"" become "$suite" "$root" "$cgroup" &
+  (
+    join_cgroups
+    exec setpriv --pdeathsig KILL unshare --mount --uts --ipc --pid --net --fork --kill-child --propagation private \
+      bash -euo pipefail -c "$(declare -f become); become \"\$@\"" become "$suite" "$root" "${cgroups[@]}"
+  ) &
   launcher=$!
   disown
   wait_until 20 test -e "$root/up" || return 1
@@ -156,10 +183,13 @@ environment() {
 enter() {
   local variables
   mapfile -t variables < <(environment)
-  # It is in there that these are expanded.
-  # shellcheck disable=SC2016
-  nsenter --target "$first" --mount --uts --ipc --pid --net --root -- \
-    env -i "${variables[@]}" sh -c 'cd "$0" && exec "$@"' "$inside" "$@" </dev/null
+  (
+    join_cgroups
+    # It is in there that these are expanded.
+    # shellcheck disable=SC2016
+    exec nsenter --target "$first" --mount --uts --ipc --pid --net --root -- \
+      env -i "${variables[@]}" sh -c 'cd "$0" && exec "$@"' "$inside" "$@" </dev/null
+  )
 }
 
 # remove_release ROOT: everything in the namespaces dies, and no file, mount or control group stays.
