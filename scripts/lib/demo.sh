@@ -54,7 +54,8 @@ run_container() {
     2) fail "a container with the name $name exists that is not of this script: rename or remove it" ;;
   esac
   record container "$name"
-  docker run -d --name "$name" --label "$demo_label" --network "$demo_network" --init=false "$demo_image" "$@" ||
+  docker run -d --restart unless-stopped --name "$name" --label "$demo_label" --network "$demo_network" --init=false \
+    "$demo_image" "$@" ||
     fail "docker could not run the container $name" "$(driver_log)"
 }
 
