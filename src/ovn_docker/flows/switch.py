@@ -6,6 +6,7 @@ known here.
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -119,7 +120,9 @@ async def _start(arguments: Sequence[str], *, bound: bool = False) -> asyncio.su
         bound: whether it would outlive this process: then it ends with it, however that ends, and its two
             outputs are one.
     """
-    before = ["setpriv", "--pdeathsig", "TERM", "--"] if bound and shutil.which("setpriv") else []
+    # systemd ends what a service leaves behind, and our unit refuses capset(2), which setpriv always calls.
+    alone = bound and "NOTIFY_SOCKET" not in os.environ and shutil.which("setpriv")
+    before = ["setpriv", "--pdeathsig", "TERM", "--"] if alone else []
     try:
         return await asyncio.create_subprocess_exec(
             *before,
