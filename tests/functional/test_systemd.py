@@ -36,3 +36,17 @@ def test_each_boot_makes_what_docker_mounts_into_the_plugin(tmp_path: Path) -> N
     wanted = {each["source"] for each in TOLD["mounts"]} - {"/etc/openvswitch", "/dev/null"}
     assert wanted == {"/run/openvswitch", "/var/lib/ovn-docker"}
     assert wanted <= made
+
+
+@pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd is not installed")
+def test_a_boot_leaves_the_state_of_the_service_beside_the_plugin_as_it_is(tmp_path: Path) -> None:
+    """Owner and mode go together in tmpfiles.d(5); who is not root can see the mode only."""
+    file = UNITS.parent / "plugin" / "ovn-docker-plugin.conf"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (tmp_path / "etc" / "group").write_text("root:x:0:\n")
+    state = tmp_path / "var/lib/ovn-docker"
+    state.mkdir(parents=True)
+    state.chmod(0o750)
+    subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", file], timeout=30, check=True)
+    assert state.stat().st_mode & 0o777 == 0o750
