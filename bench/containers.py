@@ -7,8 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from bench.figures import BRIDGE, INCUMBENT, INTERNAL, NONE, OURS, OWN_BRIDGE, ROUTED, Figure, Samples
-from bench.place import Place
+from bench.figures import (
+    BRIDGE,
+    INCUMBENT,
+    INTERNAL,
+    NONE,
+    OURS,
+    OVERLAY,
+    OWN_BRIDGE,
+    ROUTED,
+    Figure,
+    Samples,
+)
+from bench.place import Site
 
 IMAGE = "busybox"
 RUN, REMOVE = "docker run -d", "docker rm -f"
@@ -19,21 +30,24 @@ _ROUTED = "routed"
 _DURATION = re.compile(r"\|(\d+)\|.*NetworkDriver\.(\w+) .*duration_ms=([\d.]+)")
 
 
-def _networks(place: Place) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+def _networks(place: Site) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     """Docker networks by contestant: name and the arguments that make it."""
+    ours = f"--driver={place.plugin_name}"
     found = {
-        OURS: ("ours", ("--driver=ovndocker", "--subnet=10.201.0.0/24")),
-        INTERNAL: ("internal", ("--driver=ovndocker", "--internal", "--subnet=10.202.0.0/24")),
-        ROUTED: (_ROUTED, ("--driver=ovndocker", "--subnet=10.205.0.0/24")),
+        OURS: ("ours", (ours, "--subnet=10.201.0.0/24")),
+        INTERNAL: ("internal", (ours, "--internal", "--subnet=10.202.0.0/24")),
+        ROUTED: (_ROUTED, (ours, "--subnet=10.205.0.0/24")),
         OWN_BRIDGE: ("own-bridge", ("--driver=bridge", "--subnet=10.204.0.0/24")),
     }
     if place.incumbent:
         found[INCUMBENT] = ("incumbent", ("--driver=openvswitch", "--subnet=10.203.0.0/24"))
+    if place.swarm:
+        found[OVERLAY] = ("overlay", ("--driver=overlay", "--attachable", "--subnet=10.206.0.0/24"))
     return found
 
 
 @contextmanager
-def networks(place: Place) -> Iterator[dict[str, str]]:
+def networks(place: Site) -> Iterator[dict[str, str]]:
     """Make a Docker network per contestant; gives the names of those that could be made, by contestant."""
     wanted = _networks(place)
     made: dict[str, str] = {}
@@ -47,35 +61,35 @@ def networks(place: Place) -> Iterator[dict[str, str]]:
         yield made | {BRIDGE: "bridge", NONE: "none"}
 
 
-def _make(place: Place, name: str, arguments: Sequence[str]) -> None:
+def _make(place: Site, name: str, arguments: Sequence[str]) -> None:
     _, network_id = place.docker("network", "create", *arguments, name)
     if name == _ROUTED:
         place.add_router(network_id, "10.205.0.1/24")
 
 
-def _remove(place: Place, name: str) -> None:
+def _remove(place: Site, name: str) -> None:
     if name == _ROUTED:
         place.remove_router(_network_id(place, name))
     place.docker("network", "rm", name)
 
 
-def _network_id(place: Place, name: str) -> str:
+def _network_id(place: Site, name: str) -> str:
     return place.docker("network", "inspect", "--format={{.Id}}", name)[1]
 
 
-def _remove_containers(place: Place) -> None:
+def _remove_containers(place: Site) -> None:
     _, listed = place.docker("ps", "--all", "--quiet")
     if listed:
         place.docker("rm", "--force", *listed.split(), timeout=120, check=False)
 
 
-def measure_runs(place: Place, rounds: int) -> list[Figure]:
+def measure_runs(place: Site, rounds: int) -> list[Figure]:
     """Time `docker run -d` and `docker rm -f`, one container at a time, contestants in turn."""
     samples = Samples("docker", place.ports)
     with networks(place) as names:
         for turn in range(rounds + 1):
             if turn <= 1:
-                logged = len(_log(place))
+                logged = len(place.log)
             for title, name in list(names.items()):
                 into = samples if turn else Samples("warming up")  # the first makes docker_gwbridge too
                 if not place.attempt(f"containers of {title}", partial(_run_one, place, into, title, name)):
@@ -84,28 +98,24 @@ def measure_runs(place: Place, rounds: int) -> list[Figure]:
         shares = Samples("shares", place.ports)
         for title in [each for each in (OURS, INTERNAL, ROUTED) if each in names]:
             network_id = _network_id(place, names[title])
-            for verb, duration in durations(_log(place)[logged:], network_id):
+            for verb, duration in durations(place.log[logged:], network_id):
                 shares.add(title, f"{verb}, by the driver's log", duration)
         _add_differences(samples, shares)
     return [*samples.figures(), *shares.figures()]
 
 
-def _run_one(place: Place, samples: Samples, title: str, network: str) -> None:
+def _run_one(place: Site, samples: Samples, title: str, network: str) -> None:
     took, container = place.docker("run", "--detach", f"--network={network}", IMAGE, "sleep", "1000")
     removed, _ = place.docker("rm", "--force", container)
     samples.add(title, RUN, took)
     samples.add(title, REMOVE, removed)
 
 
-def _log(place: Place) -> str:
-    return place.ours.log.read_text(errors="replace")
-
-
 def _add_differences(samples: Samples, shares: Samples) -> None:
     """Docker's gateway bridge, and a network at all: differences between containers of the same round."""
     for whole, without in zip(samples.of(OURS, RUN), samples.of(INTERNAL, RUN), strict=False):
         shares.add(OURS, GATEWAY_BRIDGE, whole - without)
-    for title in (OURS, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE):
+    for title in (OURS, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, OVERLAY):
         for mine, bare in zip(samples.of(title, RUN), samples.of(NONE, RUN), strict=False):
             shares.add(title, "more than --net none, in docker run -d", mine - bare)
 
@@ -122,7 +132,7 @@ def durations(log: str, network_id: str) -> list[tuple[str, float]]:
     return [(verb, took) for (_, verb), took in found.items()]
 
 
-def measure_bursts(place: Place, bursts: int, size: int) -> list[Figure]:
+def measure_bursts(place: Site, bursts: int, size: int) -> list[Figure]:
     """Time from the first of many `docker run -d` at once until all containers answer ping."""
     samples = Samples("burst", place.ports)
     with networks(place) as names:
@@ -135,7 +145,7 @@ def measure_bursts(place: Place, bursts: int, size: int) -> list[Figure]:
     return samples.figures(unit="s")
 
 
-def _burst(place: Place, samples: Samples, title: str, network_and_size: tuple[str, int]) -> None:
+def _burst(place: Site, samples: Samples, title: str, network_and_size: tuple[str, int]) -> None:
     network, size = network_and_size
     peer = _peer(place, network)
     prefix = _prefix(place, network)
@@ -166,20 +176,20 @@ def _ping_all(addresses: Sequence[str]) -> str:
     )
 
 
-def _prefix(place: Place, network: str) -> str:
+def _prefix(place: Site, network: str) -> str:
     arguments = ("network", "inspect", "--format={{(index .IPAM.Config 0).Subnet}}", network)
     _, subnet = place.docker(*arguments)
     return subnet.rpartition(".")[0]
 
 
-def _peer(place: Place, network: str) -> str:
+def _peer(place: Site, network: str) -> str:
     """A container that is there to ping and be pinged."""
     address = f"{_prefix(place, network)}.{PEER_ADDRESS}"
     _, peer = place.docker(*_detached(network, address))
     return peer
 
 
-def measure_first_packets(place: Place, count: int) -> list[Figure]:
+def measure_first_packets(place: Site, count: int) -> list[Figure]:
     """Count the containers whose very first packet, a ping to an older container, is answered.
 
     Once each has an address that nobody had before, so only the switch's flows matter. Once each takes over
@@ -202,7 +212,7 @@ def _count(title: str, item: str, answered: int, count: int) -> Figure:
     return Figure(section="first packet", item=item, contestant=title, unit=unit, p50=answered, p99=answered)
 
 
-def _first_packets(place: Place, network: str, count: int, *, reuse: bool) -> int:
+def _first_packets(place: Site, network: str, count: int, *, reuse: bool) -> int:
     peer = _peer(place, network)
     prefix = _prefix(place, network)
     answered = 0
@@ -213,7 +223,7 @@ def _first_packets(place: Place, network: str, count: int, *, reuse: bool) -> in
     return answered
 
 
-def _first_packet(place: Place, network: str, address: str, to: str) -> bool:
+def _first_packet(place: Site, network: str, address: str, to: str) -> bool:
     where = ("--rm", f"--network={network}", f"--ip={address}")
     ping = ("ping", "-c", "1", "-W", "1", to)
     _, output = place.docker("run", *where, IMAGE, *ping, check=False)

@@ -12,9 +12,11 @@ ROUTED = "ovn-docker, OVN router"
 INCUMBENT = "incumbent"
 BRIDGE = "bridge"
 OWN_BRIDGE = "user-defined bridge"
+OVERLAY = "Docker's overlay"
 NONE = "none"
+MACHINES = "the machines"
 
-CONTESTANTS = (OURS, OURS_TCP, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, NONE)
+CONTESTANTS = (OURS, OURS_TCP, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, OVERLAY, NONE)
 """In the order of a table's columns."""
 
 
@@ -51,6 +53,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         kernel: as ``uname -r``.
         datapath: "kernel" or "userspace", or "" where no packet was forwarded.
         disk: what the databases were on and what it costs to write there, or "" where it was not looked at.
+        virtual: what makes the machine, as ``systemd-detect-virt`` says, or "" where it was not asked.
         versions: by program.
     """
 
@@ -59,6 +62,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str
     datapath: str = ""
     disk: str = ""
+    virtual: str = ""
     versions: dict[str, str]
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from bench.figures import INCUMBENT, OURS, OURS_TCP, Figure, Samples
 from bench.fill import fill_switch
 from bench.ovsdb import INSTALLED, OFPORT, PLUGGED
-from bench.place import Place
+from bench.place import Place, Site
 from bench.plugin import Plugin, endpoint, join, network
 
 JOIN_INSTALLED = "Join until ovn-installed"
@@ -53,7 +53,7 @@ def callers(place: Place, ours: int, incumbent: int) -> list[Caller]:
     return found
 
 
-def measure(place: Place, who: Sequence[Caller]) -> list[Figure]:
+def measure(place: Site, who: Sequence[Caller]) -> list[Figure]:
     """Time every verb; contestants take turns, each once OVN has digested what the last one did."""
     samples, stages = Samples("verbs", place.ports), Samples("join", place.ports)
 
@@ -93,7 +93,7 @@ def measure_networks(caller: Caller, samples: Samples, count: int, number: int) 
             samples.add(caller.title, "DeleteNetwork", deleted)
 
 
-def _lifecycle(place: Place, caller: Caller, samples: Samples, stages: Samples) -> None:
+def _lifecycle(place: Site, caller: Caller, samples: Samples, stages: Samples) -> None:
     endpoint_id, address = caller.next_endpoint()
     ids = endpoint(caller.network_id, endpoint_id)
 
