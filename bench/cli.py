@@ -24,7 +24,7 @@ bridge, in one run on an emulated host of its own. Needs root. About 15 minutes,
 
 scripts/bench ipam measures how fast addresses are leased instead, scripts/bench health what a reading of
 the health check costs, scripts/bench ip-lookup what IP lookups do, scripts/bench underlay the underlay driver
-on a real Neutron; each has a --help.
+on a real Neutron, scripts/bench vm the kernel's datapath beside Docker's own overlay; each has a --help.
 """
 
 

@@ -1,7 +1,7 @@
 """Results as tables, for a terminal and as Markdown. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.figures import BRIDGE, CONTESTANTS, Figure, Machine, Results
 from bench.targets import TARGETS, Target, Verdict, judge
@@ -38,6 +38,8 @@ class Page:
         with_p99: the sections whose cells show the 99th percentile too.
         targets: what is judged.
         marks: the lines of a document between which the tables go.
+        bases: by section, the contestants to which the others' ratios are shown.
+        counted: whether titles tell how many samples a figure has.
     """
 
     sections: Mapping[str, str]
@@ -45,6 +47,8 @@ class Page:
     with_p99: Collection[str]
     targets: Sequence[Target]
     marks: tuple[str, str]
+    bases: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"docker": (BRIDGE,)})
+    counted: bool = False
 
 
 CONTEST = Page(SECTIONS, CONTESTANTS, _WITH_P99, TARGETS, (BEGIN, END))
@@ -60,18 +64,23 @@ class Table:
 
 
 def tables(results: Results, page: Page = CONTEST) -> list[Table]:
-    """The targets, then each section that has figures."""
-    found = [targets_table(judge(results, page.targets))]
+    """The targets where there are any, then each section that has figures."""
+    found = [targets_table(judge(results, page.targets))] if page.targets else []
     for section, title in page.sections.items():
         figures = [each for each in results.figures if each.section == section]
         for ports in sorted({each.ports for each in figures}):
             here = [each for each in figures if each.ports == ports]
-            found.append(_table(f"{title}{_others(ports)}", here, results, page))
+            found.append(_table(f"{title}{_others(ports)}{_count(here, page)}", here, results, page))
     return found
 
 
 def _others(ports: int) -> str:
     return f", {ports:,} other ports" if ports else ""
+
+
+def _count(figures: Sequence[Figure], page: Page) -> str:
+    counts = sorted({each.samples for each in figures})
+    return f", n = {' to '.join(str(each) for each in {counts[0]: 0, counts[-1]: 0})}" if page.counted else ""
 
 
 def targets_table(verdicts: Sequence[Verdict]) -> Table:
@@ -107,9 +116,10 @@ def _cell(figure: Figure | None, results: Results, page: Page) -> str:
         return f"{figure.p50:.0f} {figure.unit}"
     if figure.section in page.with_p99:
         return f"{_number(figure.p50)} / {_number(figure.p99)}"
-    base = results.find("docker", figure.item, BRIDGE, figure.ports) if figure.section == "docker" else None
-    ratio = f" ({figure.p50 / base.p50:.2f})" if base else ""
-    return f"{_number(figure.p50)}{ratio}"
+    wanted = page.bases.get(figure.section, ())
+    bases = [results.find(figure.section, figure.item, name, figure.ports) for name in wanted]
+    ratios = [f"{figure.p50 / base.p50:.2f}" if base and base.p50 else "-" for base in bases]
+    return f"{_number(figure.p50)} ({' / '.join(ratios)})" if any(bases) else _number(figure.p50)
 
 
 def _number(value: float) -> str:
@@ -138,7 +148,7 @@ def about(results: Results) -> list[str]:
 
 def _where(machine: Machine) -> list[str]:
     datapath = f"{machine.datapath} datapath" if machine.datapath else ""
-    return list(filter(None, (datapath, machine.disk)))
+    return list(filter(None, (datapath, machine.disk, machine.virtual)))
 
 
 def markdown(results: Results, page: Page = CONTEST) -> str:
