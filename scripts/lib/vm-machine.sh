@@ -91,6 +91,8 @@ boot_machine() {
   start_network
   in_ns ip link show "$tap" >/dev/null 2>&1 || in_ns ip tuntap add "$tap" mode tap
   in_ns ip link set "$tap" master "$bridge" up
+  # Once the bridge forgets a silent machine, slirp4netns sees what is sent to it, and resets the connection.
+  in_ns bridge fdb replace "$(mac)" dev "$tap" master static
   "start_$(<"$dir/engine")" "$dir" "$tap" </dev/null >"$dir/console.log" 2>&1 9>&- &
   printf '%s\n' $! >"$dir/pid"
   wait_for_ssh "$dir"
