@@ -19,7 +19,7 @@ from tests.underlay.docker_requests import new_id
 from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import REGION, Proxy
 
-pytestmark = [pytest.mark.underlay, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.underlay, pytest.mark.timeout(400), pytest.mark.slow]
 
 HEALTH = ("--health-check-on", "--health-check-interval=3")
 DEADLINE = 10.5

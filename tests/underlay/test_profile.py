@@ -16,7 +16,7 @@ from tests.underlay.conftest import leftovers, wipe
 from tests.underlay.docker_requests import new_id
 from tests.underlay.machines import VirtualMachine
 
-pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180), pytest.mark.slow]
 
 PROFILE = "--child-ports=profile"
 HEALTH = ("--health-check-on", "--health-check-interval=3")

@@ -14,7 +14,7 @@ from tests.underlay.identity import KEYSTONE_PORT, NEUTRON_PORT
 from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import Proxy, register
 
-pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.underlay, pytest.mark.timeout(180), pytest.mark.slow]
 
 SEALED, SEALED_KEYSTONE, SEALED_NEUTRON = "Sealed", 5443, 9443
 INNER, INNER_NEUTRON = "Inner", 9698
