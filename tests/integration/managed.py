@@ -74,8 +74,9 @@ class Managed:
         return done.stdout + done.stderr
 
     def create(self, directory: Path) -> None:
-        """Create and enable it."""
+        """Create and enable it, for use outside a swarm."""
         self.plugin("create", NAME, str(directory))
+        self.plugin("set", NAME, "DOCKER_DRIVER_SCOPE=local")
         self.plugin("enable", NAME)
 
     def set(self, *settings: str, force: bool = False) -> None:
