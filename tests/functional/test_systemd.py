@@ -24,13 +24,18 @@ def test_systemd_finds_no_fault_with_it(path: Path, tmp_path: Path) -> None:
     assert (verdict.returncode, verdict.stderr) == (0, "")
 
 
+def boot(root: Path) -> None:
+    """Make below a directory what the plugin's file has made at each boot."""
+    (root / "etc").mkdir()
+    (root / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc" / "group").write_text("root:x:0:\n")
+    file = UNITS.parent / "plugin" / "ovn-docker-plugin.conf"
+    subprocess.run(["systemd-tmpfiles", f"--root={root}", "--create", file], timeout=30, check=True)
+
+
 @pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd is not installed")
 def test_each_boot_makes_what_docker_mounts_into_the_plugin(tmp_path: Path) -> None:
-    file = UNITS.parent / "plugin" / "ovn-docker-plugin.conf"
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    (tmp_path / "etc" / "group").write_text("root:x:0:\n")
-    subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", file], timeout=30, check=True)
+    boot(tmp_path)
     made = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_dir()}
     # /etc/openvswitch and /dev/null are there on every host.
     wanted = {each["source"] for each in TOLD["mounts"]} - {"/etc/openvswitch", "/dev/null"}
@@ -41,12 +46,8 @@ def test_each_boot_makes_what_docker_mounts_into_the_plugin(tmp_path: Path) -> N
 @pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd is not installed")
 def test_a_boot_leaves_the_state_of_the_service_beside_the_plugin_as_it_is(tmp_path: Path) -> None:
     """Owner and mode go together in tmpfiles.d(5); who is not root can see the mode only."""
-    file = UNITS.parent / "plugin" / "ovn-docker-plugin.conf"
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    (tmp_path / "etc" / "group").write_text("root:x:0:\n")
     state = tmp_path / "var/lib/ovn-docker"
     state.mkdir(parents=True)
     state.chmod(0o750)
-    subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", file], timeout=30, check=True)
+    boot(tmp_path)
     assert state.stat().st_mode & 0o777 == 0o750
