@@ -97,9 +97,8 @@ class StateFile:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             owner = path.parent.stat()
-            with contextlib.suppress(
-                PermissionError
-            ):  # a command of root's must not lock the driver's user out
+            # A command that root runs must not lock the driver's user out.
+            with contextlib.suppress(PermissionError):
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(text + "\n")
             file.flush()

@@ -171,7 +171,7 @@ class Sightings:
     def next_look(self, now: float) -> float | None:
         """Seconds until another look may confirm something, or None when nothing waits for one.
 
-        What was confirmed and could not be mended waits for the next pass that is due anyway, but for starts.
+        A confirmed finding whose repair failed waits for the next regular pass, unless the repair is a start.
         """
         open_still = self._since.keys() - self._confirmed
         waits = [self._since[each] + _patience(each) - now for each in open_still]

@@ -1,7 +1,6 @@
 """Whether the peer of a connection still answers. Pure: it is told what comes, and when.
 
-Replies count and nothing else does: a peer may go on sending what is no whole message, or tell of changes,
-and answer no request.
+Only replies count: a peer may go on sending parts of a message, or notifications, and answer no request.
 """
 
 PROBE_INTERVAL = 5.0
