@@ -19,7 +19,7 @@ NO_HOOK = (
 
 NO_WAY_BACK = (
     "IP lookup: containers are reached by VTEPs and their answers are not, because this release of OVN leaves"
-    " no place behind its ingress pipeline: it needs OVN 22.09.2 or later"
+    " no place behind its ingress pipeline: it needs OVN 22.09.2, 22.12.1, 23.03.1 or a later one"
 )
 
 
