@@ -9,9 +9,6 @@ import pytest
 
 from ovn_docker.lab import Lab, down
 
-LOCAL = ("--docker-driver-scope=local",)
-"""The scope of networks that several hosts make, each for itself."""
-
 _TEST_LAB = re.compile(r"t([0-9]+)-.*")
 
 
@@ -51,12 +48,9 @@ def lab(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def three_hosts(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
-    """Three hosts whose drivers have local scope: they share nothing but the central."""
+    """Three hosts; shared, so leave them as you found them."""
     shared = Lab.up(lab_name("three"), 3)
     try:
-        for host in shared.hosts:  # dockerd asks for the scope once, with the first network
-            host.stop("driver")
-            host.start_driver(LOCAL)
         yield shared
     finally:
         shared.down()

@@ -9,7 +9,7 @@ import pytest
 
 from ovn_docker.lab import Lab, Machine
 from tests.integration import records
-from tests.integration.conftest import LOCAL, lab_name
+from tests.integration.conftest import lab_name
 from tests.integration.records import PORT
 from tests.integration.tenant import OURS, Container, Network, Tenant, in_parallel
 from tests.polling import eventually
@@ -30,7 +30,7 @@ def lab(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
         for host in made.hosts:
             host.stop("driver")
             after = ("--dead-host-after=60",) if host.name == "h1" else ()
-            host.start_driver((*LOCAL, "--health-check-on", *after))
+            host.start_driver(("--health-check-on", *after))
         yield made
     finally:
         made.down()

@@ -30,7 +30,7 @@ import pytest
 from ovn_docker import lab as labs
 from ovn_docker.lab.lab import down
 from ovn_docker.lab.requirements import environment
-from tests.integration.conftest import LOCAL, lab_name
+from tests.integration.conftest import lab_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -243,7 +243,7 @@ def test_the_page_about_vteps_is_true(tmp_path: Path) -> None:
     lab = labs.Lab.up(lab_name("vteps"), 1)
     try:
         lab.machine("h1").stop("driver")
-        lab.machine("h1").start_driver([*LOCAL, "--ip-lookup", "--health-check-on"])
+        lab.machine("h1").start_driver(["--ip-lookup", "--health-check-on"])
         common = {"PATH": programs(tmp_path / "bin", lab.name)}
         shells = Shells(tmp_path, {"h1": common, "central": common})
         shells.play("how-to/vtep.md", lab, lab.settings.datapath)

@@ -9,7 +9,7 @@ import pytest
 from ovn_docker.flows.text import cookie_of, parse_flow
 from ovn_docker.lab import Lab, Machine
 from tests.exposition import value
-from tests.integration.conftest import LOCAL, lab_name
+from tests.integration.conftest import lab_name
 from tests.integration.plugin import Plugin
 from tests.integration.tenant import DRIVER
 from tests.integration.vtep_contract import VtepContract
@@ -39,7 +39,7 @@ def world(_no_labs_of_dead_runs: None) -> Iterator[World]:
     lab = Lab.up(lab_name("vtep"), 3)
     for host in lab.hosts[:2]:
         host.stop("driver")
-        host.start_driver([*LOCAL, "--ip-lookup", "--health-check-on", "--health-check-interval=3"])
+        host.start_driver(["--ip-lookup", "--health-check-on", "--health-check-interval=3"])
     with furnished(lab, "auto") as place:
         yield place
 
@@ -267,7 +267,7 @@ def test_nothing_is_left_without_vteps_or_without_the_flag(world: World) -> None
     eventually(lambda: not world.sites["red"].pings(red.address), 5, "red is unreachable")
     assert world.sites["blue"].pings(world.services["blue", "h1"].address)
     host.stop("driver")
-    host.start_driver(LOCAL)
+    host.start_driver()
     eventually(lambda: not flows(host), 5, "all flows are gone")
     ports = host.run(["ovs-vsctl", "list-ports", "br-int"]).stdout
     assert "vtep" not in ports

@@ -11,7 +11,7 @@ import pytest
 
 from ovn_docker.flows.text import cookie_of
 from ovn_docker.lab import Lab, Machine
-from tests.integration.conftest import LOCAL, lab_name
+from tests.integration.conftest import lab_name
 from tests.integration.tenant import DRIVER
 from tests.integration.vtep_contract import FROM, VtepContract
 from tests.integration.vtep_world import (
@@ -46,7 +46,7 @@ def world(_no_labs_of_dead_runs: None) -> Iterator[World]:
     for host in lab.hosts[:2]:
         encapsulate(host, "geneve,vxlan")
         host.stop("driver")
-        host.start_driver([*LOCAL, "--health-check-on", *(["--ip-lookup"] if host is lab.hosts[0] else [])])
+        host.start_driver(["--health-check-on", *(["--ip-lookup"] if host is lab.hosts[0] else [])])
     eventually(lambda: len(encaps(lab)) >= 4, 10, "the hosts have told OVN of VXLAN")
     with furnished(lab, "auto") as place:
         yield place

@@ -11,7 +11,6 @@ import pytest
 from ovn_docker.lab import Lab, Machine
 from ovn_docker.pools import switch_name
 from tests.integration import records
-from tests.integration.conftest import LOCAL
 from tests.integration.plugin import Plugin
 from tests.integration.records import SWITCH, marks
 from tests.integration.tenant import IMAGE, OURS, Container, Network, Tenant, in_parallel
@@ -274,12 +273,12 @@ def test_a_driver_that_is_killed_remembers_the_switch_of_each_network(
     networks = make(users[:2], "10.38.0.0/24")
     peer = users[1].container(networks[1])
     lab.hosts[0].kill("driver")
-    lab.hosts[0].start_driver(LOCAL)
+    lab.hosts[0].start_driver()
     box = users[0].container(networks[0])
     settled(lab.central)
     box.reaches(peer.address(networks[1]))
     lab.hosts[0].kill("driver")
-    lab.hosts[0].start_driver(LOCAL)
+    lab.hosts[0].start_driver()
     users[0].remove(box)
     users[0].remove_network(networks[0])
     assert records.leases(lab.central) == [peer.address(networks[1])]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from ovn_docker.lab import Lab
-from tests.integration.conftest import LOCAL, lab_name
+from tests.integration.conftest import lab_name
 from tests.integration.faults.talk import Talk, begin
 from tests.integration.tenant import Tenant
 
@@ -19,7 +19,7 @@ def two_hosts(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
     try:
         for host in shared.hosts:  # dockerd asks for the scope once, with the first network
             host.stop("driver")
-            host.start_driver((*LOCAL, *HEALTH_CHECK))
+            host.start_driver(HEALTH_CHECK)
         yield shared
     finally:
         shared.down()

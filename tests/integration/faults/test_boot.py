@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.lab import Lab, Machine
-from tests.integration.conftest import LOCAL
 from tests.integration.faults.account import balances
 from tests.integration.faults.conftest import HEALTH_CHECK
 from tests.integration.faults.parts import DOCKERD, DRIVER, KILL, STOP, end, same_drivers, started_with
@@ -178,9 +177,9 @@ def test_what_a_reboot_without_northbound_kept_down_comes_back_if_docker_would_h
 def unchecked(lab: Lab) -> Iterator[Machine]:
     """The first host, whose driver looks after nothing."""
     host = lab.hosts[0]
-    started_with(host, DRIVER, LOCAL)
+    started_with(host, DRIVER)
     yield host
-    started_with(host, DRIVER, (*LOCAL, *HEALTH_CHECK))
+    started_with(host, DRIVER, HEALTH_CHECK)
 
 
 def test_a_container_that_could_not_restart_is_found_by_check_and_started_by_repair(

@@ -17,7 +17,6 @@ import pytest
 from ovn_docker.lab import Lab, Machine
 from tests.functional.faults.killing import AFTER, Fuse, FusedProxy
 from tests.integration import records
-from tests.integration.conftest import LOCAL
 from tests.integration.faults.account import balances
 from tests.integration.faults.conftest import HEALTH_CHECK
 from tests.integration.faults.parts import DRIVER
@@ -76,7 +75,7 @@ def fused(lab: Lab) -> Iterator[Fused]:
     with tempfile.TemporaryDirectory(prefix="fuse-") as directory:
         nb = FusedProxy(Path(directory, "nb"), lab.central.paths.run / "ovn/ovnnb_db.sock", fuse)
         ovs = FusedProxy(Path(directory, "ovs"), host.paths.run / "openvswitch/db.sock", fuse)
-        flags = (*LOCAL, f"--ovsdb={ovs.remote}")
+        flags = (f"--ovsdb={ovs.remote}",)
         with served(nb, ovs):
             host.stop(DRIVER)
             set_northbound(host, f'"{nb.remote}"')
@@ -92,7 +91,7 @@ def with_health_check(host: Machine, northbound: str = "") -> None:
     host.stop(DRIVER)
     if northbound:
         set_northbound(host, northbound)
-    host.start(DRIVER, (*LOCAL, *HEALTH_CHECK))
+    host.start(DRIVER, HEALTH_CHECK)
 
 
 def set_northbound(host: Machine, remote: str) -> None:
