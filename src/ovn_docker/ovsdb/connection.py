@@ -86,9 +86,11 @@ class Connection:
             raise ConnectionLostError(self._reason)
         self._number += 1
         number = self._number
+        # Before anything is noted: a text that cannot be sent is refused here, and nothing is owed for it.
+        request = encode_request({"method": method, "params": params, "id": number})
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         self._asked = self._now() if self._asked is None else self._asked
-        self._send({"method": method, "params": params, "id": number})
+        self._writer.write(request)
         try:
             return await reply
         finally:

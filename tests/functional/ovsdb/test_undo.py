@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ovn_docker.errors import RequirementError
+from ovn_docker.errors import RequirementError, UnstorableError
 from ovn_docker.ovsdb import client as client_module
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
@@ -102,3 +102,18 @@ async def test_a_server_that_owes_an_answer_is_named(
         northbound.signal(signal.SIGCONT)
         await asyncio.wait_for(waiting, 5)
         assert client.outage() == ""
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+async def test_a_text_that_cannot_be_sent_leaves_no_answer_to_wait_for(
+    northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    async with connected([northbound.remote], NB) as client:
+        await client.transact([])
+        monkeypatch.setattr(client_module, "SILENCE", 1e-9)
+        for _ in range(3):
+            with pytest.raises(UnstorableError):
+                await client.transact([schema.ls_find(text)])
+        assert client.outage() == ""
+        assert client._connection is not None
+        assert client._connection._replies == {}
