@@ -32,13 +32,14 @@ class StateFile:
     def load(self) -> dict[str, Any]:
         """What was saved last; nothing if there is no file.
 
-        A file that cannot be used is put aside under another name, so that the next save does not destroy it.
+        A file that was read and cannot be used is put aside under another name, so that the next save does
+        not destroy it. One that could not be read stays: what prevents it (too many open files) may pass.
 
         Raises:
-            HostError: it is not for this user to read.
+            HostError: it cannot be read.
         """
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
+            data = self._path.read_bytes()
         except FileNotFoundError:
             return {}
         except PermissionError as error:
@@ -46,7 +47,13 @@ class StateFile:
                 f"the state file {self._path} cannot be read: {error.strerror}: run this as root, or as the"
                 " file's owner"
             ) from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise HostError(
+                f"the state file {self._path} cannot be read: {error.strerror}: it stays as it is; try again"
+            ) from error
+        try:
+            content = json.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
             return self.put_aside(str(error))
         if not isinstance(content, dict) or content.get("version") != VERSION:
             return self.put_aside(f"it is not of version {VERSION}")

@@ -1,5 +1,6 @@
 """The state file: whole at every moment, whatever stops the process."""
 
+import contextlib
 import errno
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,12 +56,16 @@ def test_the_mode_does_not_depend_on_the_umask_or_on_what_was_there(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b'{"version": 2}', b'{"networks": {}}', b"\x80\x03}q\x00.", b"\xff\xfe"],
+    [
+        *(b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"version": 2}', b'{"networks": {}}'),
+        *(b"\x80\x03}q\x00.", b"\xff\xfe"),
+    ],
+    ids=lambda content: repr(content[:12]),
 )
 def test_a_file_that_cannot_be_used_is_put_aside(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The sixth is a pickle's beginning."""
+    """The last but one is a pickle's beginning."""
     path = tmp_path / "state.json"
     path.write_bytes(content)
     assert StateFile(path).load() == {}
@@ -70,6 +76,29 @@ def test_a_file_that_cannot_be_used_is_put_aside(
     assert f"state file {path} cannot be used and is kept as {aside}" in record.getMessage()
     StateFile(path).update(lambda _: {"networks": {}})
     assert StateFile(path).load() == {"networks": {}}
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Refuse this process any further descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_that_cannot_be_read_just_now_is_one_clear_error_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    StateFile(path).update(lambda _: {"networks": {"a": 1}})
+    with no_more_files(), pytest.raises(HostError) as caught:
+        StateFile(path).load()
+    assert str(caught.value) == (
+        f"the state file {path} cannot be read: {os.strerror(errno.EMFILE)}: it stays as it is; try again"
+    )
+    assert StateFile(path).load() == {"networks": {"a": 1}}
+    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
