@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
@@ -38,13 +37,7 @@ from ovn_docker.ovsdb.remotes import Remote, parse_remotes
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import open_vswitch, vteps
 from ovn_docker.state import StateFile
-
-LOG = logging.getLogger(__name__)
-
-AGAIN = 1.0
-"""Seconds until work begins again that met something it could not read."""
-
-Work = Callable[[], Coroutine[Any, Any, None]]
+from ovn_docker.supervision import Supervision, Work
 
 
 class Peer(Protocol):
@@ -77,8 +70,8 @@ class Parts:
         reader: likewise.
         repairs: likewise.
         about: what NetworkDriver.Database is to show of this driver besides.
-        work: what keeps the peer connected.
-        daemon_work: what only a daemon does besides.
+        work: what keeps the peer connected, by its name for people.
+        daemon_work: what only a daemon does besides, likewise.
         close: what ends it.
         probe: looks whether packets pass, where it can be tried.
     """
@@ -93,8 +86,8 @@ class Parts:
     reader: Reader
     repairs: Repairs
     about: Callable[[], Mapping[str, Any]]
-    work: tuple[Work, ...]
-    daemon_work: tuple[Work, ...] = ()
+    work: Mapping[str, Work]
+    daemon_work: Mapping[str, Work] = field(default_factory=dict)
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
     probe: Callable[[], Awaitable[list[Finding]]] | None = None
 
@@ -152,20 +145,30 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
             {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend, **starting(engine)},
         ),
         about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
-        work=(nb.run, partial(databases.follow_settings, ovs, nb, databases.NORTHBOUND)),
-        daemon_work=(*_host_work(config, ovs, nb), ip_lookup.run),
+        work=_northbound_work(ovs, nb),
+        daemon_work={**_host_work(config, ovs, nb), "IP lookup": ip_lookup.run},
         northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
     )
 
 
-def _host_work(config: Config, ovs: Client, nb: Client) -> tuple[Work, ...]:
+def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
+    """Keep Northbound connected, wherever Open_vSwitch says that it is."""
+    return {
+        "the connection to OVN Northbound": nb.run,
+        "the watch on ovn-nb": partial(databases.follow_settings, ovs, nb, databases.NORTHBOUND),
+    }
+
+
+def _host_work(config: Config, ovs: Client, nb: Client) -> dict[str, Work]:
     """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not."""
     presence = Presence(ovs, nb, lambda: datetime.now(UTC))
-    if not config.dead_host_after:
-        return (presence.run,)
-    return presence.run, Collector(ovs, nb, config.dead_host_after, time.monotonic).run
+    work: dict[str, Work] = {"this host's presence": presence.run}
+    if config.dead_host_after:
+        collector = Collector(ovs, nb, config.dead_host_after, time.monotonic)
+        work["the search for dead hosts"] = collector.run
+    return work
 
 
 def _database_files(northbound: Client) -> dict[str, Any]:
@@ -204,11 +207,12 @@ def _ovsdb(config: Config) -> tuple[Remote, ...]:
 
 
 @contextlib.asynccontextmanager
-async def running(parts: Parts) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Keep the databases connected; the tasks are those that do, and end only when this does."""
-    tasks = [asyncio.create_task(kept(each)) for each in (parts.ovs.run, *parts.work)]
+async def running(parts: Parts, supervision: Supervision | None = None) -> AsyncIterator[None]:
+    """Keep the databases connected as long as the context lasts."""
+    supervision = supervision or Supervision()
+    tasks = start(supervision, {"the connection to Open vSwitch": parts.ovs.run, **parts.work})
     try:
-        yield tasks
+        yield
     finally:
         await cancel(*tasks)
         for close in parts.close:
@@ -217,18 +221,9 @@ async def running(parts: Parts) -> AsyncIterator[list[asyncio.Task[None]]]:
         parts.links.close()
 
 
-async def kept(work: Work) -> None:
-    """Do work that goes on until it is cancelled, and begin it again when it meets what cannot be read.
-
-    A server that is broken, or somebody in its place, must not end the driver by a value of another shape.
-    """
-    while True:
-        try:
-            return await work()
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            LOG.warning("a value has another shape than it should: %s: %s", type(error).__name__, error)
-            LOG.debug("a part of the driver begins again", exc_info=error)
-        await asyncio.sleep(AGAIN)
+def start(supervision: Supervision, work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
+    """Begin work in the background; it ends only when it is cancelled."""
+    return [asyncio.create_task(supervision.supervise(name, each)) for name, each in work.items()]
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:

@@ -9,13 +9,13 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from ovn_docker import __version__
-from ovn_docker.assembly import Parts, assemble, cancel, kept, running
+from ovn_docker.assembly import Parts, assemble, cancel, running, start
 from ovn_docker.config import Config
-from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.naming import Naming
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.health.scope import watch_scope
@@ -27,6 +27,7 @@ from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.metrics import Metrics
 from ovn_docker.process import Ready
 from ovn_docker.status import HealthCheck, problems
+from ovn_docker.supervision import Supervision, Work
 
 LOG = logging.getLogger(__name__)
 
@@ -55,33 +56,25 @@ async def serve(
         config,
         lambda: {**_about(config), "docker_last_synched": synched.when, **parts.about()},
     )
+    supervision = Supervision()
     async with contextlib.AsyncExitStack() as undo:
-        background = await undo.enter_async_context(running(parts))
+        await undo.enter_async_context(running(parts, supervision))
         # Before the databases are connected, so that the first connection is not used by anything else first.
-        work = [asyncio.create_task(kept(each)) for each in parts.daemon_work]
-        undo.push_async_callback(cancel, *work)
-        background += work
+        undo.push_async_callback(cancel, *start(supervision, parts.daemon_work))
         databases = {each.database: each.answers for each in (parts.ovs, parts.peer)}
         metrics = Metrics(__version__, databases)
         tls = _certificates(config)
-        observation = _observation(config, parts, metrics, tls)
+        observation = _observation(config, parts, metrics, tls, supervision)
         application = create_application(parts.driver, parts.ipam, observation=observation)
         listeners = Listeners(application, capacity=capacity)
         await listeners.start(config.unix_socket, config.bind, tls, bound)
         undo.push_async_callback(listeners.stop)
         _announce(config, listeners, tls, undo)
-        if config.health.on:
-            health = _start_health_check(config, parts, metrics, synched)
-            undo.push_async_callback(cancel, *health)
-            background += health
-        elif config.scope == "global":
-            scope = asyncio.create_task(watch_scope(parts.engine, config.driver_name))
-            undo.push_async_callback(cancel, scope)
-            background.append(scope)
+        undo.push_async_callback(cancel, *start(supervision, _watching(config, parts, metrics, synched)))
         LOG.info("ovn-docker %s serves driver %s", __version__, config.driver_name)
         ready()
         await parts.links.open()
-        await _until(stop, background)
+        await stop.wait()
         LOG.info("stopping")
         ready.stopping()
 
@@ -101,9 +94,12 @@ class _LastSynched:
             self.when = time.time()
 
 
-def _start_health_check(
-    config: Config, parts: Parts, metrics: Metrics, synched: _LastSynched
-) -> list[asyncio.Task[None]]:
+def _watching(config: Config, parts: Parts, metrics: Metrics, synched: _LastSynched) -> dict[str, Work]:
+    """The health check, and without it what is told of Docker all the same."""
+    if not config.health.on:
+        scope = {"the watch on Docker's scope": partial(watch_scope, parts.engine, config.driver_name)}
+        return dict(scope) if config.scope == "global" else {}
+
     def done(report: Report) -> None:
         synched.note(report)
         findings = Counter(each.kind for each in report.findings)
@@ -113,10 +109,12 @@ def _start_health_check(
     naming = Naming(parts.engine, parts.inventory, reconciler.want)
     for client in (parts.ovs, parts.peer):
         client.when_connected(reconciler.want)
-    return [asyncio.create_task(kept(each)) for each in (reconciler.run, naming.run)]
+    return {"the health check": reconciler.run, "the naming of ports": naming.run}
 
 
-def _observation(config: Config, parts: Parts, metrics: Metrics, tls: Certificates | None) -> Observation:
+def _observation(
+    config: Config, parts: Parts, metrics: Metrics, tls: Certificates | None, supervision: Supervision
+) -> Observation:
     """What /healthz and /metrics tell."""
     started = time.monotonic()
 
@@ -125,7 +123,7 @@ def _observation(config: Config, parts: Parts, metrics: Metrics, tls: Certificat
         silence = time.monotonic() - started if age is None else age
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
         outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "")
-        return problems(outages, check)
+        return problems((*outages, *supervision.problems()), check)
 
     return Observation(metrics.verb_done, found, metrics.exposition)
 
@@ -166,22 +164,6 @@ def _stop_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
-
-
-async def _until(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
-    """Wait for the stop.
-
-    Raises:
-        OvnDockerError: a task ended that should not, so the driver would go on half-dead.
-    """
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopped, *background}, return_when=asyncio.FIRST_COMPLETED)
-    for task in background:
-        if task.done():
-            stopped.cancel()
-            error = task.exception()
-            LOG.debug("a part of the driver ended", exc_info=error)
-            raise OvnDockerError(f"a part of the driver ended by itself, so the rest ends too: {error!r}")
 
 
 def _about(config: Config) -> dict[str, Any]:

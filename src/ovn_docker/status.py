@@ -24,7 +24,7 @@ def problems(outages: Iterable[str], health_check: HealthCheck | None = None) ->
     """What is wrong, one line for each.
 
     Args:
-        outages: of each database why it cannot be used, or "".
+        outages: of each database why it cannot be used, or "", and of other parts.
         health_check: None where it is off.
     """
     found = [outage for outage in outages if outage]

@@ -76,7 +76,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
             driver, inventory, attachments, ADDRESS_SPACE, _repairs(cloud, inventory) | starting(engine)
         ),
         about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
-        work=(cloud.neutron.run,),
+        work={"the connection to Neutron": cloud.neutron.run},
         close=(cloud.undoing.stop, cloud.neutron.close),
         probe=Probe(cloud, machine.bridge).look,
     )

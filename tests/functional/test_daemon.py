@@ -1,5 +1,6 @@
 """The driver as it is installed: a process, its sockets and plugin file, and the outages it lives through."""
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -11,15 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from ovn_docker import daemon
-from ovn_docker.errors import OvnDockerError
+from ovn_docker import config, daemon
+from ovn_docker.assembly import Parts, assemble
 from ovn_docker.ovsdb.values import to_map
+from ovn_docker.process import DaemonOptions, Ready
 from tests.exposition import read
 from tests.functional.servers import OvsdbServer
 from tests.guide import DATABASE_KEYS
@@ -30,6 +33,17 @@ pytestmark = pytest.mark.functional
 PROGRAM = Path(sys.executable).with_name("ovn-docker-overlay-driver")
 NET = {"NetworkID": "b5082ded" * 8}
 NETWORK = NET | {"IPv4Data": [{"Pool": "10.0.0.0/24"}], "Options": {}}
+
+
+class Listening(Ready):
+    """Says when a driver in this process listens."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        super().__init__(DaemonOptions(), None)
+        self._event = event
+
+    def __call__(self) -> None:
+        self._event.set()
 
 
 class Daemon:
@@ -423,21 +437,30 @@ async def test_a_killed_server_is_met_again_under_load(
     assert await asyncio.to_thread(daemon.stop) == 0
 
 
-async def test_the_daemon_ends_when_a_part_of_it_ends() -> None:
-    async def part() -> None:
-        raise ValueError("a bug")
+async def test_a_part_that_fails_is_told_of_and_the_daemon_goes_on(short_path: Path) -> None:
+    async def fails() -> None:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [KeyError("ports")])
 
-    with pytest.raises(OvnDockerError, match="a part of the driver ended by itself"):
-        await daemon._until(asyncio.Event(), [asyncio.create_task(part())])
+    def assemble_with_it(*handed: Any) -> Parts:  # noqa: ANN401
+        return replace(assemble(*handed), daemon_work={"a part": fails})
 
-
-async def test_the_daemon_ends_quietly_when_it_is_told_to() -> None:
-    stop = asyncio.Event()
-    forever: asyncio.Task[None] = asyncio.create_task(asyncio.sleep(60))
-    stop.set()
-    await daemon._until(stop, [forever])
-    assert not forever.done()
-    forever.cancel()
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    flags = ["--unix-socket", str(short_path / "driver.sock"), "--plugin-dir", str(short_path)]
+    settings = config.read(parser.parse_args([*flags, "--ovsdb", "unix:/nonexistent"]))
+    listening = asyncio.Event()
+    serving = asyncio.create_task(daemon.serve(settings, Listening(listening), assemble_with_it))
+    await asyncio.wait_for(listening.wait(), 10)
+    connector = aiohttp.UnixConnector(str(short_path / "driver.sock"))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://plugin/healthz") as response,
+    ):
+        assert response.status == 503
+        problems = json.loads(await response.read())["problems"]
+    assert any("a part failed and is begun again: KeyError: 'ports'" in each for each in problems), problems
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 10)
 
 
 @pytest.mark.parametrize("by", ["flags", "Open_vSwitch"])

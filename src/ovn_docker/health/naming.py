@@ -80,3 +80,6 @@ class Naming:
             pass  # it is gone already
         except (OvnDockerError, TimeoutError) as error:
             LOG.info("container %s: its names are not written yet: %s", container_id[:12], error)
+        except Exception as error:  # or the names of all others would not be written either
+            LOG.debug("container %s", container_id[:12], exc_info=error)
+            LOG.warning("container %s: its names are not written: %r", container_id[:12], error)

@@ -103,14 +103,12 @@ class Reconciler:
         """Read, compare, repair what is confirmed. Nothing is raised but a cancellation."""
         began = time.monotonic()
         try:
-            findings = check(await self._reader.read())
+            report = await self._repair(check(await self._reader.read()), began)
         except OvnDockerError as error:
             report = Report(error=str(error))
         except Exception as error:
             LOG.exception("the health check failed")
             report = Report(error=f"the health check failed: {type(error).__name__}: {error}")
-        else:
-            report = await self._repair(findings, began)
         self._tell(report)
         self._done(report)
         return report
@@ -158,20 +156,24 @@ async def mend_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[
 
     async def start(finding: Finding) -> tuple[Finding, str]:
         async with few:
-            return finding, await repairs.mend(finding)  # it has a time of its own
+            return finding, await _mend(repairs, finding, None)  # it has a time of its own
 
     results = []
     for kind, group in itertools.groupby((each for each in findings if each.repair), lambda each: each.kind):
         if KINDS[kind].starts:
             results += await asyncio.gather(*map(start, group))
         else:
-            results += [(each, await _mend(repairs, each)) for each in group]
+            results += [(each, await _mend(repairs, each, REPAIR_TIMEOUT)) for each in group]
     return results
 
 
-async def _mend(repairs: Repairs, finding: Finding) -> str:
+async def _mend(repairs: Repairs, finding: Finding, limit: float | None) -> str:
+    """Mend one; whatever goes wrong, the others have their turn."""
     try:
-        async with asyncio.timeout(REPAIR_TIMEOUT):
+        async with asyncio.timeout(limit) as clock:
             return await repairs.mend(finding)
-    except TimeoutError:
-        return f"it was not done within {REPAIR_TIMEOUT:.0f} s"
+    except Exception as error:
+        if clock.expired():
+            return f"it was not done within {REPAIR_TIMEOUT:.0f} s"
+        LOG.debug("the repair of %s failed", finding.kind, exc_info=error)
+        return f"the repair failed: {type(error).__name__}: {error}"

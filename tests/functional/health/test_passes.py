@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,12 @@ import pytest
 from ovn_docker import config
 from ovn_docker.assembly import Parts, assemble, running
 from ovn_docker.docker.engine import Engine
+from ovn_docker.docker.state import Container, Event, _Actor
 from ovn_docker.docker.stopped import Stopped
+from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.errors import HostError, UnreachableError
 from ovn_docker.health.findings import Finding
+from ovn_docker.health.naming import Naming
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.health.repairs import Repairs, starting
@@ -167,6 +170,81 @@ async def test_a_repair_that_fails_makes_the_pass_none_that_succeeded() -> None:
     assert not report.good
     assert repairs.asked == ["network-missing", "endpoint-missing"]
     assert {why for _, why in report.failed} == {"it is not to be"}
+
+
+class OneFails(NoRepairs):
+    """Repairs of which one meets a defect."""
+
+    async def mend(self, finding: Finding) -> str:
+        await super().mend(finding)
+        if finding.kind in {"network-missing", "container-down"}:
+            raise KeyError("ports")
+        return ""
+
+
+async def passed_until_found(passes: Reconciler) -> Report:
+    """Passes until what is wrong is old enough; the report of the last one."""
+    async with asyncio.timeout(10):
+        report = await passes.one_pass()
+        while not report.findings:
+            await asyncio.sleep(0.05)
+            report = await passes.one_pass()
+    return report
+
+
+async def test_a_repair_that_meets_a_defect_neither_ends_the_pass_nor_keeps_the_others_from_theirs() -> None:
+    lost = Snapshot("openvswitch", GOOD.docker, STALE.held, (), frozenset(), GOOD.pool_key)
+    repairs = OneFails()
+    report = await passed_until_found(Reconciler(Readings([lost]), repairs, 3600, lambda _: None))
+    assert repairs.asked == ["network-missing", "endpoint-missing"]
+    assert [each.kind for each in report.mended] == ["endpoint-missing"]
+    assert [(each.kind, why) for each, why in report.failed] == [
+        ("network-missing", "the repair failed: KeyError: 'ports'")
+    ]
+
+
+async def test_a_start_that_meets_a_defect_does_not_keep_the_other_containers_from_theirs() -> None:
+    repairs = OneFails()
+    report = await passed_until_found(Reconciler(Readings([down("a", "b")]), repairs, 3600, lambda _: None))
+    assert repairs.asked == ["container-down"] * 2
+    assert len(report.failed) == 2
+
+
+async def test_a_name_that_cannot_be_written_keeps_no_other_from_being_written() -> None:
+    class Docker(Engine):
+        """Tells of two containers, and then of nothing."""
+
+        async def events(self, types: Mapping[str, list[str]]) -> AsyncIterator[Event | None]:  # noqa: ARG002
+            yield None
+            yield Event(type="container", action="start", actor=_Actor(object_id="bad"))
+            await tried.wait()
+            yield Event(type="container", action="start", actor=_Actor(object_id="good"))
+            await asyncio.Event().wait()
+
+        async def container(self, container_id: str) -> Container:
+            return Container(container_id, container_id, {}, (("n", container_id),))
+
+    tried, renamed = asyncio.Event(), asyncio.Event()
+
+    class Held(OverlayInventory):
+        """Takes one name."""
+
+        def __init__(self) -> None:
+            pass
+
+        async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:  # noqa: ARG002
+            if endpoint_id == "bad":
+                tried.set()
+                raise KeyError("ports")
+            renamed.set()
+            return True
+
+    naming = asyncio.create_task(Naming(Docker("unix:///none", None), Held(), lambda: None).run())
+    try:
+        await asyncio.wait_for(renamed.wait(), 10)
+        assert not naming.done()
+    finally:
+        naming.cancel()
 
 
 # --- Starts of containers -----------------------------------------------------------------------------------

@@ -1,0 +1,122 @@
+"""Work in the background: whatever its failure is, it begins again, and is told of until it is well."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from ovn_docker import supervision as module
+from ovn_docker.errors import HostError
+from ovn_docker.supervision import STEADY, Supervision
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+
+
+@contextlib.asynccontextmanager
+async def supervised(supervision: Supervision, work: module.Work) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(supervision.supervise("the work", work))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class Failing:
+    """Fails so many times, and goes on for ever then."""
+
+    def __init__(self, times: int, failure: Callable[[], BaseException | None]) -> None:
+        self.begun = 0
+        self.well = asyncio.Event()
+        self._times = times
+        self._failure = failure
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        if self.begun > self._times:
+            self.well.set()
+            await asyncio.Event().wait()
+        failure = self._failure()
+        if failure is not None:
+            raise failure
+
+
+FAILURES: dict[str, Callable[[], BaseException | None]] = {
+    "KeyError: 'ports'": lambda: KeyError("ports"),
+    "RuntimeError: a bug": lambda: RuntimeError("a bug"),
+    "RecursionError: too deep": lambda: RecursionError("too deep"),
+    "HostError: no device": lambda: HostError("no device"),
+    "KeyError: 'ports'; OSError: full": lambda: ExceptionGroup(
+        "unhandled errors in a TaskGroup", [KeyError("ports"), ExceptionGroup("", [OSError("full")])]
+    ),
+    "CancelledError: another task": lambda: asyncio.CancelledError("another task"),
+    "it ended": lambda: None,
+}
+
+
+@pytest.mark.parametrize("text", FAILURES)
+async def test_work_begins_again_whatever_it_failed_of(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    work = Failing(3, FAILURES[text])
+    async with asyncio.timeout(10), supervised(Supervision(), work):
+        await work.well.wait()
+    lines = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith("the work failed, it begins again in ")
+        for part in text.split("; "):
+            assert part in line
+
+
+async def test_a_failure_is_told_while_the_work_waits_and_until_it_has_gone_on_for_a_while() -> None:
+    clock, work = Clock(), Failing(1, lambda: KeyError("ports"))
+    supervision = Supervision(clock)
+    assert supervision.problems() == []
+    async with asyncio.timeout(10), supervised(supervision, work):
+        await work.well.wait()
+        [line] = supervision.problems()
+        assert line.startswith("the work failed and is begun again: KeyError: 'ports' (test_supervision.py:")
+        clock.now = STEADY - 1
+        assert supervision.problems() == [line]
+        clock.now = STEADY
+        assert supervision.problems() == []
+
+
+async def test_pauses_double_while_the_work_does_not_last_and_begin_anew_when_it_did(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.003)
+    clock, work = Clock(), Failing(5, lambda: KeyError("ports"))
+    supervision = Supervision(clock)
+
+    async def lasts_the_fourth_time() -> None:
+        if work.begun == 3:
+            clock.now += STEADY
+        await work()
+
+    async with asyncio.timeout(10), supervised(supervision, lasts_the_fourth_time):
+        await work.well.wait()
+    pauses = [each.args[1] for each in caplog.records if each.args]  # type: ignore[index]
+    assert pauses == [0.001, 0.002, 0.003, 0.001, 0.002]
+
+
+async def test_a_cancelled_supervision_ends() -> None:
+    async with supervised(Supervision(), Failing(0, lambda: None)) as task:
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
