@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,11 @@ from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import open_vswitch, vteps
 from ovn_docker.state import StateFile
 from ovn_docker.supervision import Supervision, Work
+
+LOG = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0
+"""Seconds for work in the background to end when it is told to."""
 
 
 class Peer(Protocol):
@@ -223,12 +229,15 @@ async def running(parts: Parts, supervision: Supervision | None = None) -> Async
 
 def start(supervision: Supervision, work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
     """Begin work in the background; it ends only when it is cancelled."""
-    return [asyncio.create_task(supervision.supervise(name, each)) for name, each in work.items()]
+    return [asyncio.create_task(supervision.supervise(name, each), name=name) for name, each in work.items()]
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:
-    """Cancel tasks and wait until they have ended."""
+    """Cancel tasks and wait until they have ended; what does not end is left, so that the rest is undone."""
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    if not tasks:
+        return
+    _, left = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+    for task in left:
+        LOG.error("%s has not ended %.0f s after it was told to: it is left", task.get_name(), STOP_TIMEOUT)

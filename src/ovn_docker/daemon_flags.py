@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser, program: str) -> None:
         "--overwrite-pidfile", action="store_true", help="start even if the pidfile's process runs"
     )
     daemon.add_argument("--no-chdir", action="store_true", help="stay in this directory with --detach")
-    daemon.add_argument("--monitor", action="store_true", help="start the driver again when it crashes")
+    daemon.add_argument("--monitor", action="store_true", help="start the driver again when it fails")
     log = parser.add_argument_group("logging")
     log.add_argument(
         "--log-file",

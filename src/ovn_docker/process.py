@@ -1,10 +1,11 @@
 """How a daemon of the Open vSwitch family lives: detached, with a locked pidfile, watched by a monitor.
 
 Owns processes, the pidfile and the words to the service manager; knows nothing of what the daemon does.
-The behaviour is that of ovs-vswitchd(8) "Daemon Options".
+The behaviour is that of ovs-vswitchd(8) "Daemon Options", but for what makes the monitor start the daemon
+again: there it is a signal that means a bug, and a bug of Python ends in an exit status.
 
 With --detach and --monitor three processes take part. The launcher, which the shell waits for, leaves when it
-is told that the daemon is ready. The monitor waits for the daemon, and starts it again when it dies of a bug.
+is told that the daemon is ready. The monitor waits for the daemon, and starts it again when it fails.
 Each learns of its child's readiness by one byte through a pipe, or of its death by the end of the pipe.
 """
 
@@ -24,21 +25,9 @@ from types import FrameType
 
 from ovn_docker.errors import ConfigError
 
-# ovs-vswitchd(8), --monitor: the signals that indicate a programming error.
-CRASH_SIGNALS = frozenset(
-    {
-        signal.SIGABRT,
-        signal.SIGALRM,
-        signal.SIGBUS,
-        signal.SIGFPE,
-        signal.SIGILL,
-        signal.SIGPIPE,
-        signal.SIGSEGV,
-        signal.SIGXCPU,
-        signal.SIGXFSZ,
-    }
-)
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What stops the daemon because somebody wants it to."""
+
 RESTART_INTERVAL = 10.0
 
 NO_OTHERS = 0o027
@@ -56,7 +45,7 @@ class DaemonOptions:
         pidfile: where to write the daemon's process id, or None.
         overwrite_pidfile: take the pidfile even from a process that lives.
         chdir: go to / once detached, so that no file system is kept from being unmounted.
-        monitor: start the daemon again when it dies of a signal that means a bug.
+        monitor: start the daemon again when it ends with an error, or of a signal that is no stop.
         restart_interval: seconds from one restart to the next, at least.
     """
 
@@ -159,7 +148,7 @@ def _exit_status(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return code
-    sys.stderr.write(f"the daemon was killed by {signal.Signals(-code).name}\n")
+    sys.stderr.write(f"the daemon {_end_of(status)}\n")
     return 128 - code
 
 
@@ -173,27 +162,31 @@ def _leave_terminal(*, chdir: bool) -> None:
 
 
 class _Monitor:
-    """The process that waits for the daemon, passes signals on to it, and starts it again after a crash."""
+    """The process that waits for the daemon, passes signals on to it, and starts it again when it failed.
+
+    A daemon that was never ready is not started again: what it was told is wrong, and its error is shown.
+    """
 
     def __init__(self, options: DaemonOptions, pipe: int | None) -> None:
         self._options = options
         self._pipe = pipe  # on which the launcher waits, until the first daemon is ready
         self._child = 0
+        self._stopping = False
         self._handlers = {number: signal.getsignal(number) for number in PASSED_ON}
 
     def run(self) -> int:
         """Return in each daemon process, with the pipe on which the monitor waits."""
-        restarted = float("-inf")
+        restarted, was_ready = float("-inf"), False
         while True:
             pipe = self._start()
             if self._child == 0:
                 return pipe
-            ready = _is_ready(pipe)
-            if ready:
+            if _is_ready(pipe):
+                was_ready = True
                 self._daemon_is_ready()
             status = _wait(self._child)
             self._child = 0
-            if not _is_crash(status) or (self._pipe is not None and not ready):
+            if self._stopping or not was_ready or not _has_failed(status):
                 sys.exit(_exit_status(status))
             restarted = self._pause(status, restarted)
 
@@ -211,6 +204,7 @@ class _Monitor:
         return pipe
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
         if self._child == 0:
             sys.exit(0)  # there is no daemon just now
         with contextlib.suppress(ProcessLookupError):  # it has just ended
@@ -228,14 +222,20 @@ class _Monitor:
         if os.WCOREDUMP(status):
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core is enough to find the bug
         wait = max(0.0, restarted + self._options.restart_interval - time.monotonic())
-        name = signal.Signals(os.WTERMSIG(status)).name
-        _log.error("the daemon was killed by %s, starting it again in %.1f s", name, wait)
+        _log.error("the daemon %s, starting it again in %.1f s", _end_of(status), wait)
         time.sleep(wait)
         return time.monotonic()
 
 
-def _is_crash(status: int) -> bool:
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in CRASH_SIGNALS
+def _has_failed(status: int) -> bool:
+    """Whether a waitpid status is that of a daemon that nobody stopped."""
+    code = os.waitstatus_to_exitcode(status)
+    return code != 0 and -code not in PASSED_ON
+
+
+def _end_of(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"ended with status {code}" if code > 0 else f"was killed by {signal.Signals(-code).name}"
 
 
 def _claim_pidfile(path: Path, *, overwrite: bool) -> None:

@@ -24,6 +24,10 @@ def stop(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+def fail(_number: int, _frame: FrameType | None) -> None:
+    raise KeyError("a bug")
+
+
 def main(directory: Path, behaviour: str, options: DaemonOptions) -> None:
     logging.basicConfig(filename=directory / "log")
     try:
@@ -38,7 +42,8 @@ def main(directory: Path, behaviour: str, options: DaemonOptions) -> None:
         sys.exit(3)
     if behaviour == "abort":
         os.abort()
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, fail if behaviour == "fail at the stop" else stop)
+    signal.signal(signal.SIGUSR1, fail)
     try:
         ready()
         note(directory, f"ready in {Path.cwd()}")

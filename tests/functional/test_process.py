@@ -228,11 +228,48 @@ def test_the_monitor_passes_a_stop_on_and_ends_with_the_daemon(daemons: Daemons,
     assert not daemons.pidfile.exists()
 
 
-def test_the_monitor_ends_when_the_daemon_is_killed(daemons: Daemons) -> None:
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(signal.SIGUSR1, "ended with status 1"), (signal.SIGKILL, "was killed by SIGKILL")],
+    ids=["an error of Python", "out of memory"],
+)
+def test_the_monitor_starts_a_daemon_again_whatever_it_failed_of(
+    daemons: Daemons, number: signal.Signals, how: str
+) -> None:
+    daemons.start(monitor=True, pidfile=daemons.pidfile, restart_interval=0.2)
+    for failures in (1, 2):
+        until(lambda: daemons.lines("events").count(f"ready in {Path.cwd()}") == failures)  # noqa: B023
+        os.kill(daemons.pids()[-1], number)
+    until(lambda: len(daemons.pids()) == 3)
+    log = (daemons.directory / "log").read_text()
+    assert f"the daemon {how}, starting it again in 0.0 s" in log
+    assert f"the daemon {how}, starting it again in 0.1 s" in log or "again in 0.2 s" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_the_monitor_ends_when_the_daemon_was_stopped(daemons: Daemons, number: signal.Signals) -> None:
+    """SIGHUP is not caught by it."""
     process = daemons.start(monitor=True)
     until(lambda: len(daemons.lines("events")) == 1)
-    os.kill(daemons.pids()[0], signal.SIGKILL)
-    assert process.wait(10) == 128 + signal.SIGKILL
+    os.kill(daemons.pids()[0], number)
+    assert process.wait(10) == (0 if number == signal.SIGTERM else 128 + number)
+    assert len(daemons.pids()) == 1
+
+
+def test_a_daemon_that_fails_while_it_is_stopped_is_not_started_again(daemons: Daemons) -> None:
+    process = daemons.start("fail at the stop", monitor=True)
+    until(lambda: len(daemons.lines("events")) == 1)
+    process.terminate()
+    assert process.wait(10) == 1
+    assert len(daemons.pids()) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["fail", "abort"])
+def test_a_daemon_that_was_never_ready_is_not_started_again_in_the_foreground(
+    daemons: Daemons, behaviour: str
+) -> None:
+    code, _ = daemons.run(behaviour, monitor=True)
+    assert code == {"fail": 3, "abort": 128 + signal.SIGABRT}[behaviour]
     assert len(daemons.pids()) == 1
 
 

@@ -18,6 +18,9 @@ from ovn_docker.flows.text import COOKIE, COOKIE_MASK, PROTOCOL, Event, Flow
 COMMAND_TIMEOUT = 10.0
 """Seconds for one run of ovs-ofctl."""
 
+END_TIMEOUT = 2.0
+"""Seconds for ovs-ofctl to end when it is told to; then it is killed."""
+
 BEGINNING = b"OFPST_FLOW_MONITOR"
 """What the answer to a watch begins with."""
 
@@ -143,7 +146,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), END_TIMEOUT)
+        except TimeoutError:  # it is stopped, or waits for a disk
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                process.kill()
+                await asyncio.wait_for(process.wait(), END_TIMEOUT)
 
 
 def _refused(bridge: str, said: bytes) -> str:
