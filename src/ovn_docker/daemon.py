@@ -105,10 +105,10 @@ def _watching(config: Config, parts: Parts, metrics: Metrics, synched: _LastSync
         findings = Counter(each.kind for each in report.findings)
         metrics.pass_done(findings, Counter(each.kind for each in report.mended), good=report.good)
 
-    reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done)
-    naming = Naming(parts.engine, parts.inventory, reconciler.want)
-    for client in (parts.ovs, parts.peer):
-        client.when_connected(reconciler.want)
+    reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done, parts.peer.outage)
+    naming = Naming(parts.engine, parts.inventory, reconciler.hurry)
+    parts.ovs.when_connected(reconciler.hurry)
+    parts.peer.when_connected(reconciler.want)
     return {"the health check": reconciler.run, "the naming of ports": naming.run}
 
 

@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import random
 import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ovn_docker.errors import OvnDockerError
+from ovn_docker.errors import OvnDockerError, UnreachableError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import KINDS, Finding, Sightings
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
+from ovn_docker.health.snapshot import Snapshot
 
 LOG = logging.getLogger(__name__)
 
@@ -63,35 +65,66 @@ class Reconciler:
     """Compares and repairs, again and again."""
 
     def __init__(
-        self, reader: Reader, repairs: Repairs, interval: float, done: Callable[[Report], None]
+        self,
+        reader: Reader,
+        repairs: Repairs,
+        interval: float,
+        done: Callable[[Report], None],
+        outage: Callable[[], str] = str,
     ) -> None:
-        """Pass each `interval` seconds; `done` is told of each."""
+        """Compare and repair.
+
+        Args:
+            reader: gives the readings.
+            repairs: does what is to be done.
+            interval: seconds from one pass to the next.
+            done: told of each pass.
+            outage: why the database that all hosts share cannot be used just now, or "".
+        """
+        self._outage = outage
         self._reader = reader
         self._repairs = repairs
         self._interval = interval
         self._done = done
         self._sightings = Sightings()
-        self._wanted = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._wanted = math.inf
+        self._passed = False
         self._retry = FIRST_RETRY
         self._told: dict[Finding, str] = {}
         self._error = ""
 
+    def hurry(self) -> None:
+        """Ask for a pass at once: something of this host has come back."""
+        self._want(0)
+
     def want(self) -> None:
-        """Ask for a pass soon: something has come back."""
+        """Ask for a pass: something has come back that all hosts share.
+
+        It comes at a random moment of the interval. All hosts are told at the same time, and if all read at
+        once, what has just come back would be busy with that and with nothing else.
+        """
+        self._want(random.uniform(0, self._interval))  # noqa: S311  (to spread load)
+
+    def _want(self, after: float) -> None:
         self._sightings.hurry()
-        self._wanted.set()
+        self._wanted = min(self._wanted, time.monotonic() + after)
+        self._changed.set()
 
     async def run(self) -> None:
         """Pass until cancelled."""
         while True:
-            self._wanted.clear()
+            self._wanted = math.inf
             report = await self.one_pass()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause(report)):
-                    await self._wanted.wait()
+            due = time.monotonic() + self._pause(report)
+            while (left := min(due, self._wanted) - time.monotonic()) > 0:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._changed.wait()
 
     def _pause(self, report: Report) -> float:
-        if report.error:
+        if report.error and not self._outage():
             self._retry, pause = min(self._retry * 2, LONGEST_RETRY), self._retry
             return min(pause, self._interval)
         self._retry = FIRST_RETRY
@@ -103,15 +136,23 @@ class Reconciler:
         """Read, compare, repair what is confirmed. Nothing is raised but a cancellation."""
         began = time.monotonic()
         try:
-            report = await self._repair(check(await self._reader.read()), began)
+            report = await self._repair(check(await self._read()), began)
         except OvnDockerError as error:
             report = Report(error=str(error))
         except Exception as error:
             LOG.exception("the health check failed")
             report = Report(error=f"the health check failed: {type(error).__name__}: {error}")
+        self._passed = True
         self._tell(report)
         self._done(report)
         return report
+
+    async def _read(self) -> Snapshot:
+        """One reading; the first waits for a database that is to come, later its return asks for one."""
+        outage = self._outage()
+        if self._passed and outage:
+            raise UnreachableError(f"{outage}; nothing was compared")
+        return await self._reader.read()
 
     async def _repair(self, findings: list[Finding], began: float) -> Report:
         mended: list[Finding] = []

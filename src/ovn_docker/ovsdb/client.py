@@ -8,6 +8,7 @@ ids that follow from what they stand for.
 import asyncio
 import logging
 import os
+import random
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,8 +28,11 @@ from ovn_docker.ovsdb.tls import TlsFiles, handshake_failure
 LOG = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 1.0
-"""Seconds between two attempts; doubled from the first to the longest while none succeeds."""
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts at most; doubled from the first to the longest while none succeeds.
+
+A pause is a random part of that, for all clients of a server lose it at the same moment.
+"""
 
 SETTLE_PAUSE = 0.01
 """Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
@@ -77,6 +81,7 @@ class Client:
         self.database = database
         self.replica = Replica(watches)
         self.remotes: tuple[Remote, ...] = ()
+        self._order: list[Remote] = []
         self.tls: TlsFiles | None = None
         self.own_tls: TlsFiles | None = None
         self._why = "not tried yet"
@@ -127,6 +132,8 @@ class Client:
         if (remotes, tls) == (self.remotes, self.tls):
             return
         self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
+        # Who is the leader shows when a server is asked, so each of the others is as good as the next.
+        self._order = random.sample(remotes, len(remotes))
         self._away_since, self._waited_since = time.monotonic(), None
         self._moved.set()
         self._hurry.set()
@@ -251,13 +258,13 @@ class Client:
         while True:
             self._moved.clear()
             self._hurry.clear()
-            for remote in self.remotes:
+            for remote in list(self._order):
                 if await self._stay(remote):
                     pause = FIRST_PAUSE
                 if self._moved.is_set():
                     break
             self._tell()
-            await self._pause(pause if self.remotes else None)
+            await self._pause(random.uniform(0, pause) if self.remotes else None)  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _tell(self) -> None:
@@ -288,8 +295,9 @@ class Client:
                 served = await self._serve(remote, connection)
             finally:
                 self._leave(connection)
-        except TimeoutError:
-            self._why = "the server does not answer"
+        except TimeoutError as error:
+            self._why = _reason(error) if error.args else "the server does not answer"
+            self._try_last(remote)
         except (OSError, OvnDockerError, ConnectionLostError) as error:
             self._why = _local_reason(remote, error) or _reason(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -316,13 +324,28 @@ class Client:
             LOG.info("%s is served by %s", self.title, remote)
             for call in self._when_connected:
                 call()
-            self._why = await _ended(reading)
+            self._why = await self._ended(remote, reading)
             return True
         finally:
             connection.close("the session ended")
             opening.cancel()
             reading.cancel()
             await asyncio.wait({reading, opening})
+
+    async def _ended(self, remote: Remote, reading: "asyncio.Future[None]") -> str:
+        try:
+            await reading
+        except (OSError, DatabaseError) as error:
+            if isinstance(error, TimeoutError):
+                self._try_last(remote)
+            return _reason(error)
+        return "the connection was closed"
+
+    def _try_last(self, remote: Remote) -> None:
+        """Try a server that did not answer after the others: it costs seconds each time."""
+        if remote in self._order:
+            self._order.remove(remote)
+            self._order.append(remote)
 
     def _leave(self, connection: Connection) -> None:
         self._ready.clear()
@@ -339,14 +362,6 @@ def _lost_its_cluster(results: Any) -> bool:  # noqa: ANN401  (a JSON value)
     return isinstance(results, list) and any(
         isinstance(result, dict) and result.get("error") == CLUSTER_ERROR for result in results
     )
-
-
-async def _ended(reading: "asyncio.Future[None]") -> str:
-    try:
-        await reading
-    except (OSError, DatabaseError) as error:
-        return _reason(error)
-    return "the connection was closed"
 
 
 def _local_reason(remote: Remote, error: Exception) -> str:

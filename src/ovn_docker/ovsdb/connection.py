@@ -15,8 +15,12 @@ from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.session import Decoder, Message, encode_request
 from ovn_docker.ovsdb.tls import TlsFiles
 
-CONNECT_TIMEOUT = 2.0
-"""Seconds for a server to accept; a dead host costs no more before the next remote is tried."""
+CONNECT_TIMEOUT = 3.5
+"""Seconds for a server to accept; a dead host costs no more before the next remote is tried.
+
+ovsdb-server lets 64 clients wait (ovs lib/socket-util.c). The kernel of who comes then repeats its SYN after
+1 and after 3 seconds.
+"""
 
 READ_SIZE = 256 * 1024
 

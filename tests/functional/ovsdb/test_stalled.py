@@ -13,7 +13,7 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.session import Decoder, encode
-from tests.functional.servers import OvsdbServer, connected, until
+from tests.functional.servers import OvsdbServer, connected, running, until
 
 pytestmark = pytest.mark.functional
 
@@ -32,6 +32,8 @@ class Relay:
     def __init__(self, path: Path, server: OvsdbServer) -> None:
         self.remote = Remote("unix", str(path))
         self._server = server
+        self.first: Spoil | None = None
+        """How each connection is spoiled from its beginning."""
         self._spoils: list[Spoil | None] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -60,7 +62,7 @@ class Relay:
         assert task is not None
         self._tasks.add(task)
         number = len(self._spoils)
-        self._spoils.append(None)
+        self._spoils.append(self.first)
         from_server, to_server = await asyncio.open_unix_connection(str(self._server.socket))
 
         async def spoiled(data: bytes, to: asyncio.StreamWriter) -> None:
@@ -173,3 +175,58 @@ async def test_a_long_reply_that_takes_its_time_is_waited_for(
         relay.spoil(slowly)
         await client.transact([])
         assert relay.connections == 1
+
+
+async def test_a_server_that_is_slow_to_begin_is_not_asked_again(
+    northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would do all that work once more, and that for each of its clients."""
+    begun: list[bytes] = []
+
+    async def busy(data: bytes, to: asyncio.StreamWriter) -> None:
+        begun.append(data)
+        for byte in data if len(begun) == 1 else ():
+            to.write(bytes([byte]))
+            await asyncio.sleep(4.5 / len(data))
+        if len(begun) > 1:
+            to.write(data)
+
+    monkeypatch.setattr(liveness, "LONGEST_MESSAGE", 20.0)
+    async with Relay(short_path / "relay", northbound).serve() as relay:
+        relay.first = busy
+        async with connected([relay.remote], NB, SWITCHES) as client, asyncio.timeout(30):
+            await client.transact([])
+        assert relay.connections == 1
+
+
+def test_each_client_tries_the_servers_of_a_cluster_in_an_order_of_its_own() -> None:
+    remotes = tuple(Remote("tcp", "10.0.0.1", port) for port in range(1, 6))
+    orders = set()
+    for _ in range(20):
+        client = Client("OVN Northbound", NB, {})
+        client.redirect(remotes)
+        assert client.remotes == remotes
+        assert sorted(client._order, key=str) == list(remotes)
+        orders.add(tuple(client._order))
+    assert len(orders) > 1
+
+
+async def test_a_server_that_did_not_answer_is_tried_last_from_then_on(
+    northbound: OvsdbServer, short_path: Path
+) -> None:
+    async with Relay(short_path / "relay", northbound).serve() as silent:
+        silent.first = _nothing
+        client = Client("OVN Northbound", NB, {})
+        client.redirect((silent.remote, northbound.remote))
+        client._order = [silent.remote, northbound.remote]
+        async with running(client), asyncio.timeout(10):
+            await client.transact([])
+            assert client._order == [northbound.remote, silent.remote]
+            northbound.kill()
+            northbound.start()
+            await client.transact([])
+        assert silent.connections == 1
+
+
+async def _nothing(_data: bytes, _to: asyncio.StreamWriter) -> None:
+    """Say nothing."""
