@@ -119,7 +119,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     """
     ovs = open_vswitch_client(config)
     nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
-    nb.own_tls = ovs.own_tls
+    nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
     links = Links()
     attachments = Attachments(ovs, links)
     database = Northbound(nb, attachments, lambda: datetime.now(UTC))
@@ -198,6 +198,7 @@ def open_vswitch_client(config: Config) -> Client:
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
     if config.database_tls:
         ovs.own_tls = TlsFiles(*map(str, config.database_tls))
+    ovs.probe_interval = config.probe_interval
     ovs.redirect(_ovsdb(config))
     return ovs
 

@@ -27,6 +27,8 @@ SHORTEST_DEAD_HOST_AFTER = 60
 HEALTH_CHECK_INTERVAL = 180.0
 """Seconds; the guide's sample of NetworkDriver.Database."""
 SHORTEST_INTERVAL = 1.0
+PROBE_INTERVAL, SHORTEST_PROBE_INTERVAL = 5000, 1000
+"""Milliseconds, as in the column inactivity_probe and in ovn-remote-probe-interval (ovn-controller(8))."""
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 _NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _LEGACY_NAME = re.compile(_NAME)
@@ -72,6 +74,7 @@ class Config:
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
         database_tls: private key, certificate and CA certificate for ``ssl:`` remotes, or None for those that
             Open_vSwitch names.
+        probe_interval: seconds of silence after which a database server is probed, or 0 for never.
         daemon: how the process detaches and is watched.
         levels: what is logged where.
         log_file: where to log to, or None.
@@ -92,6 +95,7 @@ class Config:
     health: HealthCheck
     ovsdb: str
     database_tls: tuple[Path, Path, Path] | None
+    probe_interval: float
     daemon: DaemonOptions
     levels: logs.Levels
     log_file: Path | None
@@ -172,6 +176,13 @@ def add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
         metavar="REMOTE",
         default=default_ovsdb(),
         help="the host's Open_vSwitch database (default %(default)s)",
+    )
+    driver.add_argument(
+        "--db-probe-interval",
+        metavar="MILLISECONDS",
+        type=int,
+        default=PROBE_INTERVAL,
+        help="silence of a database server after which it is probed, 0 for never (default %(default)s)",
     )
     tls_flags.add_database_arguments(driver)
 
@@ -296,6 +307,7 @@ def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:
         health=_health(arguments),
         ovsdb=arguments.ovsdb,
         database_tls=tls_flags.read_databases(arguments),
+        probe_interval=_probe_interval(arguments.db_probe_interval),
         daemon=DaemonOptions(
             detach=arguments.detach,
             pidfile=Path(arguments.pidfile).absolute() if arguments.pidfile else None,
@@ -319,6 +331,13 @@ def _dead_host_after(seconds: int) -> int:
             f" {SHORTEST_DEAD_HOST_AFTER} seconds or more, or 0 for never"
         )
     return seconds
+
+
+def _probe_interval(milliseconds: int) -> float:
+    """In seconds; as everywhere in Open vSwitch, one that is shorter than a second is taken for a second."""
+    if milliseconds < 0:
+        raise ConfigError(f"--db-probe-interval {milliseconds}: give milliseconds, or 0 for no probe")
+    return max(milliseconds, SHORTEST_PROBE_INTERVAL) / 1000 if milliseconds else 0.0
 
 
 def _health(arguments: argparse.Namespace) -> HealthCheck:

@@ -185,6 +185,15 @@ def test_a_host_is_not_dead_within_a_minute(seconds: str) -> None:
         read(f"--dead-host-after={seconds}")
 
 
+def test_the_databases_are_probed_as_ovs_probes_them() -> None:
+    """In milliseconds, 0 for never, and not oftener than once in a second (ovs lib/reconnect.c)."""
+    given = {"": 5.0, "0": 0.0, "1": 1.0, "999": 1.0, "1000": 1.0, "60000": 60.0}
+    flags = {text: [f"--db-probe-interval={text}"] if text else [] for text in given}
+    assert {text: read(*flags[text]).probe_interval for text in given} == given
+    with pytest.raises(ConfigError, match="--db-probe-interval -1: give milliseconds"):
+        read("--db-probe-interval=-1")
+
+
 OWN_TLS = ("--tls-cert", "/t/a.pem", "--tls-key", "/t/a.key", "--tls-client-ca", "/t/ca.pem")
 DOCKERS_TLS = (
     *("--plugin-file-ca", "/d/ca.pem"),

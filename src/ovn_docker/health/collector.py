@@ -58,7 +58,7 @@ class Collector:
     @contextlib.asynccontextmanager
     async def _southbound(self) -> AsyncIterator[Client]:
         sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
-        sb.own_tls = self._nb.own_tls
+        sb.own_tls, sb.probe_interval = self._nb.own_tls, self._nb.probe_interval
         follow = databases.follow_settings(self._ovs, sb, databases.SOUTHBOUND)
         tasks = [asyncio.create_task(work) for work in (sb.run(), follow)]
         try:

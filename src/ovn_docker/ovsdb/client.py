@@ -64,6 +64,8 @@ class Client:
     Attributes:
         tls: files for ``ssl:``, as `redirect` named them.
         own_tls: files for ``ssl:`` in place of those; to be set before.
+        probe_interval: seconds of silence after which a server is probed, 0 for never, None for the default;
+            to be set before.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Client:
         self._order: list[Remote] = []
         self.tls: TlsFiles | None = None
         self.own_tls: TlsFiles | None = None
+        self.probe_interval: float | None = None
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
@@ -290,7 +293,7 @@ class Client:
         """Connect and serve until it ends; True when it was of use."""
         served = False
         try:
-            connection = await connect(remote, self.tls)
+            connection = await connect(remote, self.tls, self.probe_interval)
             try:
                 served = await self._serve(remote, connection)
             finally:

@@ -36,7 +36,7 @@ class ConnectionLostError(Exception):
     """The connection ended before the reply came; what was asked may or may not have been done."""
 
 
-async def connect(remote: Remote, tls: TlsFiles | None) -> "Connection":
+async def connect(remote: Remote, tls: TlsFiles | None, probe_interval: float | None = None) -> "Connection":
     """Open a connection.
 
     Raises:
@@ -57,14 +57,19 @@ async def connect(remote: Remote, tls: TlsFiles | None) -> "Connection":
             reader, writer = await asyncio.open_connection(
                 remote.address, remote.port, ssl=tls.context(), server_hostname=remote.address
             )
-    return Connection(reader, writer)
+    return Connection(reader, writer, probe_interval)
 
 
 class Connection:
     """Calls and notifications over one stream."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take over an open stream; nothing is read before `serve`."""
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        probe_interval: float | None = None,
+    ) -> None:
+        """Take over an open stream; nothing is read before `serve`. The interval is `Liveness`'."""
         self._reader = reader
         self._writer = writer
         self._decoder = Decoder()
@@ -72,7 +77,7 @@ class Connection:
         self._number = 0
         self._asked: float | None = None
         self._reason = "closed"
-        self._liveness = Liveness(self._now())
+        self._liveness = Liveness(self._now(), probe_interval)
 
     @property
     def silence(self) -> float:

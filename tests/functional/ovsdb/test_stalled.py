@@ -230,3 +230,21 @@ async def test_a_server_that_did_not_answer_is_tried_last_from_then_on(
 
 async def _nothing(_data: bytes, _to: asyncio.StreamWriter) -> None:
     """Say nothing."""
+
+
+async def test_a_server_that_is_not_to_be_probed_is_waited_for(
+    northbound: OvsdbServer, short_path: Path
+) -> None:
+    """As long as its connection lasts; the interval of all others would have passed several times."""
+    async with Relay(short_path / "relay", northbound).serve() as relay:
+        client = Client("OVN Northbound", NB, {})
+        client.probe_interval = 0
+        client.redirect((relay.remote,))
+        async with running(client):
+            await client.transact([])
+            relay.spoil(_nothing)
+            asked = asyncio.create_task(client.transact([]))
+            done, _ = await asyncio.wait({asked}, timeout=5 * PROBE)
+            assert not done
+            assert relay.connections == 1
+            asked.cancel()

@@ -1,5 +1,7 @@
 """When a peer is asked whether it is there, and when it is given up."""
 
+import math
+
 import pytest
 
 from ovn_docker.ovsdb.liveness import LONGEST_MESSAGE, PROBE_INTERVAL, Liveness
@@ -41,6 +43,22 @@ def test_a_peer_is_waited_for_as_long_as_bytes_come_but_not_for_ever() -> None:
     peer.heard(end)
     with pytest.raises(OSError, match="has sent for 30 s and answered nothing"):
         peer.probe(end)
+
+
+def test_a_peer_with_an_interval_of_its_own_is_waited_for_that_long() -> None:
+    peer = Liveness(0, 60)
+    assert peer.due == 60
+    assert peer.probe(60)
+    assert peer.due == 120
+    assert not peer.probe(119)
+    with pytest.raises(OSError, match="does not answer its probe"):
+        peer.probe(120)
+
+
+def test_a_peer_without_an_interval_is_never_probed() -> None:
+    peer = Liveness(0, 0)
+    assert peer.due == math.inf
+    assert not peer.probe(10**9)
 
 
 def test_bytes_before_the_probe_do_not_delay_it() -> None:
