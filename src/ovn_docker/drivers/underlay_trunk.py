@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from ovn_docker.errors import ConflictError, NeutronError, OvnDockerError, RequestError
+from ovn_docker.errors import ConflictError, NeutronError, RequestError
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.client import Neutron
 from ovn_docker.neutron.resources import FIRST_VLAN, LAST_VLAN, Port, Trunk
@@ -165,11 +165,8 @@ class TrunkPorts:
                     await self._together([each], change)
             else:
                 _fail(waiting, error)
-        except OvnDockerError as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is for who waits, and others wait behind them)
             _fail(waiting, error)
-        except Exception as error:
-            _fail(waiting, error)
-            raise
         else:
             for port_id, future in waiting:
                 if not future.done():

@@ -23,6 +23,7 @@ class OneTrunk:
         rivals: how many requests come too late, for somebody has taken their VLANs.
         there: whether the trunk is.
         devices: the device_ids of this host's ports.
+        shapeless: how many answers are not what Neutron's are.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class OneTrunk:
         self.rivals = 0
         self.there = False
         self.devices: list[str] = []
+        self.shapeless = 0
 
     def _body(self) -> dict[str, Any]:
         ports = [
@@ -41,6 +43,9 @@ class OneTrunk:
 
     async def get(self, path: str, _: object = None) -> dict[str, Any]:
         await asyncio.sleep(0)
+        if self.shapeless:
+            self.shapeless -= 1
+            return {}
         if path == "ports":
             return {"ports": [{"device_id": each} for each in self.devices]}
         return (
@@ -120,6 +125,19 @@ async def test_a_caller_that_has_given_up_is_passed_over(neutron: OneTrunk, trun
     await one
     await trunk.add(port("r"))
     assert set(neutron.vlans) == {"p", "r"}
+
+
+async def test_an_answer_of_another_shape_fails_its_own_request_and_not_the_one_behind_it(
+    neutron: OneTrunk, trunk: TrunkPorts
+) -> None:
+    neutron.shapeless = 1
+    one = asyncio.create_task(trunk.remove("p"))
+    await asyncio.sleep(0)
+    two = asyncio.create_task(trunk.add(port("q")))
+    async with asyncio.timeout(5):
+        told = await asyncio.gather(one, two, return_exceptions=True)
+    assert isinstance(told[0], KeyError)
+    assert told[1] == neutron.vlans["q"]
 
 
 async def test_no_trunk_is_made_where_ports_are_under_the_machines_by_their_profile(
