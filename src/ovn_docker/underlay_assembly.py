@@ -92,7 +92,8 @@ def _repairs(cloud: Cloud, inventory: UnderlayInventory) -> dict[str, Repair]:
 
 
 def _cloud(machine: Machine, config: Config) -> Cloud:
-    neutron, host, undoing = Neutron(machine.credentials), machine.vif, Undoing()
+    neutron, host = Neutron(machine.credentials), machine.vif
+    undoing = Undoing(answers=neutron.answers)
     children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
     networks = UnderlayNetworks(neutron, host, StateFile(config.state_file), undoing)
     return Cloud(neutron, host, networks, EndpointPorts(neutron, host, children), children, undoing)

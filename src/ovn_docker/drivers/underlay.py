@@ -18,7 +18,7 @@ from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_networks import Place, UnderlayNetworks
 from ovn_docker.drivers.underlay_ports import EndpointPorts
 from ovn_docker.drivers.underlay_undo import Undoing
-from ovn_docker.errors import ConflictError, NotFoundError
+from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
 from ovn_docker.neutron import resources
@@ -176,17 +176,27 @@ class UnderlayDriver:
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
         """Remove the port, and what a Join that failed or a Leave that never came left on this machine.
 
-        The machine's side goes first, so that no frame carries a VLAN that is somebody else's by then.
-        Docker asks once, and forgets: what Neutron does not do now is asked of it again.
+        Docker asks once, and forgets: what Open vSwitch or Neutron does not do now is asked of it again.
         """
         endpoint_id = request.endpoint_id
-        if self._attachments.leftover(endpoint_id):
-            await self._attachments.detach(endpoint_id)
         try:
+            if self._attachments.leftover(endpoint_id):
+                await self._attachments.detach(endpoint_id)
             await self._cloud.ports.remove(endpoint_id)
         except BaseException:
-            self._cloud.undoing.later(endpoint_id, lambda: self._cloud.ports.remove(endpoint_id))
+            self._cloud.undoing.later(endpoint_id, lambda: self._remove(endpoint_id))
             raise
+
+    async def _remove(self, endpoint_id: str) -> None:
+        """Remove the port when the machine's side is gone, so that no frame carries a VLAN of another's.
+
+        What was asked of Open vSwitch while it was away is done when it is back (ovsdb/client.py).
+        """
+        if self._attachments.leftover(endpoint_id):
+            if why := self._attachments.outage():
+                raise UnreachableError(why)
+            await self._attachments.detach(endpoint_id)
+        await self._cloud.ports.remove(endpoint_id)
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
         """Say the endpoint's addresses, its port and the link that stays on the machine."""

@@ -123,15 +123,15 @@ class Neutron:
         except (UnreachableError, NeutronError) as error:  # the latter from Keystone: nothing works without
             self._note(str(error))
             raise
-        if reply.status >= 500:  # noqa: PLR2004
-            broken = UnreachableError(f"Neutron does not work: it answered {what} with {_reason(reply)[0]}")
+        if why := _broken(method, reply):
+            broken = UnreachableError(f"Neutron does not work: it answered {what} with {why}")
             self._note(str(broken))
             raise broken
         self._note("")
         if reply.status >= 400:  # noqa: PLR2004
             text, kind = _reason(reply)
             raise NeutronError(f"Neutron refused: {text}", reply.status, kind)
-        return reply.body
+        return reply.body or {}
 
     def _note(self, outage: str) -> None:
         was, self._outage = self._outage, outage
@@ -144,9 +144,18 @@ class Neutron:
                 call()
 
 
+def _broken(method: str, reply: Reply) -> str:
+    """Why a reply is not one of a Neutron that works, or ""."""
+    if reply.status >= 500:  # noqa: PLR2004
+        return _reason(reply)[0]
+    if reply.body is None and reply.status < 400 and method != "DELETE":  # noqa: PLR2004
+        return f"{reply.status} and no JSON, as a proxy's page is"
+    return ""
+
+
 def _reason(reply: Reply) -> tuple[str, str]:
     """Neutron's own text, on one line, and its name of the reason."""
-    error = reply.body.get("NeutronError")
+    error = (reply.body or {}).get("NeutronError")
     if isinstance(error, dict):
         text, kind = str(error.get("message") or error.get("type")), str(error.get("type") or "")
     else:

@@ -36,10 +36,10 @@ _UNTRUSTED = re.compile(r"certificate verify failed: (.{1,100}?) \(_ssl")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the status of HTTP and the body."""
+    """What came back: the status of HTTP and the body, or None if that is no JSON object."""
 
     status: int
-    body: dict[str, Any]
+    body: dict[str, Any] | None
     text: str
 
 
@@ -155,10 +155,10 @@ class Sessions:
 def _read(status: int, content: bytes) -> Reply:
     """The reply; its text is not asked of the library, which would guess its encoding for milliseconds."""
     try:
-        body = msgspec.json.decode(content) if content else {}
+        body = msgspec.json.decode(content)
     except msgspec.DecodeError:
         body = None
-    return Reply(status, body if isinstance(body, dict) else {}, content.decode(errors="replace"))
+    return Reply(status, body if isinstance(body, dict) else None, content.decode(errors="replace"))
 
 
 def _login(credentials: Credentials) -> Any:  # noqa: ANN401

@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.functional.neutron.small_neutron import SmallNeutron
+
 Answer = tuple[int, Any]
 
 
@@ -20,6 +22,7 @@ class SmallOpenStack:
         logins: bodies of logins.
         requests: method, path and body of each request to Neutron.
         answer: what Neutron says to one.
+        neutron: who answers in place of `answer`, or None.
         hang: seconds that Neutron waits before it answers.
     """
 
@@ -29,6 +32,7 @@ class SmallOpenStack:
         self.logins: list[Any] = []
         self.requests: list[tuple[str, str, Any]] = []
         self.answer: Callable[[str, str, Any], Answer] = lambda *_: (200, {"networks": []})
+        self.neutron: SmallNeutron | None = None
         self.hang = 0.0
         self.keystone_status = 201
         self._numbers = itertools.count()
@@ -82,5 +86,10 @@ class SmallOpenStack:
         self.requests.append((request.method, request.match_info["path"], json.loads(text) if text else None))
         if self.hang:
             await asyncio.sleep(self.hang)
-        status, body = self.answer(*self.requests[-1])
+        method, path, content = self.requests[-1]
+        status, body = (
+            self.neutron.answer(method, path, list(request.query.items()), content)
+            if self.neutron
+            else self.answer(method, path, content)
+        )
         return web.json_response(body, status=status) if body is not None else web.Response(status=status)

@@ -100,6 +100,15 @@ async def test_a_neutron_that_is_broken_or_slow_is_an_outage_until_it_answers(
         assert (neutron.outage(), back) == ("", ["back"])
 
 
+async def test_a_page_of_a_proxy_in_neutrons_place_is_an_outage(openstack: SmallOpenStack) -> None:
+    openstack.answer = lambda *_: (200, "<html>for maintenance</html>")
+    async with client(openstack) as neutron:
+        with pytest.raises(UnreachableError, match="it answered GET ports with 200 and no JSON"):
+            await neutron.get("ports")
+        assert not neutron.answers()
+        await neutron.delete("ports/x")
+
+
 @pytest.mark.parametrize(
     ("status", "text"), [(401, "refused the login"), (503, "answered the login with 503")]
 )
