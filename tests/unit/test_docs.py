@@ -172,7 +172,7 @@ def test_every_option_and_tag_of_the_underlay_driver_is_in_the_reference() -> No
     text = words("reference/underlay.md")
     assert [name for name in underlay_options.OPTIONS if f"`-o {name}=" not in text] == []
     tags = [value for value in vars(resources).values() if str(value).startswith("ovn-docker-")]
-    assert len(tags) == 6  # and a claim
+    assert len(tags) == 7  # and a claim and a request
     assert [tag for tag in tags if f"`{tag}" not in text] == []
 
 

@@ -5,13 +5,14 @@ gives addresses out, to containers, virtual machines and routers alike.
 """
 
 import ipaddress
+import uuid
 from collections.abc import Mapping
 
 from ovn_docker.addressing import IPAddress, network
 from ovn_docker.drivers.underlay import ADDRESS_SPACE, Cloud
 from ovn_docker.drivers.underlay_networks import named
 from ovn_docker.drivers.underlay_options import NETWORK, SUBNET
-from ovn_docker.errors import NotFoundError, RequestError
+from ovn_docker.errors import NeutronError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.resources import PortWish, Subnet
@@ -93,12 +94,19 @@ class UnderlayIpam:
         return messages.RequestAddressResponse(address=f"{address}/{subnet.cidr.prefixlen}")
 
     async def _lease(self, subnet: Subnet, asked: IPAddress | None) -> IPAddress:
-        wish = PortWish("", subnet.network_id, [(subnet.id, str(asked) if asked else "")])
-        port = await self._cloud.ports.make(wish)
-        address = port.addresses[0]
-        words = resources.tags(self._cloud.host, lease=address)
-        await self._cloud.neutron.put(f"ports/{port.id}/tags", words)
-        return ipaddress.ip_address(address)
+        """Make the port; of a request that is given up, Docker never asks for the release."""
+        device = resources.asked_by(uuid.uuid4().hex)
+        wish = PortWish("", subnet.network_id, [(subnet.id, str(asked) if asked else "")], device=device)
+        port = None
+        try:
+            port = await self._cloud.ports.make(wish)
+            words = resources.tags(self._cloud.host, lease=port.addresses[0])
+            await self._cloud.neutron.put(f"ports/{port.id}/tags", words)
+        except BaseException as error:
+            if port is not None or not isinstance(error, NeutronError):  # one that was refused was not made
+                self._cloud.undoing.later(device, lambda: self._cloud.ports.give_up(device))
+            raise
+        return ipaddress.ip_address(port.addresses[0])
 
     async def release_address(self, request: messages.AddressRequest) -> None:
         """Remove the port of the address, if this machine made it."""

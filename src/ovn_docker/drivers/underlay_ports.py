@@ -215,6 +215,12 @@ class EndpointPorts:
             await self._children.let_go(port.id)
             await self._neutron.delete(f"ports/{port.id}")
 
+    async def give_up(self, device: str) -> None:
+        """Remove what a request made for an address, if no endpoint has it."""
+        for port in await self._own(device_id=device):
+            if not port.name:
+                await self.destroy(port)
+
     async def remove_from(self, neutron: str) -> None:
         """Remove all of this host's ports from a Neutron network."""
         for port in await self._own(network_id=neutron):

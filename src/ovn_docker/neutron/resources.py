@@ -30,6 +30,7 @@ _PROFILE, _PARENT, _TAG, HYPERVISOR = "binding:profile", "parent_name", "tag", "
 """Source: neutron/common/ovn/constants.py OVN_PORT_BINDING_PROFILE_PARAMS."""
 
 _CLAIM = "ovn-docker-vlan="
+_REQUEST = "ovn-docker-request="
 
 Body = dict[str, Any]
 
@@ -244,6 +245,7 @@ class PortWish:
         mac: or "" for one of Neutron's choice.
         security_groups: their ids, or None for the project's default.
         port_security: or None for what the network says.
+        device: what it belongs to.
     """
 
     name: str
@@ -252,6 +254,7 @@ class PortWish:
     mac: str = ""
     security_groups: Sequence[str] | None = None
     port_security: bool | None = None
+    device: str = ""
 
 
 def new_port(wish: PortWish, host: str) -> Body:
@@ -264,6 +267,7 @@ def new_port(wish: PortWish, host: str) -> Body:
             "fixed_ips": [_fixed_ip(*each) for each in wish.fixed_ips],
             "admin_state_up": True,
             **({"mac_address": wish.mac} if wish.mac else {}),
+            **({"device_id": wish.device} if wish.device else {}),
             **security(wish.security_groups, wish.port_security),
         }
     }
@@ -299,6 +303,11 @@ def child(parent: str, vlan: int, hypervisor: str) -> Body:
 def no_child() -> Body:
     """The attributes of a port that is under none and claims no VLAN."""
     return {_PROFILE: {}, HYPERVISOR: "", "device_id": ""}
+
+
+def asked_by(request: str) -> str:
+    """The device_id of a port that a request of Docker's makes, by which it is found if that is given up."""
+    return _REQUEST + request
 
 
 def claim(parent: str, vlan: int) -> str:

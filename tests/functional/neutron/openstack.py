@@ -24,6 +24,7 @@ class SmallOpenStack:
         answer: what Neutron says to one.
         neutron: who answers in place of `answer`, or None.
         hang: seconds that Neutron waits before it answers.
+        slow: the only method for which it does, or "" for all of them.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class SmallOpenStack:
         self.answer: Callable[[str, str, Any], Answer] = lambda *_: (200, {"networks": []})
         self.neutron: SmallNeutron | None = None
         self.hang = 0.0
+        self.slow = ""
         self.keystone_status = 201
         self._numbers = itertools.count()
 
@@ -83,10 +85,10 @@ class SmallOpenStack:
         if request.headers.get("X-Auth-Token") not in self.tokens:
             return web.json_response({"error": {"code": 401}}, status=401)
         text = await request.text()
-        self.requests.append((request.method, request.match_info["path"], json.loads(text) if text else None))
-        if self.hang:
+        method, path, content = request.method, request.match_info["path"], json.loads(text) if text else None
+        self.requests.append((method, path, content))
+        if self.hang and self.slow in {"", request.method}:
             await asyncio.sleep(self.hang)
-        method, path, content = self.requests[-1]
         status, body = (
             self.neutron.answer(method, path, list(request.query.items()), content)
             if self.neutron

@@ -2,6 +2,7 @@
 
 import ipaddress
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ class SmallNeutron:
 
     Attributes:
         page: the most rows of one answer (pagination_max_limit), or 0.
+        made: how many rows were ever made, by table.
         asked: the queries of each list that was read, by its name.
     """
 
@@ -34,6 +36,7 @@ class SmallNeutron:
             each: {} for each in ("networks", "subnets", "ports", "trunks", "security-groups")
         }
         self.page = 0
+        self.made: Counter[str] = Counter()
         self.asked: list[tuple[str, Query]] = []
 
     @property
@@ -110,6 +113,7 @@ class SmallNeutron:
         if table == "trunks":
             made = {"sub_ports": [], "status": "ACTIVE", "admin_state_up": True} | made
         self.tables[table][made["id"]] = made
+        self.made[table] += 1
         if table == "subnets":
             self.tables["networks"][made["network_id"]]["subnets"].append(made["id"])
         return made
