@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker import addressing
+from ovn_docker.addressing import IPAddress
 from ovn_docker.drivers import underlay_options
 from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_networks import Place, UnderlayNetworks
-from ovn_docker.drivers.underlay_ports import EndpointPorts
+from ovn_docker.drivers.underlay_ports import CONFLICT, EndpointPorts
 from ovn_docker.drivers.underlay_undo import Undoing
-from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError
+from ovn_docker.errors import ConflictError, NeutronError, NotFoundError, UnreachableError
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
 from ovn_docker.neutron import resources
@@ -164,14 +165,38 @@ class UnderlayDriver:
         await self._supersede(request, [str(each) for each in ips])
         mac = addressing.mac(asked.mac_address) if asked.mac_address else ""
         default = addressing.mac_for(request.endpoint_id, ips)
-        return await self._cloud.ports.ensure(place, request.endpoint_id, fixed_ips, mac, default)
+        wish = place, request.endpoint_id, fixed_ips, mac, default
+        try:
+            return await self._cloud.ports.ensure(*wish)
+        except (ConflictError, NeutronError) as error:
+            refused = isinstance(error, NeutronError) and error.status != CONFLICT
+            if refused or not await self._supersede_ports(request, place, ips):
+                raise
+        return await self._cloud.ports.ensure(*wish)
 
     async def _supersede(self, request: messages.CreateEndpointRequest, addresses: Sequence[str]) -> None:
         """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
-        ids = request.network_id, request.endpoint_id
-        for endpoint_id in await self._attachments.superseded(*ids, addresses):
-            LOG.warning("endpoint %s takes the place of %s, whose container is gone", ids[1], endpoint_id)
-            await self.delete_endpoint(messages.EndpointRequest(network_id=ids[0], endpoint_id=endpoint_id))
+        for endpoint_id in await self._attachments.superseded(
+            request.network_id, request.endpoint_id, addresses
+        ):
+            await self._replace(request, endpoint_id)
+
+    async def _supersede_ports(
+        self, request: messages.CreateEndpointRequest, place: Place, addresses: Sequence[IPAddress]
+    ) -> bool:
+        """Remove those too that have no link, for the driver was killed before Join; whether there are any.
+
+        Docker gives an address of a network to one endpoint at a time.
+        """
+        rivals = await self._cloud.ports.rivals(place, request.endpoint_id, [str(each) for each in addresses])
+        stale = [each for each in rivals if not self._attachments.alive(each)]
+        for endpoint_id in stale:
+            await self._replace(request, endpoint_id)
+        return bool(stale)
+
+    async def _replace(self, request: messages.CreateEndpointRequest, other: str) -> None:
+        LOG.warning("endpoint %s takes the place of %s, whose container is gone", request.endpoint_id, other)
+        await self.delete_endpoint(messages.EndpointRequest(network_id=request.network_id, endpoint_id=other))
 
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
         """Remove the port, and what a Join that failed or a Leave that never came left on this machine.

@@ -48,7 +48,21 @@ class EndpointPorts:
         found = await self._own(network_id=neutron, fixed_ips=f"ip_address={address}")
         return next(iter(found), None)
 
-    async def _own(self, **query: str) -> list[Port]:
+    async def rivals(self, place: Place, endpoint_id: str, addresses: Sequence[str]) -> list[str]:
+        """Other endpoints of a network that have one of these addresses in Neutron.
+
+        A port without tags is one of a CreateEndpoint that came no further.
+        """
+        if not addresses:
+            return []  # no filter would be one for all ports
+        found = await self._own(
+            network_id=place.neutron, fixed_ips=[f"ip_address={each}" for each in addresses]
+        )
+        networks = {"", place.network_id}
+        others = [each for each in found if each.name not in {"", endpoint_id}]
+        return [each.name for each in others if each.tag(resources.NETWORK) in networks]
+
+    async def _own(self, **query: str | list[str]) -> list[Port]:
         found = await self._neutron.get("ports", {"description": resources.mark(self._host), **query})
         return [resources.read_port(each) for each in found["ports"]]
 

@@ -198,10 +198,14 @@ class Attachments:
             await asyncio.sleep(LINK_PAUSE)
         return [each.endpoint_id for each in others if not veth.exists(each.name)]
 
+    def alive(self, endpoint_id: str) -> bool:
+        """Whether the endpoint's link is there: it goes with its container."""
+        outside, _ = addressing.link_names(endpoint_id)
+        return veth.exists(outside)
+
     def leftover(self, endpoint_id: str) -> bool:
         """Whether anything of the endpoint is still on this host."""
-        outside, _ = addressing.link_names(endpoint_id)
-        return open_vswitch.attached(self._ovs.replica, endpoint_id) is not None or veth.exists(outside)
+        return open_vswitch.attached(self._ovs.replica, endpoint_id) is not None or self.alive(endpoint_id)
 
     async def _pair(self, wish: Wish) -> VethPair:
         settings = self.settings()

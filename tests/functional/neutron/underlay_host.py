@@ -97,9 +97,9 @@ def network(network_id: str = NET, pool: str = "10.0.0.0/24") -> messages.Create
 
 
 def endpoint(
-    endpoint_id: str = ENDPOINT, address: str = "10.0.0.5/24", network_id: str = NET
+    endpoint_id: str = ENDPOINT, address: str = "10.0.0.5/24", network_id: str = NET, mac: str = ""
 ) -> messages.CreateEndpointRequest:
-    interface = messages.EndpointInterface(address=address)
+    interface = messages.EndpointInterface(address=address, mac_address=mac)
     return messages.CreateEndpointRequest(network_id=network_id, endpoint_id=endpoint_id, interface=interface)
 
 
