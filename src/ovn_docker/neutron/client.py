@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from ovn_docker.errors import NeutronError, OvnDockerError, UnreachableError
 from ovn_docker.neutron.credentials import Credentials
@@ -25,6 +26,9 @@ PROBE_PAUSE = 5.0
 """Seconds between two looks at a Neutron that did not answer."""
 
 LONGEST_REASON = 400
+
+LIST_ATTEMPTS = 5
+"""How often a list is begun whose end was removed while it was read."""
 
 
 class Neutron:
@@ -74,17 +78,38 @@ class Neutron:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
-        """Read.
+        """Read; a list is read to its end, however many a page of Neutron's has, unless it says a ``limit``.
 
         Args:
             path: below ``/v2.0``, such as ``ports`` or ``ports/ID``.
-            query: filters and ``fields``.
+            query: filters, ``fields`` and ``limit``.
 
         Raises:
             NeutronError: it was refused.
             UnreachableError: there was no answer, or one that means that Neutron does not work.
         """
-        return await self._request("GET", path, query=query)
+        for _ in range(LIST_ATTEMPTS):
+            whole = await self._list(path, query or {})
+            if whole is not None:
+                return whole
+        raise UnreachableError(f"Neutron does not work: {path} cannot be read to the end, for it changes")
+
+    async def _list(self, path: str, query: Query) -> dict[str, Any] | None:
+        """All pages in one, or None where the last one of a page was removed before the next was read."""
+        page = await self._request("GET", path, query=query)
+        whole = dict(page)
+        while "limit" not in query and (marker := next_marker(page)):
+            try:
+                page = await self._request("GET", path, query={**query, "marker": marker})
+            except NeutronError as error:
+                if error.status != 404:  # noqa: PLR2004
+                    raise
+                return None
+            if next_marker(page) == marker:
+                raise UnreachableError(f"Neutron does not work: its pages of {path} do not end")
+            for key in whole.keys() & page.keys():
+                whole[key] = [*whole[key], *page[key]]
+        return whole
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Make something; raises as `get`."""
@@ -142,6 +167,16 @@ class Neutron:
             LOG.info("Neutron answers again")
             for call in self._when_connected:
                 call()
+
+
+def next_marker(page: Mapping[str, Any]) -> str:
+    """Where the next page of a list begins, or "".
+
+    The link is not followed itself: behind a proxy it may lead elsewhere (Networking API v2.0, "Pagination").
+    """
+    links = [link for key, links in page.items() if key.endswith("_links") for link in links]
+    hrefs = [str(link["href"]) for link in links if link.get("rel") == "next"]
+    return next((marker for href in hrefs for marker in parse_qs(urlsplit(href).query).get("marker", [])), "")
 
 
 def _broken(method: str, reply: Reply) -> str:

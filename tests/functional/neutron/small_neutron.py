@@ -3,7 +3,7 @@
 import ipaddress
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -27,6 +27,7 @@ class SmallNeutron:
 
     Attributes:
         page: the most rows of one answer (pagination_max_limit), or 0.
+        before_page: called when a further page is asked for.
         made: how many rows were ever made, by table.
         asked: the queries of each list that was read, by its name.
     """
@@ -36,6 +37,7 @@ class SmallNeutron:
             each: {} for each in ("networks", "subnets", "ports", "trunks", "security-groups")
         }
         self.page = 0
+        self.before_page: Callable[[], object] = lambda: None
         self.made: Counter[str] = Counter()
         self.asked: list[tuple[str, Query]] = []
 
@@ -86,6 +88,9 @@ class SmallNeutron:
         if not self.page:
             return {key: found}
         marker = next((value for name, value in query if name == "marker"), "")
+        if marker:
+            self.before_page()
+            self._row(table, marker)
         left = [each for each in found if each["id"] > marker]
         shown = left[: self.page]
         body: Row = {key: shown}
