@@ -13,6 +13,7 @@ from ovn_docker.drivers.underlay_children import ChildPorts
 from ovn_docker.drivers.underlay_inventory import UnderlayInventory
 from ovn_docker.drivers.underlay_ipam import UnderlayIpam
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
+from ovn_docker.drivers.underlay_places import Places
 from ovn_docker.drivers.underlay_ports import EndpointPorts
 from ovn_docker.drivers.underlay_probe import Probe
 from ovn_docker.drivers.underlay_profile import ProfilePorts
@@ -24,7 +25,6 @@ from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.neutron.client import Neutron
 from ovn_docker.neutron.credentials import Credentials
-from ovn_docker.state import StateFile
 from ovn_docker.underlay_flags import TRUNK
 
 
@@ -95,7 +95,7 @@ def _cloud(machine: Machine, config: Config) -> Cloud:
     neutron, host = Neutron(machine.credentials), machine.vif
     undoing = Undoing(answers=neutron.answers)
     children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
-    networks = UnderlayNetworks(neutron, host, StateFile(config.state_file), undoing)
+    networks = UnderlayNetworks(neutron, host, Places(config.state_file), undoing)
     return Cloud(neutron, host, networks, EndpointPorts(neutron, host, children), children, undoing)
 
 

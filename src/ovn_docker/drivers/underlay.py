@@ -16,7 +16,8 @@ from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress
 from ovn_docker.drivers import underlay_options
 from ovn_docker.drivers.underlay_children import ChildPorts
-from ovn_docker.drivers.underlay_networks import Place, UnderlayNetworks
+from ovn_docker.drivers.underlay_networks import UnderlayNetworks
+from ovn_docker.drivers.underlay_places import Place
 from ovn_docker.drivers.underlay_ports import CONFLICT, EndpointPorts
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.errors import ConflictError, NeutronError, NotFoundError, UnreachableError

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ovn_docker.docker.state import Endpoint, Network
 from ovn_docker.drivers.underlay import Cloud
-from ovn_docker.drivers.underlay_networks import Place
+from ovn_docker.drivers.underlay_places import Place
 from ovn_docker.drivers.underlay_setup import UnderlaySetup
 from ovn_docker.errors import NeutronError
 from ovn_docker.health.checks import NAME
@@ -72,7 +72,7 @@ class UnderlayInventory:
         """Forget where a network was that is not there any more, so that it is looked for by its options."""
         place = self._cloud.networks.all().get(network_id)
         if place is not None and not await self._is_whole(place):
-            self._cloud.networks.forget(network_id)
+            await self._cloud.networks.forget(network_id)
         return False
 
     async def remove_switch(self, switch: HeldSwitch) -> None:

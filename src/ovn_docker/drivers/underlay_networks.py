@@ -5,109 +5,38 @@ remember, in a small file, which Neutron network is used for which of Docker's. 
 without it, by their name and description. All else is read from Neutron whenever it is needed.
 """
 
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.underlay_options import Asked
+from ovn_docker.drivers.underlay_places import Place, Places
 from ovn_docker.drivers.underlay_undo import Undoing
 from ovn_docker.errors import ConflictError, NeutronError, NotFoundError, RequestError
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.client import Neutron
 from ovn_docker.neutron.resources import Network, Subnet
-from ovn_docker.state import StateFile
-
-NETWORKS = "neutron_networks"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a Docker network is.
-
-    Attributes:
-        network_id: Docker's NetworkID.
-        neutron: the id of the Neutron network.
-        subnets: pool in CIDR form to id of the Neutron subnet.
-        made: whether this driver made it, and so removes it.
-        internal: no way out.
-        mtu: that was asked for in bytes, or None.
-        leased: whether the addresses come from our IPAM.
-        groups: ids of security groups, or None for the project's default.
-        port_security: or None for what the network says.
-    """
-
-    network_id: str
-    neutron: str
-    subnets: Mapping[str, str]
-    made: bool
-    internal: bool = False
-    mtu: int | None = None
-    leased: bool = False
-    groups: tuple[str, ...] | None = None
-    port_security: bool | None = None
-
-    def subnet_of(self, address: IPAddress) -> str:
-        """The id of the subnet that an address is of.
-
-        Raises:
-            RequestError: of none of them.
-        """
-        for cidr, subnet_id in self.subnets.items():
-            if address in ipaddress.ip_network(cidr):
-                return subnet_id
-        pools = ", ".join(self.subnets)
-        raise RequestError(f"address {address} lies outside the pools of network {self.network_id}: {pools}")
 
 
 class UnderlayNetworks:
     """The networks of this host."""
 
-    def __init__(self, neutron: Neutron, host: str, file: StateFile, undoing: Undoing) -> None:
-        """Take up what the file says; `host` is the id of this machine's Neutron port."""
+    def __init__(self, neutron: Neutron, host: str, places: Places, undoing: Undoing) -> None:
+        """Look there; `host` is the id of this machine's Neutron port."""
         self._neutron = neutron
         self._host = host
-        self._file = file
+        self._places = places
         self._undoing = undoing
-        self._stamp: object = object()
-        self._known: dict[str, Place] = {}
 
     def all(self) -> Mapping[str, Place]:
-        """What is remembered, by NetworkID; `ovn-docker repair` may have changed it."""
-        stamp = self._file.stamp()
-        if stamp != self._stamp:
-            self._stamp, self._known = stamp, self._read(self._file.load())
-        return self._known
+        """What is remembered, by NetworkID."""
+        return self._places.all()
 
-    def _read(self, content: Mapping[str, Any]) -> dict[str, Place]:
-        try:
-            return {network_id: _place(each) for network_id, each in content.get(NETWORKS, {}).items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
-            return {}
-
-    def _remember(self, place: Place) -> None:
-        entry = asdict(place)
-
-        def change(content: dict[str, Any]) -> dict[str, Any]:
-            return {**content, NETWORKS: {**content.get(NETWORKS, {}), place.network_id: entry}}
-
-        if self.all().get(place.network_id) != place:
-            self._file.update(change)
-
-    def _forget(self, network_id: str) -> None:
-        def change(content: dict[str, Any]) -> dict[str, Any]:
-            left = {key: each for key, each in content.get(NETWORKS, {}).items() if key != network_id}
-            return {**content, NETWORKS: left}
-
-        if network_id in self.all():
-            self._file.update(change)
-
-    def forget(self, network_id: str) -> None:
+    async def forget(self, network_id: str) -> None:
         """Forget where a network is, so that it is looked for or made anew."""
-        self._forget(network_id)
+        await self._places.forget(network_id)
 
     async def locate(self, network_id: str) -> Place:
         """Where a network is; one that we made is found in Neutron even if nothing is remembered.
@@ -137,27 +66,26 @@ class UnderlayNetworks:
         self._undoing.forget(asked.network_id)
         known = self.all().get(asked.network_id)
         groups = None if asked.groups is None else tuple([await self._group(each) for each in asked.groups])
-        place = await (self._use(asked) if asked.existing else self._make(asked))
-        place = replace(place, groups=groups, port_security=asked.port_security)
-        if known is not None and known != place:
-            raise ConflictError(f"network {asked.network_id} exists with other pools or options")
-        self._remember(place)
+        try:
+            place = await (self._use(asked) if asked.existing else self._make(asked))
+            place = replace(place, groups=groups, port_security=asked.port_security)
+            _check_same(known, place)
+            await self._places.remember(place)
+        except BaseException:
+            if known is None:  # Docker will not ask to delete what it could not create
+                self._undoing.later(asked.network_id, lambda: self._take_back(asked.network_id))
+            raise
         return place
 
     async def _make(self, asked: Asked) -> Place:
         name = asked.network_id
         network = await self._own(name)
-        try:
-            if network is None:
-                body = resources.new_network(name, self._host, asked.port_security)
-                network = resources.read_network((await self._neutron.post("networks", body))["network"])
-            subnets = await self._make_subnets(asked, network)
-            words = resources.tags(self._host, network=name)
-            await self._neutron.put(f"networks/{network.id}/tags", words)
-        except BaseException:
-            if name not in self.all():  # Docker will not ask to delete what it could not create
-                self._undoing.later(name, lambda: self._remove_own(name))
-            raise
+        if network is None:
+            body = resources.new_network(name, self._host, asked.port_security)
+            network = resources.read_network((await self._neutron.post("networks", body))["network"])
+        subnets = await self._make_subnets(asked, network)
+        words = resources.tags(self._host, network=name)
+        await self._neutron.put(f"networks/{network.id}/tags", words)
         return Place(name, network.id, subnets, made=True, internal=asked.internal, mtu=asked.mtu)
 
     async def _make_subnets(self, asked: Asked, network: Network) -> dict[str, str]:
@@ -252,7 +180,7 @@ class UnderlayNetworks:
             network = await self._own(network_id)
             if network is not None:
                 await self._remove(network, leftovers)
-        self._forget(network_id)
+        await self._places.forget(network_id)
 
     async def _remove(self, network: Network, leftovers: Callable[[str], Any]) -> None:
         try:
@@ -270,9 +198,10 @@ class UnderlayNetworks:
                 f"network {network.name} stays in Neutron because others use it: {error}"
             ) from error
 
-    async def _remove_own(self, network_id: str) -> None:
+    async def _take_back(self, network_id: str) -> None:
+        await self._places.forget(network_id)
         network = await self._own(network_id)
-        if network is not None and network_id not in self.all():
+        if network is not None:
             await self._neutron.delete(f"networks/{network.id}")
 
 
@@ -299,6 +228,11 @@ async def named(neutron: Neutron, kind: str, name: str) -> dict[str, Any]:
     return resource
 
 
+def _check_same(known: Place | None, place: Place) -> None:
+    if known is not None and known != place:
+        raise ConflictError(f"network {place.network_id} exists with other pools or options")
+
+
 def _fitting(asked: Asked, network: Network, subnets: Sequence[Subnet]) -> dict[str, str]:
     """Each pool's subnet.
 
@@ -322,11 +256,6 @@ def _fitting(asked: Asked, network: Network, subnets: Sequence[Subnet]) -> dict[
             )
         fitting[str(pool)] = subnet.id
     return fitting
-
-
-def _place(entry: Mapping[str, Any]) -> Place:
-    groups = entry.get("groups")
-    return Place(**{**entry, "groups": None if groups is None else tuple(groups)})
 
 
 def _is_id(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ovn_docker.drivers.underlay_children import ChildPorts
-from ovn_docker.drivers.underlay_networks import Place
+from ovn_docker.drivers.underlay_places import Place
 from ovn_docker.errors import ConflictError, NeutronError
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.client import Neutron
