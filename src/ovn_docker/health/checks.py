@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
 from ovn_docker.health import container_checks, lease_checks, plugin_checks, setup_checks
-from ovn_docker.health.findings import Finding
+from ovn_docker.health.findings import Finding, allowed
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 
 CONTAINER, NAME, LABEL = "ovn-docker-container", "ovn-docker-name", "ovn-docker-label:"
@@ -22,15 +22,13 @@ A label with a longer key is left out, for a part of a key is another's key. OVS
 
 
 def check(snapshot: Snapshot) -> list[Finding]:
-    """Every discrepancy, in the order in which they are best repaired.
+    """Every discrepancy that may be told, in the order in which they are best repaired.
 
     While a container runs on a network that Docker does not know, nothing is to be removed: this Docker may
-    not be the one that the driver serves, and then all that is held is another's.
+    not be the one that the driver serves, and then all that is held is another's. While this machine is not
+    the one that it was told to be, nothing is to be repaired either (`findings.Kind.bars`).
     """
-    findings = [finding for each in CHECKS for finding in each(snapshot)]
-    if any(check_alive(snapshot)):
-        return [each for each in findings if not each.removes]
-    return findings
+    return allowed(finding for each in CHECKS for finding in each(snapshot))
 
 
 def check_networks(snapshot: Snapshot) -> Iterator[Finding]:

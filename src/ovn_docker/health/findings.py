@@ -6,6 +6,7 @@ acted on when it was seen twice: between two looks Docker has finished what it w
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 SECOND_LOOK = 1.0
@@ -53,6 +54,14 @@ class Finding:
         return KINDS[self.kind].repair
 
 
+class Bars(Enum):
+    """What must not be done while a finding stands."""
+
+    NOTHING = "nothing"
+    REMOVALS = "removals"
+    REPAIRS = "repairs"
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of finding.
@@ -61,11 +70,15 @@ class Kind:
         repair: what its repair does, or "" without one.
         removes: whether that takes something away.
         starts: whether that starts a container: it may take long, and what prevents it may end unseen.
+        bars: what is not done while it stands. REPAIRS where it is in doubt who this host is, for then all
+            that carries its mark may be another's; REMOVALS where it is in doubt what Docker has, or where
+            the host is not set up, so that nothing is known to be of no use.
     """
 
     repair: str
     removes: bool = False
     starts: bool = False
+    bars: Bars = Bars.NOTHING
 
 
 KINDS: Mapping[str, Kind] = {
@@ -80,7 +93,7 @@ KINDS: Mapping[str, Kind] = {
     "interface-stale": Kind("the interface and its link are removed", removes=True),
     "interface-dead": Kind(""),
     "interface-lost": Kind(""),
-    "interface-alive": Kind(""),
+    "interface-alive": Kind("", bars=Bars.REMOVALS),
     "interface-vlan": Kind("the interface is put on the port's VLAN"),
     "link-stale": Kind("the link is removed", removes=True),
     "container-down": Kind("the container is started", starts=True),
@@ -98,26 +111,37 @@ KINDS: Mapping[str, Kind] = {
     "plugin-legacy": Kind(""),
     "plugin-missing": Kind(""),
     "scope-global": Kind(""),
-    "cloud-lacks": Kind(""),
-    "vif-missing": Kind(""),
-    "vif-foreign": Kind(""),
-    "vif-disabled": Kind(""),
+    "cloud-lacks": Kind("", bars=Bars.REMOVALS),
+    "vif-missing": Kind("", bars=Bars.REPAIRS),
+    "vif-foreign": Kind("", bars=Bars.REPAIRS),
+    "vif-disabled": Kind("", bars=Bars.REMOVALS),
     "vif-down": Kind(""),
-    "vif-elsewhere": Kind(""),
+    "vif-elsewhere": Kind("", bars=Bars.REPAIRS),
     "trunk-missing": Kind("the trunk is made"),
-    "trunk-down": Kind(""),
-    "bridge-missing": Kind(""),
-    "bridge-secure": Kind(""),
+    "trunk-down": Kind("", bars=Bars.REMOVALS),
+    "bridge-missing": Kind("", bars=Bars.REMOVALS),
+    "bridge-secure": Kind("", bars=Bars.REMOVALS),
     "bridge-mac": Kind(""),
-    "uplink-missing": Kind(""),
-    "uplink-dead": Kind(""),
-    "uplink-vlan": Kind(""),
+    "uplink-missing": Kind("", bars=Bars.REMOVALS),
+    "uplink-dead": Kind("", bars=Bars.REMOVALS),
+    "uplink-vlan": Kind("", bars=Bars.REMOVALS),
     "mtu-small": Kind(""),
     "mtu-large": Kind(""),
     "network-mtu": Kind(""),
     "vlan-blocked": Kind(""),
     "mtu-blocked": Kind(""),
 }
+
+
+def allowed(findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out those whose repair another one of them bars: seen again without it, they are judged anew."""
+    found = list(findings)
+    barred = {KINDS[each.kind].bars for each in found}
+    if Bars.REPAIRS in barred:
+        return [each for each in found if not each.repair]
+    if Bars.REMOVALS in barred:
+        return [each for each in found if not each.removes]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,15 +34,12 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
     for alias in setup.lacks:
         text = f"this cloud's Neutron has no extension '{alias}' for {NEEDED[alias]}: ask its operator"
         yield Finding("cloud-lacks", alias, text)
+    doubts = list(check_identity(setup))
+    yield from doubts
     vif, port = setup.vif, f"port {setup.vif_id} (OS_VIF_ID)"
     if vif is None:
-        text = f"this project sees no {port}: 'openstack port list --mac-address MAC' shows the right one"
-        yield Finding("vif-missing", setup.vif_id, text)
         return
-    if setup.project and vif.project != setup.project:
-        text = f"{port} belongs to project {vif.project}, the login is of {setup.project}"
-        yield Finding("vif-foreign", setup.vif_id, text)
-    elif setup.trunked and setup.trunk is None and TRUNK not in setup.lacks:
+    if not doubts and setup.trunked and setup.trunk is None and TRUNK not in setup.lacks:
         yield Finding("trunk-missing", setup.vif_id, f"{port} has no trunk")
     if not vif.enabled:
         text = f"{port} is switched off: 'openstack port set --enable {setup.vif_id}'"
@@ -51,6 +48,25 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
         text = f"{port} is {vif.status}: if it stays so, see whether it is this machine's"
         yield Finding("vif-down", setup.vif_id, text)
     yield from _check_trunk(setup)
+
+
+def check_identity(setup: Setup) -> Iterator[Finding]:
+    """The machine is the one whose port it was told, and the login is of the port's project."""
+    vif, port = setup.vif, f"port {setup.vif_id} (OS_VIF_ID)"
+    if vif is None:
+        text = f"this project sees no {port}: 'openstack port list --mac-address MAC' shows the right one"
+        yield Finding("vif-missing", setup.vif_id, text)
+        return
+    if setup.project and vif.project != setup.project:
+        text = f"{port} belongs to project {vif.project}, the login is of {setup.project}"
+        yield Finding("vif-foreign", setup.vif_id, text)
+    on_bridges = {port.mac for each in setup.bridges for port in each.others}
+    if not _interface(setup) and vif.mac not in on_bridges:
+        text = (
+            f"no interface of this machine has the MAC address {vif.mac} of {port}: it is another machine's;"
+            " 'openstack port list --mac-address MAC' shows the right one"
+        )
+        yield Finding("vif-elsewhere", setup.vif_id, text)
 
 
 def _check_trunk(setup: Setup) -> Iterator[Finding]:
@@ -85,7 +101,9 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
         return
     uplink = uplink_of(bridge, setup)
     if uplink is None:
-        yield _no_uplink(setup)
+        if interface := _interface(setup):  # else it is no interface of this machine's: see `check_identity`
+            text = f"interface {interface} is not on bridge {setup.bridge}: {_how(setup)}"
+            yield Finding("uplink-missing", interface, text)
         return
     yield from _check_uplink(uplink)
     local = bridge.local
@@ -119,22 +137,9 @@ def _interface(setup: Setup) -> str:
     """The link that has the MAC address of the machine's Neutron port, or ""."""
     if setup.vif is None:
         return ""
-    bridges = {each.name for each in setup.bridges}
+    bridges = {setup.bridge, *(each.name for each in setup.bridges)}
     links = sorted(name for name, mac in setup.links.items() if mac == setup.vif.mac)
     return next((each for each in links if each not in bridges), "")
-
-
-def _no_uplink(setup: Setup) -> Finding:
-    assert setup.vif is not None
-    interface = _interface(setup)
-    if interface:
-        text = f"interface {interface} is not on bridge {setup.bridge}: {_how(setup)}"
-        return Finding("uplink-missing", interface, text)
-    text = (
-        f"no interface of this machine has the MAC address {setup.vif.mac} of port {setup.vif_id}:"
-        " OS_VIF_ID is another machine's"
-    )
-    return Finding("vif-elsewhere", setup.vif_id, text)
 
 
 def _check_uplink(uplink: BridgePort) -> Iterator[Finding]:

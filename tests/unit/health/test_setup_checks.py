@@ -133,6 +133,46 @@ def test_the_command_that_mends_a_bridge_of_another_name_names_it() -> None:
     assert finding.text == "this machine has no bridge br-vm: 'ovn-docker uplink add eth0 --bridge br-vm'"
 
 
+def elsewhere(snapshot: Snapshot) -> Snapshot:
+    """The same reading on a machine whose Docker and kernel have nothing of what carries the port's mark."""
+    return replace(snapshot, docker=docker(), attached=(), links=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("vif-elsewhere", {"vif": replace(VIF, mac=OTHER)}),
+        ("vif-elsewhere", {"vif": replace(VIF, mac=OTHER), "trunk": None}),
+        ("vif-elsewhere", {"links": {"eth0": OTHER, "breth0": MAC}, "bridges": ()}),
+        ("vif-missing", {"vif": None, "trunk": None}),
+        ("vif-foreign", {"project": "other"}),
+    ],
+    ids=[
+        "another's port",
+        "without a trunk",
+        "a clone without its bridge",
+        "an unknown port",
+        "another project",
+    ],
+)
+def test_nothing_is_repaired_where_it_is_in_doubt_whose_what_is_held_is(
+    kind: str, changes: Mapping[str, object]
+) -> None:
+    for reading in (GOOD, elsewhere(GOOD)):
+        found = check(replace(reading, setup=replace(SETUP, **changes)))  # type: ignore[arg-type]
+        assert kind in {each.kind for each in found}
+        assert [each for each in found if each.repair] == []
+
+
+@pytest.mark.parametrize("kind", sorted(HINDRANCES))
+def test_nothing_is_removed_while_the_set_up_is_broken(kind: str) -> None:
+    for each in (snapshot for name, _, snapshot in ONE_OF_EACH if name == kind):
+        found = check(elsewhere(each))
+        assert kind in {each.kind for each in found}
+        assert [each for each in found if each.removes] == []
+    assert [each for each in check(elsewhere(GOOD)) if each.removes]
+
+
 def test_every_kind_of_the_set_up_is_tried() -> None:
     tried = {kind for kind, _, _ in ONE_OF_EACH}
     families = {"cloud", "vif", "trunk", "bridge", "uplink", "mtu"}
