@@ -10,6 +10,7 @@ from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
 from ovn_docker.drivers.underlay import ADDRESS_SPACE, Cloud, UnderlayDriver
 from ovn_docker.drivers.underlay_children import ChildPorts
+from ovn_docker.drivers.underlay_identity import Identity
 from ovn_docker.drivers.underlay_inventory import UnderlayInventory
 from ovn_docker.drivers.underlay_ipam import UnderlayIpam
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
@@ -59,7 +60,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
     ovs = open_vswitch_client(config)
     links = Links()
     attachments = Attachments(ovs, links, machine.bridge)
-    cloud = _cloud(machine, config)
+    cloud = _cloud(machine, config, attachments)
     driver = UnderlayDriver(cloud, attachments, config.scope, _now, about)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = UnderlayInventory(cloud, attachments, trunked=machine.child_ports == TRUNK)
@@ -77,6 +78,7 @@ def assemble(machine: Machine, config: Config, about: Callable[[], Mapping[str, 
         ),
         about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
         work={"the connection to Neutron": cloud.neutron.run},
+        daemon_work={"the look at OS_VIF_ID": cloud.identity.run},
         close=(cloud.undoing.stop, cloud.neutron.close),
         probe=Probe(cloud, machine.bridge).look,
     )
@@ -91,12 +93,20 @@ def _repairs(cloud: Cloud, inventory: UnderlayInventory) -> dict[str, Repair]:
     }
 
 
-def _cloud(machine: Machine, config: Config) -> Cloud:
+def _cloud(machine: Machine, config: Config, attachments: Attachments) -> Cloud:
     neutron, host = Neutron(machine.credentials), machine.vif
     undoing = Undoing(answers=neutron.answers)
     children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
     networks = UnderlayNetworks(neutron, host, Places(config.state_file), undoing)
-    return Cloud(neutron, host, networks, EndpointPorts(neutron, host, children), children, undoing)
+    return Cloud(
+        neutron=neutron,
+        host=host,
+        networks=networks,
+        ports=EndpointPorts(neutron, host, children),
+        children=children,
+        undoing=undoing,
+        identity=Identity(neutron, host, attachments),
+    )
 
 
 def _now() -> str:

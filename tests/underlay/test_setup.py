@@ -112,6 +112,26 @@ def test_a_bridge_that_is_not_there_and_a_port_that_is_not_the_machines_are_foun
     assert "refused the login" in done.stderr
 
 
+def test_a_machine_with_another_machine_s_port_takes_nothing_from_it(
+    cloud: Cloud, both: Sequence[VirtualMachine]
+) -> None:
+    copied, original = both
+    original.create_network("mine", "--subnet=10.64.0.0/24")
+    one, _ = original.start("one", "mine"), original.start("two", "mine")
+    one.reaches("10.64.0.3", 20)
+    before = sorted(each["id"] for each in cloud.demo.list("ports") + cloud.demo.list("networks"))
+    found = copied.findings(verb="repair", OS_VIF_ID=original.vif["id"])
+    assert [(each["kind"], each["mended"]) for each in found] == [("vif-elsewhere", False)]
+    copied.stop_driver()
+    login = copied.environment(cloud.demo, OS_VIF_ID=original.vif["id"])
+    copied.start_driver("--health-check-on", "--health-check-interval=1", environment=login)
+    said = copied.create_network("copied", "--subnet=10.65.0.0/24", check=False)
+    assert f"of port {original.vif['id']} (OS_VIF_ID): it is another machine's" in said
+    eventually(lambda: "health check: vif-elsewhere" in copied.log.read_text(), 30, "the check has passed")
+    assert sorted(each["id"] for each in cloud.demo.list("ports") + cloud.demo.list("networks")) == before
+    assert one.pings("10.64.0.3")
+
+
 def test_a_port_of_another_project_is_found(cloud: Cloud, bare: VirtualMachine) -> None:
     """The owner of a network sees others' ports on it."""
     with cloud.demo.network("10.61.0.0/24") as (network, _):

@@ -16,11 +16,12 @@ from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress
 from ovn_docker.drivers import underlay_options
 from ovn_docker.drivers.underlay_children import ChildPorts
+from ovn_docker.drivers.underlay_identity import Identity
 from ovn_docker.drivers.underlay_networks import UnderlayNetworks
 from ovn_docker.drivers.underlay_places import Place
 from ovn_docker.drivers.underlay_ports import CONFLICT, EndpointPorts
 from ovn_docker.drivers.underlay_undo import Undoing
-from ovn_docker.errors import ConflictError, NeutronError, NotFoundError, UnreachableError
+from ovn_docker.errors import ConfigError, ConflictError, NeutronError, NotFoundError, UnreachableError
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
 from ovn_docker.neutron import resources
@@ -45,6 +46,7 @@ class Cloud:
         ports: the endpoints' ports.
         children: their VLANs.
         undoing: what is taken back.
+        identity: whether that port is this machine's, which each verb that changes something asks first.
     """
 
     neutron: Neutron
@@ -53,6 +55,7 @@ class Cloud:
     ports: EndpointPorts
     children: ChildPorts
     undoing: Undoing
+    identity: Identity
 
 
 class UnderlayDriver:
@@ -88,8 +91,10 @@ class UnderlayDriver:
         )
 
     def outage(self) -> str:
-        """Which of Open vSwitch and Neutron cannot be reached, and why."""
-        return "; ".join(filter(None, (self._attachments.outage(), self._cloud.neutron.outage())))
+        """Which of Open vSwitch and Neutron cannot be reached, and why, or whose port OS_VIF_ID is."""
+        cloud = self._cloud
+        outages = self._attachments.outage(), cloud.neutron.outage(), cloud.identity.problem()
+        return "; ".join(filter(None, outages))
 
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
@@ -106,6 +111,7 @@ class UnderlayDriver:
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the network and its subnets, or find those that are to be used."""
+        await self._cloud.identity.confirm()
         await self._cloud.networks.create(underlay_options.read(request, ADDRESS_SPACE))
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
@@ -115,13 +121,14 @@ class UnderlayDriver:
         """
         try:
             await self._delete_network(request.network_id)
-        except ConflictError:
+        except (ConflictError, ConfigError):
             raise
         except BaseException:
             self._cloud.undoing.later(request.network_id, lambda: self._delete_network(request.network_id))
             raise
 
     async def _delete_network(self, network_id: str) -> None:
+        await self._cloud.identity.confirm()
         await self._cloud.networks.delete(network_id, self._cloud.ports.remove_from)
 
     async def create_endpoint(
@@ -129,6 +136,7 @@ class UnderlayDriver:
     ) -> messages.CreateEndpointResponse:
         """Make the port and put it under the trunk. What fails half-way is taken back in the background."""
         endpoint_id = request.endpoint_id
+        await self._cloud.identity.confirm()
         self._cloud.undoing.forget(endpoint_id)
         place = await self._cloud.networks.locate(request.network_id)
         asked = request.interface or messages.EndpointInterface()
@@ -208,7 +216,10 @@ class UnderlayDriver:
         try:
             if self._attachments.leftover(endpoint_id):
                 await self._attachments.detach(endpoint_id)
+            await self._cloud.identity.confirm()
             await self._cloud.ports.remove(endpoint_id)
+        except ConfigError:
+            raise
         except BaseException:
             self._cloud.undoing.later(endpoint_id, lambda: self._remove(endpoint_id))
             raise
@@ -222,6 +233,7 @@ class UnderlayDriver:
             if why := self._attachments.outage():
                 raise UnreachableError(why)
             await self._attachments.detach(endpoint_id)
+        await self._cloud.identity.confirm()
         await self._cloud.ports.remove(endpoint_id)
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
@@ -242,6 +254,7 @@ class UnderlayDriver:
         Answered when the port is ACTIVE, or is late in being so. Without a way out no gateway is named, and
         Docker adds its own gateway bridge (remote.md, Join).
         """
+        await self._cloud.identity.confirm()
         place = await self._cloud.networks.locate(request.network_id)
         attached: asyncio.Task[str] | None = None
         try:

@@ -82,6 +82,7 @@ class UnderlayIpam:
 
     async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
         """Make a port for the address that is asked for, or for one of Neutron's choice."""
+        await self._cloud.identity.confirm()
         subnet = await self._subnet(request.pool_id)
         asked = _address(request.address)
         gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
@@ -114,6 +115,7 @@ class UnderlayIpam:
         address = _address(request.address)
         if address is None:
             raise RequestError("ReleaseAddress names no address")
+        await self._cloud.identity.confirm()
         found = await self._cloud.neutron.get("subnets", {"id": subnet_id})
         for each in found["subnets"]:
             port = await self._cloud.ports.at(each["network_id"], str(address))

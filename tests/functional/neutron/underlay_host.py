@@ -53,23 +53,35 @@ class Vm:
 
 @contextlib.asynccontextmanager
 async def machine(
-    open_vswitch: OvsdbServer, directory: Path, *flags: str, mac: str = MAC, **environment: str
+    open_vswitch: OvsdbServer,
+    directory: Path,
+    *flags: str,
+    mac: str = MAC,
+    login: int = 201,
 ) -> AsyncIterator[Vm]:
-    """A machine whose interface has a MAC address, in a network namespace of its own."""
+    """A machine whose interface has a MAC address, in a network namespace of its own.
+
+    Args:
+        open_vswitch: its database.
+        directory: where the driver keeps its state.
+        flags: of the driver.
+        mac: of its interface; the Neutron port that it is told has `MAC`.
+        login: the status of Keystone's answers.
+    """
     ip("link", "add", "ens3", "address", mac, "type", "veth", "peer", "name", "tap")
     _furnish(open_vswitch)
     neutron = SmallNeutron()
     async with SmallOpenStack().serve() as openstack:
-        openstack.neutron = neutron
+        openstack.neutron, openstack.keystone_status = neutron, login
         network = neutron.make("networks", {"name": "management"})
         vif = neutron.make("ports", {"network_id": network["id"], "mac_address": MAC})
-        login = {
+        environment = {
             "OS_AUTH_URL": f"{openstack.url}/v3",
             "OS_PROJECT_NAME": "p",
             "OS_USERNAME": "u",
             "OS_PASSWORD": "hush",
         }
-        credentials = from_environment(login | environment)
+        credentials = from_environment(environment)
         parser = argparse.ArgumentParser()
         underlay_flags.add_arguments(parser)
         told = [f"--ovsdb=unix:{open_vswitch.socket}", f"--state-file={directory / 'state.json'}", *flags]
