@@ -1,17 +1,17 @@
 """Who takes part in a verb of the overlay driver, besides the databases and the host. Types only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ovn_docker.addressing import IPNetwork
+from ovn_docker.addressing import IPAddress, IPNetwork
 
 
 class Pools(Protocol):
     """What our own IPAM is told and asked of a network's pools."""
 
-    def opened(self, made: Sequence[IPNetwork]) -> None:
-        """A network with these pools was made."""
+    async def opened(self, made: Mapping[IPNetwork, Sequence[IPAddress]]) -> None:
+        """A network with these pools is being made, and each has these auxiliary addresses."""
 
     async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> Sequence[IPNetwork]:
         """Those of the subnets that it chose, for nobody named them."""

@@ -1,26 +1,28 @@
 """Docker's IpamDriver over OVN Northbound: one pool of addresses for all hosts that share it.
 
-Owns the verbs: pools and their users, and addresses reserved for all hosts. How an address is leased is
-leasing.py's.
+Owns the verbs, and pools with their users. How an address is leased is leasing.py's, how one is kept from
+all containers reserved.py's.
 """
 
+import asyncio
 import ipaddress
 import math
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers import swarm_networks
-from ovn_docker.drivers.leasing import AddressLeases
+from ovn_docker.drivers.leasing import AddressLeases, TakenError
 from ovn_docker.drivers.northbound import Northbound
-from ovn_docker.errors import ConflictError, ConstraintError, RequestError
+from ovn_docker.drivers.reserved import ReservedAddresses
+from ovn_docker.errors import ConstraintError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
 from ovn_docker.schema import leases, northbound, swarms
-from ovn_docker.schema.leases import RESERVED
+from ovn_docker.schema.leases import RESERVED, Lease
 from ovn_docker.schema.northbound import CREATED
 
 ADDRESS_SPACES = ADDRESS_SPACE, GLOBAL_SPACE = "ovn-docker", "ovn-docker-global"
@@ -29,7 +31,10 @@ TOKEN = 12
 """Hex digits of a hold on a pool."""
 
 OPENING = 30.0
-"""Seconds after RequestPool in which an explicit address is an auxiliary one, unless a network was made."""
+"""Seconds after RequestPool in which an explicit address may be auxiliary, unless a network was made."""
+
+PATIENCE, PAUSE = 2.0, 0.1
+"""Seconds to wait for the CreateNetwork behind another host's auxiliary address; between two looks."""
 
 
 class OverlayIpam:
@@ -54,6 +59,7 @@ class OverlayIpam:
         """
         self._northbound = database
         self._addresses = addresses
+        self._reserved = ReservedAddresses(database)
         self._defaults = tuple(defaults)
         self._context = context
         self._clock = clock
@@ -63,13 +69,20 @@ class OverlayIpam:
         """Two names for one space: the global one tells a swarm's allocator from its nodes."""
         return messages.AddressSpacesResponse(local=ADDRESS_SPACE, global_=GLOBAL_SPACE)
 
-    def opened(self, made: Sequence[IPNetwork]) -> None:
-        """Note that a network with these pools was made: explicit addresses are a container's from now on.
+    async def opened(self, made: Mapping[IPNetwork, Sequence[IPAddress]]) -> None:
+        """Note that a network was made, and keep its auxiliary addresses from the containers of all hosts.
 
-        Docker asks for auxiliary addresses between RequestPool and CreateNetwork, with nothing that tells
-        them from a container's (moby daemon/libnetwork/network.go ipamAllocateVersion).
+        Docker asks for them between RequestPool and CreateNetwork, with nothing that tells them from a
+        container's (moby daemon/libnetwork/network.go ipamAllocateVersion), so each was leased. Of a network
+        of another driver's nobody says that it was made: the health check sees to those.
+
+        Args:
+            made: the network's pools, and the auxiliary addresses of each.
         """
-        self._opening = {pool: since for pool, since in self._opening.items() if pool.subnet not in made}
+        for pool in [pool for pool in self._opening if pool.subnet in made]:
+            for address in made[pool.subnet]:
+                await self._reserved.keep(pool, address)
+            self._opening.pop(pool, None)
 
     async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
         """Enter a swarm's network into the pools that this manager has just requested for it.
@@ -151,10 +164,10 @@ class OverlayIpam:
         pool = replace(asked, token=await self._again(asked))
         while not await self._use(pool) and not await self._make(pool):
             pass
-        await self._reserve(pool, _asked(pool, gateway) or await self._gateway(pool))
+        await self._reserved.reserve(pool, _asked(pool, gateway) or await self._gateway(pool))
         for each in others:
             if (address := _asked(pool, each)) is not None:
-                await self._reserve(pool, address)
+                await self._reserved.keep(pool, address)
 
     async def _again(self, pool: Pool) -> str:
         """The hold of this host's networks that were entered into a pool again; Docker knows another."""
@@ -203,15 +216,17 @@ class OverlayIpam:
         address = _asked(pool, request.address)
         options = request.options or {}
         gateway = options.get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
-        swarm = pool.wide and messages.SERIAL in options
+        swarm, name = pool.wide and messages.SERIAL in options, options.get(messages.ENDPOINT_NAME, "")
         if gateway and address is None:
             address = await self._gateway(pool)
         if address is None:
-            address = await self._addresses.lease_next(pool, swarm=swarm)
-        elif gateway or (self._is_opening(pool) and not swarm):  # a swarm's leader has no auxiliary addresses
-            await self._reserve(pool, address)
+            address = await self._addresses.lease_next(pool, swarm=swarm, name=name)
+        elif gateway:
+            await self._reserved.reserve(pool, address)
+        elif swarm or name or not self._is_opening(pool):  # a swarm's leader has no auxiliary addresses
+            await self._addresses.lease(pool, address, swarm=swarm, name=name)
         else:
-            await self._addresses.lease(pool, address, swarm=swarm)
+            await self._lease_or_share(pool, address)
         return messages.RequestAddressResponse(address=f"{address}/{pool.subnet.prefixlen}")
 
     async def _gateway(self, pool: Pool) -> IPAddress:
@@ -235,32 +250,28 @@ class OverlayIpam:
         ]
         await self._northbound.transact(release, release)
 
-    async def _reserve(self, pool: Pool, address: IPAddress) -> None:
-        """Keep an address from all containers; a second network that asks the same gets it too."""
-        mark = await self._northbound.mark()
-        use = leases.reserved_use(pool.key, address, pool.token, mark.host)
-        undo = leases.reserved_leave(pool.key, address, pool.token)
-        while True:
-            [used] = await self._northbound.transact([use], undo)
-            if used["count"]:
-                return
-            try:
-                await self._northbound.transact(
-                    leases.reserved_add(pool.key, address, pool.token, mark), undo
-                )
-            except ConstraintError:
-                await self._check_reserved(pool, address)
-            else:
-                return
+    async def _lease_or_share(self, pool: Pool, address: IPAddress) -> None:
+        """Lease what may be an auxiliary address, or have a part in it where another host's network has it.
 
-    async def _check_reserved(self, pool: Pool, address: IPAddress) -> None:
-        """Refuse to reserve an address that a container has; what another host reserved just now is fine."""
-        [found] = await self._northbound.transact([leases.lease_get(pool.key, address)])
-        for holder in map(leases.read_lease, found["rows"]):
-            if holder.kind != RESERVED:
-                raise ConflictError(
-                    f"address {address} of pool {pool.subnet} cannot be reserved: {holder.holder()}"
-                )
+        Under another network driver it may as well be a container's, which two hosts must not have. Another
+        host that asks for its auxiliary addresses just now has them leased until its CreateNetwork.
+        """
+        deadline = self._clock() + PATIENCE
+        while not await self._reserved.use(pool, address):
+            try:
+                return await self._addresses.lease(pool, address)
+            except TakenError as taken:
+                if not _may_be_auxiliary(taken.lease) or self._clock() > deadline:
+                    raise
+            await asyncio.sleep(PAUSE)
+        return None
+
+
+def _may_be_auxiliary(lease: Lease | None) -> bool:
+    """Whether an address is reserved by now, or may be before long."""
+    if lease is None:
+        return False
+    return lease.kind == RESERVED or bool(lease.hold and not lease.endpoint_id and not lease.name)
 
 
 def _asked(pool: Pool, text: str) -> IPAddress | None:

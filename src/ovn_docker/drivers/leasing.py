@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.northbound import Northbound
@@ -103,6 +103,14 @@ class Cursor:
             self.last = hint
 
 
+class TakenError(ConflictError):
+    """Somebody has the address; `lease` says who, if it is by a row of ours."""
+
+    def __init__(self, text: str, lease: Lease | None) -> None:
+        super().__init__(text)
+        self.lease = lease
+
+
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """Of a try.
@@ -134,7 +142,7 @@ class AddressLeases:
         self._choose = choose
         self._cursors: dict[tuple[str, IPNetwork], Cursor] = {}
 
-    async def lease(self, pool: Pool, address: IPAddress, *, swarm: bool = False) -> None:
+    async def lease(self, pool: Pool, address: IPAddress, *, swarm: bool = False, name: str = "") -> None:
         """Lease the address that is asked for.
 
         A swarm's leader asks for what the swarm has already, and a node for what its leader has leased.
@@ -143,15 +151,18 @@ class AddressLeases:
             pool: of which it is.
             address: the one.
             swarm: whether the swarm is to have it, and not this host.
+            name: of the container that asks, where Docker says it.
 
         Raises:
-            ConflictError: it is taken; the text says by whom.
+            TakenError: it is taken; the text says by whom.
         """
-        outcome = await self._try(pool, address, await self._new(swarm=swarm), [])
+        lease = replace(await self._new(swarm=swarm, name=name), hold="" if swarm else pool.token)
+        outcome = await self._try(pool, address, lease, [])
         if outcome.lease is not None and await self._join(pool, address, outcome.lease, swarm=swarm):
             return
         if outcome.holder:
-            raise ConflictError(f"address {address} of pool {pool.subnet} is taken: {outcome.holder}")
+            text = f"address {address} of pool {pool.subnet} is taken: {outcome.holder}"
+            raise TakenError(text, outcome.lease)
 
     async def _join(self, pool: Pool, address: IPAddress, lease: Lease, *, swarm: bool) -> bool:
         """Become the second holder of a lease, beside a host or beside the swarm, if that may be."""
@@ -167,17 +178,18 @@ class AddressLeases:
         taken, *_ = await self._northbound.transact([take, leases.DURABLE], undo)
         return bool(taken["count"])
 
-    async def _new(self, *, swarm: bool) -> Lease:
+    async def _new(self, *, swarm: bool, name: str) -> Lease:
         mark = await self._northbound.mark()
-        return Lease(LEASE, "" if swarm else mark.host, request=secrets.token_hex(8), swarm=swarm)
+        host = "" if swarm else mark.host
+        return Lease(LEASE, host, request=secrets.token_hex(8), swarm=swarm, name=name)
 
-    async def lease_next(self, pool: Pool, *, swarm: bool = False) -> IPAddress:
+    async def lease_next(self, pool: Pool, *, swarm: bool = False, name: str = "") -> IPAddress:
         """Lease the address behind the one leased last, if it is free, else the next free one.
 
         Raises:
             RequestError: none is free.
         """
-        lease = await self._new(swarm=swarm)
+        lease = await self._new(swarm=swarm, name=name)
         cursor = self._cursors.setdefault((pool.key, pool.range), Cursor())
         while True:
             if not cursor.knows:

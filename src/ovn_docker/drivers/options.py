@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ovn_docker import addressing
+from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers import asked, sharing
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.messages import CreateNetworkRequest
@@ -28,6 +30,20 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
         mtu=asked.mtu(own, pools),
         port_security=sharing.truth(sharing.PORT_SECURITY, own.get(sharing.PORT_SECURITY)) is not False,
     )
+
+
+def auxiliary(request: CreateNetworkRequest) -> dict[IPNetwork, list[IPAddress]]:
+    """The pools of a network, and the auxiliary addresses of each; Docker writes them with prefix length.
+
+    Raises:
+        RequestError: one of them is none.
+    """
+    found: dict[IPNetwork, list[IPAddress]] = {}
+    for data, pool in zip(asked.ipam_data(request), asked.pools(request), strict=True):
+        texts = (data.aux_addresses or {}).values()
+        interfaces = [addressing.interface(each, "auxiliary address") for each in texts]
+        found.setdefault(pool, []).extend(each.ip for each in interfaces if each is not None)
+    return found
 
 
 def generic(options: dict[str, Any]) -> dict[str, Any]:

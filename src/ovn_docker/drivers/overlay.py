@@ -18,7 +18,7 @@ from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.missing_flows import MissingFlows
 from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.options import generic, switch_for
+from ovn_docker.drivers.options import auxiliary, generic, switch_for
 from ovn_docker.drivers.own_ports import OwnPorts, no_network, read_switch
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.shared_ports import SharedPorts
@@ -107,7 +107,7 @@ class OverlayDriver:
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
         switch = switch_for(request)
-        self._followers.ipam.opened(switch.pools)
+        await self._followers.ipam.opened(auxiliary(request))
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         policy = self._docker.policy
         leased = any(each.address_space in policy.address_spaces for each in data)

@@ -22,6 +22,9 @@ GATEWAY_TYPE = "com.docker.network.gateway"
 SERIAL = "com.docker.network.ipam.serial"
 """An option of each RequestAddress of a swarm's allocator, and of nobody else's (moby libnetwork/cnmallocator
 networkallocator.go setIPAMSerialAlloc)."""
+ENDPOINT_NAME = "com.docker.network.endpoint.name"
+"""An option of each RequestAddress for a container, from Docker 29 on: the container's name (moby
+daemon/libnetwork/network.go createEndpoint)."""
 
 Options = dict[str, Any]
 

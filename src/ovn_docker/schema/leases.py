@@ -31,6 +31,7 @@ KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context
 CHOSEN = "ovn-docker-chosen"
 ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
 SWARM = "ovn-docker-swarm"
+HOLD, NAME = "ovn-docker-hold", "ovn-docker-name"
 
 LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
 POOL_ROW, HOST_ROW = "pool", "host"
@@ -69,6 +70,8 @@ class Lease:
         request: tells a repeat of the request that made it from another request.
         swarm: whether a swarm has it, which gives it to one host after the other; then `host` is the one that
             uses it, or "".
+        hold: the token of the pool through which the address was asked for, where it was asked for itself.
+        name: of the container that asked, where Docker says it.
     """
 
     kind: str
@@ -76,6 +79,8 @@ class Lease:
     endpoint_id: str = ""
     request: str = ""
     swarm: bool = False
+    hold: str = ""
+    name: str = ""
 
     def holder(self) -> str:
         """For people: who has it."""
@@ -83,7 +88,11 @@ class Lease:
             return "it is the gateway or an auxiliary address of its network"
         if self.swarm and not self.host:
             return "a swarm has given it to a task"
-        user = f"endpoint {self.endpoint_id}" if self.endpoint_id else "an endpoint that is just being made"
+        container = f"container {self.name}" if self.name else ""
+        if self.endpoint_id:
+            user = f"endpoint {self.endpoint_id}" + (f" of {container}" if container else "")
+        else:
+            user = container or "an endpoint that is just being made"
         return f"{user} on host {self.host} has it"
 
 
@@ -224,7 +233,10 @@ def lease_add(key: str, address: Address, lease: Lease, mark: Mark) -> Operation
         CREATED: mark.created,
         REQUEST: lease.request,
         ENDPOINT: lease.endpoint_id,  # a condition cannot ask for a key that is absent, so it is always there
-    } | (SWARMS if lease.swarm else {})
+        **(SWARMS if lease.swarm else {}),
+        **({HOLD: lease.hold} if lease.hold else {}),
+        **({NAME: lease.name} if lease.name else {}),
+    }
     return insert(TABLE, lease_id(key, address), {"cidr": str(address), "external_ids": to_map(ids)})
 
 
@@ -366,4 +378,6 @@ def read_lease(row: Row) -> Lease:
         endpoint_id=ids.get(ENDPOINT, ""),
         request=ids.get(REQUEST, ""),
         swarm=SWARMS.items() <= ids.items(),
+        hold=ids.get(HOLD, ""),
+        name=ids.get(NAME, ""),
     )

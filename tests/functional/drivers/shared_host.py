@@ -112,7 +112,12 @@ class Host:
         network.held.append((pool.pool_id, own))
         for each in aux:
             network.held.append((pool.pool_id, await self.request(pool.pool_id, each)))
-        network.data.append(messages.IPAMData(address_space=ADDRESS_SPACE, pool=pool.pool, gateway=own))
+        names = dict(zip(aux, (whole for _, whole in network.held[-len(aux) :]), strict=True)) if aux else {}
+        network.data.append(
+            messages.IPAMData(
+                address_space=ADDRESS_SPACE, pool=pool.pool, gateway=own, aux_addresses=names or None
+            )
+        )
 
     async def _release(self, network: Network) -> None:
         for pool_id, address in network.held:

@@ -107,7 +107,7 @@ class TestLeases:
             request = messages.RequestPoolRequest(address_space=GLOBAL_SPACE, pool=SUBNET)
             pool = (await outside.ipam.request_pool(request)).pool_id
             await outside.request(pool, "", GATEWAY_OPTIONS)
-            outside.ipam.opened([ip_network(SUBNET)])
+            await outside.ipam.opened({ip_network(SUBNET): ()})
             with pytest.raises(ConflictError, match="a swarm has given it to a task"):
                 await outside.request(pool, address)
             own = (await outside.request(pool)).partition("/")[0]

@@ -1,0 +1,15 @@
+"""What becomes of a lease that is not given up first, so that nobody else has its address between. Pure."""
+
+from ovn_docker.addressing import IPAddress
+from ovn_docker.ovsdb.operations import Condition, Operation, row_is, update
+from ovn_docker.ovsdb.values import to_map
+from ovn_docker.schema.leases import KIND, LEASE, POOL, RESERVED, SWARMS, TABLE, lease_id, of_endpoint
+from ovn_docker.schema.northbound import CREATED, Mark
+
+
+def lease_reserve(key: str, address: IPAddress, token: str, mark: Mark) -> Operation:
+    """Keep from all hosts what this one has leased for no endpoint; count is 0 where it has no such lease."""
+    not_a_swarms: Condition = ("external_ids", "excludes", to_map(SWARMS))
+    unused = [row_is(lease_id(key, address)), of_endpoint(mark.host, LEASE, ""), not_a_swarms]
+    ids = {KIND: RESERVED, POOL: key, CREATED: mark.created}
+    return update(TABLE, unused, {"options": to_map({token: mark.host}), "external_ids": to_map(ids)})
