@@ -126,7 +126,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     shared = SharedNetworks(database, StateFile(config.state_file))
     occupied = Occupied(database, shared.switches_of)
     ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
-    leases = AddressLeases(database, occupied, choose_at_random)
+    leases = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACES), about)
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))

@@ -17,7 +17,7 @@ from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.ovsdb.operations import Operation, Row, in_batches
 from ovn_docker.pools import Pool
-from ovn_docker.schema import leases, swarms
+from ovn_docker.schema import handovers, leases, swarms
 from ovn_docker.schema.leases import LEASE, Lease
 
 FIRST_WINDOW, LARGEST_WINDOW = 32, 1024
@@ -30,6 +30,9 @@ STEPS = (0, 0, 256, 512, 1024, 2048)
 """How many free addresses at most are passed over to step aside from others that lease too, by how often
 others were quicker lately. Far enough that each host has a stretch of its own for a while: what another is
 leasing at the same moment costs a try, what it leased before costs a question that is asked for many."""
+
+RUN = 8
+"""So many of a request's first hex digits are those of the process that it was made to."""
 
 QUIET = 8
 """So many leases in a row with nobody in the way make "lately" shorter."""
@@ -129,23 +132,34 @@ class _Outcome:
 class AddressLeases:
     """Takes addresses of pools, for this host or for its swarm."""
 
-    def __init__(self, database: Northbound, occupied: Occupied, choose: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        database: Northbound,
+        occupied: Occupied,
+        choose: Callable[[int], int],
+        ours: Callable[[Pool], bool],
+    ) -> None:
         """Lease there.
 
         Args:
             database: where leases live.
             occupied: knows what is held without a lease.
             choose: a random number below its argument, to step aside from hosts that try the same.
+            ours: whether a network of this driver leases from a pool, so that CreateEndpoint, which enters
+                one endpoint into a lease and no second, judges over what RequestAddress answered.
         """
         self._northbound = database
         self._occupied = occupied
         self._choose = choose
+        self._ours = ours
+        self._run = secrets.token_hex(RUN // 2)
         self._cursors: dict[tuple[str, IPNetwork], Cursor] = {}
 
     async def lease(self, pool: Pool, address: IPAddress, *, swarm: bool = False, name: str = "") -> None:
         """Lease the address that is asked for.
 
-        A swarm's leader asks for what the swarm has already, and a node for what its leader has leased.
+        A swarm's leader asks for what the swarm has already, and a node for what its leader has leased. A
+        request that Docker repeats is answered again.
 
         Args:
             pool: of which it is.
@@ -158,11 +172,24 @@ class AddressLeases:
         """
         lease = replace(await self._new(swarm=swarm, name=name), hold="" if swarm else pool.token)
         outcome = await self._try(pool, address, lease, [])
-        if outcome.lease is not None and await self._join(pool, address, outcome.lease, swarm=swarm):
-            return
+        if outcome.lease is not None:
+            if is_repeat(lease, outcome.lease, ours=self._ours(pool)):
+                if await self._take_over(pool, address, outcome.lease, lease):
+                    return
+            elif await self._join(pool, address, outcome.lease, swarm=swarm):
+                return
         if outcome.holder:
             text = f"address {address} of pool {pool.subnet} is taken: {outcome.holder}"
             raise TakenError(text, outcome.lease)
+
+    async def _take_over(self, pool: Pool, address: IPAddress, found: Lease, lease: Lease) -> bool:
+        """Make a lease of this host that of this request, unless it has changed since it was found."""
+        mark = await self._northbound.mark()
+        take = handovers.lease_take_over(pool.key, address, found, lease, mark)
+        undo = leases.lease_undo(pool.key, address, lease.request)
+        operations = [take, leases.lease_get(pool.key, address), leases.DURABLE]
+        _, now, _ = await self._northbound.transact(operations, undo)
+        return any(leases.read_lease(row).request == lease.request for row in now["rows"])
 
     async def _join(self, pool: Pool, address: IPAddress, lease: Lease, *, swarm: bool) -> bool:
         """Become the second holder of a lease, beside a host or beside the swarm, if that may be."""
@@ -181,7 +208,7 @@ class AddressLeases:
     async def _new(self, *, swarm: bool, name: str) -> Lease:
         mark = await self._northbound.mark()
         host = "" if swarm else mark.host
-        return Lease(LEASE, host, request=secrets.token_hex(8), swarm=swarm, name=name)
+        return Lease(LEASE, host, request=self._run + secrets.token_hex(6), swarm=swarm, name=name)
 
     async def lease_next(self, pool: Pool, *, swarm: bool = False, name: str = "") -> IPAddress:
         """Lease the address behind the one leased last, if it is free, else the next free one.
@@ -274,6 +301,27 @@ class AddressLeases:
             for number, probed in zip(window, answers, strict=True)
             if not any(each["rows"] for each in probed) and not held.by(number)
         ]
+
+
+def is_repeat(asked: Lease, found: Lease, *, ours: bool) -> bool:
+    """Whether the lease that is in the way was made by the same request for an address, sent before.
+
+    dockerd sends a request again for 30 s where the connection failed (moby pkg/plugins/client.go
+    callWithRetry), as when this process ended with the reply unsent. From Docker 29 on it says which
+    container asks, and no two of a network have one name. An older one does not; what it asked of an earlier
+    process is answered again where CreateEndpoint lets one container only have the address.
+
+    Args:
+        asked: the lease that was to be made.
+        found: the one in the way.
+        ours: whether the network is this driver's.
+    """
+    whose = found.kind, found.host, found.hold, found.endpoint_id, found.swarm
+    if not asked.hold or whose != (LEASE, asked.host, asked.hold, "", False):
+        return False
+    if asked.name or found.name:
+        return asked.name == found.name
+    return ours and asked.request[:RUN] != found.request[:RUN]
 
 
 def _hint(rows: Sequence[Row]) -> int | None:

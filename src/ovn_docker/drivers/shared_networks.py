@@ -70,12 +70,18 @@ class SharedNetworks:
 
         Before the network is made, that is the switch of the pool's subnet and context.
         """
-        names = {
-            each.switch
+        return sorted({each.switch for each in self._leasing_from(pool)}) or [pool.key]
+
+    def lease_from(self, pool: Pool) -> bool:
+        """Whether a network of this host leases from a pool."""
+        return bool(self._leasing_from(pool))
+
+    def _leasing_from(self, pool: Pool) -> list[Shared]:
+        return [
+            each
             for each in self._networks.values()
             if each.leased and str(pool.subnet) in each.pools and each.context in {"", pool.context}
-        }
-        return sorted(names) or [pool.key]
+        ]
 
     async def create(self, asked: Shared, switch: Switch) -> None:
         """Put the network on its switch, which is made only if the network asks for it.

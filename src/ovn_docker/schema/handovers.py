@@ -3,8 +3,23 @@
 from ovn_docker.addressing import IPAddress
 from ovn_docker.ovsdb.operations import Condition, Operation, row_is, update
 from ovn_docker.ovsdb.values import to_map
-from ovn_docker.schema.leases import KIND, LEASE, POOL, RESERVED, SWARMS, TABLE, lease_id, of_endpoint
-from ovn_docker.schema.northbound import CREATED, Mark
+from ovn_docker.schema.leases import (
+    ENDPOINT,
+    HOLD,
+    KIND,
+    LEASE,
+    NAME,
+    POOL,
+    REQUEST,
+    RESERVED,
+    SWARMS,
+    TABLE,
+    Lease,
+    change,
+    lease_id,
+    of_endpoint,
+)
+from ovn_docker.schema.northbound import CREATED, HOST, Mark
 
 
 def lease_reserve(key: str, address: IPAddress, token: str, mark: Mark) -> Operation:
@@ -13,3 +28,15 @@ def lease_reserve(key: str, address: IPAddress, token: str, mark: Mark) -> Opera
     unused = [row_is(lease_id(key, address)), of_endpoint(mark.host, LEASE, ""), not_a_swarms]
     ids = {KIND: RESERVED, POOL: key, CREATED: mark.created}
     return update(TABLE, unused, {"options": to_map({token: mark.host}), "external_ids": to_map(ids)})
+
+
+def lease_take_over(key: str, address: IPAddress, found: Lease, lease: Lease, mark: Mark) -> Operation:
+    """Make the lease of one request another request's of the same host, which no endpoint uses yet.
+
+    Count is 0 where it is not as it was found. An undo of the first request, if one is due still, meets
+    nothing of its own from then on.
+    """
+    was = {KIND: LEASE, HOST: mark.host, ENDPOINT: found.endpoint_id, REQUEST: found.request}
+    unchanged: Condition = ("external_ids", "includes", to_map(was))
+    ids = {ENDPOINT: "", REQUEST: lease.request, HOLD: lease.hold, NAME: lease.name, CREATED: mark.created}
+    return change([row_is(lease_id(key, address)), unchanged], ids)

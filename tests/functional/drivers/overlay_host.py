@@ -157,7 +157,7 @@ class Place:
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
         policy = Policy(distributed=False, context="default", address_spaces=("ours",))
         occupied = Occupied(database, shared.switches_of)
-        addresses = AddressLeases(database, occupied, choose_at_random)
+        addresses = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
         driver = OverlayDriver(
             attachments,
             shared,

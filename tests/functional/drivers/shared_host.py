@@ -243,7 +243,7 @@ class Hosts:
         shared = SharedNetworks(database, StateFile(self.directory / f"{name}.json"))
         ip_lookup = IpLookup(ovs, shared, "openvswitch", wanted=False)
         occupied = Occupied(database, shared.switches_of)
-        addresses = AddressLeases(database, occupied, choose_at_random)
+        addresses = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
         defaults = [pools.parse_default_pool(each) for each in flags.default_pools]
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)

@@ -1,16 +1,19 @@
 """Addresses that somebody names: a container's with ``--ip``, a network's with ``--aux-address``."""
 
 import asyncio
+from ipaddress import ip_address
 
 import pytest
 
 from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.libnetwork import messages
+from ovn_docker.ovsdb.values import mapping
+from ovn_docker.schema import leases
 from tests.functional.drivers.shared_host import GATEWAY_OPTIONS, SUBNET, Host, Hosts
 
 pytestmark = pytest.mark.functional
 
-ADDRESS = "10.0.0.9"
+ADDRESS, ENDPOINT = "10.0.0.9", "a0" * 32
 
 
 async def foreign_network(host: Host, aux: str = "") -> str:
@@ -25,6 +28,12 @@ async def foreign_network(host: Host, aux: str = "") -> str:
 def named(container: str) -> dict[str, str]:
     """The options of a container's RequestAddress from Docker 29 on."""
     return {messages.ENDPOINT_NAME: container}
+
+
+def requested(hosts: Hosts, address: str) -> str:
+    """The request that a lease was made for."""
+    rows = hosts.northbound.rows("DHCP_Options", "cidr", "external_ids")
+    return next(mapping(row["external_ids"])[leases.REQUEST] for row in rows if row["cidr"] == address)
 
 
 class TestUnderAnotherNetworkDriver:
@@ -85,6 +94,73 @@ async def test_who_has_an_address_is_told_by_the_containers_name(hosts: Hosts) -
         await several[0].request(one.pool_ids[0], ADDRESS, named("web"))
         with pytest.raises(ConflictError, match="taken: container web on host h0 has it"):
             await several[1].request(other.pool_ids[0], ADDRESS, named("web"))
-        await several[0].endpoint(one, "a0" * 32, f"{ADDRESS}/24")
-        with pytest.raises(ConflictError, match=r"taken: endpoint (a0)+ of container web on host h0 has it"):
+        await several[0].endpoint(one, ENDPOINT, f"{ADDRESS}/24")
+        with pytest.raises(ConflictError, match=f"taken: endpoint {ENDPOINT} of container web on host h0"):
             await several[1].request(other.pool_ids[0], ADDRESS)
+
+
+class TestARequestThatIsRepeated:
+    """dockerd sends it again when the connection failed, so perhaps to the next process of the driver."""
+
+    async def test_a_container_that_docker_names_is_answered_again_and_no_other(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            network = await host.network_create(SUBNET)
+            pool = network.pool_ids[0]
+            for _ in range(3):
+                assert await host.request(pool, ADDRESS, named("web")) == f"{ADDRESS}/24"
+            with pytest.raises(ConflictError, match="container web on host h0 has it"):
+                await host.request(pool, ADDRESS, named("db"))
+            await host.endpoint(network, ENDPOINT, f"{ADDRESS}/24")
+            with pytest.raises(ConflictError, match=f"endpoint {ENDPOINT} of container web on host h0"):
+                await host.request(pool, ADDRESS, named("web"))
+
+    async def test_what_the_first_one_would_take_back_is_left_alone(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            network = await host.network_create(SUBNET)
+            requests = []
+            for _ in range(2):
+                await host.request(network.pool_ids[0], ADDRESS, named("web"))
+                requests.append(requested(hosts, ADDRESS))
+            key, address = network.pool.key, ip_address(ADDRESS)
+            await host.client.transact(leases.lease_undo(key, address, requests[0]))
+            assert hosts.rows("lease") == [ADDRESS]
+
+    async def test_the_next_process_answers_what_the_last_one_was_asked(self, hosts: Hosts) -> None:
+        async with hosts.host("h") as host:
+            network = await host.network_create(SUBNET)
+            pool = network.pool_ids[0]
+            await host.request(pool, ADDRESS)
+            with pytest.raises(ConflictError, match="just being made on host h has it"):
+                await host.request(pool, ADDRESS)  # another container
+        async with hosts.host("h") as host, hosts.host("other") as other:
+            theirs = await other.network_create(SUBNET)
+            with pytest.raises(ConflictError, match="on host h has it"):
+                await other.request(theirs.pool_ids[0], ADDRESS)
+            assert await host.request(pool, ADDRESS) == f"{ADDRESS}/24"
+            await host.endpoint(network, ENDPOINT, f"{ADDRESS}/24")
+        async with hosts.host("h") as host:
+            with pytest.raises(ConflictError, match=f"endpoint {ENDPOINT} on host h has it"):
+                await host.request(pool, ADDRESS)
+
+    async def test_of_two_containers_that_were_answered_one_is_made(self, hosts: Hosts) -> None:
+        async with hosts.host("h") as host:
+            network = await host.network_create(SUBNET)
+            pool = network.pool_ids[0]
+            await host.request(pool, ADDRESS)
+        async with hosts.host("h") as host:
+            await host.request(pool, ADDRESS)
+            await host.endpoint(network, ENDPOINT, f"{ADDRESS}/24")
+            with pytest.raises(ConflictError, match=f"{ADDRESS}: endpoint {ENDPOINT} on host h has it"):
+                await host.endpoint(network, "b1" * 32, f"{ADDRESS}/24")
+            await host.release(pool, ADDRESS)
+            assert (hosts.rows("lease"), hosts.ports()) == ([ADDRESS], [ENDPOINT])
+
+    async def test_under_another_network_driver_docker_has_to_name_the_container(self, hosts: Hosts) -> None:
+        async with hosts.host("h") as host:
+            pool = await foreign_network(host)
+            await host.request(pool, ADDRESS)
+            await host.request(pool, "10.0.0.10", named("web"))
+        async with hosts.host("h") as host:
+            with pytest.raises(ConflictError, match="on host h has it"):
+                await host.request(pool, ADDRESS)
+            assert await host.request(pool, "10.0.0.10", named("web")) == "10.0.0.10/24"
