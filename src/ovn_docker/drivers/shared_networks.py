@@ -27,6 +27,9 @@ LOG = logging.getLogger(__name__)
 
 NETWORKS = "networks"
 
+ATTEMPTS = 5
+"""So often a switch is looked for and made, while others make and remove it at the same time."""
+
 LOOKED_AT = 100
 """So many ports of a switch that stays are looked at, to tell whose it is."""
 
@@ -144,6 +147,19 @@ class SharedNetworks:
         return located
 
     async def _resolve(self, network: Shared, switch: Switch) -> UUID:
+        """Find the switch by its name, or make it if the network may, while others make and remove it."""
+        for _ in range(ATTEMPTS):
+            row = await self._find(network) or await self._make(network, switch)
+            if row is not None:
+                return row
+        raise ConflictError(f"logical switch {network.switch} is made and removed all the time: try again")
+
+    async def _find(self, network: Shared) -> UUID | None:
+        """The switch of that name; None where the network is to make it.
+
+        Raises:
+            NotFoundError, ConflictError: as `create`.
+        """
         [result] = await self._northbound.transact([northbound.ls_find(network.switch)])
         rows = result["rows"]
         if len(rows) > 1:
@@ -156,17 +172,37 @@ class SharedNetworks:
             return northbound.read_uuid(rows[0])
         if not network.create:
             raise NotFoundError(_how_to_make(network))
-        return await self._make(network, switch)
+        return None
 
-    async def _make(self, network: Shared, switch: Switch) -> UUID:
+    async def _make(self, network: Shared, switch: Switch) -> UUID | None:
+        """Make the switch; None where another host was quicker.
+
+        Raises:
+            ConflictError: it is there under another name.
+        """
         mark = await self._northbound.mark()
         name = network.switch
         undo = northbound.ls_add_undo(name, network.network_id, mark)
         try:
             await self._northbound.transact(northbound.ls_add(switch, mark, name, network.context), undo)
-        except (ConstraintError, RequirementError):
-            return await self._resolve(network, switch)  # another host was quicker
-        return northbound.switch_id(name)
+        except ConstraintError:
+            await self._check_name(name)
+        except RequirementError:
+            return None
+        else:
+            return northbound.switch_id(name)
+        return None
+
+    async def _check_name(self, name: str) -> None:
+        """Refuse a switch that was made for this name and has another now."""
+        row = northbound.switch_id(name)
+        [found] = await self._northbound.transact([northbound.ls_name(row)])
+        other = next((str(each["name"]) for each in found["rows"]), name)
+        if other != name:
+            raise ConflictError(
+                f"logical switch {name} was renamed to {other}: name it as it was with"
+                f" 'ovn-nbctl set Logical_Switch {row} name={shlex.quote(name)}'"
+            )
 
     async def _remember(self, network: Shared) -> None:
         if self.get(network.network_id) == network:

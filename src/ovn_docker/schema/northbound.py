@@ -141,6 +141,11 @@ def ls_get(switch: UUID) -> Operation:
     return select(SWITCH, [row_is(switch)], ["external_ids"])
 
 
+def ls_name(switch: UUID) -> Operation:
+    """Read what a switch is called."""
+    return select(SWITCH, [row_is(switch)], ["name"])
+
+
 def ls_find(name: str) -> Operation:
     """Read the switches of a name (a scan over switches: not for a container's path)."""
     return select(SWITCH, [("name", "==", name)], ["_uuid", "external_ids"])

@@ -138,6 +138,20 @@ async def test_a_switch_made_by_many_hosts_at_once_is_one(hosts: Hosts) -> None:
     assert hosts.switches() == []
 
 
+async def test_a_switch_that_was_renamed_says_how_to_name_it_as_it_was(hosts: Hosts) -> None:
+    async with hosts.several(2) as (host, other):
+        network = await host.network_create(SUBNET)
+        [name] = hosts.switches()
+        hosts.nbctl("set", "Logical_Switch", name, "name=backend")
+        with pytest.raises(ConflictError, match=f"logical switch {name} was renamed to backend") as refused:
+            await other.network_create(SUBNET)
+        assert (await host.run(network)).endpoint_id in hosts.ports()
+        [command] = re.findall("'ovn-nbctl ([^']*)'", str(refused.value))
+        hosts.nbctl(*shlex.split(command))
+        await other.network_create(SUBNET)
+        assert hosts.switches() == [name]
+
+
 async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> None:
     hosts.allowed_switch("mine")
     hosts.nbctl("set", "Logical_Switch", "mine", "other_config:mcast_snoop=true")
