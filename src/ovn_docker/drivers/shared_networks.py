@@ -116,7 +116,7 @@ class SharedNetworks:
             [deleted] = await self._northbound.transact([northbound.ls_del(switch)])
             if not deleted["count"]:
                 await self._tell_what_stays(network.switch, switch)
-        await self._save(lambda networks: {key: each for key, each in networks.items() if each != network})
+        await self._save(lambda networks: _without(networks, network.network_id))
 
     async def _tell_what_stays(self, name: str, switch: UUID) -> None:
         """Log that a switch of ours is an administrator's to remove, if nobody but its ports keep it."""
@@ -229,6 +229,11 @@ class SharedNetworks:
             }
             for each in self.all()
         }
+
+
+def _without(networks: Mapping[str, Shared], network_id: str) -> dict[str, Shared]:
+    """Without one of them, whichever row its switch has by now."""
+    return {key: each for key, each in networks.items() if key != network_id}
 
 
 def _agree(network: Shared, ids: dict[str, str], host: str) -> None:

@@ -6,14 +6,20 @@ import json
 import re
 import shlex
 import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from ovn_docker.drivers.shared_networks import NETWORKS
 from ovn_docker.errors import ConflictError, HostError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import mapping
+from ovn_docker.state import StateFile
 from tests.functional.drivers.shared_host import SUBNET, Flags, Hosts, create
-from tests.functional.servers import until
+from tests.functional.servers import Proxy, until
 
 pytestmark = pytest.mark.functional
 
@@ -324,6 +330,25 @@ async def test_a_host_whose_switch_another_took_makes_it_again(hosts: Hosts) -> 
         assert {key: ids[key] for key in ("subnet", "gateway_ip", "subnet_context")} == {
             key: old[key] for key in ("subnet", "gateway_ip", "subnet_context")
         }
+
+
+async def test_a_network_is_forgotten_whose_switch_got_another_row_meanwhile(
+    hosts: Hosts, short_path: Path
+) -> None:
+    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
+
+    def repair(operations: list[dict[str, Any]]) -> None:
+        """What `ovn-docker repair` writes while DeleteNetwork waits for its answer."""
+        if any(each["op"] == "delete" and each["table"] == "Logical_Switch" for each in operations):
+            located = {key: replace(each, row=str(uuid4())).to_json() for key, each in known.items()}
+            StateFile(hosts.directory / "h.json").update(lambda content: {**content, NETWORKS: located})
+
+    async with proxy.serve(), hosts.host("h", remote=proxy.remote) as host:
+        network = await host.network_create(SUBNET)
+        known = {each.network_id: each for each in host.shared.all()}
+        proxy.before = repair
+        await host.network_rm(network)
+        assert host.shared.all() == []
 
 
 async def test_endpoints_find_a_switch_that_was_deleted_and_made_again(hosts: Hosts) -> None:
