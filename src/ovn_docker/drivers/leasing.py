@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.drivers.abandoned import AbandonedLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied, Results
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
@@ -152,6 +153,7 @@ class AddressLeases:
         self._occupied = occupied
         self._choose = choose
         self._ours = ours
+        self._abandoned = AbandonedLeases(database)
         self._run = secrets.token_hex(RUN // 2)
         self._cursors: dict[tuple[str, IPNetwork], Cursor] = {}
 
@@ -159,7 +161,7 @@ class AddressLeases:
         """Lease the address that is asked for.
 
         A swarm's leader asks for what the swarm has already, and a node for what its leader has leased. A
-        request that Docker repeats is answered again.
+        request that Docker repeats is answered again. An endpoint that is gone from this host has nothing.
 
         Args:
             pool: of which it is.
@@ -173,14 +175,22 @@ class AddressLeases:
         lease = replace(await self._new(swarm=swarm, name=name), hold="" if swarm else pool.token)
         outcome = await self._try(pool, address, lease, [])
         if outcome.lease is not None:
-            if is_repeat(lease, outcome.lease, ours=self._ours(pool)):
+            repeat = is_repeat(lease, outcome.lease, ours=self._ours(pool))
+            if repeat or (not swarm and await self._abandoned.has(outcome.lease)):
                 if await self._take_over(pool, address, outcome.lease, lease):
                     return
             elif await self._join(pool, address, outcome.lease, swarm=swarm):
                 return
         if outcome.holder:
-            text = f"address {address} of pool {pool.subnet} is taken: {outcome.holder}"
+            where = await self._remedy(outcome.lease)
+            text = f"address {address} of pool {pool.subnet} is taken: {outcome.holder}{where}"
             raise TakenError(text, outcome.lease)
+
+    async def _remedy(self, lease: Lease | None) -> str:
+        """What to do about an address that another host has."""
+        if lease is None or lease.host in {"", (await self._northbound.mark()).host}:
+            return ""
+        return f"; if that host will not come back, free what it has with 'ovn-docker gc --host {lease.host}'"
 
     async def _take_over(self, pool: Pool, address: IPAddress, found: Lease, lease: Lease) -> bool:
         """Make a lease of this host that of this request, unless it has changed since it was found."""

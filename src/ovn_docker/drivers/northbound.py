@@ -17,7 +17,7 @@ class Northbound:
     def __init__(self, client: Client, attachments: Attachments, now: Callable[[], datetime]) -> None:
         """Use a client that watches `schema.vteps.PORTS`; `now` gives UTC."""
         self.client = client
-        self._attachments = attachments
+        self.attachments = attachments
         self._now = now
 
     async def transact(
@@ -31,7 +31,7 @@ class Northbound:
             HostError: Open_vSwitch does not say where Northbound is.
             DatabaseError: it refused.
         """
-        settings = await self._attachments.known_settings()
+        settings = await self.attachments.known_settings()
         if not settings.northbound:
             raise HostError(
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
@@ -45,7 +45,7 @@ class Northbound:
         Raises:
             HostError: the host has no name in OVN.
         """
-        settings = await self._attachments.known_settings()
+        settings = await self.attachments.known_settings()
         if not settings.system_id:
             raise HostError("external_ids:system-id is not set in Open_vSwitch: OVN does not know this host")
         return Mark(host=settings.system_id, created=timestamp(self._now()))

@@ -198,7 +198,7 @@ class UnderlayDriver:
         Docker gives an address of a network to one endpoint at a time.
         """
         rivals = await self._cloud.ports.rivals(place, request.endpoint_id, [str(each) for each in addresses])
-        stale = [each for each in rivals if not self._attachments.alive(each)]
+        stale = [each for each in rivals if not self._attachments.linked(each)]
         for endpoint_id in stale:
             await self._replace(request, endpoint_id)
         return bool(stale)

@@ -198,14 +198,18 @@ class Attachments:
             await asyncio.sleep(LINK_PAUSE)
         return [each.endpoint_id for each in others if not veth.exists(each.name)]
 
-    def alive(self, endpoint_id: str) -> bool:
-        """Whether the endpoint's link is there: it goes with its container."""
-        outside, _ = addressing.link_names(endpoint_id)
-        return veth.exists(outside)
-
     def leftover(self, endpoint_id: str) -> bool:
         """Whether anything of the endpoint is still on this host."""
-        return open_vswitch.attached(self._ovs.replica, endpoint_id) is not None or self.alive(endpoint_id)
+        return self.plugged(endpoint_id) or self.linked(endpoint_id)
+
+    def plugged(self, endpoint_id: str) -> bool:
+        """Whether the endpoint has an interface in Open vSwitch."""
+        return open_vswitch.attached(self._ovs.replica, endpoint_id) is not None
+
+    def linked(self, endpoint_id: str) -> bool:
+        """Whether the endpoint has a link on this host, which goes with its container."""
+        outside, _ = addressing.link_names(endpoint_id)
+        return veth.exists(outside)
 
     async def _pair(self, wish: Wish) -> VethPair:
         settings = self.settings()

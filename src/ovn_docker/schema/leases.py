@@ -72,6 +72,7 @@ class Lease:
             uses it, or "".
         hold: the token of the pool through which the address was asked for, where it was asked for itself.
         name: of the container that asked, where Docker says it.
+        created: when it was made, as it was read.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Lease:
     swarm: bool = False
     hold: str = ""
     name: str = ""
+    created: str = ""
 
     def holder(self) -> str:
         """For people: who has it."""
@@ -380,4 +382,5 @@ def read_lease(row: Row) -> Lease:
         swarm=SWARMS.items() <= ids.items(),
         hold=ids.get(HOLD, ""),
         name=ids.get(NAME, ""),
+        created=ids.get(CREATED, ""),
     )

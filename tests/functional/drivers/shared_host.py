@@ -76,6 +76,7 @@ class Host:
     client: Client
     inventory: OverlayInventory
     repairs: Repairs
+    open_vswitch: OvsdbServer
 
     async def network_create(  # noqa: PLR0913  (Docker's flags)
         self,
@@ -255,7 +256,7 @@ class Hosts:
                 inventory = OverlayInventory(database, shared, ipam, flags.context)
                 lookups = dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.mend)
                 repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE, lookups)
-                yield Host(name, driver, ipam, shared, nb, inventory, repairs)
+                yield Host(name, driver, ipam, shared, nb, inventory, repairs, ovs_server)
         finally:
             links.close()
 

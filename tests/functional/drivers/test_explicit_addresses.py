@@ -5,11 +5,15 @@ from ipaddress import ip_address
 
 import pytest
 
+from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import mapping
-from ovn_docker.schema import leases
+from ovn_docker.schema import leases, open_vswitch
+from ovn_docker.schema.northbound import CREATED
 from tests.functional.drivers.shared_host import GATEWAY_OPTIONS, SUBNET, Host, Hosts
+from tests.functional.drivers.swarm_side import Leader, node_network
+from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
 
@@ -164,3 +168,75 @@ class TestARequestThatIsRepeated:
             with pytest.raises(ConflictError, match="on host h has it"):
                 await host.request(pool, ADDRESS)
             assert await host.request(pool, "10.0.0.10", named("web")) == "10.0.0.10/24"
+
+
+class TestALeaseThatNobodyReleased:
+    """The host lost its power, or this driver did not run when Docker took the container down."""
+
+    async def test_an_endpoint_whose_link_is_gone_has_nothing(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            network = await host.network_create(SUBNET)
+            old = await host.run(network, ADDRESS)
+            with pytest.raises(ConflictError, match=f"endpoint {old.endpoint_id} on host h0 has it$"):
+                await host.request(network.pool_ids[0], ADDRESS)
+            await plug(host, network.network_id, old.endpoint_id, ADDRESS)
+            new = await host.run(network, ADDRESS)
+            assert (hosts.ports(), hosts.rows("lease")) == ([new.endpoint_id], [ADDRESS])
+            await new.rm()
+            assert (hosts.ports(), hosts.rows("lease")) == ([], [])
+
+    async def test_an_endpoint_that_was_never_joined_has_nothing_after_a_while(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            network = await host.network_create(SUBNET)
+            old = await host.run(network, ADDRESS)
+            await change(host, ADDRESS, {CREATED: "2020-01-02T03:04:05Z"})
+            new = await host.run(network, ADDRESS)
+            assert new.endpoint_id != old.endpoint_id
+            assert (hosts.ports(), hosts.rows("lease")) == ([new.endpoint_id], [ADDRESS])
+
+    async def test_another_hosts_is_left_to_it_and_the_error_says_how_to_free_it(self, hosts: Hosts) -> None:
+        async with hosts.several(2) as (host, other):
+            network = await host.network_create(SUBNET)
+            old = await host.run(network, ADDRESS)
+            await change(host, ADDRESS, {CREATED: "2020-01-02T03:04:05Z"})
+            text = f"endpoint {old.endpoint_id} on host h0 has it; .* 'ovn-docker gc --host h0'"
+            theirs = await other.network_create(SUBNET)
+            with pytest.raises(ConflictError, match=text):
+                await other.run(theirs, ADDRESS)
+            assert hosts.ports() == [old.endpoint_id]
+
+    async def test_a_swarms_task_takes_the_place_of_one_that_is_gone(self, hosts: Hosts) -> None:
+        async with hosts.several(2) as (manager, worker):
+            leader = Leader(manager)
+            network = await leader.network_create(SUBNET)
+            address = await leader.task(network)
+            own = await node_network(worker, network)
+            old = await worker.run(own, address)
+            with pytest.raises(ConflictError, match=f"endpoint {old.endpoint_id} on host h1 has it"):
+                await worker.run(own, address)
+            await plug(worker, own.network_id, old.endpoint_id, address)
+            new = await worker.run(own, address)
+            assert (hosts.ports(), hosts.rows("lease")) == ([new.endpoint_id], [address])
+
+
+async def plug(host: Host, network_id: str, endpoint_id: str, address: str) -> None:
+    """An interface as Join makes it, and as it outlives its container's link."""
+    root = host.open_vswitch.rows("Open_vSwitch", "_uuid")[0]["_uuid"]
+    ids = {open_vswitch.NETWORK: network_id, open_vswitch.ADDRESSES: address}
+    outside, _ = addressing.link_names(endpoint_id)
+    host.open_vswitch.transact(
+        {"op": "insert", "table": "Bridge", "uuid-name": "b", "row": {"name": "br-int"}},
+        {
+            "op": "update",
+            "table": "Open_vSwitch",
+            "where": [["_uuid", "==", root]],
+            "row": {"bridges": ["named-uuid", "b"]},
+        },
+        *open_vswitch.add_port("br-int", endpoint_id, outside, {open_vswitch.IFACE_ID: endpoint_id, **ids}),
+    )
+    await until(lambda: host.shared.database.attachments.plugged(endpoint_id), "plugged in")
+
+
+async def change(host: Host, address: str, ids: dict[str, str]) -> None:
+    """Write marks of a lease."""
+    await host.client.transact([leases.change([("cidr", "==", address)], ids)])

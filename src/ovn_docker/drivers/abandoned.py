@@ -1,0 +1,67 @@
+"""Leases of this host whose endpoint is gone from it, as after a power cut, though nobody released them.
+
+What is here says so: the endpoint's interface in Open vSwitch, and its link in the kernel.
+"""
+
+from datetime import datetime
+
+from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.errors import RequirementError
+from ovn_docker.schema import hosts, northbound
+from ovn_docker.schema.leases import LEASE, Lease
+
+JOINING = 120.0
+"""Seconds from RequestAddress after which an endpoint has been joined or will not be; dockerd tries each
+request for 30 s, and Join is the second behind it."""
+
+
+class AbandonedLeases:
+    """Tells them, and removes the port that would go on holding the address."""
+
+    def __init__(self, database: Northbound) -> None:
+        """Look there, and on its host."""
+        self._northbound = database
+
+    async def has(self, lease: Lease) -> bool:
+        """Whether a lease is this host's, for an endpoint that is gone."""
+        mark = await self._northbound.mark()
+        if (lease.kind, lease.host) != (LEASE, mark.host) or not lease.endpoint_id:
+            return False
+        attachments = self._northbound.attachments
+        plugged, linked = attachments.plugged(lease.endpoint_id), attachments.linked(lease.endpoint_id)
+        if not is_gone(plugged=plugged, linked=linked, age=_seconds(lease.created, mark.created)):
+            return False
+        if not plugged:  # else CreateEndpoint of the one that gets the address removes all that is left
+            await self._remove_port(lease.endpoint_id, mark.host)
+        return True
+
+    async def _remove_port(self, endpoint_id: str, host: str) -> None:
+        [found] = await self._northbound.transact([northbound.lsp_named(endpoint_id)])
+        ports = [northbound.read_uuid(row) for row in found["rows"] if hosts.read_host(row) == host]
+        if ports:
+            try:
+                await self._northbound.transact(hosts.ports_del(host, ports))
+            except RequirementError:  # it went meanwhile
+                return
+
+
+def is_gone(*, plugged: bool, linked: bool, age: float) -> bool:
+    """Whether an endpoint of this host is no container's any more.
+
+    A link goes with its container, an interface in Open vSwitch stays, over a boot too. An endpoint that has
+    neither was unplugged, or lost before it was joined, unless it is just being made.
+
+    Args:
+        plugged: whether it has an interface in Open vSwitch.
+        linked: whether it has a link on this host.
+        age: seconds since its address was leased, by this host's clock.
+    """
+    return not linked and (plugged or age > JOINING)
+
+
+def _seconds(earlier: str, later: str) -> float:
+    """From one `Mark.created` to another; 0 where one of them is none."""
+    try:
+        return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
