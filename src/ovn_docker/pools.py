@@ -244,6 +244,12 @@ def free_subnet(
     return None
 
 
+def overlapping(subnet: IPNetwork, others: Iterable[IPNetwork]) -> IPNetwork | None:
+    """The first of other subnets that has addresses of this one; it itself is none."""
+    alike = (each for each in others if each.version == subnet.version and each != subnet)
+    return next((each for each in alike if each.overlaps(subnet)), None)
+
+
 def excluded(text: str) -> list[tuple[int, int]]:
     """The spans of ``other_config:exclude_ips`` (ovn-nb(5)): ``10.0.0.5 10.0.0.8..10.0.0.20``.
 

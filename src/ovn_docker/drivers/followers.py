@@ -16,8 +16,11 @@ class Pools(Protocol):
     async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> Sequence[IPNetwork]:
         """Those of the subnets that it chose, for nobody named them."""
 
-    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
-        """This manager has allocated a swarm's network with these."""
+    async def held_beside(self, subnets: Sequence[IPNetwork]) -> bool:
+        """Whether a network of this host, besides one being made, may hold one of these pools."""
+
+    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork], *, alone: bool) -> None:
+        """This manager has allocated a swarm's network with these, which it may want for itself alone."""
 
     async def freed(self, network_id: str) -> None:
         """A swarm's network is gone, and its switch may go."""

@@ -18,10 +18,10 @@ from ovn_docker.drivers import swarm_networks
 from ovn_docker.drivers.leasing import AddressLeases, TakenError
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.reserved import ReservedAddresses
-from ovn_docker.errors import ConstraintError, RequestError
+from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
-from ovn_docker.schema import leases, northbound, swarms
+from ovn_docker.schema import contexts, leases, northbound, swarms
 from ovn_docker.schema.leases import RESERVED, Lease
 from ovn_docker.schema.northbound import CREATED
 
@@ -84,7 +84,27 @@ class OverlayIpam:
                 await self._reserved.keep(pool, address)
             self._opening.pop(pool, None)
 
-    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork]) -> None:
+    async def held_beside(self, subnets: Sequence[IPNetwork]) -> bool:
+        """Whether a network of this host, besides those that are being made, may hold one of these pools.
+
+        What is being made was requested just before; where it was not, of another process, nobody can tell.
+        """
+        asked = [pool for pool in self._opening if pool.subnet in subnets]
+        if not asked:
+            return True
+        mark = await self._northbound.mark()
+        found = await self._northbound.transact([leases.pool_users(pool.key) for pool in asked])
+        made = {pool.token for pool in asked}
+        holds = {
+            token
+            for each in found
+            for row in each["rows"]
+            for token, host in leases.read_users(row).items()
+            if host == mark.host
+        }
+        return bool(holds - made)
+
+    async def allocated(self, network_id: str, subnets: Sequence[IPNetwork], *, alone: bool) -> None:
         """Enter a swarm's network into the pools that this manager has just requested for it.
 
         From now on they are held by the network, whoever leads the swarm, until it is `freed`. Docker names
@@ -94,14 +114,34 @@ class OverlayIpam:
         Args:
             network_id: of the swarm's network.
             subnets: its IPv4 pools.
+            alone: whether it did not ask to share them with another network of the swarm.
+
+        Raises:
+            ConflictError: another network of the swarm has one of them.
         """
         wide = [pool for pool in self._opening if pool.wide and self._is_opening(pool)]
         ours = [pool for pool in wide if pool.subnet in subnets or pool.subnet.version == 6]  # noqa: PLR2004
+        if alone and ours:
+            await self._check_alone(network_id, ours)
         mark = await self._northbound.mark()
         enter = [swarms.network_enter(network_id, pool.token, mark.host) for pool in ours]
         if enter:
             await self._northbound.transact([*enter, leases.DURABLE])
         self._opening = {pool: since for pool, since in self._opening.items() if pool not in ours}
+
+    async def _check_alone(self, network_id: str, asked: Sequence[Pool]) -> None:
+        """Refuse a swarm's network in a pool of another, unless it is there already: a new leader repeats."""
+        found = await self._northbound.transact([leases.pool_users(pool.key) for pool in asked])
+        for pool, each in zip(asked, found, strict=True):
+            users = [pair for row in each["rows"] for pair in leases.read_users(row).items()]
+            networks = [token for token, host in users if not host]
+            if networks and network_id not in networks:
+                raise ConflictError(
+                    f"Pool overlaps with other one on this address space: network {networks[0]} of the swarm"
+                    f" has {pool.subnet} of context {pool.context}: choose another subnet, or name the"
+                    f" context with -o context={pool.context} to put both on one switch; if the swarm has no"
+                    f" such network, run 'ovn-docker gc --swarm-network {networks[0]}'"
+                )
 
     async def freed(self, network_id: str) -> None:
         """Strike a swarm's network out of its pools, which go with their last user; its switch, too."""
@@ -121,7 +161,7 @@ class OverlayIpam:
         token, wide = secrets.token_hex(TOKEN // 2), request.address_space == GLOBAL_SPACE
         if request.pool:
             pool = pools.new_pool(context, request.pool, request.sub_pool, token, wide=wide)
-            while not await self._use(pool) and not await self._make(pool):
+            while not await self._use(pool) and not await self._make_apart(pool):
                 pass
         else:
             pool = await self._make_default(context, token, 6 if request.v6 else 4, wide=wide)
@@ -136,13 +176,49 @@ class OverlayIpam:
         )
         return bool(used["count"])
 
-    async def _make(self, pool: Pool, *, named: bool = True) -> bool:
-        """Make a pool that does not exist; when a reply was lost it does, with our token."""
+    async def _make_apart(self, pool: Pool) -> bool:
+        """Make a pool that does not exist, if it overlaps no other of its context.
+
+        Raises:
+            ConflictError: it does; the text says with which, and whose that is.
+        """
+        taken = await self._taken(pool.context)
+        other = pools.overlapping(pool.subnet, taken)
+        if other is None:
+            return await self._make(pool, beside=taken)
+        key = pools.switch_name(pool.context, other)
+        [found] = await self._northbound.transact([leases.pool_users(key)])
+        hosts = sorted({host for row in found["rows"] for host in leases.read_users(row).values()} - {""})
+        whose = f", which networks of {', '.join(hosts[:3])} have" if hosts else ""
+        raise ConflictError(
+            f"Pool overlaps with other one on this address space: {pool.subnet} with {other} of context"
+            f" {pool.context}{whose}: choose another subnet, or another context with --ipam-opt context=NAME"
+        )
+
+    async def _taken(self, context: str) -> list[IPNetwork]:
+        """The subnets of all pools of a context."""
+        [found] = await self._northbound.transact([leases.pool_list(context)])
+        return [ipaddress.ip_network(row["cidr"]) for row in found["rows"]]
+
+    async def _make(
+        self, pool: Pool, *, named: bool = True, beside: Sequence[IPNetwork] | None = None
+    ) -> bool:
+        """Make a pool that does not exist; when a reply was lost it does, with our token.
+
+        Args:
+            pool: the one.
+            named: whether somebody named its subnet.
+            beside: the pools that its context has besides; it is not made where it has others by now.
+        """
         mark = await self._northbound.mark()
         marks = {CREATED: mark.created, **({} if named else {leases.CHOSEN: pool.token})}
         operations = leases.pool_add(pool.context, pool.subnet, pool.key, {pool.token: mark.host}, marks)
+        if beside is not None:
+            operations.append(contexts.pools_are(pool.context, map(str, {*beside, pool.subnet})))
         try:
             await self._northbound.transact(operations, leases.pool_leave(pool.key, pool.token))
+        except RequirementError:
+            return False
         except ConstraintError:
             [found] = await self._northbound.transact([leases.pool_users(pool.key)])
             return any(pool.token in leases.read_users(row) for row in found["rows"])
@@ -180,8 +256,7 @@ class OverlayIpam:
 
     async def _make_default(self, context: str, token: str, version: int, *, wide: bool) -> Pool:
         while True:
-            [found] = await self._northbound.transact([leases.pool_list(context)])
-            taken = [ipaddress.ip_network(row["cidr"]) for row in found["rows"]]
+            taken = await self._taken(context)
             subnet = pools.free_subnet(self._defaults, taken, version)
             if subnet is None:
                 raise RequestError(
@@ -189,7 +264,7 @@ class OverlayIpam:
                     " name one with --subnet, or give the driver more with --default-address-pool"
                 )
             pool = Pool(context, subnet, subnet, token, wide)
-            if await self._make(pool, named=False):
+            if await self._make(pool, named=False, beside=taken):
                 return pool
 
     async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> list[IPNetwork]:

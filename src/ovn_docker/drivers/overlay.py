@@ -13,22 +13,16 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.drivers import sharing
 from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.gateways import RouterGateways
 from ovn_docker.drivers.missing_flows import MissingFlows
+from ovn_docker.drivers.network_making import NetworkMaking
 from ovn_docker.drivers.occupied import Occupied
-from ovn_docker.drivers.options import auxiliary, generic, switch_for
-from ovn_docker.drivers.own_ports import OwnPorts, no_network, read_switch
+from ovn_docker.drivers.own_ports import OwnPorts, no_network
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.shared_ports import SharedPorts
 from ovn_docker.drivers.sharing import Policy
-from ovn_docker.errors import (
-    ConflictError,
-    ConstraintError,
-    NotFoundError,
-    RequirementError,
-)
+from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import members
@@ -73,6 +67,7 @@ class OverlayDriver:
         self._missing_flows = MissingFlows(self._northbound, attachments)
         self._gateways = RouterGateways(self._northbound.client)
         self._docker = docker
+        self._making = NetworkMaking(shared, docker.policy, followers.ipam)
         self._followers = followers
 
     def capabilities(self) -> messages.CapabilitiesResponse:
@@ -92,9 +87,7 @@ class OverlayDriver:
 
         The switch is made by the first node that needs it. A new leader asks again for each network.
         """
-        subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
-        await self._followers.ipam.allocated(request.network_id, subnets)
-        return messages.AllocateNetworkResponse(options={**(request.options or {}), sharing.SWARM: "true"})
+        return await self._making.allocate(request)
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """Strike the network out of its pools, and remove its switch if no node's last task did."""
@@ -106,36 +99,7 @@ class OverlayDriver:
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
-        switch = switch_for(request)
-        await self._followers.ipam.opened(auxiliary(request))
-        data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
-        policy = self._docker.policy
-        leased = any(each.address_space in policy.address_spaces for each in data)
-        options = generic(request.options or {})
-        if leased and sharing.is_dual(switch):
-            unnamed = await self._followers.ipam.unnamed(sharing.context_of(options, policy), switch.pools)
-            switch = sharing.named_first(switch, unnamed)
-        network = sharing.shared(switch, options, leased, policy)
-        if network is None:
-            await self._create_own(switch)
-        else:
-            await self._shared.create(network, switch)
-
-    async def _create_own(self, switch: Switch) -> None:
-        mark = await self._northbound.mark()
-        undo = northbound.ls_add_undo(switch.network_id, switch.network_id, mark)
-        try:
-            await self._northbound.transact(northbound.ls_add(switch, mark), undo)
-        except ConstraintError:
-            found = await self._switch(switch.network_id)
-            if not _alike(found, switch):
-                raise ConflictError(
-                    f"network {switch.network_id} exists in OVN with other pools or options"
-                ) from None
-        except RequirementError:
-            raise ConflictError(
-                f"OVN has a logical switch named {switch.network_id} that this driver did not make"
-            ) from None
+        await self._making.create(request)
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
         """Remove the switch, unless somebody else's port is on it; go off a shared one.
@@ -371,19 +335,6 @@ class OverlayDriver:
                 "Containers": containers.get(network_id, {}),
             }
         return networks
-
-    async def _switch(self, network_id: str) -> Switch:
-        [found] = await self._northbound.transact([northbound.ls_get(northbound.switch_id(network_id))])
-        return read_switch(network_id, found["rows"])
-
-
-def _alike(one: Switch, other: Switch) -> bool:
-    return (set(one.pools), one.internal, one.mtu, one.port_security) == (
-        set(other.pools),
-        other.internal,
-        other.mtu,
-        other.port_security,
-    )
 
 
 def _has(row: dict[str, Any], marks: dict[str, str]) -> bool:

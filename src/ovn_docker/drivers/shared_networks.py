@@ -75,6 +75,19 @@ class SharedNetworks:
         """
         return sorted({each.switch for each in self._leasing_from(pool)}) or [pool.key]
 
+    def beside(self, network: Shared) -> Shared | None:
+        """Another network of this host that leases from one of the network's pools; None for one known."""
+        if not network.leased or network.network_id in self._networks:
+            return None
+        return next(
+            (
+                each
+                for each in self._networks.values()
+                if each.leased and each.context == network.context and {*each.pools} & {*network.pools}
+            ),
+            None,
+        )
+
     def lease_from(self, pool: Pool) -> bool:
         """Whether a network of this host leases from a pool."""
         return bool(self._leasing_from(pool))

@@ -155,6 +155,11 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
     )
 
 
+def is_named(options: Mapping[str, Any]) -> bool:
+    """Whether a network names what it is to share: a switch, or a context."""
+    return SWITCH in options or CONTEXT in options
+
+
 def context_of(options: Mapping[str, Any], policy: Policy) -> str:
     """The routing context of a network on a switch that is not named.
 

@@ -197,7 +197,7 @@ def pool_get(key: str) -> Operation:
 
 
 def pool_list(context: str) -> Operation:
-    """Read the subnets of all pools of a context (a scan: only for a network without ``--subnet``)."""
+    """Read the subnets of all pools of a context (a scan: only where a pool is made)."""
     marks = to_map({KIND: "pool", CONTEXT: context})
     return select(TABLE, [("external_ids", "includes", marks)], ["cidr"])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, GLOBAL_SPACE
+from ovn_docker.errors import OvnDockerError
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import mapping
 from ovn_docker.schema import leases, northbound
@@ -58,11 +59,14 @@ class Leader:
             for pool, gateway in network.pools.items()
             if ":" not in pool
         ]
-        answer = await self.host.driver.allocate_network(
-            messages.AllocateNetworkRequest(
-                network_id=network.network_id, options=dict(network.options), ipv4_data=data
-            )
+        request = messages.AllocateNetworkRequest(
+            network_id=network.network_id, options=dict(network.options), ipv4_data=data
         )
+        try:
+            answer = await self.host.driver.allocate_network(request)
+        except OvnDockerError:
+            await self._release(network)
+            raise
         network.options = answer.options
 
     async def _pool(self, network: SwarmNetwork, subnet: str, gateway: str) -> str:
@@ -91,6 +95,9 @@ class Leader:
     async def network_rm(self, network: SwarmNetwork) -> None:
         """``docker network rm``: the network, then its gateways and pools."""
         await self.host.driver.free_network(messages.NetworkRequest(network_id=network.network_id))
+        await self._release(network)
+
+    async def _release(self, network: SwarmNetwork) -> None:
         for pool_id, gateway in zip(
             self.pool_ids.get(network.network_id, ()), network.pools.values(), strict=False
         ):

@@ -143,7 +143,10 @@ async def test_hosts_that_lease_at_the_same_moment_in_a_full_pool_hardly_get_int
 
 async def test_a_pool_asked_for_several_times_is_one_and_goes_with_its_last_user(hosts: Hosts) -> None:
     async with hosts.several(3) as several:
-        networks = [await host.network_create(SUBNET) for host in (*several, several[0])]
+        networks = [
+            await host.network_create(SUBNET, options={"context": "default"})
+            for host in (*several, several[0])
+        ]
         assert hosts.rows("pool") == [SUBNET]
         for host, network in zip(several, networks, strict=False):
             await host.network_rm(network)
@@ -155,7 +158,9 @@ async def test_a_pool_asked_for_several_times_is_one_and_goes_with_its_last_user
 
 async def test_a_pool_made_by_many_hosts_at_once_is_one(hosts: Hosts) -> None:
     async with hosts.several(4) as several:
-        networks = await asyncio.gather(*(host.network_create(SUBNET) for host in several * 3))
+        networks = await asyncio.gather(
+            *(host.network_create(SUBNET, options={"context": "default"}) for host in several * 3)
+        )
         assert hosts.rows("pool") == [SUBNET]
         assert len({network.pool_ids[0] for network in networks}) == 12
         await asyncio.gather(

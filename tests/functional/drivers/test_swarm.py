@@ -197,7 +197,17 @@ class TestLeases:
     ) -> None:
         async with hosts.several(1) as (manager,):
             leader = Leader(manager)
-            one, other = [await leader.network_create(SUBNET) for _ in range(2)]
+            one = await leader.network_create(SUBNET)
+            before = users(hosts)
+            text = (
+                f"Pool overlaps with .* network {one.network_id} of the swarm has {SUBNET} of context default"
+            )
+            with pytest.raises(ConflictError, match=text):
+                await leader.network_create(SUBNET)
+            assert users(hosts) == before
+            other = await leader.network_create(SUBNET, context="default")
+            for each in (one, other):  # as a new leader does
+                await Leader(manager).allocate(each)
             await leader.network_rm(other)
             assert users(hosts) == {SUBNET: [one.network_id], GATEWAY: [one.network_id]}
             await leader.network_rm(one)

@@ -1,0 +1,104 @@
+"""CreateNetwork and AllocateNetwork of the overlay driver: which switch a network gets, and who makes it."""
+
+import asyncio
+
+from ovn_docker import addressing
+from ovn_docker.drivers import sharing
+from ovn_docker.drivers.followers import Pools
+from ovn_docker.drivers.options import auxiliary, generic, switch_for
+from ovn_docker.drivers.own_ports import read_switch
+from ovn_docker.drivers.shared_networks import SharedNetworks
+from ovn_docker.drivers.sharing import Policy, Shared
+from ovn_docker.errors import ConflictError, ConstraintError, RequirementError
+from ovn_docker.libnetwork import messages
+from ovn_docker.schema import northbound
+from ovn_docker.schema.northbound import Switch
+
+
+class NetworkMaking:
+    """Makes networks on switches of their own and on shared ones."""
+
+    def __init__(self, shared: SharedNetworks, policy: Policy, ipam: Pools) -> None:
+        """Make them by that policy, and tell our own IPAM."""
+        self._northbound = shared.database
+        self._shared = shared
+        self._policy = policy
+        self._ipam = ipam
+        self._one_by_one = asyncio.Lock()
+
+    async def allocate(self, request: messages.AllocateNetworkRequest) -> messages.AllocateNetworkResponse:
+        """Enter a swarm's network into its pools, and echo its options with the mark of a swarm's.
+
+        Raises:
+            ConflictError: the swarm has a network with one of the pools, and this one does not name a switch.
+        """
+        options = request.options or {}
+        subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
+        alone = not sharing.is_named(options)
+        await self._ipam.allocated(request.network_id, subnets, alone=alone)
+        return messages.AllocateNetworkResponse(options={**options, sharing.SWARM: "true"})
+
+    async def create(self, request: messages.CreateNetworkRequest) -> None:
+        """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
+        switch = switch_for(request)
+        data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
+        leased = any(each.address_space in self._policy.address_spaces for each in data)
+        options = generic(request.options or {})
+        if leased and sharing.is_dual(switch):
+            context = sharing.context_of(options, self._policy)
+            unnamed = await self._ipam.unnamed(context, switch.pools)
+            switch = sharing.named_first(switch, unnamed)
+        network = sharing.shared(switch, options, leased, self._policy)
+        if network is None:
+            await self._ipam.opened(auxiliary(request))
+            await self._create_own(switch)
+            return
+        async with self._one_by_one:
+            if not sharing.is_named(options):
+                await self._check_alone(network)
+            await self._ipam.opened(auxiliary(request))
+            await self._shared.create(network, switch)
+
+    async def _check_alone(self, network: Shared) -> None:
+        """Refuse a second network of this host in a pool.
+
+        Docker refuses it for its own pools, on one host. Hosts share a pool by naming the same subnet, and a
+        second project on one host that happens to choose it shall not find itself on the first one's network.
+        The file may name a network that Docker has no more, for DeleteNetwork comes once and may have failed;
+        then its hold on the pool is gone.
+        """
+        beside = self._shared.beside(network)
+        if beside is not None and await self._ipam.held_beside(network.as_switch().pools):
+            both = ", ".join(each for each in network.pools if each in beside.pools)
+            raise ConflictError(
+                f"Pool overlaps with other one on this address space: network {beside.network_id} of this"
+                f" host has {both} of context {network.context}: choose another subnet, or name the context"
+                f" with -o context={network.context} to put both on one switch; if Docker has no such"
+                " network, run 'ovn-docker repair'"
+            )
+
+    async def _create_own(self, switch: Switch) -> None:
+        mark = await self._northbound.mark()
+        undo = northbound.ls_add_undo(switch.network_id, switch.network_id, mark)
+        try:
+            await self._northbound.transact(northbound.ls_add(switch, mark), undo)
+        except ConstraintError:
+            row = northbound.switch_id(switch.network_id)
+            [found] = await self._northbound.transact([northbound.ls_get(row)])
+            if not _alike(read_switch(switch.network_id, found["rows"]), switch):
+                raise ConflictError(
+                    f"network {switch.network_id} exists in OVN with other pools or options"
+                ) from None
+        except RequirementError:
+            raise ConflictError(
+                f"OVN has a logical switch named {switch.network_id} that this driver did not make"
+            ) from None
+
+
+def _alike(one: Switch, other: Switch) -> bool:
+    return (set(one.pools), one.internal, one.mtu, one.port_security) == (
+        set(other.pools),
+        other.internal,
+        other.mtu,
+        other.port_security,
+    )
