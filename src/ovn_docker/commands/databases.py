@@ -10,7 +10,7 @@ from ovn_docker.host import databases
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import parse_remotes
 from ovn_docker.ovsdb.tls import TlsFiles
-from ovn_docker.schema import open_vswitch, southbound, vteps
+from ovn_docker.schema import open_vswitch, southbound
 
 REACH_TIMEOUT = 5.0
 """Seconds for a database to be reached."""
@@ -41,7 +41,7 @@ async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Da
     except ConfigError as error:
         raise ConfigError(f"--ovsdb: {error}") from error
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    nb = Client("OVN Northbound", "OVN_Northbound", vteps.PORTS)
+    nb = Client("OVN Northbound", "OVN_Northbound", {})
     sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
     for client in (ovs, nb, sb):
         client.own_tls = tls

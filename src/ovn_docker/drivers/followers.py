@@ -27,10 +27,13 @@ class Pools(Protocol):
 
 
 class Lookups(Protocol):
-    """What IP lookups are told of an endpoint that goes."""
+    """What IP lookups are told of an endpoint that goes, and asked of VTEPs."""
 
     def hurry(self) -> None:
         """An endpoint is unplugged now, and will be removed soon."""
+
+    async def look(self) -> None:
+        """Find out what is to be shown of VTEPs."""
 
     async def withdraw(self, endpoint_id: str) -> None:
         """Return when nothing leads to an endpoint any more, so that its port may be removed."""

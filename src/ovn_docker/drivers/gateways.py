@@ -4,80 +4,79 @@ A host watches Northbound's router ports, which are few, so without any router a
 """
 
 import ipaddress
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from ovn_docker.addressing import IPInterface, IPNetwork
+from ovn_docker.drivers.occupied import Occupied
+from ovn_docker.drivers.sharing import Shared
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Row, in_batches
-from ovn_docker.ovsdb.values import mapping, members
+from ovn_docker.ovsdb.operations import Operation, Row
+from ovn_docker.ovsdb.values import members
 from ovn_docker.schema import northbound, routers
 
-AT_ONCE = 64
-"""So many router ports are asked for one by one; more of them in groups first."""
 
+class Gateways:
+    """Finds the gateways of a network."""
 
-class RouterGateways:
-    """Finds the router on a switch."""
+    def __init__(self, client: Client, occupied: Occupied) -> None:
+        """Use a client that watches `routers.WATCHES`; `occupied` knows the routers on shared switches."""
+        self._routers = Routers(client)
+        self._occupied = occupied
 
-    def __init__(self, client: Client) -> None:
-        """Use a client that watches `vteps.PORTS`."""
-        self._client = client
-
-    async def of(self, switch: UUID, pools: Sequence[IPNetwork]) -> dict[int, str]:
+    async def of(self, network: Shared | None, switch: UUID, pools: Sequence[IPNetwork]) -> Mapping[int, str]:
         """The gateway of each IP version, for as many as the switch has a router port in one of its pools.
 
-        Which switch holds a port is asked each time, from the index: an administrator may have moved it.
+        Args:
+            network: what this host remembers of a shared one, or None.
+            switch: its row.
+            pools: of the network.
 
         Returns:
             4 or 6 to an address without prefix length; empty without a router.
         """
-        rows = await self.ports(switch)
-        return choose(
-            (ipaddress.ip_interface(text) for row in rows for text in members(row["networks"])), pools
-        )
+        if network is None or self._routers.none:
+            rows = await self._routers.on(switch)
+        else:
+            rows = await self._occupied.router_ports(network.switch)
+        networks = (ipaddress.ip_interface(text) for row in rows for text in members(row["networks"]))
+        return choose(networks, pools)
 
-    async def ports(self, switch: UUID) -> list[Row]:
-        """The router ports on the switch, as `routers.lrp_get` reads them."""
-        ports = {
-            uuid: row
-            for uuid, row in self._client.replica.rows(northbound.PORT).items()
-            if row.get("type") == "router"
-        }
-        few = await self._narrowed(switch, list(ports))
-        if not few:
+
+class Routers:
+    """Finds the routers on a switch that is one network's own: its ports are those of one host, and a few."""
+
+    def __init__(self, client: Client) -> None:
+        """Use a client that watches `routers.WATCHES`."""
+        self._client = client
+
+    @property
+    def none(self) -> bool:
+        """Whether OVN has no router port at all."""
+        return not self._client.replica.rows(routers.ROUTER_PORT)
+
+    def have(self, mac: str) -> bool:
+        """Whether a router port, on whatever switch, has this MAC address."""
+        known = self._client.replica.rows(routers.ROUTER_PORT).values()
+        return any(str(row.get("mac", "")).lower() == mac for row in known)
+
+    async def on(self, switch: UUID) -> list[Row]:
+        """The router ports on the switch, as `routers.lrp_get` reads them.
+
+        Which ports it holds is asked each time: an administrator may have moved one.
+        """
+        if self.none:
             return []
-        held = await self._client.request([routers.ls_holding(switch, port) for port in few])
-        names = [
-            mapping(ports[port].get("options")).get("router-port", "")
-            for port, found in zip(few, held, strict=True)
-            if found["rows"]
-        ]
-        if not names:
-            return []
-        results = await self._client.request([routers.lrp_get(name) for name in names])
+        [held] = await self._client.request([northbound.ls_ports(switch)])
+        ports = [port for row in held["rows"] for port in members(row["ports"])]
+        foreign = filter(northbound.may_be_foreign, ports)
+        found = await self._ask([northbound.lsp_state(port) for port in foreign])
+        names = filter(None, map(routers.read_router_port, found))
+        return await self._ask([routers.lrp_get(name) for name in names])
+
+    async def _ask(self, questions: Sequence[Operation]) -> list[Row]:
+        results = await self._client.request(questions) if questions else []
         return [row for each in results for row in each["rows"]]
-
-    async def _narrowed(self, switch: UUID, ports: Sequence[UUID]) -> Sequence[UUID]:
-        """The ports, or of many those that share a group with one that is on the switch."""
-        if len(ports) <= AT_ONCE:
-            return ports
-        groups = list(in_batches(ports, math.ceil(len(ports) / AT_ONCE)))
-        there, *without = await self._client.request(
-            [
-                northbound.ls_exists_question(switch),
-                *(routers.ls_without(switch, group) for group in groups),
-            ]
-        )
-        if not there["rows"]:
-            return []
-        return [
-            port
-            for group, answer in zip(groups, without, strict=True)
-            if not answer["rows"]
-            for port in group
-        ]
 
 
 def choose(networks: Iterable[IPInterface], pools: Sequence[IPNetwork]) -> dict[int, str]:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from ovn_docker.drivers import vteps
+from ovn_docker.drivers.known_vteps import KnownVteps
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.vtep_report import VtepReport
-from ovn_docker.drivers.vteps import Configured
 from ovn_docker.drivers.withdrawals import Withdrawals
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.flows import pipeline, reading, text
@@ -31,8 +30,7 @@ from ovn_docker.flows.text import COOKIE, COOKIE_MASK, Event, Flow, Key
 from ovn_docker.health.snapshot import Lookups
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.replica import Replica
-from ovn_docker.schema import northbound, open_vswitch
-from ovn_docker.schema import vteps as schema
+from ovn_docker.schema import open_vswitch
 
 LOG = logging.getLogger(__name__)
 
@@ -73,6 +71,7 @@ class IpLookup:
         self.wanted = wanted
         self._ovs = ovs
         self._nb = shared.database.client
+        self._vteps = KnownVteps(self._nb, wanted=wanted)
         self._shared = shared
         self._interfaces = reading.Interfaces(ovs.replica)
         self._due = asyncio.Event()
@@ -97,11 +96,15 @@ class IpLookup:
     def _report(self) -> VtepReport:
         self._read_interfaces()
         return VtepReport(
-            configured=vteps.read(self._nb.replica.rows(northbound.SWITCH)),
+            configured=self._vteps.all(),
             ports=self._interfaces.ports(),
-            up=schema.ramp_ports_up(self._nb.replica.rows(northbound.PORT).values()),
+            up=self._vteps.up,
             switches={each.switch for each in self._interfaces.endpoints().values()},
         )
+
+    async def look(self) -> None:
+        """Find out what is to be shown of VTEPs that have ports of OVN's own."""
+        await self._vteps.look()
 
     def hurry(self) -> None:
         """Take up the next change at once: an endpoint goes, and who removes it is going to wait for that."""
@@ -167,6 +170,7 @@ class IpLookup:
     async def inspect(self) -> Lookups:
         """Compare the switch with what it should hold, from nothing that is remembered; change nothing."""
         await self._nb.ready()
+        await self._vteps.look()
         down = tuple(self._report().wrong())
         if not self.wanted:
             return Lookups(down=down)
@@ -209,7 +213,7 @@ class IpLookup:
 
     def _doubts(self, world: World) -> str:
         """Why not every VTEP is served, as far as that does not depend on the switch, or ""."""
-        vnis = {each.vtep.vni for each in self._looked_up()} - {each.vni for each in world.vteps}
+        vnis = {each.vtep.vni for each in self._vteps.looked_up()} - {each.vni for each in world.vteps}
         if vnis:
             return (
                 f"VNI {', '.join(map(str, sorted(vnis)))} means several networks, so none is served:"
@@ -320,7 +324,7 @@ class IpLookup:
 
     async def _guards(self, session: _Session) -> Mapping[int, tuple[Flow, ...]]:
         """What has to be guarded against, read anew after a change in table 0 while there is such a VTEP."""
-        if not self._ramps():
+        if not self._vteps.ramps():
             return {}
         if session.guarded is None:
             session.guarded = self._guarded(await session.switch.foreign("table=0"))
@@ -328,7 +332,7 @@ class IpLookup:
 
     def _guarded(self, table: Iterable[Flow]) -> dict[int, tuple[Flow, ...]]:
         """OVN's tunnels to VTEPs that have ports of its own, with what each takes for a host's packet."""
-        flows, ramps = list(table), self._ramps()
+        flows, ramps = list(table), self._vteps.ramps()
         ports = [each for each in self._interfaces.ports() if each.ofport and not each.vtep]
         found = {
             each.ofport: pipeline.decapsulations(flows, each.ofport)
@@ -343,7 +347,7 @@ class IpLookup:
         there = self._interfaces.endpoints()
         self._leaving.keep(set(there))
         return World(
-            vteps=tuple(unambiguous(each.vtep for each in self._looked_up())),
+            vteps=tuple(unambiguous(each.vtep for each in self._vteps.looked_up())),
             tunnels=reading.tunnels(self._interfaces.ports()),
             endpoints={row: each for row, each in there.items() if row not in self._leaving},
             locations=locations,
@@ -366,16 +370,6 @@ class IpLookup:
             operations += open_vswitch.add_vtep_port(settings.bridge, self._owner, remote, next(local, ""))
         if operations:
             await self._ovs.transact(operations)
-
-    def _looked_up(self) -> list[Configured]:
-        return [each for each in self._configured() if each.mode == schema.LOOKUP]
-
-    def _ramps(self) -> set[str]:
-        """The VTEPs that have ports of OVN's own, by address."""
-        return {str(each.vtep.remote) for each in self._configured() if each.mode == schema.RAMP}
-
-    def _configured(self) -> list[Configured]:
-        return vteps.read(self._nb.replica.rows(northbound.SWITCH)) if self.wanted else []
 
     def _tell(self, trouble: str) -> bool:
         if trouble and trouble != self._trouble:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, ip_address
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPNetwork
-from ovn_docker.drivers.gateways import RouterGateways
+from ovn_docker.drivers.gateways import Routers
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.ovsdb.operations import Operation
@@ -25,7 +25,7 @@ class Macs:
     def __init__(self, database: Northbound) -> None:
         """Ask there."""
         self._northbound = database
-        self._routers = RouterGateways(database.client)
+        self._routers = Routers(database.client)
 
     async def check(self, port: SwitchPort) -> None:
         """Refuse a MAC address that is not the endpoint's to have, on a switch of its network's own.
@@ -43,7 +43,9 @@ class Macs:
         [found] = await self._northbound.transact([northbound.ls_get(switch)])
         for row in found["rows"]:
             check_reserved(port, northbound.read_switch(port.network_id, row).pools)
-        for row in await self._routers.ports(switch):
+        if not self._routers.have(port.mac):
+            return
+        for row in await self._routers.on(switch):
             if str(row["mac"]).lower() == port.mac:
                 raise taken(port, port.network_id, f"{port.mac}: router port {row['name']} holds it")
 

@@ -15,7 +15,7 @@ class Northbound:
     """OVN Northbound, as this host is told to reach it."""
 
     def __init__(self, client: Client, attachments: Attachments, now: Callable[[], datetime]) -> None:
-        """Use a client that watches `schema.vteps.PORTS`; `now` gives UTC."""
+        """Use a client of it; `now` gives UTC."""
         self.client = client
         self.attachments = attachments
         self._now = now

@@ -153,6 +153,14 @@ class Occupied:
         inquiries = tuple(Inquiry(each, each.to_ask(now)) for each in seen)
         return Question(inquiries, [operation for each in inquiries for operation in each.operations])
 
+    async def router_ports(self, switch: str) -> list[Row]:
+        """The router ports on the switch of this name, as `routers.lrp_get` reads them."""
+        question = self.about([switch])
+        results = await self._northbound.transact(question.operations)
+        [inquiry] = question.inquiries
+        self._seen[switch], _, found = await self._current(inquiry, results)
+        return [row for each in found for row in each["rows"]]
+
     async def held(self, question: Question, results: Results) -> Held:
         """The addresses in use, from the results of the question's operations."""
         single: list[Mapping[int | str, str]] = []
@@ -224,8 +232,7 @@ def _with_answers(seen: Seen, rows: Iterable[Row]) -> Seen:
 
 def _port(row: Row) -> Port:
     words = " ".join([*members(row["addresses"]), *members(row["dynamic_addresses"])]).split()
-    router = mapping(row["options"]).get("router-port", "") if row["type"] == "router" else ""
-    return Port(str(row["name"]), tuple(_addresses(words)), router)
+    return Port(str(row["name"]), tuple(_addresses(words)), routers.read_router_port(row))
 
 
 def _routers_hold(names: Sequence[str], results: Results) -> dict[int | str, str]:

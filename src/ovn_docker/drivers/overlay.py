@@ -14,7 +14,7 @@ from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.drivers.followers import Followers
-from ovn_docker.drivers.gateways import RouterGateways
+from ovn_docker.drivers.gateways import Gateways
 from ovn_docker.drivers.missing_flows import MissingFlows
 from ovn_docker.drivers.network_making import NetworkMaking
 from ovn_docker.drivers.occupied import Occupied
@@ -65,7 +65,7 @@ class OverlayDriver:
         self._shared_ports = SharedPorts(shared, occupied)
         self._own_ports = OwnPorts(self._northbound)
         self._missing_flows = MissingFlows(self._northbound, attachments)
-        self._gateways = RouterGateways(self._northbound.client)
+        self._gateways = Gateways(self._northbound.client, occupied)
         self._docker = docker
         self._making = NetworkMaking(shared, docker.policy, followers.ipam)
         self._followers = followers
@@ -252,7 +252,7 @@ class OverlayDriver:
         switch = northbound.read_switch(request.network_id, switches["rows"][0])
         if network is not None:
             switch = network.as_switch()
-        gateways = {} if switch.internal else await self._gateways.of(row, switch.pools)
+        gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
         mac, *addresses = northbound.read_addresses(ports["rows"][0]).split()
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
         inside = await self._attachments.attach(await self._wish(request, switch, mac, addresses), cause)
@@ -303,6 +303,7 @@ class OverlayDriver:
 
     async def database(self) -> dict[str, Any]:
         """The networks that this host made and the endpoints joined here; empty while OVN is away."""
+        await self._followers.lookups.look()
         return {
             **self._docker.about(),
             "networks": await self._networks(),

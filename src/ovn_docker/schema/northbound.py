@@ -36,6 +36,9 @@ INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:
 ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
 
+VERSION_OF_OURS = 5
+"""Of the UUIDs that `addressing.row_id` makes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -293,6 +296,15 @@ def lsp_state(uuid: UUID) -> Operation:
     """Read what addresses a port holds, whoever made it."""
     columns = ["_uuid", "name", "type", "options", "addresses", "dynamic_addresses", "external_ids"]
     return select(PORT, [row_is(uuid)], columns)
+
+
+def may_be_foreign(port: UUID) -> bool:
+    """Whether a port may be somebody else's, by its row id alone.
+
+    Ours follow from what they stand for (RFC 9562 section 5.5, version 5). ovsdb-server gives every row whose
+    id its writer did not choose a random one, version 4 (ovs lib/uuid.c), and nothing of OVN's chooses.
+    """
+    return port.version != VERSION_OF_OURS
 
 
 def is_endpoint(row: Row) -> bool:

@@ -1,27 +1,24 @@
 """What is asked of OVN Northbound about the routers on a switch. Pure."""
 
-from collections.abc import Sequence
-from uuid import UUID
-
-from ovn_docker.ovsdb.operations import Operation, row_is, select
-from ovn_docker.ovsdb.values import reference, to_set
-from ovn_docker.schema.northbound import SWITCH
+from ovn_docker.ovsdb.operations import Operation, Row, select
+from ovn_docker.ovsdb.replica import Watch
+from ovn_docker.ovsdb.values import mapping
 
 ROUTER_PORT = "Logical_Router_Port"
 
+WATCHES = {ROUTER_PORT: Watch(("name", "mac"))}
+"""All router ports, which are few: where there is none, or none with some MAC address, nothing is asked.
 
-def ls_holding(switch: UUID, port: UUID) -> Operation:
-    """Read the switch if it holds a port; answered from the index and the order of the set, not by a scan."""
-    where = [row_is(switch), ("ports", "includes", reference(port))]
-    return select(SWITCH, where, ["_uuid"])
-
-
-def ls_without(switch: UUID, ports: Sequence[UUID]) -> Operation:
-    """Read the switch if it holds none of the ports (RFC 7047 section 5.1, "excludes"); likewise."""
-    where = [row_is(switch), ("ports", "excludes", to_set(reference(port) for port in ports))]
-    return select(SWITCH, where, ["_uuid"])
+Which switch one is on stands in the switch's own port, a Logical_Switch_Port. That table is not watched: a
+server goes through all of it for each host that connects, and through each change of it for each host.
+"""
 
 
 def lrp_get(name: str) -> Operation:
     """Read the addresses of a router port by its name."""
     return select(ROUTER_PORT, [("name", "==", name)], ["name", "networks", "mac"])
+
+
+def read_router_port(row: Row) -> str:
+    """The router port behind a switch's port, as `northbound.lsp_state` reads it, or ""."""
+    return mapping(row["options"]).get("router-port", "") if row["type"] == "router" else ""

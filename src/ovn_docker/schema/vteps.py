@@ -1,4 +1,4 @@
-"""What stands in OVN Northbound for a VTEP that knows no OVN, and what of it a host keeps in memory. Pure.
+"""What stands in OVN Northbound for a VTEP that knows no OVN, and what a host watches there. Pure.
 
 A VTEP is a key of its network's switch, for all hosts to read. In the mode "ramp" that switch has besides a
 port of the type vtep (ovn-nb(5), "Logical_Switch_Port: type") for it, and the VNI is the switch's tunnel key.
@@ -12,6 +12,7 @@ from ovn_docker import addressing
 from ovn_docker.ovsdb.operations import Operation, Row, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
+from ovn_docker.schema import routers
 from ovn_docker.schema.northbound import CREATED, NETWORK, PORT, SWITCH, Mark
 
 VTEPS, VTEP, PINNED = "ovn-docker-vteps", "ovn-docker-vtep:", "ovn-docker-tnl-key"
@@ -25,18 +26,11 @@ MODES = LOOKUP, RAMP
 
 KEY, VXLAN_MODE, GLOBAL = "requested-tnl-key", "vxlan_mode", "NB_Global"
 
-PORTS = {
-    PORT: Watch(
-        ("name", "type", "options", "up", "external_ids"),
-        (("type", "==", "router"), ("type", "==", "vtep")),
-    )
-}
-"""The only ports of Northbound that a host keeps in memory: few, and none of them a container's."""
-
 SWITCHES = {SWITCH: Watch(("name", "external_ids"), (("external_ids", "includes", to_map({VTEPS: "true"})),))}
-"""Likewise the switches that a VTEP was configured for."""
+"""The switches that a VTEP was configured for."""
 
-WATCHES = PORTS | SWITCHES
+WATCHES = routers.WATCHES | SWITCHES
+"""All that a host keeps of Northbound. No table of which containers have rows: see decision 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +173,11 @@ def lsp_ramp_add(switch: UUID, remote: str, chassis: str, mark: Mark) -> list[Op
 def lsp_ramp_get(switch: UUID, remote: str) -> Operation:
     """Read whether a VTEP's port is there."""
     return select(PORT, [row_is(ramp_port_id(switch, remote))], ["name"])
+
+
+def lsp_ramp_state(switch: UUID, remote: str) -> Operation:
+    """Read whether a VTEP's port is on its chassis; the rows go to `ramp_ports_up`."""
+    return select(PORT, [row_is(ramp_port_id(switch, remote))], ["name", "up", "external_ids"])
 
 
 def lsp_ramp_del(switch: UUID, remote: str) -> Operation:

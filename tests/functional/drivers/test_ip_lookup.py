@@ -21,9 +21,12 @@ from ovn_docker.errors import ConflictError, NotFoundError, RequestError
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import row_is
 from ovn_docker.ovsdb.values import to_map
 from ovn_docker.schema import open_vswitch as ovs_schema
 from ovn_docker.schema import vteps as vteps_schema
+from ovn_docker.schema.northbound import Mark
+from ovn_docker.schema.vteps import Entry
 from ovn_docker.state import StateFile
 from tests.functional.servers import OvsdbServer, running
 
@@ -129,6 +132,24 @@ async def test_a_network_is_found_by_the_name_of_its_only_switch(world: World) -
         await world.vteps.switch_named("red")
     with pytest.raises(NotFoundError):
         await world.vteps.add(REMOTE, 7, UUID(int=1), LOOKUP)
+
+
+async def test_a_port_of_ovn_s_own_is_shown_as_bound_once_it_is(world: World) -> None:
+    """Its row id follows from the switch and the VTEP: no port is watched for it."""
+    remote, mark = str(REMOTE), Mark("h1", "2030-01-02T03:04:05Z")
+    world.northbound.transact(
+        vteps_schema.ls_vtep_add(RED, remote, Entry(5001, vteps_schema.RAMP)),
+        *vteps_schema.lsp_ramp_add(RED, remote, "vtep-chassis", mark),
+    )
+    await world.until([(remote, 5001)])
+    await world.lookup.look()
+    assert "is not bound" in world.lookup.about()["vteps"][0]["Error"]
+    port = [row_is(vteps_schema.ramp_port_id(RED, remote))]
+    world.northbound.transact(
+        {"op": "update", "table": "Logical_Switch_Port", "where": port, "row": {"up": True}}
+    )
+    await world.lookup.look()
+    assert "is not bound" not in world.lookup.about()["vteps"][0]["Error"]
 
 
 async def test_a_switch_that_does_not_answer_is_told_and_nothing_ends(world: World) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from ovn_docker.errors import ConflictError, HostError
 from ovn_docker.host import attachment
+from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.operations import mutate
 from ovn_docker.ovsdb.values import reference, to_map
 from ovn_docker.schema import northbound as nb_schema
@@ -31,7 +32,7 @@ from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
 
-PORT, SWITCH = "Logical_Switch_Port", "Logical_Switch"
+PORT, SWITCH, ROUTER_PORT = "Logical_Switch_Port", "Logical_Switch", "Logical_Router_Port"
 
 
 def foreign_port(place: Place, name: str, switch: str = NET, **row: Any) -> None:  # noqa: ANN401  (JSON values)
@@ -335,7 +336,7 @@ async def test_a_routers_addresses_are_the_gateways(place: Place) -> None:
         await prepared(host, "10.0.0.0/24", "fd00::/64")
         router(place, "172.16.0.1/24", "10.0.0.1/24", "fe80::1/64", "fd00::1/64")
         router(place, "10.9.0.1/24", switch=NET, name="lrp2")
-        await until(lambda: len(host.clients[1].replica.rows(PORT)) == 2, "the router is known")
+        await until(lambda: len(host.clients[1].replica.rows(ROUTER_PORT)) == 2, "the router is known")
         answer = await host.driver.join(join())
         assert (answer.gateway, answer.gateway_ipv6) == ("10.0.0.1", "fd00::1")
         assert not answer.disable_gateway_service
@@ -347,7 +348,7 @@ async def test_a_router_of_another_switch_is_no_gateway(place: Place) -> None:
         await prepared(host)
         await host.driver.create_network(network("10.0.0.0/24", network_id=OTHER_NET))
         router(place, "10.0.0.1/24", switch=OTHER_NET)
-        await until(lambda: host.clients[1].replica.rows(PORT), "the router is known")
+        await until(lambda: host.clients[1].replica.rows(ROUTER_PORT), "the router is known")
         assert (await host.driver.join(join())).gateway == ""
 
 
@@ -355,7 +356,7 @@ async def test_a_router_of_another_switch_is_no_gateway(place: Place) -> None:
 async def test_a_gateway_comes_and_goes_with_the_router(place: Place) -> None:
     async with place.host() as host:
         await prepared(host)
-        rows = host.clients[1].replica.rows(PORT)
+        rows = host.clients[1].replica.rows(ROUTER_PORT)
         answers = []
         for change in ("none", "added", "removed"):
             if change == "added":
@@ -363,11 +364,10 @@ async def test_a_gateway_comes_and_goes_with_the_router(place: Place) -> None:
                 await until(lambda: rows, "the router is known")
             if change == "removed":
                 where = [["name", "==", NET]]
-                mutation = ["ports", "delete", reference(next(iter(rows)))]
+                mutation = ["ports", "delete", port_named(place, "to-lrp")]
                 place.northbound.transact(
                     {"op": "mutate", "table": SWITCH, "where": where, "mutations": [mutation]}
                 )
-                await until(lambda: not rows, "the router is gone")
             answers.append((await host.driver.join(join())).gateway)
             await host.driver.leave(of())
         assert answers == ["", "10.0.0.1", ""]
@@ -378,7 +378,7 @@ async def test_nothing_leads_out_of_an_internal_network(place: Place) -> None:
     async with place.host() as host:
         await prepared(host, internal=True)
         router(place, "10.0.0.1/24")
-        await until(lambda: host.clients[1].replica.rows(PORT), "the router is known")
+        await until(lambda: host.clients[1].replica.rows(ROUTER_PORT), "the router is known")
         answer = await host.driver.join(join())
         assert (answer.gateway, answer.gateway_ipv6) == ("", "")
         assert answer.disable_gateway_service
@@ -390,11 +390,10 @@ async def test_a_router_port_moved_by_hand_is_followed(place: Place) -> None:
         await prepared(host)
         await host.driver.create_network(network("10.0.0.0/24", network_id=OTHER_NET))
         router(place, "10.0.0.1/24")
-        rows = host.clients[1].replica.rows(PORT)
-        await until(lambda: rows, "the router is known")
+        await until(lambda: host.clients[1].replica.rows(ROUTER_PORT), "the router is known")
         assert (await host.driver.join(join())).gateway == "10.0.0.1"
         await host.driver.leave(of())
-        port = reference(next(iter(rows)))
+        port = port_named(place, "to-lrp")
         place.northbound.transact(
             *(
                 {
@@ -411,19 +410,34 @@ async def test_a_router_port_moved_by_hand_is_followed(place: Place) -> None:
 
 
 async def routers(host: Host, number: int, switch: str) -> None:
-    """So many router ports on a switch, whose routers do not matter."""
+    """So many router ports on a switch."""
     names = [f"elsewhere-{each}" for each in range(number)]
-    rows = [{"name": each, "type": "router", "options": to_map({"router-port": each})} for each in names]
-    ports = ["set", [["named-uuid", f"p{each}"] for each in range(number)]]
+    ports = [{"name": each, "type": "router", "options": to_map({"router-port": each})} for each in names]
+    router_ports = [{"name": each, "mac": "02:00:00:00:00:02", "networks": "10.9.0.1/24"} for each in names]
     await host.clients[1].transact(
         [
-            *(
-                {"op": "insert", "table": PORT, "uuid-name": f"p{place}", "row": row}
-                for place, row in enumerate(rows)
-            ),
-            mutate(SWITCH, [("name", "==", switch)], ("ports", "insert", ports)),
+            *_inserts(PORT, "s", ports),
+            mutate(SWITCH, [("name", "==", switch)], ("ports", "insert", _all("s", number))),
+            *_inserts(ROUTER_PORT, "r", router_ports),
+            {"op": "insert", "table": "Logical_Router", "row": {"name": "r", "ports": _all("r", number)}},
         ]
     )
+
+
+def _inserts(table: str, prefix: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"op": "insert", "table": table, "uuid-name": f"{prefix}{number}", "row": row}
+        for number, row in enumerate(rows)
+    ]
+
+
+def _all(prefix: str, number: int) -> Any:  # noqa: ANN401  (an OVSDB value)
+    return ["set", [["named-uuid", f"{prefix}{each}"] for each in range(number)]]
+
+
+def port_named(place: Place, name: str) -> Any:  # noqa: ANN401  (an OVSDB value)
+    """A reference to the logical switch port of a name."""
+    return only([row for row in place.northbound.rows(PORT, "_uuid", "name") if row["name"] == name])["_uuid"]
 
 
 @in_private_network
@@ -432,15 +446,46 @@ async def test_a_router_is_found_among_many_by_few_questions(place: Place) -> No
         await prepared(host)
         await host.driver.create_network(network("10.0.0.0/24", network_id=OTHER_NET))
         await routers(host, 1000, OTHER_NET)
-        await until(lambda: len(host.clients[1].replica.rows(PORT)) == 1000, "the routers are known")
+        known = host.clients[1].replica.rows(ROUTER_PORT)
+        await until(lambda: len(known) == 1000, "the routers are known")
         answers, asked = [], []
         for number in (1000, 1001):
-            if number > len(host.clients[1].replica.rows(PORT)):
+            if number > len(known):
                 router(place, "10.0.0.1/24")
-                await until(lambda: len(host.clients[1].replica.rows(PORT)) == 1001, "the router is known")
+                await until(lambda: len(known) == 1001, "the router is known")
             host.proxy.transactions.clear()
             answers.append((await host.driver.join(join())).gateway)
             asked.append(sum(len(each) for each in host.proxy.transactions))
             await host.driver.leave(of())
         assert answers == ["", "10.0.0.1"]
-        assert max(asked) < 100, "far fewer than routers"
+        assert max(asked) < 10, "far fewer than routers"
+
+
+@in_private_network
+async def test_a_router_on_a_shared_switch_is_the_gateway(place: Place) -> None:
+    async with place.host() as host:
+        options = {messages.GENERIC: {"create": "true"}}
+        shared = messages.CreateNetworkRequest(
+            network_id=NET, options=options, ipv4_data=[messages.IPAMData(pool="10.0.0.0/24")], ipv6_data=[]
+        )
+        await host.driver.create_network(shared)
+        await host.driver.create_endpoint(endpoint())
+        [switch] = host.switches()
+        answers = []
+        for change in ("none", "added"):
+            if change == "added":
+                router(place, "10.0.0.1/24", switch=switch)
+                await until(lambda: host.clients[1].replica.rows(ROUTER_PORT), "the router is known")
+            answers.append((await host.driver.join(join())).gateway)
+            await host.driver.leave(of())
+        assert answers == ["", "10.0.0.1"]
+
+
+@in_private_network
+async def test_a_driver_watches_no_table_that_has_rows_for_containers(place: Place) -> None:
+    async with place.host() as host:
+        await prepared(host)
+        watched = host.clients[1].replica.watches
+        assert set(watched) == {ROUTER_PORT, SWITCH}
+        assert watched[SWITCH].where, "of the switches those alone that a VTEP was configured for"
+        assert dict(host.clients[1].replica.rows(SWITCH)) == {}
