@@ -43,6 +43,7 @@ PURE = [
     "host.link_state",
     "schema.leases",
     "schema.hosts",
+    "schema.surveys",
     "schema.swarms",
     "schema.southbound",
     "schema.vteps",

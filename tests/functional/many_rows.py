@@ -43,7 +43,7 @@ async def fill(client: Client, subnet: str, ports: int, hosts_of_them: int = 100
     made = Mark("other-0", CREATED)
     await client.transact(
         [
-            *northbound.ls_add(Switch(_id(name), (network,)), made, name, "default"),
+            *northbound.ls_add(Switch(_id(name), (network,), (network[1],)), made, name, "default"),
             *leases.pool_add("default", network, name, {"token": made.host}, {northbound.CREATED: CREATED}),
         ]
     )

@@ -5,17 +5,25 @@ for, at each connection or each pass, keeps it from serving any. Measured is its
 on the wall shows what else the machine does.
 """
 
+from pathlib import Path
+from statistics import median
+
 import pytest
 
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import vteps
-from tests.functional.many_rows import cost, fill, register
+from tests.functional.conftest import MakeServer
+from tests.functional.drivers.shared_host import Hosts
+from tests.functional.many_rows import cost, fill, milliseconds, register
 from tests.functional.servers import OvsdbServer, connected, running
 
 pytestmark = pytest.mark.functional
 
 CONNECT = 2.5
 """Milliseconds; one with a watch on Logical_Switch_Port takes 5 to 11."""
+
+LEASES, MORE = 30, 1.6
+"""How many are measured, and by how much they may differ: to list 10,000 ports is 100 times as much."""
 
 SUBNETS = tuple(f"10.{number}.0.0/16" for number in range(10))
 
@@ -38,3 +46,23 @@ async def test_a_driver_that_connects_has_the_server_read_no_rows_of_other_hosts
             await client.ready()
 
     assert await cost(full, connect) < CONNECT
+
+
+async def test_a_lease_costs_the_same_when_other_hosts_start_containers_on_its_switch(
+    northbound: OvsdbServer, make_server: MakeServer, short_path: Path
+) -> None:
+    hosts, subnet = Hosts(northbound, make_server, short_path), "10.64.0.0/16"
+    async with connected([northbound.remote], "OVN_Northbound") as client:
+        await fill(client, subnet, 10_000)
+    async with hosts.several(2) as (one, other):
+        network, same = await one.network_create(subnet), await other.network_create(subnet)
+        await other.run(same)
+        await one.request(network.pool_ids[0])
+        costs: dict[str, list[float]] = {"busy": [], "quiet": []}
+        for number in range(LEASES):
+            await other.run(same, f"10.64.200.{number}")
+            for spent in costs.values():
+                before = milliseconds(northbound)
+                await one.request(network.pool_ids[0])
+                spent.append(milliseconds(northbound) - before)
+        assert median(costs["busy"]) < MORE * median(costs["quiet"]), costs

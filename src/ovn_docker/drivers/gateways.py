@@ -68,9 +68,8 @@ class Routers:
         if self.none:
             return []
         [held] = await self._client.request([northbound.ls_ports(switch)])
-        ports = [port for row in held["rows"] for port in members(row["ports"])]
-        foreign = filter(northbound.may_be_foreign, ports)
-        found = await self._ask([northbound.lsp_state(port) for port in foreign])
+        ports = [port for row in held["rows"] for port in northbound.read_ports(row)[1]]
+        found = await self._ask(list(map(northbound.lsp_state, ports)))
         names = filter(None, map(routers.read_router_port, found))
         return await self._ask([routers.lrp_get(name) for name in names])
 

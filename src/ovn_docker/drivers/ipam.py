@@ -17,6 +17,7 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers import swarm_networks
 from ovn_docker.drivers.leasing import AddressLeases, TakenError
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.recent import Recent
 from ovn_docker.drivers.reserved import ReservedAddresses
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
@@ -63,7 +64,7 @@ class OverlayIpam:
         self._defaults = tuple(defaults)
         self._context = context
         self._clock = clock
-        self._opening: dict[Pool, float] = {}
+        self._opening: Recent[Pool, float] = Recent()
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
         """Two names for one space: the global one tells a swarm's allocator from its nodes."""
@@ -79,7 +80,7 @@ class OverlayIpam:
         Args:
             made: the network's pools, and the auxiliary addresses of each.
         """
-        for pool in [pool for pool in self._opening if pool.subnet in made]:
+        for pool in [each for each in self._opening if each.subnet in made]:
             for address in made[pool.subnet]:
                 await self._reserved.keep(pool, address)
             self._opening.pop(pool, None)
@@ -127,7 +128,8 @@ class OverlayIpam:
         enter = [swarms.network_enter(network_id, pool.token, mark.host) for pool in ours]
         if enter:
             await self._northbound.transact([*enter, leases.DURABLE])
-        self._opening = {pool: since for pool, since in self._opening.items() if pool not in ours}
+        for pool in ours:
+            self._opening.pop(pool, None)
 
     async def _check_alone(self, network_id: str, asked: Sequence[Pool]) -> None:
         """Refuse a swarm's network in a pool of another, unless it is there already: a new leader repeats."""

@@ -15,6 +15,7 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers.abandoned import AbandonedLeases
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied, Results
+from ovn_docker.drivers.recent import Recent
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.ovsdb.operations import Operation, Row, in_batches
 from ovn_docker.pools import Pool
@@ -155,7 +156,7 @@ class AddressLeases:
         self._ours = ours
         self._abandoned = AbandonedLeases(database)
         self._run = secrets.token_hex(RUN // 2)
-        self._cursors: dict[tuple[str, IPNetwork], Cursor] = {}
+        self._cursors: Recent[tuple[str, IPNetwork], Cursor] = Recent()
 
     async def lease(self, pool: Pool, address: IPAddress, *, swarm: bool = False, name: str = "") -> None:
         """Lease the address that is asked for.
@@ -227,7 +228,7 @@ class AddressLeases:
             RequestError: none is free.
         """
         lease = await self._new(swarm=swarm, name=name)
-        cursor = self._cursors.setdefault((pool.key, pool.range), Cursor())
+        cursor = self._cursors[pool.key, pool.range] = self._cursors.get((pool.key, pool.range)) or Cursor()
         while True:
             if not cursor.knows:
                 async with cursor.asking:

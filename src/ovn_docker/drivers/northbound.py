@@ -39,6 +39,10 @@ class Northbound:
             )
         return await self.client.request(operations, undo)
 
+    def moment(self) -> float:
+        """Now, in seconds since 1970 by this host's clock."""
+        return self._now().timestamp()
+
     async def mark(self) -> Mark:
         """This host and this second.
 

@@ -1,7 +1,7 @@
 """Docker's NetworkDriver over OVN Northbound: the "overlay" mode.
 
 Each method is the whole story of one verb: what Docker asks, the one transaction that does it, what is
-answered. Nothing is remembered between two calls.
+answered. Between two calls nothing is kept but caches.
 """
 
 import asyncio

@@ -52,6 +52,7 @@ class SharedPorts:
             await self._add(network, port, addresses, leased)
         except RequirementError:
             await self._add_again(network, port, addresses)
+        self._occupied.changed(network.switch)
 
     async def _add_again(self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]) -> None:
         """Once more, on the switch as it is now, claiming what this host has no lease for.
@@ -157,6 +158,7 @@ class SharedPorts:
         deleted, *_ = await self._northbound.transact(delete, delete)
         if found["rows"] and not deleted["count"]:
             await self._northbound.transact([northbound.lsp_del_anywhere(*ids)])
+        self._occupied.changed(network.switch)
 
 
 def _takes(

@@ -36,8 +36,8 @@ INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:
 ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
 
-VERSION_OF_OURS = 5
-"""Of the UUIDs that `addressing.row_id` makes."""
+VERSION_DIGIT, OURS = 14, "5"
+"""Where the version of a UUID stands in its text, and that of those that `addressing.row_id` makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,11 @@ def ls_ports(switch: UUID) -> Operation:
     return select(SWITCH, [row_is(switch)], ["ports"])
 
 
+def ls_listing(switch: UUID) -> Operation:
+    """Read which ports a switch holds, and of which moment that is; the row goes to `read_ports`."""
+    return select(SWITCH, [row_is(switch)], ["_version", "ports"])
+
+
 def ls_del(switch: UUID, ports: Sequence[UUID] = ()) -> Operation:
     """Delete the switch if these are exactly its ports; the answer's count is 0 when it was not."""
     unchanged = ("ports", "==", to_set(reference(port) for port in ports))
@@ -298,15 +303,6 @@ def lsp_state(uuid: UUID) -> Operation:
     return select(PORT, [row_is(uuid)], columns)
 
 
-def may_be_foreign(port: UUID) -> bool:
-    """Whether a port may be somebody else's, by its row id alone.
-
-    Ours follow from what they stand for (RFC 9562 section 5.5, version 5). ovsdb-server gives every row whose
-    id its writer did not choose a random one, version 4 (ovs lib/uuid.c), and nothing of OVN's chooses.
-    """
-    return port.version != VERSION_OF_OURS
-
-
 def is_endpoint(row: Row) -> bool:
     """Whether a port is an endpoint of this driver's, on whatever host."""
     return NETWORK in mapping(row["external_ids"])
@@ -315,6 +311,22 @@ def is_endpoint(row: Row) -> bool:
 def read_uuid(row: Row) -> UUID:
     """The row's id."""
     return UUID(str(atom(row["_uuid"])))
+
+
+def read_version(row: Row) -> str:
+    """What is another at each change of the row (RFC 7047 section 3.2), as text."""
+    return str(atom(row["_version"]))
+
+
+def read_ports(row: Row) -> tuple[int, list[UUID]]:
+    """How many ports a switch holds, and the row ids of those that may be somebody else's.
+
+    Ours follow from what they stand for (RFC 9562 section 5.5, version 5). ovsdb-server gives every row whose
+    id its writer did not choose a random one, version 4 (ovs lib/uuid.c), and nothing of OVN's chooses.
+    """
+    tag, value = row["ports"]
+    ports = [text for _, text in value] if tag == "set" else [value]
+    return len(ports), [UUID(text) for text in ports if text[VERSION_DIGIT : VERSION_DIGIT + 1] != OURS]
 
 
 def read_switch(network_id: str, row: Row) -> Switch:
