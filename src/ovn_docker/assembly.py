@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.collector import Collector
 from ovn_docker.health.findings import Finding
+from ovn_docker.health.machine import Machine
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Driver, Reader
 from ovn_docker.health.repairs import Repairs, starting
@@ -80,6 +82,7 @@ class Parts:
         daemon_work: what only a daemon does besides, likewise.
         close: what ends it.
         probe: looks whether packets pass, where it can be tried.
+        presence: proves that this host's name in OVN is its own, where the peer is OVN.
     """
 
     ovs: Client
@@ -96,6 +99,7 @@ class Parts:
     daemon_work: Mapping[str, Work] = field(default_factory=dict)
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
     probe: Callable[[], Awaitable[list[Finding]]] | None = None
+    presence: Presence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +126,10 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
     links = Links()
     attachments = Attachments(ovs, links)
-    database = Northbound(nb, attachments, lambda: datetime.now(UTC))
-    shared = SharedNetworks(database, StateFile(config.state_file))
+    file = StateFile(config.state_file)
+    presence = Presence(ovs, nb, Machine(file, socket.gethostname(), links.holding), _now)
+    database = Northbound(nb, attachments, _now, presence)
+    shared = SharedNetworks(database, file)
     occupied = Occupied(database, shared.switches_of)
     ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
     leases = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
@@ -132,6 +138,8 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
+    named = Driver(config.driver_name, config.scope, presence)
+    flows = {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend}
     return OverlayParts(
         ovs=ovs,
         peer=nb,
@@ -140,23 +148,20 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(
-            engine, inventory, attachments, Driver(config.driver_name, config.scope), ip_lookup.inspect
-        ),
-        repairs=Repairs(
-            driver,
-            inventory,
-            attachments,
-            ADDRESS_SPACE,
-            {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend, **starting(engine)},
-        ),
+        reader=Reader(engine, inventory, attachments, named, ip_lookup.inspect),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, flows | starting(engine)),
         about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
         work=_northbound_work(ovs, nb),
-        daemon_work={**_host_work(config, ovs, nb), "IP lookup": ip_lookup.run},
+        daemon_work={**_host_work(config, ovs, nb, presence), "IP lookup": ip_lookup.run},
+        presence=presence,
         northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
     )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
@@ -167,9 +172,8 @@ def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
     }
 
 
-def _host_work(config: Config, ovs: Client, nb: Client) -> dict[str, Work]:
+def _host_work(config: Config, ovs: Client, nb: Client, presence: Presence) -> dict[str, Work]:
     """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not."""
-    presence = Presence(ovs, nb, lambda: datetime.now(UTC))
     work: dict[str, Work] = {"this host's presence": presence.run}
     if config.dead_host_after:
         collector = Collector(ovs, nb, config.dead_host_after, time.monotonic)

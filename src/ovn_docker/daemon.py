@@ -122,7 +122,8 @@ def _observation(
         age = metrics.last_good_pass_age()
         silence = time.monotonic() - started if age is None else age
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
-        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "")
+        taken = parts.presence.problem() if parts.presence else ""
+        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "", taken)
         return problems((*outages, *supervision.problems()), check)
 
     return Observation(metrics.verb_done, found, metrics.exposition)

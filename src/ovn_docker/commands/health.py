@@ -47,6 +47,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         parser.add_argument("--json", action="store_true", help="print JSON, for a program")
         if name == "repair":
             parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not")
+            parser.add_argument(
+                "--take-over",
+                action="store_true",
+                help="take this host's name in OVN over from a machine that is away for good",
+            )
         else:
             parser.add_argument(
                 "--probe",
@@ -73,7 +78,8 @@ def run_repair(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         assemble, probe = inspection.assembler(arguments), not wait and arguments.probe
-        seen = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe))
+        take_over = wait and arguments.take_over and repair
+        seen = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe, take_over=take_over))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
@@ -88,7 +94,9 @@ class Seen:
     vteps: Sequence[Mapping[str, Any]]
 
 
-async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, probe: bool) -> Seen:
+async def _inspect(
+    assemble: Callable[[], Parts], *, repair: bool, wait: bool, probe: bool, take_over: bool
+) -> Seen:
     """Look twice, and send packets if that is wished for and might succeed.
 
     Args:
@@ -96,6 +104,7 @@ async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, p
         repair: whether to mend what is confirmed.
         wait: whether to wait for as long as it takes to confirm a removal.
         probe: whether to send packets.
+        take_over: whether to take the host's name from a machine that is away.
 
     Raises:
         OvnDockerError: not everything could be read.
@@ -105,6 +114,8 @@ async def _inspect(assemble: Callable[[], Parts], *, repair: bool, wait: bool, p
         for client in (parts.ovs, parts.peer):
             if isinstance(client, Client):  # Neutron is reached by the reading
                 await reach(client)
+        if take_over and parts.presence:
+            await parts.presence.take_over()
         report = await _compare(parts, repair=repair, wait=wait)
         if probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
             report = Report((*report.findings, *await parts.probe()))

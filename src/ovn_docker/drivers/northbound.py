@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from ovn_docker.errors import HostError
+from ovn_docker.health.presence import Presence
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
@@ -14,11 +15,26 @@ from ovn_docker.schema.northbound import Mark, timestamp
 class Northbound:
     """OVN Northbound, as this host is told to reach it."""
 
-    def __init__(self, client: Client, attachments: Attachments, now: Callable[[], datetime]) -> None:
-        """Use a client of it; `now` gives UTC."""
+    def __init__(
+        self,
+        client: Client,
+        attachments: Attachments,
+        now: Callable[[], datetime],
+        presence: Presence | None = None,
+    ) -> None:
+        """Use a client of it; `now` gives UTC.
+
+        With `presence` nothing is asked or changed while this host's name is another machine's.
+        """
         self.client = client
         self.attachments = attachments
         self._now = now
+        self._presence = presence
+
+    def outage(self) -> str:
+        """Why it cannot be used, or ""."""
+        taken = "" if self._presence is None else self._presence.problem()
+        return self.client.outage() or taken
 
     async def transact(
         self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
@@ -29,6 +45,7 @@ class Northbound:
 
         Raises:
             HostError: Open_vSwitch does not say where Northbound is.
+            ConflictError: another machine has this host's name.
             DatabaseError: it refused.
         """
         settings = await self.attachments.known_settings()
@@ -37,6 +54,9 @@ class Northbound:
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
                 " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
             )
+        if self._presence is not None:
+            await self.client.available()
+            await self._presence.admit()
         return await self.client.request(operations, undo)
 
     def moment(self) -> float:

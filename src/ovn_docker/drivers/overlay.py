@@ -78,7 +78,7 @@ class OverlayDriver:
 
     def outage(self) -> str:
         """Which of the two databases cannot be reached, and why."""
-        return "; ".join(filter(None, (self._attachments.outage(), self._northbound.client.outage())))
+        return "; ".join(filter(None, (self._attachments.outage(), self._northbound.outage())))
 
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
@@ -313,7 +313,7 @@ class OverlayDriver:
         }
 
     async def _networks(self) -> dict[str, Any]:
-        if not self._northbound.client.connected:
+        if not self._northbound.client.connected or self._northbound.outage():
             return {}
         [found] = await self._northbound.transact(
             [northbound.ls_list(self._attachments.settings().system_id)]

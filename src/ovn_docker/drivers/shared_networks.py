@@ -227,7 +227,8 @@ class SharedNetworks:
 
         def changed(content: dict[str, Any]) -> Mapping[str, Any]:
             networks = change(self._read(content))
-            return {NETWORKS: {network_id: each.to_json() for network_id, each in networks.items()}}
+            known = {network_id: each.to_json() for network_id, each in networks.items()}
+            return {**content, NETWORKS: known}
 
         await asyncio.to_thread(self._file.update, changed)
 

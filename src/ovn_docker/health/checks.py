@@ -31,6 +31,12 @@ def check(snapshot: Snapshot) -> list[Finding]:
     return allowed(finding for each in CHECKS for finding in each(snapshot))
 
 
+def check_name(snapshot: Snapshot) -> Iterator[Finding]:
+    """What carries this host's name is its own."""
+    if snapshot.taken is not None:
+        yield Finding("name-taken", *snapshot.taken)
+
+
 def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
     """What Docker has is made again; what it has not goes, but never from under a container that runs."""
     for network in _ours(snapshot):
@@ -166,6 +172,7 @@ _NOT_INSTALLED = {
 """Why an interface passes no packets, by whether it is an access port of a VLAN."""
 
 CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
+    check_name,
     setup_checks.check_cloud,
     setup_checks.check_bridge,
     lease_checks.check_pools,

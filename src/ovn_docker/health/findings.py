@@ -82,6 +82,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "name-taken": Kind(""),
     "network-missing": Kind("the network is made again, as Docker has it"),
     "network-stale": Kind("the network is removed", removes=True),
     "switch-stale": Kind("the switch is removed, unless a port is on it", removes=True),

@@ -1,17 +1,27 @@
-"""Shows the other hosts that this one is there: its row in Northbound, and a lock as long as it is connected.
+"""Shows the other hosts that this one is there, and proves that its name in OVN is its own.
 
-The lock is taken from whoever has it before the first transaction of each connection, so that nobody who
-gives this host up goes on with it.
+Its row in Northbound says which machine uses the name; three locks say who is connected. That of its presence
+is taken from whoever has it before the first transaction of each connection, so that nobody who gives this
+host up goes on with it. That of its name is not taken from another machine, so that the second of two with
+one name knows. That of its session is one of this host's own Open_vSwitch, and shows to other processes here
+that they are on the same machine.
 """
 
 import asyncio
+import contextlib
 import logging
+import secrets
+import time
 from collections.abc import Callable
 from datetime import datetime
 
-from ovn_docker.errors import ConstraintError, DatabaseError
+from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
+from ovn_docker.health.identity import Evidence, Standing, Verdict, judge, taken
+from ovn_docker.health.machine import Machine
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.locks import Lock
 from ovn_docker.schema import hosts, open_vswitch
+from ovn_docker.schema.hosts import NOBODY, Identity
 from ovn_docker.schema.northbound import Mark, timestamp
 
 LOG = logging.getLogger(__name__)
@@ -19,47 +29,208 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 60.0
 """Seconds after which the row is looked for again: one look-up by row id."""
 
+PATIENCE = 1.0
+"""Seconds for whoever only looks to let go of a lock."""
+
+SOON, UNDECIDED = 5.0, 0.5
+"""The same while the name is another machine's, and while that is not known."""
+
 
 class Presence:
     """This host's part in the list of hosts."""
 
     def __init__(
-        self, ovs: Client, nb: Client, now: Callable[[], datetime], interval: float = INTERVAL
+        self,
+        ovs: Client,
+        nb: Client,
+        machine: Machine,
+        now: Callable[[], datetime],
+        interval: float = INTERVAL,
     ) -> None:
         """Use clients of Open_vSwitch and Northbound; `now` gives UTC."""
         self._ovs = ovs
         self._nb = nb
+        self._machine = machine
         self._now = now
         self._interval = interval
+        self._session = secrets.token_hex(8)
+        self._running = False
+        self._judged = asyncio.Event()
+        self._verdict = Verdict(Standing.UNSETTLED)
+        self._refused: float | None = None
+        self._held: float | None = None
+        self._asking = asyncio.Lock()
 
     async def run(self) -> None:
         """Stay present until cancelled, under the name that Open_vSwitch says."""
+        self._running = True
         while True:
             name = await self._ovs.replica.until(lambda: self._name() or None)
-            async with self._nb.lock(hosts.presence_lock(name), steal=True):
+            self._judged.clear()
+            self._refused = self._held = None
+            self._verdict = Verdict(Standing.UNSETTLED)
+            async with (
+                self._nb.lock(hosts.presence_lock(name), steal=True),
+                self._ovs.lock(hosts.session_lock(self._session)),
+            ):
                 await self._stay(name)
 
     def _name(self) -> str:
         return open_vswitch.read_settings(self._ovs.replica).system_id
 
+    # --- For those who are about to change something -------------------------------------------------------
+
+    def problem(self) -> str:
+        """Which other machine has this host's name, and what to do, or ""."""
+        return taken(self._name(), self._verdict) if self._verdict.standing is Standing.TAKEN else ""
+
+    async def admit(self) -> None:
+        """Wait until it is known whose the name is; without a driver that runs here, everybody may go on.
+
+        Raises:
+            ConflictError: it is another machine's.
+        """
+        if self._running and self._name():
+            await self._judged.wait()
+        if problem := self.problem():
+            raise ConflictError(problem)
+
+    async def prove(self) -> Verdict:
+        """Whose the name is at this moment.
+
+        Raises:
+            OvnDockerError: it cannot be told.
+        """
+        name = await self._ovs.replica.until(lambda: self._name() or None)
+        if not self._running:
+            async with self._nb.lock(hosts.name_lock(name)) as lock:
+                self._verdict = judge(await self._evidence(name, lock))
+                return self._verdict
+        await self._judged.wait()
+        row = await self._row(name)
+        if row is not None and await self._is_local(row):
+            return Verdict(Standing.OURS)
+        return Verdict(Standing.UNSETTLED) if self._verdict.standing is Standing.OURS else self._verdict
+
+    async def take_over(self) -> None:
+        """Take the name from a machine that is away; by a command, where no driver runs.
+
+        Raises:
+            ConflictError: it is connected.
+        """
+        name = self._name()
+        async with self._nb.lock(hosts.name_lock(name)) as lock:
+            evidence = await self._evidence(name, lock)
+            if evidence.local:
+                return
+            with contextlib.suppress(TimeoutError):  # a driver of this host may be looking who has it
+                async with asyncio.timeout(PATIENCE):
+                    await lock.acquired()
+            if not lock.held:
+                raise ConflictError(
+                    f"the name {name} cannot be taken over: the driver of {evidence.row or NOBODY} is"
+                    " connected to OVN Northbound: stop it there first"
+                )
+            await self._write(name, evidence.own)
+
+    # --- The driver's part ---------------------------------------------------------------------------------
+
     async def _stay(self, name: str) -> None:
         while self._name() == name:
-            try:
-                await self._register(name)
-            except DatabaseError as error:
-                LOG.warning("host %s is not registered in OVN Northbound: %s", name, error)
-            try:
-                async with asyncio.timeout(self._interval):
-                    await self._ovs.replica.until(lambda: self._name() != name or None)
-            except TimeoutError:
-                continue
+            async with self._nb.lock(hosts.name_lock(name)) as lock:
+                while self._name() == name:
+                    await self._look(name, lock)
+                    if self._verdict.hopeless:
+                        break
+                    await self._rest()
+            if self._name() == name:
+                await self._rest()
 
-    async def _register(self, name: str) -> None:
-        [found] = await self._nb.transact([hosts.host_get(name)])
-        if found["rows"]:
-            return
+    async def _rest(self) -> None:
+        pauses = {Standing.UNSETTLED: UNDECIDED, Standing.TAKEN: SOON}
+        pause = min(pauses.get(self._verdict.standing, self._interval), self._interval)
+        settings = open_vswitch.read_settings(self._ovs.replica)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._ovs.replica.until(
+                    lambda: open_vswitch.read_settings(self._ovs.replica) != settings or None
+                )
+
+    async def _look(self, name: str, lock: Lock) -> None:
         try:
-            await self._nb.transact([hosts.host_add(Mark(name, timestamp(self._now())))])
-        except ConstraintError:  # another driver of this host was quicker
+            evidence = await self._evidence(name, lock)
+            verdict = judge(evidence)
+            if verdict.take and verdict.standing is Standing.OURS:
+                await self._write(name, evidence.own)
+                verdict = Verdict(Standing.OURS)
+            lock.steal = verdict.standing is Standing.OURS and not self._is_neighbour(evidence)
+            self._tell(name, verdict)
+            self._verdict = verdict
+            if _about_to_be_told(verdict, evidence):
+                return
+        except (DatabaseError, HostError) as error:
+            LOG.warning("host %s is not registered in OVN Northbound: %s", name, error)
+        self._judged.set()
+
+    def _is_neighbour(self, evidence: Evidence) -> bool:
+        return evidence.local and evidence.row is not None and evidence.row.session != self._session
+
+    def _tell(self, name: str, verdict: Verdict) -> None:
+        if verdict.standing is Standing.TAKEN and (self._verdict.standing, self._verdict.other) != (
+            verdict.standing,
+            verdict.other,
+        ):
+            LOG.error("%s", taken(name, verdict))
+        elif verdict.standing is Standing.OURS and self._verdict.standing is Standing.TAKEN:
+            LOG.warning("the name %s is this host's now", name)
+
+    async def _write(self, name: str, own: Identity) -> None:
+        [_, written] = await self._nb.transact(hosts.host_claim(name, own))
+        if written["count"]:
             return
-        LOG.info("host %s is registered in OVN Northbound", name)
+        with contextlib.suppress(ConstraintError):  # another driver of this host was quicker
+            await self._nb.transact([hosts.host_add(Mark(name, timestamp(self._now())), own)])
+            LOG.info("host %s is registered in OVN Northbound", name)
+
+    # --- Evidence ------------------------------------------------------------------------------------------
+
+    async def _evidence(self, name: str, lock: Lock) -> Evidence:
+        row = await self._row(name)
+        own = await self._machine.identity(
+            open_vswitch.read_settings(self._ovs.replica), self._session, keep=self._running
+        )
+        local = row is not None and await self._is_local(row)
+        now = time.monotonic()
+        if lock.held:
+            self._held = now if self._held is None else self._held
+        elif lock.asked:
+            self._held = None
+            self._refused = now if self._refused is None else self._refused
+        if local:
+            self._refused = None
+        return Evidence(
+            row=row,
+            own=own,
+            local=local,
+            held=lock.held,
+            refused_for=None if self._refused is None else now - self._refused,
+            held_for=0.0 if self._held is None else now - self._held,
+        )
+
+    async def _row(self, name: str) -> Identity | None:
+        [found] = await self._nb.transact([hosts.host_get(name)])
+        return hosts.read_identity(found["rows"])
+
+    async def _is_local(self, row: Identity) -> bool:
+        """Whether the driver that wrote a host's row is connected to this host's Open_vSwitch."""
+        if row.session in {"", self._session}:
+            return row.session == self._session
+        async with self._asking, self._ovs.lock(hosts.session_lock(row.session)) as lock:
+            return lock.asked and not lock.held
+
+
+def _about_to_be_told(verdict: Verdict, evidence: Evidence) -> bool:
+    """Whether another driver has the name since a moment, and has yet to say which machine it is on."""
+    refused = evidence.refused_for
+    unnamed = verdict.standing is Standing.UNSETTLED and verdict.other == NOBODY
+    return unnamed and refused is not None and refused < SOON

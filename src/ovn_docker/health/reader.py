@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.state import names
+from ovn_docker.docker.state import DockerState, names
 from ovn_docker.errors import UnreachableError
-from ovn_docker.health.snapshot import Inventory, Lookups, Snapshot
+from ovn_docker.health import identity
+from ovn_docker.health.identity import Standing
+from ovn_docker.health.presence import Presence
+from ovn_docker.health.snapshot import Held, Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
 
 READ_TIMEOUT = 60.0
@@ -16,15 +19,17 @@ READ_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """A driver as Docker knows it.
+    """A driver as Docker knows it, and as OVN does.
 
     Attributes:
         name: as in ``docker network create -d``.
         scope: ``local`` or ``global``, or "" where that is not known.
+        presence: proves that its host's name is its own, or None where nothing that it holds carries that.
     """
 
     name: str
     scope: str
+    presence: Presence | None = None
 
 
 class Reader:
@@ -66,7 +71,22 @@ class Reader:
             why = self._attachments.outage() or f"{self._inventory.store} does not answer"
             raise UnreachableError(f"{why}; nothing was compared") from None
 
+    async def _taken(self) -> tuple[str, str] | None:
+        """This host's name and who has it, if that is another machine."""
+        settings = await self._attachments.known_settings()
+        if self._driver.presence is None or not (settings.system_id and settings.northbound):
+            return None
+        verdict = await self._driver.presence.prove()
+        if verdict.standing is Standing.UNSETTLED:
+            raise UnreachableError(identity.unsettled(settings.system_id))
+        if verdict.standing is Standing.TAKEN:
+            return settings.system_id, identity.taken(settings.system_id, verdict)
+        return None
+
     async def _read(self) -> Snapshot:
+        if taken := await self._taken():
+            nothing = DockerState({}, {}), Held({}, ()), (), frozenset[str]()
+            return Snapshot(self._driver.name, *nothing, self._inventory.pool_key, taken=taken)
         drivers = await self._engine.network_ids()
         ours = [each for each, driver in drivers.items() if names(driver, self._driver.name)]
         held = await self._inventory.held(ours)

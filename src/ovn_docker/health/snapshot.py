@@ -136,6 +136,7 @@ class Snapshot:
         store: where the driver keeps networks, for people.
         setup: what an OpenStack machine needs once, or None on a host that is none.
         refuses_global: the API of a Docker that makes no network of the driver's scope, global, or "".
+        taken: this host's name and which other machine has it, as a text; then nothing else was read.
     """
 
     driver_name: str
@@ -148,6 +149,7 @@ class Snapshot:
     store: str = "OVN"
     setup: Setup | None = None
     refuses_global: str = ""
+    taken: tuple[str, str] | None = None
 
 
 class Inventory(Protocol):

@@ -6,7 +6,7 @@ row id and asks for the host's mark once more, in the same transaction.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -14,14 +14,16 @@ from ovn_docker.ovsdb.operations import (
     Condition,
     Operation,
     Row,
+    assert_lock,
     delete,
     insert,
     mutate,
     require,
     row_is,
     select,
+    update,
 )
-from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
+from ovn_docker.ovsdb.values import Value, mapping, reference, to_map, to_set
 from ovn_docker.schema.leases import (
     CLAIM,
     HOST_ROW,
@@ -53,15 +55,81 @@ def presence_lock(name: str) -> str:
     return f"ovn_docker_host_{host_id(name).hex}"
 
 
+def name_lock(name: str) -> str:
+    """The lock of Northbound that the driver has whose host's name this is."""
+    return f"ovn_docker_name_{host_id(name).hex}"
+
+
+def session_lock(session: str) -> str:
+    """The lock of a host's own Open_vSwitch that its driver has as long as it is connected.
+
+    Whoever is refused it there is on the same host, which no copy of that host's files can be.
+    """
+    return f"ovn_docker_session_{addressing.row_id('session', session).hex}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The machine that uses a name, as the host's row says.
+
+    Attributes:
+        machine: a random number, kept in the machine's state file.
+        hostname: as the machine calls itself.
+        encap_ip: its tunnel endpoints that are addresses of it, separated by commas.
+        session: of the driver that wrote it, for `session_lock`.
+    """
+
+    machine: str = ""
+    hostname: str = ""
+    encap_ip: str = ""
+    session: str = ""
+
+    def agreements(self, other: "Identity") -> int:
+        """In how many of the first three the two agree."""
+        pairs = zip(astuple(self)[:3], astuple(other)[:3], strict=True)
+        return sum(bool(mine) and mine == theirs for mine, theirs in pairs)
+
+    def __str__(self) -> str:
+        """For people."""
+        address = f" (tunnel address {self.encap_ip})" if self.encap_ip else ""
+        return f"{self.hostname or 'a host'}{address}"
+
+
+NOBODY = Identity()
+"""What a row says that a driver of an earlier version wrote."""
+
+MACHINE, HOSTNAME, ENCAP_IP, SESSION = "machine", "hostname", "encap-ip", "session"
+
+
 def host_get(name: str) -> Operation:
-    """Read whether a host is registered."""
-    return select(TABLE, [row_is(host_id(name))], ["_uuid"])
+    """Read a host's row, which goes to `read_identity`."""
+    return select(TABLE, [row_is(host_id(name))], ["options"])
 
 
-def host_add(mark: Mark) -> Operation:
+def read_identity(rows: Sequence[Row]) -> Identity | None:
+    """Who uses a name; None where the host is not registered."""
+    if not rows:
+        return None
+    options = mapping(rows[0]["options"])
+    return Identity(*(options.get(key, "") for key in (MACHINE, HOSTNAME, ENCAP_IP, SESSION)))
+
+
+def _options(identity: Identity) -> Value:
+    pairs = zip((MACHINE, HOSTNAME, ENCAP_IP, SESSION), astuple(identity), strict=True)
+    return to_map({key: value for key, value in pairs if value})
+
+
+def host_add(mark: Mark, identity: Identity = NOBODY) -> Operation:
     """Register a host; refused with `ConstraintError` when it is."""
     ids = {KIND: HOST_ROW, HOST: mark.host, CREATED: mark.created}
-    return insert(TABLE, host_id(mark.host), {"cidr": "", "external_ids": to_map(ids)})
+    row: Row = {"cidr": "", "external_ids": to_map(ids), "options": _options(identity)}
+    return insert(TABLE, host_id(mark.host), row)
+
+
+def host_claim(name: str, identity: Identity) -> list[Operation]:
+    """Write who uses a name, with its lock only; the last count is 0 when the host is not registered."""
+    written = update(TABLE, [row_is(host_id(name))], {"options": _options(identity)})
+    return [assert_lock(name_lock(name)), written]
 
 
 def host_list() -> Operation:

@@ -4,9 +4,9 @@ from ovn_docker.ovsdb.values import mapping, to_map
 from tests.functional.servers import OvsdbServer
 
 
-def configure(open_vswitch: OvsdbServer, northbound: str) -> None:
-    """Fill it: this host is h1, and Northbound is there."""
-    ids = to_map({"system-id": "h1", "ovn-nb": northbound})
+def configure(open_vswitch: OvsdbServer, northbound: str, name: str = "h1") -> None:
+    """Fill it: this is the host's name, and Northbound is there."""
+    ids = to_map({"system-id": name, "ovn-nb": northbound})
     bridge = {"name": "br-int", "datapath_type": "netdev"}
     row = {"bridges": ["named-uuid", "b"], "external_ids": ids}
     open_vswitch.transact(
@@ -15,9 +15,9 @@ def configure(open_vswitch: OvsdbServer, northbound: str) -> None:
     )
 
 
-def set_northbound(open_vswitch: OvsdbServer, northbound: str) -> None:
+def set_northbound(open_vswitch: OvsdbServer, northbound: str, name: str = "h1") -> None:
     """Name another Northbound, as ``ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=`` does."""
-    ids = to_map({"system-id": "h1", "ovn-nb": northbound})
+    ids = to_map({"system-id": name, "ovn-nb": northbound})
     open_vswitch.transact(
         {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"external_ids": ids}}
     )

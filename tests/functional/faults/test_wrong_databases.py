@@ -38,11 +38,11 @@ def web_server() -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def wrongly_set(
-    value: str, make_server: MakeServer, directory: Path
+    value: str, make_server: MakeServer, directory: Path, name: str = "h1"
 ) -> AsyncIterator[tuple[DriverProcess, OvsdbServer]]:
-    """A driver on a host with that ovn-nb, and the host's database."""
+    """A driver on a host of that name, with that ovn-nb, and the host's database."""
     open_vswitch = make_server("Open_vSwitch")
-    configure(open_vswitch, value)
+    configure(open_vswitch, value, name)
     with driver_process(directory, str(open_vswitch.remote), "-vconsole:warn") as driver:
         yield driver, open_vswitch
 
@@ -86,11 +86,12 @@ async def test_a_wrong_ovn_nb_gives_one_clear_line_and_the_right_one_needs_no_re
 ) -> None:
     async def one(value: str, text: str, directory: Path) -> None:
         directory.mkdir()
-        async with wrongly_set(value, make_server, directory) as (driver, open_vswitch):
+        name = directory.name
+        async with wrongly_set(value, make_server, directory, name) as (driver, open_vswitch):
             pid = driver.pid
             await says_in_one_line(driver, text)
             await goes_on_with_what_it_can(driver)
-            set_northbound(open_vswitch, str(northbound.remote))
+            set_northbound(open_vswitch, str(northbound.remote), name)
             await call(driver.socket, "NetworkDriver.CreateNetwork", NETWORK)
             assert driver.pid == pid
 

@@ -5,13 +5,17 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from ovn_docker.health.machine import Machine
+from ovn_docker.health.presence import INTERVAL, Presence
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import insert
 from ovn_docker.ovsdb.values import mapping, to_map
 from ovn_docker.schema import hosts, northbound, open_vswitch
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+from ovn_docker.state import StateFile
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import OvsdbServer, running
 
@@ -21,10 +25,23 @@ CREATED = "2030-01-02T03:04:05Z"
 
 @dataclass(frozen=True)
 class Local:
-    """What a driver has of its own: clients of its host's database and of Northbound."""
+    """What a driver has of its own: clients of its host's database and of Northbound, and a directory."""
 
     ovs: Client
     nb: Client
+    directory: Path
+
+    def presence(self, hostname: str = "box", interval: float = INTERVAL) -> Presence:
+        """The driver's, on a machine of that name."""
+        return Presence(self.ovs, self.nb, self.machine(hostname), lambda: NOW, interval)
+
+    def machine(self, hostname: str = "box") -> Machine:
+        """Where all tunnel addresses but those that end in .99 are the machine's."""
+
+        async def holding(address: str) -> str | None:
+            return None if address.endswith(".99") else "eth0"
+
+        return Machine(StateFile(self.directory / "state.json"), hostname, holding)
 
 
 class Databases:
@@ -35,13 +52,14 @@ class Databases:
         self.southbound: OvsdbServer = make_server("OVN_Southbound")
         self._make_server = make_server
 
-    def open_vswitch(self, host: str, southbound: str = "") -> OvsdbServer:
+    def open_vswitch(self, host: str, southbound: str = "", encap_ip: str = "") -> OvsdbServer:
         """The database of a host whose OVN is this one."""
         server: OvsdbServer = self._make_server("Open_vSwitch")
         ids = {
             "system-id": host,
             "ovn-nb": str(self.northbound.remote),
             "ovn-remote": southbound or str(self.southbound.remote),
+            "ovn-encap-ip": encap_ip,
         }
         server.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": to_map(ids)}})
         return server
@@ -89,8 +107,14 @@ class Databases:
 
     @contextlib.asynccontextmanager
     async def driver(self, host: str, southbound: str = "") -> AsyncIterator[Local]:
-        """The clients of a driver on a host."""
+        """The clients of a driver on a host of its own."""
         server = await asyncio.to_thread(self.open_vswitch, host, southbound)
+        async with self.process(server) as local:
+            yield local
+
+    @contextlib.asynccontextmanager
+    async def process(self, server: OvsdbServer) -> AsyncIterator[Local]:
+        """The clients of a process on the host whose Open_vSwitch that is."""
         ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
         nb = Client("OVN Northbound", "OVN_Northbound", {})
         ovs.redirect((server.remote,))
@@ -98,7 +122,7 @@ class Databases:
         async with running(ovs), running(nb):
             await asyncio.wait_for(ovs.ready(), 5)
             await asyncio.wait_for(nb.ready(), 5)
-            yield Local(ovs, nb)
+            yield Local(ovs, nb, server.directory)
 
 
 @contextlib.asynccontextmanager

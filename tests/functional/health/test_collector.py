@@ -10,9 +10,8 @@ import pytest
 
 from ovn_docker.health import collector as module
 from ovn_docker.health.collector import LOOKS, Collector
-from ovn_docker.health.presence import Presence
 from tests.functional.conftest import MakeServer
-from tests.functional.health.cluster_of_hosts import NOW, Databases, task
+from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
@@ -54,7 +53,7 @@ async def collecting(
     clock = clock or Clock()
     async with (
         databases.driver(host, southbound) as local,
-        task(Presence(local.ovs, local.nb, lambda: NOW).run()),
+        task(local.presence().run()),
         task(Collector(local.ovs, local.nb, LIMIT, clock).run()),
     ):
         yield clock
@@ -104,7 +103,7 @@ async def test_a_host_whose_driver_is_connected_is_not_given_up_and_that_is_told
     databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    async with databases.driver("h3") as alive, task(Presence(alive.ovs, alive.nb, lambda: NOW).run()):
+    async with databases.driver("h3") as alive, task(alive.presence().run()):
         await asyncio.wait_for(alive.nb.transact([]), 5)
         async with collecting(databases, "h1") as clock:
             await until(lambda: "h3 has no chassis" in caplog.text, "it is told")

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.health.presence import Presence
 from ovn_docker.schema import leases, northbound, swarms
 from ovn_docker.schema.leases import LEASE, Lease
 from ovn_docker.schema.northbound import Mark, Switch
 from tests.functional.conftest import MakeServer
-from tests.functional.health.cluster_of_hosts import CREATED, NOW, Databases, task
+from tests.functional.health.cluster_of_hosts import CREATED, Databases, task
 from tests.functional.servers import OvsdbServer, until
 
 pytestmark = pytest.mark.functional
@@ -72,7 +71,7 @@ def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -
 async def test_the_list_as_json_says_whose_driver_is_connected(
     databases: Databases, here: OvsdbServer
 ) -> None:
-    async with databases.driver("h2") as local, task(Presence(local.ovs, local.nb, lambda: NOW).run()):
+    async with databases.driver("h2") as local, task(local.presence().run()):
         await local.nb.transact([])
         listed = json.loads(await asyncio.to_thread(succeeded, here, "--json"))
     remains: dict[str, Any] = {"ports": 1, "leases": 0, "uses": 0, "switches": 1}
@@ -124,7 +123,7 @@ def test_this_host_itself_is_refused_whatever_the_flags(
 async def test_a_host_whose_driver_is_connected_is_refused_unless_forced(
     databases: Databases, here: OvsdbServer
 ) -> None:
-    async with databases.driver("h3") as local, task(Presence(local.ovs, local.nb, lambda: NOW).run()):
+    async with databases.driver("h3") as local, task(local.presence().run()):
         await local.nb.transact([])
         text = await asyncio.to_thread(refused, here, "--host", "h3")
         assert "the driver of host h3 is connected to OVN Northbound" in text

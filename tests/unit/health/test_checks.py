@@ -165,9 +165,17 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found} | {each.kind for each in check(REFUSED)}
     of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
     of_the_stopped = {"container-down", "sharer-down"}  # see test_container_checks.py
+    of_the_name = {each.kind for each in check(TAKEN)}
     of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
     others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
+    others |= of_the_name
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
+
+
+def test_under_the_name_of_another_machine_that_is_all_that_is_found() -> None:
+    assert [(each.kind, each.subject, each.text) for each in check(TAKEN)] == [
+        ("name-taken", "h1", "beta has the name h1")
+    ]
 
 
 @pytest.mark.parametrize("others", [{"router": "10.0.2.1"}, {"router": "10.0.2.9"}])
@@ -400,6 +408,7 @@ PLUGINS: list[tuple[Snapshot, list[tuple[str, str]]]] = [
         [("plugin-missing", f"h2 {MANAGED}")],
     ),
 ]
+TAKEN = replace(agreeing(docker()), taken=("h1", "beta has the name h1"))
 REFUSED = replace(GOOD, refuses_global="1.41")
 
 

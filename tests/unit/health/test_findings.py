@@ -138,6 +138,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-alive",
         "lookup-off",
         "vtep-down",
+        "name-taken",
         "plugin-disabled",
         "plugin-legacy",
         "plugin-missing",
