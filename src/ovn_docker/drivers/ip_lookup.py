@@ -28,6 +28,7 @@ from ovn_docker.flows.plan import Plan, World
 from ovn_docker.flows.switch import Switch
 from ovn_docker.flows.text import COOKIE, COOKIE_MASK, Event, Flow, Key
 from ovn_docker.health.snapshot import Lookups
+from ovn_docker.host.databases import settings_of
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.replica import Replica
 from ovn_docker.schema import open_vswitch
@@ -229,7 +230,7 @@ class IpLookup:
         """The integration bridge, once there is one."""
 
         def bridge() -> str | None:
-            name = open_vswitch.read_settings(self._ovs.replica).bridge
+            name = settings_of(self._ovs).bridge
             return name if open_vswitch.datapath(self._ovs.replica, name) is not None else None
 
         return Switch(await self._ovs.replica.until(bridge), text.cookie_of(self._owner))
@@ -360,7 +361,7 @@ class IpLookup:
         """Add the ports that are missing, remove those that are too many; OVN's own serve where there are."""
         world = self._look({})
         ports = self._interfaces.ports()
-        settings = open_vswitch.read_settings(self._ovs.replica)
+        settings = settings_of(self._ovs)
         needed = {str(each.remote) for each in world.vteps} - {each.remote for each in ports if not each.vtep}
         there = {each.vtep for each in ports if each.vtep}
         surplus = {each.vtep for each in ports if each.owner == self._owner} - needed

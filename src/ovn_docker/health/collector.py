@@ -16,7 +16,7 @@ from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.host import databases
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
-from ovn_docker.schema import hosts, open_vswitch, southbound
+from ovn_docker.schema import hosts, southbound
 
 LOG = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Collector:
 
     async def _round(self, sb: Client, absences: Absences) -> Absences:
         """One look at both databases, and the end of those that are dead."""
-        own = open_vswitch.read_settings(self._ovs.replica).system_id
+        own = databases.settings_of(self._ovs).system_id
         [listed] = await self._nb.transact([hosts.host_list()])
         if not sb.connected:  # what is known of it has grown old while Northbound was waited for
             return absences

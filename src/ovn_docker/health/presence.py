@@ -18,9 +18,10 @@ from datetime import datetime
 from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
 from ovn_docker.health.identity import Evidence, Standing, Verdict, judge, taken
 from ovn_docker.health.machine import Machine
+from ovn_docker.host.databases import settings_of
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
-from ovn_docker.schema import hosts, open_vswitch
+from ovn_docker.schema import hosts
 from ovn_docker.schema.hosts import NOBODY, Identity
 from ovn_docker.schema.northbound import Mark, timestamp
 
@@ -76,7 +77,7 @@ class Presence:
                 await self._stay(name)
 
     def _name(self) -> str:
-        return open_vswitch.read_settings(self._ovs.replica).system_id
+        return settings_of(self._ovs).system_id
 
     # --- For those who are about to change something -------------------------------------------------------
 
@@ -149,12 +150,10 @@ class Presence:
     async def _rest(self) -> None:
         pauses = {Standing.UNSETTLED: UNDECIDED, Standing.TAKEN: SOON}
         pause = min(pauses.get(self._verdict.standing, self._interval), self._interval)
-        settings = open_vswitch.read_settings(self._ovs.replica)
+        settings = settings_of(self._ovs)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
-                await self._ovs.replica.until(
-                    lambda: open_vswitch.read_settings(self._ovs.replica) != settings or None
-                )
+                await self._ovs.replica.until(lambda: settings_of(self._ovs) != settings or None)
 
     async def _look(self, name: str, lock: Lock) -> None:
         try:
@@ -196,9 +195,7 @@ class Presence:
 
     async def _evidence(self, name: str, lock: Lock) -> Evidence:
         row = await self._row(name)
-        own = await self._machine.identity(
-            open_vswitch.read_settings(self._ovs.replica), self._session, keep=self._running
-        )
+        own = await self._machine.identity(settings_of(self._ovs), self._session, keep=self._running)
         local = row is not None and await self._is_local(row)
         now = time.monotonic()
         if lock.held:

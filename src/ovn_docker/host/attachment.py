@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, HostError
 from ovn_docker.host import veth
+from ovn_docker.host.databases import settings_of
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import bridges, open_vswitch
@@ -65,7 +66,7 @@ class Attachments:
 
     def settings(self) -> Settings:
         """How this host takes part in OVN, as its database says now."""
-        return open_vswitch.read_settings(self._ovs.replica)
+        return settings_of(self._ovs)
 
     async def known_settings(self) -> Settings:
         """Likewise, once the database has been read for the first time.

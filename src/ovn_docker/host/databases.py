@@ -1,6 +1,9 @@
 """Points clients of OVN's databases at where this host's Open_vSwitch says they are."""
 
+import functools
 import logging
+import os
+from pathlib import Path
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.ovsdb.client import Client
@@ -15,11 +18,29 @@ NORTHBOUND, SOUTHBOUND = "ovn-nb", "ovn-remote"
 """Keys of Open_vSwitch's external_ids that name OVN's databases."""
 
 
+@functools.cache
+def chassis_override(directory: str = "") -> str:
+    """What OVN calls this host whatever Open_vSwitch says, or ""; read once, as ovn-controller(8) does.
+
+    Args:
+        directory: of the file; by default OVN's own.
+    """
+    where = directory or os.environ.get("OVN_SYSCONFDIR") or "/etc/ovn"
+    try:
+        text = Path(where, "system-id-override").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+    return text.partition("\n")[0].rstrip("\r")
+
+
+def settings_of(ovs: Client) -> Settings:
+    """How this host takes part in OVN, as its database says now."""
+    return open_vswitch.read_settings(ovs.replica, chassis_override())
+
+
 async def known_settings(ovs: Client) -> Settings:
     """How this host takes part in OVN, once its database has been read; waits without limit for that."""
-    return await ovs.replica.until(
-        lambda: open_vswitch.read_settings(ovs.replica) if ovs.replica.rows(open_vswitch.ROOT) else None
-    )
+    return await ovs.replica.until(lambda: settings_of(ovs) if ovs.replica.rows(open_vswitch.ROOT) else None)
 
 
 async def follow_settings(ovs: Client, client: Client, key: str) -> None:
@@ -33,7 +54,7 @@ async def follow_settings(ovs: Client, client: Client, key: str) -> None:
     current: Settings | None = None
 
     def changed() -> Settings | None:
-        settings = open_vswitch.read_settings(ovs.replica)
+        settings = settings_of(ovs)
         known = bool(ovs.replica.rows(open_vswitch.ROOT))
         return settings if known and settings != current else None
 

@@ -53,17 +53,28 @@ class Settings:
     southbound: str = ""
 
 
-def read_settings(replica: Replica) -> Settings:
-    """The settings as they stand; before the first connection, their defaults."""
+def read_settings(replica: Replica, chassis: str = "") -> Settings:
+    """The settings as they stand; before the first connection, their defaults.
+
+    Args:
+        replica: of `WATCHES`.
+        chassis: this host's name where the database does not say it (ovn-controller(8), system-id-override).
+    """
     for row in replica.rows(ROOT).values():
         ids = mapping(row.get("external_ids"))
+        name = chassis or ids.get("system-id", "")
+
+        def of(key: str, default: str = "") -> str:
+            """One of ovn-controller's, of which that with the chassis's name behind it comes first."""
+            return ids.get(f"{key}-{name}" if name else key, ids.get(key, default))  # noqa: B023
+
         return Settings(
-            system_id=ids.get("system-id", ""),
+            system_id=name,
             northbound=ids.get("ovn-nb", ""),
-            southbound=ids.get("ovn-remote", ""),
-            bridge=ids.get("ovn-bridge", "br-int"),
-            encapsulations=_words(ids.get("ovn-encap-type", "geneve")),
-            encap_ips=_words(ids.get("ovn-encap-ip", "")),
+            southbound=of("ovn-remote"),
+            bridge=of("ovn-bridge", "br-int"),
+            encapsulations=_words(of("ovn-encap-type", "geneve")),
+            encap_ips=_words(of("ovn-encap-ip")),
             tls=_tls(replica),
             tso=mapping(row.get("other_config")).get("userspace-tso-enable") == "true",
         )

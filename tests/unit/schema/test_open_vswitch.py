@@ -51,6 +51,32 @@ def test_settings_are_read_from_external_ids(ids: dict[str, str], expected: Sett
     assert open_vswitch.read_settings(replica(Open_vSwitch=root(ids))) == expected
 
 
+KEYS = {
+    "ovn-remote": "southbound",
+    "ovn-bridge": "bridge",
+    "ovn-encap-type": "encapsulations",
+    "ovn-encap-ip": "encap_ips",
+}
+
+
+@pytest.mark.parametrize(("key", "attribute"), KEYS.items())
+def test_a_setting_of_this_chassis_comes_before_that_of_all(key: str, attribute: str) -> None:
+    def read(ids: dict[str, str], chassis: str = "") -> object:
+        return getattr(open_vswitch.read_settings(replica(Open_vSwitch=root(ids)), chassis), attribute)
+
+    one, other = read({key: "one"}), read({key: "other"})
+    ids = {key: "one", f"{key}-h1": "other"}
+    assert one != other
+    assert read(ids | {"system-id": "h1"}) == other
+    assert read({f"{key}-h1": "other", "system-id": "h1"}) == other
+    assert read(ids | {"system-id": "h2"}) == read(ids) == one
+    assert read(ids | {"system-id": "h2"}, "h1") == other
+
+
+def test_the_name_that_overrides_the_systems_is_the_hosts() -> None:
+    assert open_vswitch.read_settings(replica(Open_vSwitch=root({"system-id": "h1"})), "h2").system_id == "h2"
+
+
 @pytest.mark.parametrize(("value", "tso"), [("true", True), ("false", False), ("", False)])
 def test_segmentation_in_userspace_is_read(value: str, tso: bool) -> None:  # noqa: FBT001
     settings = open_vswitch.read_settings(replica(Open_vSwitch=root({}, {"userspace-tso-enable": value})))
