@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -20,6 +20,8 @@ from tests.integration.tenant import Container
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 UDP, ICMPV6 = 17, 58
 ROUTER_ADVERTISEMENT, NEIGHBOUR_ADVERTISEMENT, TARGET_LINK_ADDRESS = 134, 136, 2
+ECHO = 7
+"""The port of the datagrams (RFC 862)."""
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 ALL_NODES = "33:33:00:00:00:01"
 ALL_PACKETS = 3
@@ -35,20 +37,39 @@ class Party:
     ipv6: str
     namespace: Path
 
-    def socket(self) -> socket.socket:
-        """A packet socket in its network namespace (packet(7))."""
+    def server(self, family: int) -> socket.socket:
+        """A socket there that hears the datagrams of this module."""
+
+        def work() -> socket.socket:
+            one = socket.socket(family, socket.SOCK_DGRAM)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(("", ECHO))
+            return one
+
+        return self._inside(work)
+
+    def _inside(self, work: Callable[[], socket.socket]) -> socket.socket:
         opened: list[socket.socket] = []
 
-        def work() -> None:
+        def enter() -> None:
             netns.setns(str(self.namespace))  # of this thread alone, which ends with it
-            one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_PACKETS))
-            one.bind(("eth0", 0))
-            opened.append(one)
+            opened.append(work())
 
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=enter)
         thread.start()
         thread.join()
         return opened[0]
+
+    def socket(self, link: str = "eth0") -> socket.socket:
+        """A packet socket on a link in its network namespace (packet(7))."""
+
+        def work() -> socket.socket:
+            one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_PACKETS))
+            one.bind((link, 0))
+            return one
+
+        return self._inside(work)
 
 
 def party(container: Container, addresses: Iterable[str]) -> Party:
@@ -79,7 +100,7 @@ def ethernet(destination: str, source: str, kind: int, payload: bytes) -> bytes:
 
 def ipv4(source: str, destination: str, text: str) -> bytes:
     """A UDP datagram (RFC 791, RFC 768), without the optional checksum."""
-    data = struct.pack("!HHHH", 7, 7, 8 + len(text), 0) + text.encode()
+    data = struct.pack("!HHHH", ECHO, ECHO, 8 + len(text), 0) + text.encode()
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 0, 0, 64, UDP, 0)
     ends = IPv4Address(source).packed + IPv4Address(destination).packed
     checksum = _checksum(head + ends)
@@ -88,11 +109,17 @@ def ipv4(source: str, destination: str, text: str) -> bytes:
 
 def ipv6(source: str, destination: str, text: str) -> bytes:
     """A UDP datagram (RFC 8200)."""
-    data = struct.pack("!HHH", 7, 7, 8 + len(text))
+    data = struct.pack("!HHH", ECHO, ECHO, 8 + len(text))
     ends = IPv6Address(source).packed + IPv6Address(destination).packed
     pseudo = ends + struct.pack("!II", 8 + len(text), UDP)
     checksum = _checksum(pseudo + data + b"\0\0" + text.encode())
     return _ipv6_head(ends, UDP, data + struct.pack("!H", checksum) + text.encode(), 64)
+
+
+def arp_request(sender: tuple[str, str], target: str) -> bytes:
+    """Who has the target address? (RFC 826)."""
+    ends = _mac(sender[0]) + IPv4Address(sender[1]).packed + bytes(6) + IPv4Address(target).packed
+    return struct.pack("!HHBBH", 1, IPV4, 6, 4, 1) + ends
 
 
 def arp_reply(sender: tuple[str, str], target: tuple[str, str]) -> bytes:

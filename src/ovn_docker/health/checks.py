@@ -139,6 +139,13 @@ def check_links(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("link-stale", name, f"link {name} belongs to no endpoint of Docker's", name)
 
 
+def check_guard(snapshot: Snapshot) -> Iterator[Finding]:
+    """The host's kernel drops what it hears from containers past Open vSwitch."""
+    if snapshot.unguarded:
+        text = "netfilter's table ovn-docker is not whole: containers may reach this host past OVN"
+        yield Finding("guard-missing", "ovn-docker", text)
+
+
 def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
     """A container runs on a network that this Docker does not know: it may be another Docker's."""
     for endpoint_id, network_id in _endpoints_alive(snapshot).items():
@@ -173,6 +180,7 @@ _NOT_INSTALLED = {
 
 CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_name,
+    check_guard,
     setup_checks.check_cloud,
     setup_checks.check_bridge,
     lease_checks.check_pools,

@@ -96,6 +96,7 @@ KINDS: Mapping[str, Kind] = {
     "interface-lost": Kind(""),
     "interface-alive": Kind("", bars=Bars.REMOVALS),
     "interface-vlan": Kind("the interface is put on the port's VLAN"),
+    "guard-missing": Kind("the rules are made again"),
     "link-stale": Kind("the link is removed", removes=True),
     "container-down": Kind("the container is started", starts=True),
     "sharer-down": Kind("the container is started", starts=True),

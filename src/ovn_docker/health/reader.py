@@ -95,6 +95,7 @@ class Reader:
             raise UnreachableError(f"{why}; nothing was compared")
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = Lookups() if self._lookups is None else await self._lookups()
+        unguarded = await self._attachments.unguarded()
         setup = await self._inventory.setup()
         refuses_global = await self._engine.refuses_global() if self._driver.scope == "global" else ""
         docker = await self._engine.read()
@@ -105,8 +106,9 @@ class Reader:
             attached,
             links,
             self._inventory.pool_key,
-            lookups,
-            self._inventory.store,
-            setup,
-            refuses_global,
+            lookups=lookups,
+            store=self._inventory.store,
+            setup=setup,
+            refuses_global=refuses_global,
+            unguarded=unguarded,
         )

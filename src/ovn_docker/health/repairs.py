@@ -57,6 +57,7 @@ class Repairs:
             "names-changed": self._rename,
             "interface-missing": self._plug,
             "interface-stale": attachments.detach,
+            "guard-missing": lambda _: attachments.guard(),
             "link-stale": attachments.remove_link,
             "lease-missing": lambda evidence: inventory.lease(*evidence),
             "lease-stale": inventory.release,

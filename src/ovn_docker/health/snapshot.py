@@ -137,6 +137,7 @@ class Snapshot:
         setup: what an OpenStack machine needs once, or None on a host that is none.
         refuses_global: the API of a Docker that makes no network of the driver's scope, global, or "".
         taken: this host's name and which other machine has it, as a text; then nothing else was read.
+        unguarded: whether the host's kernel would serve what containers send past Open vSwitch.
     """
 
     driver_name: str
@@ -150,6 +151,7 @@ class Snapshot:
     setup: Setup | None = None
     refuses_global: str = ""
     taken: tuple[str, str] | None = None
+    unguarded: bool = False
 
 
 class Inventory(Protocol):

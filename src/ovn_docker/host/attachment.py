@@ -167,6 +167,20 @@ class Attachments:
         """Remove a link that belongs to nothing; its other end goes with it."""
         await self._links.delete(name)
 
+    async def unguarded(self) -> bool:
+        """Whether this host's kernel would serve what containers send past Open vSwitch."""
+        if open_vswitch.datapath(self._ovs.replica, self.bridge) != bridges.NETDEV:
+            return False
+        return not await self._links.guarded()
+
+    async def guard(self) -> None:
+        """See to it that it does not.
+
+        Raises:
+            HostError: the kernel refused.
+        """
+        await self._links.guard()
+
     async def bridges(self) -> tuple[Bridge, ...]:
         """All bridges of this host, with the ports on them.
 
@@ -223,7 +237,8 @@ class Attachments:
             inside=inside,
             mac=wish.mac,
             mtu=wish.mtu or await self._tunnel_mtu(settings),
-            checksums=datapath != "netdev" or settings.tso,
+            checksums=datapath != bridges.NETDEV or settings.tso,
+            heard=datapath == bridges.NETDEV,
         )
 
     async def _tunnel_mtu(self, settings: Settings) -> int:

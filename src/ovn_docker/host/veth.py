@@ -10,6 +10,7 @@ import asyncio
 import errno
 import fcntl
 import ipaddress
+import logging
 import socket
 import struct
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ovn_docker.errors import ConflictError, HostError
+from ovn_docker.host.guard import Guard, Watch
 from ovn_docker.host.netlink import load_pyroute2
+
+LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -27,6 +31,10 @@ GROUP = 0x0D0C
 """The link group (ip-link(8), group) of every link of ours."""
 
 SYSFS = "/sys/class/net"
+
+NO_LINK_LOCAL = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
+"""A link that is given no IPv6 address when it comes up, and so says nothing to the container itself
+(linux/if_link.h, IN6_ADDR_GEN_MODE_NONE)."""
 
 SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
 """linux/sockios.h and linux/ethtool.h: set transmit checksumming of a link."""
@@ -42,6 +50,7 @@ class VethPair:
         mac: of the inside end, ``02:42:c0:a8:01:02``.
         mtu: of both, in bytes.
         checksums: False where the datapath would pass on packets whose checksum was left to a device.
+        heard: whether the kernel hears what comes out of the outside end, so that it must be guarded.
     """
 
     outside: str
@@ -49,6 +58,7 @@ class VethPair:
     mac: str
     mtu: int
     checksums: bool
+    heard: bool = False
 
 
 class Links:
@@ -58,22 +68,58 @@ class Links:
         """Open nothing yet: netlink is opened by the first request, or by `open`."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
         self._netlink: Any = None
+        self._guard = Guard(GROUP)
+        self._watch: Watch | None = None
+        self._again: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Load and open netlink ahead of the first request, which would otherwise wait 0.2 s for it."""
+        """Load and open netlink ahead of the first request, which would otherwise wait 0.2 s for it.
+
+        From now on the guard is there, and is made again at once when somebody removes it.
+        """
         await self._run(self._open)
+        try:
+            self._watch = Watch(self._restore)
+            asyncio.get_running_loop().add_reader(self._watch, self._watch.read)
+            await self.guard()
+        except HostError as error:
+            LOG.warning("containers may reach this host past OVN: %s", error)
 
     def close(self) -> None:
-        """Finish what is under way, close netlink and let the thread go."""
+        """Finish what is under way, close netlink and let the thread go; the guard stays."""
+        if self._watch is not None:
+            asyncio.get_running_loop().remove_reader(self._watch)
+            self._watch.close()
         self._thread.submit(self._close)
         self._thread.shutdown(wait=True)
+
+    async def guard(self) -> None:
+        """See to it that the kernel drops what it hears from our links.
+
+        Raises:
+            HostError: the kernel refused.
+        """
+        await self._run(self._guard.ensure)
+
+    async def guarded(self) -> bool:
+        """Whether the kernel drops what it hears from our links, as far as it tells."""
+        return await self._run(self._guard.complete)
+
+    def _restore(self) -> None:
+        async def restore() -> None:
+            if await self.guarded():
+                return  # it was we who replaced it
+            LOG.warning("somebody removed netfilter's table ovn-docker: it is made again")
+            await self.guard()
+
+        self._again = asyncio.get_running_loop().create_task(restore())
 
     async def create(self, pair: VethPair) -> None:
         """Make the pair; the outside end is up. A pair that is there already, both ends of it, will do.
 
         Raises:
             ConflictError: one of the names belongs to another link, or the inside end is in a container.
-            HostError: the kernel refused.
+            HostError: the kernel refused, or it would hear the pair without a guard.
         """
         await self._run(lambda: self._create(pair))
 
@@ -105,6 +151,7 @@ class Links:
         if self._netlink is not None:
             self._netlink.close()
             self._netlink = None
+        self._guard.close()
 
     def _request(self, command: str, name: str, **attributes: Any) -> Any:  # noqa: ANN401
         """One rtnetlink request; a refusal becomes OSError."""
@@ -118,6 +165,11 @@ class Links:
             raise OSError(code, errno.errorcode.get(code, "?")) from error
 
     def _create(self, pair: VethPair) -> None:
+        try:
+            self._guard.ensure()
+        except HostError:
+            if pair.heard:
+                raise
         peer = {"ifname": pair.inside, "address": pair.mac, "mtu": pair.mtu, "group": GROUP}
         try:
             self._request("add", pair.outside, kind="veth", mtu=pair.mtu, group=GROUP, peer=peer)
@@ -128,6 +180,7 @@ class Links:
         try:
             if not pair.checksums:
                 disable_checksums(pair.inside)
+            self._request("set", pair.outside, IFLA_AF_SPEC=NO_LINK_LOCAL)
             self._request("set", pair.outside, state="up")
         except OSError as error:
             raise HostError(f"veth pair {pair.outside} could not be set up: {_text(error)}") from error

@@ -18,6 +18,7 @@ from ovn_docker.docker.state import Container, Event, _Actor
 from ovn_docker.docker.stopped import Stopped
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.errors import HostError, UnreachableError
+from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.naming import Naming
 from ovn_docker.health.reader import Reader
@@ -26,6 +27,7 @@ from ovn_docker.health.repairs import Repairs, starting
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.ovsdb.values import to_map
 from tests.agreement import agreeing, container, docker, long_id, network
+from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer, until
 
 pytestmark = pytest.mark.functional
@@ -100,6 +102,31 @@ async def test_nothing_is_compared_while_northbound_is_away(
         northbound.start()
         async with asyncio.timeout(10):
             await reading
+
+
+@pytest.mark.parametrize(("datapath", "heard"), [("netdev", True), ("system", False), ("", False)])
+@in_private_network
+async def test_a_guard_that_is_gone_is_found_and_made_again_where_the_kernel_hears_containers(
+    open_vswitch: OvsdbServer,
+    northbound: OvsdbServer,
+    short_path: Path,
+    datapath: str,
+    heard: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
+    async with parts_of(open_vswitch, northbound, short_path) as parts:
+        bridge = {"name": "br-int", "datapath_type": datapath}
+        holds = ["bridges", "insert", ["set", [["named-uuid", "b"]]]]
+        open_vswitch.transact(
+            {"op": "insert", "table": "Bridge", "uuid-name": "b", "row": bridge},
+            {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [holds]},
+        )
+        await until(lambda: parts.ovs.replica.rows("Bridge"), "the bridge is known")
+        await parts.ovs.ready()
+        found = [each for each in check(await parts.reader.read()) if each.kind == "guard-missing"]
+        assert len(found) == heard
+        for each in found:
+            assert await parts.repairs.mend(each) == ""
+        assert "guard-missing" not in {each.kind for each in check(await parts.reader.read())}
 
 
 # --- Passes -------------------------------------------------------------------------------------------------

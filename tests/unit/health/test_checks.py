@@ -97,6 +97,7 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
     ),
     ("interface-dead", FIRST_ATTACHED.endpoint_id, other_interface(installed=False, error="no such device")),
     ("interface-lost", FIRST_ATTACHED.endpoint_id, replace(GOOD, links=GOOD.links - {LINK})),
+    ("guard-missing", "ovn-docker", replace(GOOD, unguarded=True)),
     ("link-stale", "0123456789abcde", replace(GOOD, links=GOOD.links | {"0123456789abcde"})),
     (
         "lease-missing",
