@@ -23,6 +23,11 @@ metadata, and the inner Ethernet header. Geneve: 8 + 16 + 14 (RFC 8926, OVN's 8-
 OUTER_IP = {4: 20, 6: 40}
 """Bytes of the outer IP header."""
 
+UDP, ESP, ESP_TRAILER, ESP_ALIGNMENT = 8, 32, 2, 4
+"""Bytes around a tunnel's packet that is encrypted as ovs-monitor-ipsec(8) does it: transport mode, AES-GCM
+with a check value of 16 octets. UDP where a NAT is on the way or `ipsec_encapsulation` is set (RFC 3948),
+8 + 8 + 16 of ESP (RFC 4303, RFC 4106), and its trailer, with which the encrypted part is a multiple of 4."""
+
 MINIMUM_MTU, MAXIMUM_MTU = 68, 65535
 """RFC 791: every internet module must forward 68 octets; an IP packet holds no more than 65,535."""
 
@@ -120,18 +125,23 @@ def link_names(endpoint_id: str) -> tuple[str, str]:
     return stem[:LINK_NAME], stem[: LINK_NAME - 2] + "_c"
 
 
-def mtu(underlay: int, encapsulations: list[str], outer: int) -> int:
+def mtu(underlay: int, encapsulations: list[str], outer: int, *, encrypted: bool = False) -> int:
     """The largest packet that fits through the tunnel whole.
 
     Args:
         underlay: bytes that the underlay's interface carries.
         encapsulations: as in ``ovn-encap-type``; the one with the largest header counts.
         outer: 4 or 6, the version of the tunnel's own addresses.
+        encrypted: whether IPsec is on, which hosts may use across a NAT.
 
     Returns:
-        Bytes: 1442 for Geneve over IPv4 and 1500.
+        Bytes: 1442 for Geneve over IPv4 and 1500, and 1400 encrypted.
     """
     overhead = max(
         (ENCAP_OVERHEAD.get(each, ENCAP_OVERHEAD["geneve"]) for each in encapsulations), default=38
     )
-    return max(underlay - overhead - OUTER_IP[outer], MINIMUM_MTU)
+    inside = underlay - OUTER_IP[outer]
+    if encrypted:
+        inside -= UDP + ESP
+        inside -= inside % ESP_ALIGNMENT + ESP_TRAILER
+    return max(inside - overhead, MINIMUM_MTU)

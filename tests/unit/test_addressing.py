@@ -179,6 +179,29 @@ def test_the_mtu_is_what_the_tunnel_leaves(
     assert addressing.mtu(underlay, encapsulations, outer) == expected
 
 
+@pytest.mark.parametrize(
+    ("underlay", "encapsulations", "outer"),
+    [
+        *((size, ["geneve"], 4) for size in range(1400, 1408)),
+        (1500, ["vxlan"], 4),
+        (1500, ["stt"], 6),
+        (9000, ["geneve"], 6),
+    ],
+)
+def test_the_mtu_is_the_largest_that_fits_a_tunnel_that_is_encrypted(
+    underlay: int, encapsulations: list[str], outer: int
+) -> None:
+    def on_the_wire(size: int) -> int:
+        plain = size + addressing.ENCAP_OVERHEAD[encapsulations[0]]
+        encrypted = -(-(plain + 2) // 4) * 4  # padding, its length, next header
+        return (
+            addressing.OUTER_IP[outer] + 8 + 8 + 8 + encrypted + 16
+        )  # UDP, ESP, initialization vector, check
+
+    most = addressing.mtu(underlay, encapsulations, outer, encrypted=True)
+    assert on_the_wire(most) <= underlay < on_the_wire(most + 1)
+
+
 def test_a_row_id_never_changes() -> None:
     """Rows made by one release must be found by the next."""
     assert addressing.row_id("Logical_Switch", HEX_ID) == UUID("121f5ec0-df1a-5f56-9389-d9f4985a8596")

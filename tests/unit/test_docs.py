@@ -238,8 +238,12 @@ def test_every_option_and_what_each_encapsulation_takes_is_in_the_reference() ->
     text = words("reference/network-options.md")
     assert f"| `{messages.MTU}` | {MINIMUM_MTU} to {MAXIMUM_MTU} bytes" in text
     for name in addressing.ENCAP_OVERHEAD:
-        taken = [1500 - addressing.mtu(1500, [name], version) for version in (4, 6)]
-        assert f"| `{name}` | {taken[0]} | {taken[1]} |" in text
+        taken = [
+            1500 - addressing.mtu(1500, [name], version, encrypted=encrypted)
+            for encrypted in (False, True)
+            for version in (4, 6)
+        ]
+        assert f"| `{name}` | {' | '.join(map(str, taken))} |" in text
 
 
 @pytest.mark.parametrize("module", [northbound, open_vswitch])

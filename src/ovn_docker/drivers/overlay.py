@@ -7,7 +7,7 @@ answered. Between two calls nothing is kept but caches.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -26,7 +26,7 @@ from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import members
-from ovn_docker.schema import leases, northbound, open_vswitch
+from ovn_docker.schema import leases, northbound, open_vswitch, tunnels
 from ovn_docker.schema.northbound import Switch, SwitchPort
 
 LOG = logging.getLogger(__name__)
@@ -239,11 +239,9 @@ class OverlayDriver:
         """
         network = self._shared.get(request.network_id)
         row = northbound.switch_id(request.network_id) if network is None else UUID(network.row)
-        switches, ports = await self._northbound.transact(
-            [
-                northbound.ls_get(row),
-                northbound.lsp_get(request.network_id, request.endpoint_id),
-            ]
+        port = northbound.lsp_get(request.network_id, request.endpoint_id)
+        switches, ports, settings = await self._northbound.transact(
+            [northbound.ls_get(row), port, tunnels.global_get()]
         )
         if not switches["rows"]:
             raise NotFoundError(no_network(request.network_id))
@@ -255,7 +253,9 @@ class OverlayDriver:
         gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
         mac, *addresses = northbound.read_addresses(ports["rows"][0]).split()
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
-        inside = await self._attachments.attach(await self._wish(request, switch, mac, addresses), cause)
+        wish = await self._wish(request, switch, mac, addresses)
+        wish = replace(wish, encrypted=tunnels.read_encrypted(settings))
+        inside = await self._attachments.attach(wish, cause)
         return messages.JoinResponse(
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),

@@ -42,12 +42,14 @@ class Wish:
         mac: of the container's end.
         mtu: of both ends in bytes, or None for what the tunnel leaves.
         external_ids: further keys for the Interface row; with `open_vswitch.VLAN` it is an access port.
+        encrypted: whether tunnels are.
     """
 
     endpoint_id: str
     mac: str
     mtu: int | None
     external_ids: Mapping[str, str]
+    encrypted: bool = False
 
 
 class Attachments:
@@ -236,22 +238,23 @@ class Attachments:
             outside=outside,
             inside=inside,
             mac=wish.mac,
-            mtu=wish.mtu or await self._tunnel_mtu(settings),
+            mtu=wish.mtu or await self._tunnel_mtu(settings, encrypted=wish.encrypted),
             checksums=datapath != bridges.NETDEV or settings.tso,
             heard=datapath == bridges.NETDEV,
         )
 
-    async def _tunnel_mtu(self, settings: Settings) -> int:
+    async def _tunnel_mtu(self, settings: Settings, *, encrypted: bool) -> int:
         """The smallest of what the tunnel endpoints leave, each by the MTU of the interface that holds it."""
+        encapsulations = list(settings.encapsulations)
         leaves = []
         for address in settings.encap_ips:
             link = await self._links.holding(address)
             underlay = None if link is None or veth.is_loopback(link) else veth.mtu_of(link)
-            outer = 6 if ":" in address else 4
-            leaves.append(
-                addressing.mtu(underlay or DEFAULT_UNDERLAY_MTU, list(settings.encapsulations), outer)
-            )
-        return min(leaves, default=addressing.mtu(DEFAULT_UNDERLAY_MTU, list(settings.encapsulations), 4))
+            bytes_below, outer = underlay or DEFAULT_UNDERLAY_MTU, 6 if ":" in address else 4
+            leaves.append(addressing.mtu(bytes_below, encapsulations, outer, encrypted=encrypted))
+        if leaves:
+            return min(leaves)
+        return addressing.mtu(DEFAULT_UNDERLAY_MTU, encapsulations, 4, encrypted=encrypted)
 
     async def _plug(self, endpoint_id: str, outside: str, external_ids: Mapping[str, str]) -> None:
         ids = {open_vswitch.IFACE_ID: endpoint_id} | dict(external_ids)

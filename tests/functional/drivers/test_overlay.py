@@ -281,6 +281,19 @@ async def test_the_interface_fits_the_tunnel_and_the_datapath(
         assert transmits_checksums(INSIDE) is (datapath != "netdev")
 
 
+@pytest.mark.parametrize(("ipsec", "mtu"), [(True, 1400), (False, 1442)])
+@in_private_network
+async def test_the_interface_leaves_room_for_the_encryption_of_tunnels(
+    place: Place,
+    ipsec: bool,  # noqa: FBT001  (a parameter of the test)
+    mtu: int,
+) -> None:
+    place.northbound.transact({"op": "insert", "table": "NB_Global", "row": {"ipsec": ipsec}})
+    async with place.host() as host:
+        await joined(host)
+        assert {attribute(end, "mtu") for end in (OUTSIDE, INSIDE)} == {str(mtu)}
+
+
 @in_private_network
 async def test_the_networks_own_mtu_wins(place: Place) -> None:
     async with place.host() as host:
