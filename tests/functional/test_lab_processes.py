@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab.processes import Process, alive, start_time, wait_until
+from ovn_docker.lab.processes import Process, alive, send, start_time, wait_until
 
 pytestmark = pytest.mark.functional
 
@@ -30,3 +31,17 @@ def test_a_process_has_ended_when_its_last_thread_has() -> None:
         child.send_signal(signal.SIGKILL)
     assert wait_until(lambda: not alive(process), 10)
     child.wait()
+
+
+def test_an_id_that_leads_no_process_is_sent_nothing() -> None:
+    """A process that is being reaped has one for a moment; a thread has one for as long as a test needs."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait, args=[60])
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        send(Process(thread.native_id, start_time(thread.native_id) or 0), signal.SIGKILL)
+        assert thread.is_alive()
+    finally:
+        end.set()
+        thread.join()

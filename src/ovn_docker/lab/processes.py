@@ -1,6 +1,7 @@
 """Start processes that outlive us, tell whether they live, end them by id; knows nothing of labs."""
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -11,6 +12,10 @@ from pathlib import Path
 from ovn_docker.errors import HostError
 
 POLL_INTERVAL = 0.02
+
+_LEADS_NO_PROCESS = {errno.ESRCH, errno.EINVAL, errno.ENOENT}
+"""What pidfd_open(2) says of an id whose process is gone. While the id is still in use, as when the
+process is being reaped, that is EINVAL (seen with Linux 6.12) or ENOENT (6.18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,10 @@ def send(process: Process, number: signal.Signals) -> None:
     """Send a signal to this very process; nothing when it has ended."""
     try:
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
+    except OSError as error:
+        if error.errno in _LEADS_NO_PROCESS:
+            return
+        raise
     try:
         # The descriptor pins the id, so the check cannot be about another process than the signal.
         if alive(process):
