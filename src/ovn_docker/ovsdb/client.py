@@ -24,6 +24,7 @@ from ovn_docker.ovsdb.operations import Operation, check
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Replica, Watch
 from ovn_docker.ovsdb.tls import TlsFiles, handshake_failure
+from ovn_docker.ovsdb.undoing import Undoing
 
 LOG = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Client:
         self._hurry = asyncio.Event()
         self._told: set[str] = set()
         self._ready = asyncio.Event()
-        self._undoing: set[asyncio.Future[None]] = set()
+        self._undoing = Undoing(title, lambda undo: self._carry_out(undo, self.ready))
         self._when_connected: list[Callable[[], object]] = []
         self._locks = Locks()
 
@@ -225,15 +226,7 @@ class Client:
 
     def take_back(self, undo: Sequence[Operation]) -> None:
         """Carry out a transaction that nobody waits for, as soon as there is a server; a refusal is fine."""
-        task = asyncio.ensure_future(self._take_back(undo))
-        self._undoing.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._undoing.discard)
-
-    async def _take_back(self, undo: Sequence[Operation]) -> None:
-        try:
-            await self._carry_out(undo, self.ready)
-        except DatabaseError as error:
-            LOG.debug("%s: there was nothing to take back: %s", self.title, error)
+        self._undoing.add(undo)
 
     async def _carry_out(
         self, operations: Sequence[Operation], server: Callable[[], Awaitable[None]]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ovn_docker.errors import UnreachableError
+from ovn_docker.ovsdb import undoing
 from ovn_docker.ovsdb.client import SHORT_PATIENCE, Client
 from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.servers import OvsdbServer, running, until
@@ -102,3 +103,38 @@ async def test_a_transaction_that_nobody_waits_for_has_patience_without_end(nort
         assert not patient.done()
         northbound.start()
         await patient
+
+
+def removal(name: str) -> dict[str, Any]:
+    return {"op": "delete", "table": "Logical_Switch", "where": [["name", "==", name]]}
+
+
+async def test_what_is_to_be_taken_back_is_kept_up_to_a_limit_and_the_log_says_who_sees_to_the_rest(
+    northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(undoing, "LIMIT", 30)
+    names = [f"s{number:02}" for number in range(40)]
+    northbound.transact(*({**SWITCH, "row": {"name": each}} for each in names))
+    northbound.kill()
+    async with client_of(northbound.remote) as client:
+        for _ in range(2):
+            for each in names:
+                client.take_back([removal(each)])
+                await asyncio.sleep(0)
+        assert len(client._undoing) == 30
+        [line] = [each for each in caplog.messages if "wait to be taken back" in each]
+        assert "is left to the health check" in line
+        northbound.start()
+        await until(lambda: not len(client._undoing), "all are carried out")
+        assert sorted(row["name"] for row in northbound.rows("Logical_Switch", "name")) == names[30:]
+        client.take_back([removal(names[30])])
+        await until(lambda: not len(client._undoing), "there is room again")
+
+
+async def test_what_waits_to_be_taken_back_is_kept_once(short_path: Path) -> None:
+    async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
+        for _ in range(100):
+            for name in ("a", "b"):
+                client.take_back([removal(name)])
+                await asyncio.sleep(0)
+        assert len(client._undoing) <= 4  # the first of each is under way
