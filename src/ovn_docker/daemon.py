@@ -146,6 +146,7 @@ def _announce(
     if tls is not None and docker is not None:
         tls.serve_docker(docker, urlsplit(address).hostname or "")
     file = plugin_file.plugin_file(config.plugin_directory, config.driver_name, address, docker)
+    plugin_file.check_no_other(file)
     plugin_file.write_plugin_file(file)
     undo.callback(plugin_file.remove_plugin_file, file)
 

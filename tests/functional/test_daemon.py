@@ -315,6 +315,31 @@ async def test_a_second_driver_on_the_same_socket_gives_way(daemons: Daemons) ->
     assert (await first.call("Plugin.Activate"))[0] == 200
 
 
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+async def test_a_second_driver_of_the_same_name_gives_way_while_the_first_is_alive(
+    daemons: Daemons, short_path: Path, *, tcp: bool
+) -> None:
+    port = free_port()
+    first = (
+        daemons("--bind-ip", "127.0.0.1", "--bind-port", str(port)).answers() if tcp else daemons.on_socket()
+    )
+    written = first.spec.read_text()
+    elsewhere = ("--unix-socket", str(short_path / "second.sock"))
+    second = daemons(*elsewhere)
+    line = second.output().splitlines()[-1]
+    where = f"tcp://127.0.0.1:{port}" if tcp else f"unix://{first.socket} (pid {first.process.pid})"
+    assert line == (
+        f"ovn-docker-overlay-driver: plugin file {first.spec}: it leads to {where}, which is alive; stop that"
+        " one or give another --driver-name"
+    )
+    assert second.process.returncode == 1
+    assert first.spec.read_text() == written
+    first.process.kill()
+    first.process.wait(10)
+    third = daemons(*elsewhere)
+    eventually(lambda: third.spec.read_text() == f"unix://{elsewhere[1]}\n", 10, "the file is replaced")
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [

@@ -118,7 +118,7 @@ def test_a_pidfile_in_use_is_refused_unless_it_may_be_overwritten(driver: Driver
     assert refused.returncode == 1
     assert f"already running as pid {first}" in refused.stderr
     try:
-        overwriting = driver.launch(*flags, "--overwrite-pidfile")
+        overwriting = driver.launch(*flags, "--overwrite-pidfile", "--driver-name=another")
         assert overwriting.returncode == 0, overwriting.stderr
         assert driver.pid() not in {0, first}
         driver.end()

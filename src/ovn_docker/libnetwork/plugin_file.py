@@ -1,19 +1,27 @@
 """The file by which dockerd finds the plugin (moby pkg/plugins/discovery.go).
 
-Owns ``NAME.spec`` and ``NAME.json`` in a plugin directory; knows nothing of what listens at the address in
-it.
+Owns ``NAME.spec`` and ``NAME.json`` in a plugin directory; of what listens at the address in it, it knows
+only how to see whether it is a plugin.
 """
 
 import contextlib
 import ipaddress
 import os
+import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.tls import DockerFiles
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds for a plugin to say that it is one."""
+
+ACTIVATE = b"POST /Plugin.Activate HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
 # Docker looks here for NAME.sock and NAME/NAME.sock, before it looks for any file.
 SOCKET_DIRECTORIES = (Path("/run/docker/plugins"), Path("/var/run/docker/plugins"))
@@ -54,6 +62,11 @@ class PluginFile:
     text: str
 
     @property
+    def address(self) -> str:
+        """Where the text leads to."""
+        return _address(self.text)
+
+    @property
     def sibling(self) -> Path:
         """The same plugin's file in the other form, of which dockerd takes ``.spec`` first."""
         return self.path.with_suffix(".json" if self.path.suffix == ".spec" else ".spec")
@@ -83,6 +96,74 @@ def plugin_file(directory: Path, name: str, address: str, docker: DockerFiles | 
     }
     text = msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
     return PluginFile(directory / f"{name}.json", f"{text}\n")
+
+
+def check_no_other(file: PluginFile) -> None:
+    """See that no other plugin of this name is alive; a file that one left behind is no hindrance.
+
+    Raises:
+        ConfigError: one is; dockerd would ask the newer in its place, and neither would say why.
+    """
+    for path in (file.path, file.sibling):
+        try:
+            address = _address(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if address == file.address:  # it is ours: nobody else listens there
+            continue
+        who = _alive(address)
+        if who:
+            raise ConfigError(
+                f"plugin file {path}: it leads to {who}, which is alive; stop that one or give another"
+                " --driver-name"
+            )
+
+
+def _address(text: str) -> str:
+    """The address in a plugin file of either form, or ""."""
+    try:
+        content = msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError):
+        return text.strip()
+    return str(content.get("Addr", "")) if isinstance(content, dict) else ""
+
+
+def _alive(address: str) -> str:
+    """The plugin at an address, for people, or "" where none is."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or 0
+    except ValueError:
+        return ""
+    local = parts.scheme == "unix"
+    target = parts.path if local else (parts.hostname or "", port)
+    family = socket.AF_UNIX if local else socket.AF_INET6 if ":" in str(parts.hostname) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(ANSWER_TIMEOUT)
+        try:
+            probe.connect(target)
+            who = f"{address} (pid {_peer(probe)})" if local else address
+            if parts.scheme == "https":
+                return who
+            probe.sendall(ACTIVATE)
+            return who if b"NetworkDriver" in _read_all(probe) else ""
+        except TimeoutError:
+            return address
+        except OSError:
+            return ""
+
+
+def _read_all(probe: socket.socket) -> bytes:
+    data = b""
+    while (more := probe.recv(4096)) and len(data) < 65536:  # noqa: PLR2004
+        data += more
+    return data
+
+
+def _peer(probe: socket.socket) -> int:
+    """The process at the other end of a unix socket: the one that listened (unix(7), SO_PEERCRED)."""
+    size = struct.calcsize("3i")
+    return int(struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
 
 
 def write_plugin_file(file: PluginFile) -> Path:

@@ -1,6 +1,8 @@
 """Whether dockerd needs a plugin file, what stands in it, and whose it is."""
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.plugin_file import (
     PluginFile,
     advertised_address,
+    check_no_other,
     plugin_file,
     remove_plugin_file,
     write_plugin_file,
@@ -114,3 +117,37 @@ def test_the_file_of_the_other_form_goes_for_docker_would_read_it_first(tmp_path
     assert list(tmp_path.iterdir()) == [path]
     path = write_plugin_file(spec(tmp_path))
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        *("", "unix:///nonexistent/driver.sock\n", "tcp://127.0.0.1:1\n", "tcp://[::1\n", "nonsense"),
+        *("tcp://127.0.0.1:999999\n", '{"Addr": "https://127.0.0.1:1"}', '["Addr"]', "{"),
+    ],
+)
+def test_a_file_that_leads_to_nobody_is_no_hindrance(tmp_path: Path, left: str) -> None:
+    for name in ("openvswitch.spec", "openvswitch.json"):
+        (tmp_path / name).write_text(left)
+    check_no_other(spec(tmp_path))
+
+
+def test_a_file_that_leads_to_something_else_that_listens_is_no_hindrance(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        (tmp_path / "openvswitch.spec").write_text(f"tcp://127.0.0.1:{other.getsockname()[1]}\n")
+
+        def answer() -> None:
+            peer, _ = other.accept()
+            with peer:
+                peer.recv(4096)
+                peer.sendall(b"HTTP/1.0 404 Not Found\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        check_no_other(spec(tmp_path))
+        answering.join(10)
+
+
+def test_an_own_file_of_an_earlier_start_is_no_hindrance(tmp_path: Path) -> None:
+    write_plugin_file(spec(tmp_path))
+    check_no_other(spec(tmp_path))
