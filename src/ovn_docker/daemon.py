@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ovn_docker import __version__
-from ovn_docker.assembly import Parts, assemble, cancel, running, start
+from ovn_docker.assembly import OverlayParts, Parts, assemble, cancel, running, start
 from ovn_docker.config import Config
 from ovn_docker.health.naming import Naming
 from ovn_docker.health.reconciler import Reconciler, Report
@@ -61,8 +61,7 @@ async def serve(
         await undo.enter_async_context(running(parts, supervision))
         # Before the databases are connected, so that the first connection is not used by anything else first.
         undo.push_async_callback(cancel, *start(supervision, parts.daemon_work))
-        databases = {each.database: each.answers for each in (parts.ovs, parts.peer)}
-        metrics = Metrics(__version__, databases)
+        metrics = _metrics(parts)
         tls = _certificates(config)
         observation = _observation(config, parts, metrics, tls, supervision)
         application = create_application(parts.driver, parts.ipam, observation=observation)
@@ -110,6 +109,16 @@ def _watching(config: Config, parts: Parts, metrics: Metrics, synched: _LastSync
     parts.ovs.when_connected(reconciler.hurry)
     parts.peer.when_connected(reconciler.want)
     return {"the health check": reconciler.run, "the naming of ports": naming.run}
+
+
+def _metrics(parts: Parts) -> Metrics:
+    databases = (parts.ovs, parts.peer)
+    metrics = Metrics(__version__, {each.database: each.answers for each in databases})
+    for each in databases:
+        each.when_connected(partial(metrics.connected, each.database))
+    if isinstance(parts, OverlayParts):
+        parts.northbound.answered = metrics.nb_round_trip
+    return metrics
 
 
 def _observation(

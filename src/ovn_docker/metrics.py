@@ -66,6 +66,8 @@ class Metrics:
         self._passes = Counter(
             "ovn_docker_passes", "Passes of the health check.", ("outcome",), registry=registry
         )
+        self._round_trips, self._reconnects = _of_databases(registry)
+        self._connected: set[str] = set()
         registry.register(_AtReading(databases, self.last_good_pass_age))
         ProcessCollector(registry=registry)
         build = Gauge("ovn_docker_build_info", "Always 1.", ("version", "python"), registry=registry)
@@ -98,6 +100,17 @@ class Metrics:
         if good:
             self._last_good_pass = self._now()
 
+    def nb_round_trip(self, seconds: float) -> None:
+        """Count a transaction with OVN Northbound."""
+        self._round_trips.observe(seconds)
+
+    def connected(self, database: str) -> None:
+        """Note that a database is connected, or connected again."""
+        counter = self._reconnects.labels(database)
+        if database in self._connected:
+            counter.inc()
+        self._connected.add(database)
+
     def last_good_pass_age(self) -> float | None:
         """Seconds since the last good pass ended; None before the first."""
         return None if self._last_good_pass is None else self._now() - self._last_good_pass
@@ -105,6 +118,21 @@ class Metrics:
     def exposition(self) -> bytes:
         """Every series as Prometheus's text, UTF-8."""
         return generate_latest(self._registry)
+
+
+def _of_databases(registry: CollectorRegistry) -> tuple[Histogram, Counter]:
+    """How long Northbound takes, and how often a database is connected again."""
+    return Histogram(
+        "ovn_docker_nb_round_trip_seconds",
+        "Time from a transaction with OVN Northbound to its reply.",
+        registry=registry,
+        buckets=BUCKETS,
+    ), Counter(
+        "ovn_docker_database_reconnects",
+        "Times that a database was connected again.",
+        ("database",),
+        registry=registry,
+    )
 
 
 class _AtReading(Collector):

@@ -23,7 +23,7 @@ from ovn_docker import config, daemon
 from ovn_docker.assembly import Parts, assemble
 from ovn_docker.ovsdb.values import to_map
 from ovn_docker.process import DaemonOptions, Ready
-from tests.exposition import read
+from tests.exposition import Sample, read, value
 from tests.functional.servers import OvsdbServer
 from tests.guide import DATABASE_KEYS
 from tests.polling import eventually
@@ -102,13 +102,17 @@ class Daemon:
     async def database(self) -> dict[str, Any]:
         return (await self.call("NetworkDriver.Database", method="GET"))[1]
 
-    async def connected(self) -> dict[str, float]:
-        """Each database and whether it is connected, as Prometheus reads it."""
+    async def metrics(self) -> list[Sample]:
+        """What Prometheus reads."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as session,
             session.get("http://plugin/metrics") as response,
         ):
-            samples = read(await response.read())
+            return read(await response.read())
+
+    async def connected(self) -> dict[str, float]:
+        """Each database and whether it is connected, as Prometheus reads it."""
+        samples = await self.metrics()
         series = "ovn_docker_database_connected"
         return {labels["database"]: value for name, labels, value in samples if name == series}
 
@@ -206,6 +210,11 @@ async def test_a_monitor_sees_each_database_come_and_go(
     [problem] = health["problems"]
     assert f"OVN Northbound cannot be reached at {northbound.remote}" in problem
     assert await daemon.connected() == {"Open_vSwitch": 1, "OVN_Northbound": 0}
+    northbound.start()
+    await daemon.outage("")
+    shown = await daemon.metrics()
+    assert value(shown, "ovn_docker_database_reconnects_total", database="OVN_Northbound") == 1
+    assert (value(shown, "ovn_docker_nb_round_trip_seconds_count") or 0) > 0
 
 
 async def test_the_plugin_file_lives_as_long_as_the_socket(daemons: Daemons) -> None:
@@ -414,14 +423,14 @@ async def test_ovn_nb_is_followed_wherever_it_points(
 ) -> None:
     daemon = daemons.on_socket(str(open_vswitch.remote))
     await daemon.outage("OVN Northbound cannot be reached")
-    for value, outage in [
+    for remote, outage in [
         ("", "external_ids:ovn-nb is not set in Open_vSwitch"),
         ("10.0.0.1:6641", "external_ids:ovn-nb of Open_vSwitch cannot be used: '10.0.0.1:6641'"),
         ("tcp:10.0.0.1..:6641", "external_ids:ovn-nb of Open_vSwitch cannot be used"),
         ("ssl:127.0.0.1:1", "set them with 'ovs-vsctl set-ssl'"),
         (f"tcp:127.0.0.1:1,{northbound.remote}", ""),
     ]:
-        configure(open_vswitch, **({"ovn-nb": value} if value else {}))
+        configure(open_vswitch, **({"ovn-nb": remote} if remote else {}))
         await daemon.outage(outage)
     assert await daemon.call("NetworkDriver.CreateNetwork", NETWORK) == (200, {})
     open_vswitch.kill()

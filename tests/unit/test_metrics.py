@@ -33,6 +33,19 @@ def test_a_verb_is_counted_by_its_outcome_and_its_time() -> None:
     assert value(shown, f"{series}_bucket", le="10.0", **overdue) == 1
 
 
+def test_round_trips_and_reconnects_are_counted_but_not_the_first_connection() -> None:
+    counted = metrics()
+    for seconds in (0.002, 4.1):
+        counted.nb_round_trip(seconds)
+    for database in ("OVN_Northbound", "Open_vSwitch", "OVN_Northbound", "OVN_Northbound"):
+        counted.connected(database)
+    shown = read(counted.exposition())
+    assert value(shown, "ovn_docker_nb_round_trip_seconds_count") == 2
+    assert value(shown, "ovn_docker_nb_round_trip_seconds_bucket", le="0.0025") == 1
+    assert value(shown, "ovn_docker_database_reconnects_total", database="OVN_Northbound") == 2
+    assert value(shown, "ovn_docker_database_reconnects_total", database="Open_vSwitch") == 0
+
+
 def test_two_registries_know_nothing_of_each_other() -> None:
     metrics().verb_done("NetworkDriver.Join", "ok", 1)
     assert b"NetworkDriver" not in metrics().exposition()

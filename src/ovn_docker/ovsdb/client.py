@@ -67,6 +67,7 @@ class Client:
         own_tls: files for ``ssl:`` in place of those; to be set before.
         probe_interval: seconds of silence after which a server is probed, 0 for never, None for the default;
             to be set before.
+        answered: told of each transaction how many seconds its reply took.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Client:
         self._told: set[str] = set()
         self._ready = asyncio.Event()
         self._undoing = Undoing(title, lambda undo: self._carry_out(undo, self.ready))
+        self.answered: Callable[[float], object] = lambda _seconds: None
         self._when_connected: list[Callable[[], object]] = []
         self._locks = Locks()
 
@@ -236,8 +238,10 @@ class Client:
             connection = self._connection
             if connection is None:
                 continue
+            asked = time.monotonic()
             try:
                 results = await connection.call("transact", [self.database, *operations])
+                self.answered(time.monotonic() - asked)
             except ConnectionLostError:
                 await asyncio.sleep(SETTLE_PAUSE)
                 continue
