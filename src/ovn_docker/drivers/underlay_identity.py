@@ -32,6 +32,7 @@ class Identity:
         self._neutron = neutron
         self._host = host
         self._attachments = attachments
+        self._looking = asyncio.Lock()
         self._confirmed = False
         self._wrong = ""
 
@@ -46,8 +47,11 @@ class Identity:
             ConfigError: it is not; nothing of it may be touched.
             NeutronError, UnreachableError: it cannot be looked at.
         """
-        if self._confirmed:
-            return
+        async with self._looking:  # who comes meanwhile is told the same
+            if not self._confirmed:
+                await self._look()
+
+    async def _look(self) -> None:
         found = {each.kind: each.text for each in check_identity(await self._read())}
         wrong = "; ".join(text for kind, text in found.items() if kind in UNUSABLE)
         for text in found.values():

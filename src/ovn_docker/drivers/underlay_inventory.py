@@ -59,9 +59,9 @@ class UnderlayInventory:
             endpoints=tuple(
                 _endpoint(each, of_neutron.get(each.network_id, ""), vlans.get(each.id))
                 for each in ports
-                if each.name
+                if each.endpoint
             ),
-            leases=tuple(lease for each in ports if not each.name for lease in _leases(each)),
+            leases=tuple(lease for each in ports if not each.endpoint for lease in _leases(each)),
         )
 
     async def _is_whole(self, place: Place) -> bool:
@@ -101,11 +101,14 @@ class UnderlayInventory:
         )
 
     async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
-        """Write a container's name to its port."""
+        """Name a port for its container."""
         port = await self._cloud.ports.find(endpoint_id)
         if port is None:
             return False
-        await self._cloud.ports.tag(port, network_id, endpoint_id, names.get(NAME, ""))
+        name = names.get(NAME, "")
+        # By its tags it is found from now on.
+        await self._cloud.ports.tag(port, network_id, endpoint_id, name)
+        await self._cloud.ports.rename(port, name or endpoint_id)
         return True
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: ARG002, FBT001
@@ -121,7 +124,7 @@ class UnderlayInventory:
                 raise
             return
         port = resources.read_port(found["port"])
-        if not port.name:
+        if not port.endpoint:
             await self._cloud.ports.destroy(port)
 
     async def enter_pool(self, network: Network, subnet: str) -> None:
@@ -135,7 +138,7 @@ def _endpoint(port: Port, network_id: str, vlan: int | None) -> HeldEndpoint:
     """An endpoint; one that is not under the trunk has no use of its addresses."""
     return HeldEndpoint(
         network_id=port.tag(resources.NETWORK) or network_id,
-        endpoint_id=port.name,
+        endpoint_id=port.endpoint,
         addresses=(port.mac, *port.addresses) if vlan is not None else (),
         names=None,
         vlan=vlan,

@@ -1,6 +1,7 @@
 """An endpoint's port in Neutron: made, or taken over from our IPAM, found again, waited for, removed.
 
 A port is named by its EndpointID and described as this host's, so that each verb finds it without memory.
+When it is named for its container, the EndpointID stands in its tags.
 """
 
 import asyncio
@@ -37,7 +38,11 @@ class EndpointPorts:
 
     async def find(self, endpoint_id: str) -> Port | None:
         """An endpoint's port, or None."""
-        return next(iter(await self._own(name=endpoint_id)), None)
+        return next(iter(await self._of(endpoint_id)), None)
+
+    async def _of(self, endpoint_id: str) -> list[Port]:
+        first, later = resources.queries(endpoint_id)
+        return await self._own(**first) or await self._own(**later)
 
     async def all(self) -> list[Port]:
         """All ports of this host, those of leased addresses too."""
@@ -59,8 +64,8 @@ class EndpointPorts:
             network_id=place.neutron, fixed_ips=[f"ip_address={each}" for each in addresses]
         )
         networks = {"", place.network_id}
-        others = [each for each in found if each.name not in {"", endpoint_id}]
-        return [each.name for each in others if each.tag(resources.NETWORK) in networks]
+        others = [each for each in found if each.endpoint not in {"", endpoint_id}]
+        return [each.endpoint for each in others if each.tag(resources.NETWORK) in networks]
 
     async def _own(self, **query: str | list[str]) -> list[Port]:
         found = await self._neutron.get("ports", {"description": resources.mark(self._host), **query})
@@ -138,21 +143,22 @@ class EndpointPorts:
         first.
         """
         leased = [port for _, address in fixed_ips if (port := await self.at(place.neutron, address))]
-        foreign = [each for each in leased if each.name not in {"", endpoint_id}]
+        foreign = [each for each in leased if each.endpoint not in {"", endpoint_id}]
         if foreign:
             raise ConflictError(
-                f"address {foreign[0].addresses[0]} is endpoint {foreign[0].name}'s, not {endpoint_id}'s"
+                f"address {foreign[0].addresses[0]} is endpoint {foreign[0].endpoint}'s, not {endpoint_id}'s"
             )
         if not leased:
             return None
         first = leased[0]
         for other in {each.id for each in leased} - {first.id}:
             await self._neutron.delete(f"ports/{other}")
-        change: dict[str, Any] = {"name": endpoint_id}
+        # Neutron puts no port under a trunk that belongs to a device.
+        change: dict[str, Any] = {} if first.name else {"name": endpoint_id, "device_id": ""}
         change |= resources.security(place.groups, place.port_security)
         if set(first.fixed_ips) != set(fixed_ips):
             change |= resources.moved_port(fixed_ips)["port"]
-        if first.name != endpoint_id or "fixed_ips" in change:
+        if not first.name or "fixed_ips" in change:
             found = await self._neutron.put(f"ports/{first.id}", {"port": change})
             first = resources.read_port(found["port"])
         return first
@@ -168,6 +174,11 @@ class EndpointPorts:
         )
         if set(words["tags"]) != set(port.tags):
             await self._neutron.put(f"ports/{port.id}/tags", words)
+
+    async def rename(self, port: Port, name: str) -> None:
+        """Give a port that has its tags another name."""
+        if name != port.name:
+            await self._neutron.put(f"ports/{port.id}", resources.changed_port(name=name))
 
     async def readdress(self, port: Port, fixed_ips: Sequence[tuple[str, str]], mac: str) -> None:
         """Give a port these addresses."""
@@ -206,7 +217,7 @@ class EndpointPorts:
 
     async def remove(self, endpoint_id: str) -> None:
         """Remove an endpoint's port; an address that our IPAM has leased stays leased."""
-        for port in await self._own(name=endpoint_id):
+        for port in await self._of(endpoint_id):
             if port.tag(resources.LEASE):
                 await self._children.remove(port.id)
                 await self._give_back(port)
@@ -232,7 +243,7 @@ class EndpointPorts:
     async def give_up(self, device: str) -> None:
         """Remove what a request made for an address, if no endpoint has it."""
         for port in await self._own(device_id=device):
-            if not port.name:
+            if not port.endpoint:
                 await self.destroy(port)
 
     async def remove_from(self, neutron: str) -> None:

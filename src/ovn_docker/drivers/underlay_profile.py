@@ -39,7 +39,8 @@ class ProfilePorts:
             endpoint_id: whose port is asked for, or "" for all that are on the machine's hypervisor.
         """
         if endpoint_id:
-            ports = await self._own(name=endpoint_id)
+            first, later = resources.queries(endpoint_id)
+            ports = await self._own(**first) or await self._own(**later)
         else:
             every, hypervisor = await asyncio.gather(self._own(), self._hypervisor())
             ports = [each for each in every if each.hypervisor == hypervisor]

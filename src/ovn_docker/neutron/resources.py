@@ -99,7 +99,7 @@ class Port:
 
     Attributes:
         id: Neutron's.
-        name: the EndpointID for one of ours.
+        name: of ours the EndpointID, or that of its container when it is known; "" without an endpoint.
         network_id: of its network in Neutron.
         mac: of its interface.
         fixed_ips: id of the subnet and address, for each of its addresses.
@@ -132,6 +132,11 @@ class Port:
     def addresses(self) -> tuple[str, ...]:
         """Its IP addresses."""
         return tuple(address for _, address in self.fixed_ips)
+
+    @property
+    def endpoint(self) -> str:
+        """The EndpointID of one of ours, or "" for an address that no endpoint has."""
+        return self.tag(ENDPOINT) or self.name
 
     def tag(self, prefix: str) -> str:
         """What follows one of our prefixes in its tags, or ""."""
@@ -255,6 +260,11 @@ class PortWish:
     security_groups: Sequence[str] | None = None
     port_security: bool | None = None
     device: str = ""
+
+
+def queries(endpoint_id: str) -> tuple[Body, Body]:
+    """What finds an endpoint's port: its first name, or if that has changed its tag, which comes later."""
+    return {"name": endpoint_id}, {"tags": ENDPOINT + endpoint_id}
 
 
 def new_port(wish: PortWish, host: str) -> Body:

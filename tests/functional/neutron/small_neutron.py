@@ -152,7 +152,8 @@ class SmallNeutron:
 
     def _add_subports(self, trunk: Row, new: Sequence[Row]) -> None:
         for each in new:
-            self._row("ports", each["port_id"])
+            if self._row("ports", each["port_id"])["device_id"]:
+                raise RefusedError(409, "PortInUse")
             if each["port_id"] in self._subports():
                 raise RefusedError(409, "TrunkPortInUse")
             if each["segmentation_id"] in {other["segmentation_id"] for other in trunk["sub_ports"]}:
@@ -182,6 +183,8 @@ def _has(row: Row, name: str, values: set[str]) -> bool:
     if name == "fixed_ips":
         addresses = {f"ip_address={each['ip_address']}" for each in row["fixed_ips"]}
         return bool(addresses & values)
+    if name == "tags":
+        return values <= set(row["tags"])
     if name == "ip_version":
         return str(ipaddress.ip_network(row["cidr"]).version) in values
     return str(row.get(name, "")) in values

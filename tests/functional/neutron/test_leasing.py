@@ -7,7 +7,7 @@ import pytest
 
 from ovn_docker.libnetwork import messages
 from tests.functional.neutron import underlay_host
-from tests.functional.neutron.underlay_host import Vm
+from tests.functional.neutron.underlay_host import ENDPOINT, NET, Vm, endpoint
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer, until
 
@@ -47,3 +47,21 @@ async def test_an_address_that_docker_was_not_told_of_is_given_up(
             messages.AddressRequest(pool_id=pool, address=first.address.partition("/")[0])
         )
         assert vm.ports() == []
+
+
+@in_private_network
+async def test_a_leased_address_is_its_endpoint_s_and_under_the_trunk_afterwards(
+    open_vswitch: OvsdbServer, short_path: Path
+) -> None:
+    async with underlay_host.machine(open_vswitch, short_path) as vm:
+        leased = await vm.parts.ipam.request_address(messages.AddressRequest(pool_id=subnet(vm)))
+        data = messages.IPAMData(address_space="neutron", pool="10.9.0.0/24", gateway="10.9.0.1/24")
+        await vm.parts.driver.create_network(
+            messages.CreateNetworkRequest(network_id=NET, options={}, ipv4_data=[data])
+        )
+        for _ in range(2):
+            await vm.parts.driver.create_endpoint(endpoint(address=leased.address))
+        [port] = vm.ports()
+        assert (port["name"], port["device_id"]) == (ENDPOINT, "")
+        [trunk] = vm.neutron.tables["trunks"].values()
+        assert [each["port_id"] for each in trunk["sub_ports"]] == [port["id"]]
