@@ -122,14 +122,31 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     assert result.stdout + result.stderr == ""
 
 
-def test_the_unit_and_what_it_needs_are_installed_and_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "others"),
+    [
+        ([], {"ovn-docker-underlay-driver.service"}),
+        (
+            ["--underlay"],
+            {
+                *("ovn-docker-overlay-driver.service", "ovn-docker-database@.service"),
+                *("ovn-docker-database@.socket", "ovn-northd.service.d"),
+            },
+        ),
+    ],
+    ids=["overlay", "underlay"],
+)
+def test_the_unit_and_what_it_needs_are_installed_and_removed(
+    flags: list[str], others: set[str], tmp_path: Path
+) -> None:
     script = ROOT / "scripts" / "install-unit"
     packaging = ROOT / "packaging"
-    assert _run("env", f"DESTDIR={tmp_path}", script).returncode == 0
+    assert _run("env", f"DESTDIR={tmp_path}", script, *flags).returncode == 0
     installed = {path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
-    wanted = [path for path in packaging.rglob("*") if path.is_file() and path.parent.name != "plugin"]
+    files = [path for path in packaging.rglob("*") if path.is_file() and path.parent.name != "plugin"]
+    wanted = [path for path in files if not others & set(path.parts)]
     assert installed == {path.read_text() for path in wanted}
-    assert _run("env", f"DESTDIR={tmp_path}", script, "--remove").returncode == 0
+    assert _run("env", f"DESTDIR={tmp_path}", script, *flags, "--remove").returncode == 0
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert "unknown argument --nonsense" in _run(script, "--nonsense").stderr
 

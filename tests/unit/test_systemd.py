@@ -3,15 +3,17 @@
 import argparse
 import configparser
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ovn_docker import config
+from ovn_docker import config, underlay_flags
 from ovn_docker.libnetwork.server import DEADLINE
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 OVERLAY = UNITS / "ovn-docker-overlay-driver.service"
+UNDERLAY = UNITS / "ovn-docker-underlay-driver.service"
 DATABASE = "ovn-docker-database@{}"
 
 
@@ -29,6 +31,19 @@ def names(path: Path, key: str) -> set[str]:
 def test_the_driver_starts_before_docker_and_after_open_vswitch_and_ovn() -> None:
     assert names(OVERLAY, "Before") == {"docker.service"}
     assert names(OVERLAY, "After") >= {"openvswitch-switch.service", "ovn-host.service"}
+
+
+def test_the_underlay_s_driver_starts_when_there_is_a_network_over_its_bridge_and_before_docker() -> None:
+    assert names(UNDERLAY, "Before") == {"docker.service"}
+    assert names(UNDERLAY, "After") == {"openvswitch-switch.service", "network-online.target"}
+    assert names(UNDERLAY, "After") <= names(UNDERLAY, "Wants")
+    assert names(UNDERLAY, "Conflicts") == {OVERLAY.name}
+
+
+def test_the_underlay_s_driver_is_kept_in_as_the_overlay_s_is() -> None:
+    own = {"ExecStart", "EnvironmentFile", "BindReadOnlyPaths"}
+    overlay, underlay = (dict(unit(path)["Service"]) for path in (OVERLAY, UNDERLAY))
+    assert {**underlay, **dict.fromkeys(own)} == {**overlay, **dict.fromkeys(own)}
 
 
 @pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
@@ -61,14 +76,33 @@ def test_a_stop_has_time_for_the_verbs_that_are_under_way() -> None:
     assert float(unit(OVERLAY)["Service"]["TimeoutStopSec"]) > 2 * DEADLINE
 
 
-def test_the_command_line_of_the_unit_is_one_of_the_driver_s() -> None:
-    service = unit(OVERLAY)["Service"]
+@pytest.mark.parametrize(
+    ("path", "name", "add", "read"),
+    [
+        (OVERLAY, config.PROGRAM, config.add_arguments, config.read),
+        (
+            UNDERLAY,
+            underlay_flags.PROGRAM,
+            underlay_flags.add_arguments,
+            lambda told: underlay_flags.read(told)[0],
+        ),
+    ],
+    ids=["overlay", "underlay"],
+)
+def test_the_command_line_of_the_unit_is_one_of_the_driver_s(
+    path: Path,
+    name: str,
+    add: Callable[[argparse.ArgumentParser], None],
+    read: Callable[[argparse.Namespace], config.Config],
+) -> None:
+    service = unit(path)["Service"]
     program, *arguments = shlex.split(service["ExecStart"])
-    assert Path(program).name == config.PROGRAM
+    assert Path(program).name == name
     variable, _, options = shlex.split(service["Environment"])[0].partition("=")
     assert arguments[-1] == f"${variable}"
     parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
-    read = config.read(parser.parse_args([*arguments[:-1], *shlex.split(options)]))
-    assert read.unix_socket == Path("/run/ovn-docker/openvswitch.sock")
-    assert not read.daemon.detach, "systemd wants the process itself"
+    add(parser)
+    settings = read(parser.parse_args([*arguments[:-1], *shlex.split(options)]))
+    assert settings.unix_socket == Path("/run/ovn-docker/openvswitch.sock")
+    assert settings.health.on
+    assert not settings.daemon.detach, "systemd wants the process itself"
