@@ -1,5 +1,6 @@
 """What both drivers read alike from a CreateNetwork: pools, gateways, -o options, the MTU. Pure."""
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Collection
@@ -10,6 +11,9 @@ from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU, IPAddress, IPNetwork
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.messages import CreateNetworkRequest, IPAMData
+
+LONGEST = 64
+"""Characters of an option's name that are compared with those that are known."""
 
 MINIMUM_IPV6_MTU = 1280
 """RFC 8200 section 5."""
@@ -59,19 +63,36 @@ def generic(options: dict[str, Any], ours: Collection[str]) -> dict[str, Any]:
         ours: the names that the driver knows besides Docker's own.
 
     Raises:
-        RequestError: an option is not ours. Docker's own keys are left alone, for they grow in number with
-            its versions and are put here by dockerd's defaults too.
+        RequestError: an option is not ours; the text says which may be meant. Docker's own keys are left
+            alone, for they grow in number with its versions and are put here by dockerd's defaults too.
     """
     generic = options.get(messages.GENERIC) or {}
     if not isinstance(generic, dict):
         raise RequestError(f"option {messages.GENERIC} is no mapping of names to values")
     for name in generic:
         if not name.startswith(messages.DOCKER_OPTIONS) and name not in ours:
-            known = ", ".join((*ours, messages.MTU))
-            raise RequestError(f"unknown network option '{name}': this driver knows {known}")
+            known = (*ours, messages.MTU)
+            hint = meant(name, known)
+            raise RequestError(f"unknown network option '{name}': this driver knows {', '.join(known)}{hint}")
         if name in ours and not isinstance(generic[name], str):
             raise RequestError(f"network option '{name}' is no text")
     return generic
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """What to say of an option that nobody knows: which of those that are known it is like, or ""."""
+    short = {each.rpartition(".")[2]: each for each in known}
+    for text in (name, name.rpartition(".")[2]):
+        if close := difflib.get_close_matches(text.lower()[:LONGEST], [*known, *short], 1):
+            return f"; did you mean {short.get(close[0], close[0])}?"
+    return ""
+
+
+def without_effect(generic: dict[str, Any]) -> list[str]:
+    """The options of Docker's own drivers, which mean nothing to this one."""
+    return sorted(
+        name for name in generic if name.startswith(messages.DOCKER_OPTIONS) and name != messages.MTU
+    )
 
 
 def mtu(generic: dict[str, Any], pools: tuple[IPNetwork, ...]) -> int | None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers import swarm_networks
+from ovn_docker.drivers.asked import meant
 from ovn_docker.drivers.leasing import AddressLeases, TakenError
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.recent import Recent
@@ -157,9 +158,9 @@ class OverlayIpam:
         options = {name: text for name, text in (request.options or {}).items() if not _is_dockers(name)}
         context = pools.check_context(options.pop(CONTEXT_OPTION, self._context))
         if options:
-            raise RequestError(
-                f"unknown IPAM option '{next(iter(options))}': this driver knows {CONTEXT_OPTION}"
-            )
+            name = next(iter(options))
+            hint = meant(name, [CONTEXT_OPTION])
+            raise RequestError(f"unknown IPAM option '{name}': this driver knows {CONTEXT_OPTION}{hint}")
         token, wide = secrets.token_hex(TOKEN // 2), request.address_space == GLOBAL_SPACE
         if request.pool:
             pool = pools.new_pool(context, request.pool, request.sub_pool, token, wide=wide)

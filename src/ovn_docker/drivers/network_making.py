@@ -1,9 +1,11 @@
 """CreateNetwork and AllocateNetwork of the overlay driver: which switch a network gets, and who makes it."""
 
 import asyncio
+import logging
 
 from ovn_docker import addressing
 from ovn_docker.drivers import sharing
+from ovn_docker.drivers.asked import without_effect
 from ovn_docker.drivers.followers import Pools
 from ovn_docker.drivers.options import auxiliary, generic, switch_for
 from ovn_docker.drivers.own_ports import read_switch
@@ -13,6 +15,8 @@ from ovn_docker.errors import ConflictError, ConstraintError, RequirementError
 from ovn_docker.libnetwork import messages
 from ovn_docker.schema import northbound
 from ovn_docker.schema.northbound import Switch
+
+LOG = logging.getLogger(__name__)
 
 
 class NetworkMaking:
@@ -29,10 +33,22 @@ class NetworkMaking:
     async def allocate(self, request: messages.AllocateNetworkRequest) -> messages.AllocateNetworkResponse:
         """Enter a swarm's network into its pools, and echo its options with the mark of a swarm's.
 
+        What CreateNetwork would refuse on each node is refused here, for there only tasks tell it.
+
         Raises:
+            RequestError: an option cannot be used.
             ConflictError: the swarm has a network with one of the pools, and this one does not name a switch.
         """
         options = request.options or {}
+        asked = messages.CreateNetworkRequest(
+            network_id=request.network_id,
+            options={messages.GENERIC: options},
+            ipv4_data=request.ipv4_data,
+            ipv6_data=request.ipv6_data,
+        )
+        switch = switch_for(asked)
+        if switch.pools:
+            sharing.shared(switch, options, leased=False, policy=self._policy)  # for what it refuses
         subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
         alone = not sharing.is_named(options)
         await self._ipam.allocated(request.network_id, subnets, alone=alone)
@@ -44,6 +60,9 @@ class NetworkMaking:
         data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
         leased = any(each.address_space in self._policy.address_spaces for each in data)
         options = generic(request.options or {})
+        if names := without_effect(options):
+            text = "network %s: these options are for Docker's own drivers and have no effect: %s"
+            LOG.warning(text, request.network_id, ", ".join(names))
         if leased and sharing.is_dual(switch):
             context = sharing.context_of(options, self._policy)
             unnamed = await self._ipam.unnamed(context, switch.pools)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import platform
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from ovn_docker.libnetwork.admission import Head, Refusal, judge
 from ovn_docker.libnetwork.bodies import BODY_LIMIT, Bodies, BodyTooLargeError
 from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
+from ovn_docker.libnetwork.telling import subject
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table
 from ovn_docker.logs import fields
 
@@ -85,17 +86,18 @@ class _Front:
             started = time.monotonic()
             cancel_at = asyncio.get_running_loop().time() + self._deadline - self._rollback
             message: messages.Message | None = None
+            reply: Reply = None
             try:
                 message = await _message(verb, request, self._bodies, cancel_at)
-                body, status = codec.encode(await self._reply(verb, message, cancel_at)), 200
+                reply = await self._reply(verb, message, cancel_at)
+                body, status = codec.encode(reply), 200
                 outcome = text = "ok"
             except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
                 text, outcome = _shortened(_error_text(verb, error)), _outcome(error)
                 body, status = codec.encode_error(text), _status(error)
             seconds = time.monotonic() - started
-            _log_outcome(
-                verb, message, text, seconds, level=logging.WARNING if status >= FAILED else verb.level
-            )
+            level = logging.WARNING if status >= FAILED else verb.level
+            _log_outcome(verb, subject(message, reply), text, seconds, level=level)
             self._verb_done(verb.name, outcome, seconds)
             return web.Response(body=body, status=status, content_type=verb.content_type)
 
@@ -194,17 +196,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[:half]} [...] {text[-half:]}"
 
 
-def _log_outcome(
-    verb: Verb, message: messages.Message | None, outcome: str, seconds: float, *, level: int
-) -> None:
+def _log_outcome(verb: Verb, told: Mapping[str, str], outcome: str, seconds: float, *, level: int) -> None:
     if not _log.isEnabledFor(level):
         return
-    line = fields(
-        network_id=getattr(message, "network_id", None),
-        endpoint_id=getattr(message, "endpoint_id", None),
-        duration_ms=f"{seconds * 1000:.1f}",
-        outcome=outcome,
-    )
+    line = fields(**told, duration_ms=f"{seconds * 1000:.1f}", outcome=outcome)
     _log.log(level, "%s %s", verb.name, line)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ovn_docker.drivers.ipam import GLOBAL_SPACE
 from ovn_docker.drivers.sharing import SWARM
-from ovn_docker.errors import ConflictError
+from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.libnetwork import messages
 from tests.functional.drivers import docker_side
@@ -14,6 +14,7 @@ from tests.functional.drivers.shared_host import GATEWAY_OPTIONS, SUBNET, Host, 
 from tests.functional.drivers.swarm_side import (
     SERIAL,
     Leader,
+    SwarmNetwork,
     holders,
     node_network,
     start,
@@ -245,6 +246,24 @@ class TestLeases:
             await other.allocate(network)
             await other.network_rm(network)
             assert [hosts.rows(each) for each in ("pool", "reserved", "lease", "claim")] == [[]] * 4
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"contxt": "red"}, "unknown network option 'contxt': .*; did you mean context"),
+            ({"create": "yes"}, "option 'create' is 'yes'"),
+            ({messages.MTU: "9"}, "'9' is no MTU"),
+        ],
+    )
+    async def test_an_option_that_no_node_could_use_is_refused_by_the_leader_and_leaves_nothing(
+        self, hosts: Hosts, options: dict[str, str], text: str
+    ) -> None:
+        async with hosts.several(1) as (manager,):
+            with pytest.raises(RequestError, match=text):
+                await Leader(manager).allocate(
+                    SwarmNetwork("z" * 25, {SUBNET: ""}, leased=True, options=options)
+                )
+        assert hosts.northbound.rows("DHCP_Options") == []
 
     async def test_the_allocators_own_options_are_no_unknown_ones(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (manager,):

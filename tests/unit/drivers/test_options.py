@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ovn_docker.drivers.asked import without_effect
 from ovn_docker.drivers.options import switch_for
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import codec, messages
@@ -97,3 +98,32 @@ def test_ipv6_needs_its_minimum_mtu() -> None:
 
 def test_an_mtu_may_come_as_a_number() -> None:
     assert ask(None, None, with_mtu(1400)).mtu == 1400
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("contxt", "context"),
+        ("Switch", "switch"),
+        ("port-security", "port_security"),
+        ("mtu", MTU),
+        ("driver.mtu", MTU),
+        ("com.docker-network.driver.mtu", MTU),
+    ],
+)
+def test_an_option_that_is_mistyped_names_the_one_that_is_meant(name: str, meant: str) -> None:
+    with pytest.raises(
+        RequestError, match=re.escape(f"'{name}': this driver knows") + f".*; did you mean {meant}"
+    ):
+        ask(None, None, generic(**{name: "1400"}))
+
+
+@pytest.mark.parametrize("name", ["colour", "x" * 100_000, ""])
+def test_an_option_that_is_like_none_names_none(name: str) -> None:
+    with pytest.raises(RequestError, match=r"this driver knows [^;]*$"):
+        ask(None, None, generic(**{name: "1"}))
+
+
+def test_the_options_of_dockers_own_drivers_have_no_effect() -> None:
+    theirs = {"com.docker.network.bridge.name": "br0", "com.docker.network.bridge.enable_icc": "false"}
+    assert without_effect({**theirs, MTU: "1400", "context": "red"}) == sorted(theirs)
