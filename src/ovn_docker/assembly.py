@@ -26,6 +26,7 @@ from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.collector import Collector
 from ovn_docker.health.findings import Finding
+from ovn_docker.health.host_reader import HostReader
 from ovn_docker.health.machine import Machine
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Driver, Reader
@@ -82,6 +83,7 @@ class Parts:
         daemon_work: what only a daemon does besides, likewise.
         close: what ends it.
         probe: looks whether packets pass, where it can be tried.
+        host: looks at what OVN needs of this host, likewise.
         presence: proves that this host's name in OVN is its own, where the peer is OVN.
     """
 
@@ -100,6 +102,7 @@ class Parts:
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
     probe: Callable[[], Awaitable[list[Finding]]] | None = None
     presence: Presence | None = None
+    host: HostReader | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +141,8 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
-    named = Driver(config.driver_name, config.scope, presence)
+    host = HostReader(attachments, links)
+    named = Driver(config.driver_name, config.scope, presence, host)
     flows = {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend}
     return OverlayParts(
         ovs=ovs,
@@ -152,8 +156,9 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, flows | starting(engine)),
         about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
         work=_northbound_work(ovs, nb),
-        daemon_work={**_host_work(config, ovs, nb, presence), "IP lookup": ip_lookup.run},
+        daemon_work=_collecting(config, ovs, nb) | _host_work(presence, host, ip_lookup),
         presence=presence,
+        host=host,
         northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
@@ -172,13 +177,21 @@ def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
     }
 
 
-def _host_work(config: Config, ovs: Client, nb: Client, presence: Presence) -> dict[str, Work]:
-    """Show other hosts that this one is there; with ``--dead-host-after``, look for those that are not."""
-    work: dict[str, Work] = {"this host's presence": presence.run}
-    if config.dead_host_after:
-        collector = Collector(ovs, nb, config.dead_host_after, time.monotonic)
-        work["the search for dead hosts"] = collector.run
-    return work
+def _host_work(presence: Presence, host: HostReader, ip_lookup: IpLookup) -> dict[str, Work]:
+    """Show other hosts that this one is there, and look after it."""
+    return {
+        "this host's presence": presence.run,
+        "the look at this host": host.run,
+        "IP lookup": ip_lookup.run,
+    }
+
+
+def _collecting(config: Config, ovs: Client, nb: Client) -> dict[str, Work]:
+    """With ``--dead-host-after``, look for hosts that are not there."""
+    if not config.dead_host_after:
+        return {}
+    collector = Collector(ovs, nb, config.dead_host_after, time.monotonic)
+    return {"the search for dead hosts": collector.run}
 
 
 def _database_files(northbound: Client) -> dict[str, Any]:

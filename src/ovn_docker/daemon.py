@@ -132,7 +132,8 @@ def _observation(
         silence = time.monotonic() - started if age is None else age
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
         taken = parts.presence.problem() if parts.presence else ""
-        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "", taken)
+        host = parts.host.problems() if parts.host else ()
+        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "", taken, *host)
         return problems((*outages, *supervision.problems()), check)
 
     return Observation(metrics.verb_done, found, metrics.exposition)

@@ -145,7 +145,8 @@ def test_the_check_finds_what_is_wrong_and_the_repair_mends_it(world: World) -> 
 
     def kinds(verb: str) -> list[str]:
         done = host.run([OVN_DOCKER, verb, *arguments], check=False)
-        return [each["kind"] for each in json.loads(done.stdout)["findings"]]
+        found = [each["kind"] for each in json.loads(done.stdout)["findings"]]
+        return [each for each in found if each != "driver-down"]
 
     host.stop("driver")
     try:

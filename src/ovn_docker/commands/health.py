@@ -11,7 +11,7 @@ from typing import Any
 
 from ovn_docker import logs
 from ovn_docker.assembly import Parts, running
-from ovn_docker.commands import inspection
+from ovn_docker.commands import beyond, inspection
 from ovn_docker.commands.databases import reach
 from ovn_docker.config import SCOPE_FLAG, SCOPES
 from ovn_docker.errors import ConfigError, OvnDockerError
@@ -79,7 +79,8 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         assemble, probe = inspection.assembler(arguments), not wait and arguments.probe
         take_over = wait and arguments.take_over and repair
-        seen = asyncio.run(_inspect(assemble, repair=repair, wait=wait, probe=probe, take_over=take_over))
+        asked = Asked(arguments.driver_name, repair, wait, probe, take_over)
+        seen = asyncio.run(_inspect(assemble, asked))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
@@ -94,17 +95,27 @@ class Seen:
     vteps: Sequence[Mapping[str, Any]]
 
 
-async def _inspect(
-    assemble: Callable[[], Parts], *, repair: bool, wait: bool, probe: bool, take_over: bool
-) -> Seen:
-    """Look twice, and send packets if that is wished for and might succeed.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command is to do.
 
-    Args:
-        assemble: makes the parts of the driver.
+    Attributes:
+        driver_name: the driver, as Docker calls it.
         repair: whether to mend what is confirmed.
         wait: whether to wait for as long as it takes to confirm a removal.
         probe: whether to send packets.
         take_over: whether to take the host's name from a machine that is away.
+    """
+
+    driver_name: str
+    repair: bool
+    wait: bool
+    probe: bool
+    take_over: bool
+
+
+async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
+    """Look twice, and send packets if that is wished for and might succeed.
 
     Raises:
         OvnDockerError: not everything could be read.
@@ -114,10 +125,12 @@ async def _inspect(
         for client in (parts.ovs, parts.peer):
             if isinstance(client, Client):  # Neutron is reached by the reading
                 await reach(client)
-        if take_over and parts.presence:
+        if asked.take_over and parts.presence:
             await parts.presence.take_over()
-        report = await _compare(parts, repair=repair, wait=wait)
-        if probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
+        report = await _compare(parts, repair=asked.repair, wait=asked.wait)
+        if not asked.wait:
+            report = Report((*report.findings, *await beyond.findings(parts, asked.driver_name)))
+        if asked.probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
             report = Report((*report.findings, *await parts.probe()))
         return Seen(report, parts.about().get("lookup", {}).get("vteps", []))
 

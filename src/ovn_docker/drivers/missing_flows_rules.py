@@ -7,10 +7,7 @@ driver is not connected to it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ovn_docker.schema.open_vswitch import Settings
-
-NEEDED = ("recirc", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_state_nat")
-"""What OVN's flows use of a datapath that some lack (ovs-vswitchd.conf.db(5), Datapath, capabilities)."""
+from ovn_docker.schema.open_vswitch import Settings, lacking
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Traces:
 
 def cause(traces: Traces, settings: Settings) -> str:
     """Why the port has no flows, and what to do, as far as it can be told."""
-    lacks = [name for name in NEEDED if traces.capabilities.get(name) == "false"]
+    lacks = lacking(traces.capabilities)
     if traces.made is False:
         return (
             "ovn-northd has not made its port in OVN Southbound: see whether both run, with"

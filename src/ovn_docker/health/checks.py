@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
-from ovn_docker.health import container_checks, lease_checks, plugin_checks, setup_checks
+from ovn_docker.health import container_checks, host_checks, lease_checks, plugin_checks, setup_checks
 from ovn_docker.health.findings import Finding, allowed
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 
@@ -35,6 +35,11 @@ def check_name(snapshot: Snapshot) -> Iterator[Finding]:
     """What carries this host's name is its own."""
     if snapshot.taken is not None:
         yield Finding("name-taken", *snapshot.taken)
+
+
+def check_host(snapshot: Snapshot) -> Iterator[Finding]:
+    """OVN serves this host."""
+    yield from host_checks.check_host(snapshot.host)
 
 
 def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
@@ -181,6 +186,7 @@ _NOT_INSTALLED = {
 CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_name,
     check_guard,
+    check_host,
     setup_checks.check_cloud,
     setup_checks.check_bridge,
     lease_checks.check_pools,

@@ -83,6 +83,14 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "name-taken": Kind(""),
+    "driver-down": Kind(""),
+    "vswitchd-down": Kind(""),
+    "controller-down": Kind(""),
+    "setting-missing": Kind(""),
+    "encap-foreign": Kind(""),
+    "datapath-lacks": Kind(""),
+    "tunnel-down": Kind(""),
+    "switch-twice": Kind(""),
     "network-missing": Kind("the network is made again, as Docker has it"),
     "network-stale": Kind("the network is removed", removes=True),
     "switch-stale": Kind("the switch is removed, unless a port is on it", removes=True),

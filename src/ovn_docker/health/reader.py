@@ -8,6 +8,7 @@ from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.state import DockerState, names
 from ovn_docker.errors import UnreachableError
 from ovn_docker.health import identity
+from ovn_docker.health.host_reader import HostReader
 from ovn_docker.health.identity import Standing
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.snapshot import Held, Inventory, Lookups, Snapshot
@@ -25,11 +26,13 @@ class Driver:
         name: as in ``docker network create -d``.
         scope: ``local`` or ``global``, or "" where that is not known.
         presence: proves that its host's name is its own, or None where nothing that it holds carries that.
+        host: looks at what OVN needs of the host, or None where OVN does not serve it.
     """
 
     name: str
     scope: str
     presence: Presence | None = None
+    host: HostReader | None = None
 
 
 class Reader:
@@ -83,16 +86,22 @@ class Reader:
             return settings.system_id, identity.taken(settings.system_id, verdict)
         return None
 
-    async def _read(self) -> Snapshot:
-        if taken := await self._taken():
-            nothing = DockerState({}, {}), Held({}, ()), (), frozenset[str]()
-            return Snapshot(self._driver.name, *nothing, self._inventory.pool_key, taken=taken)
-        drivers = await self._engine.network_ids()
-        ours = [each for each, driver in drivers.items() if names(driver, self._driver.name)]
-        held = await self._inventory.held(ours)
+    async def _reached(self) -> None:
+        """See that Open vSwitch's database can be read, and not only what is known of it from earlier."""
         await self._attachments.known_settings()
         if why := self._attachments.outage():
             raise UnreachableError(f"{why}; nothing was compared")
+
+    async def _read(self) -> Snapshot:
+        await self._reached()
+        host = await self._driver.host.read() if self._driver.host else None
+        if taken := await self._taken():
+            nothing = DockerState({}, {}), Held({}, ()), (), frozenset[str]()
+            return Snapshot(self._driver.name, *nothing, self._inventory.pool_key, host=host, taken=taken)
+        drivers = await self._engine.network_ids()
+        ours = [each for each, driver in drivers.items() if names(driver, self._driver.name)]
+        held = await self._inventory.held(ours)
+        await self._reached()
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = Lookups() if self._lookups is None else await self._lookups()
         unguarded = await self._attachments.unguarded()
@@ -111,4 +120,5 @@ class Reader:
             setup=setup,
             refuses_global=refuses_global,
             unguarded=unguarded,
+            host=host,
         )

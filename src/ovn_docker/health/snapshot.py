@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from ovn_docker.docker.state import DockerState, Endpoint, Network
+from ovn_docker.health.host_setup import HostSetup
 from ovn_docker.health.setup import Setup
 from ovn_docker.schema.open_vswitch import Attached
 
@@ -136,6 +137,7 @@ class Snapshot:
         store: where the driver keeps networks, for people.
         setup: what an OpenStack machine needs once, or None on a host that is none.
         refuses_global: the API of a Docker that makes no network of the driver's scope, global, or "".
+        host: what this host needs so that OVN serves it, or None where that is not looked at.
         taken: this host's name and which other machine has it, as a text; then nothing else was read.
         unguarded: whether the host's kernel would serve what containers send past Open vSwitch.
     """
@@ -150,6 +152,7 @@ class Snapshot:
     store: str = "OVN"
     setup: Setup | None = None
     refuses_global: str = ""
+    host: HostSetup | None = None
     taken: tuple[str, str] | None = None
     unguarded: bool = False
 

@@ -17,7 +17,7 @@ from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import bridges, open_vswitch
 from ovn_docker.schema.bridges import Bridge
-from ovn_docker.schema.open_vswitch import Attached, Progress, Settings
+from ovn_docker.schema.open_vswitch import Attached, Progress, Settings, Tunnel
 
 DEFAULT_UNDERLAY_MTU = 1500
 """Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""
@@ -279,6 +279,14 @@ class Attachments:
         """
         results = await self._ovs.request(open_vswitch.progress_get(self.bridge))
         return open_vswitch.read_progress(results, endpoint_id)
+
+    async def tunnels(self) -> tuple[Tunnel, ...]:
+        """The tunnels to all other hosts.
+
+        Raises:
+            UnreachableError: Open vSwitch's database cannot be read.
+        """
+        return open_vswitch.read_tunnels(await self._ovs.request(open_vswitch.tunnels_get()))
 
     async def _installed(
         self, endpoint_id: str, pair: VethPair, cause: Callable[[], Awaitable[str]] | None

@@ -203,9 +203,12 @@ class Links:
                 raise HostError(f"veth pair {outside} could not be removed: {_text(error)}") from error
 
     def _holding(self, address: str) -> str | None:
+        try:
+            canonical = str(ipaddress.ip_address(address))
+        except ValueError:  # somebody has written a name
+            return None
         netlink = self._open()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        canonical = str(ipaddress.ip_address(address))
         for message in netlink.get_addr(family=family):
             if canonical in {message.get_attr("IFA_LOCAL"), message.get_attr("IFA_ADDRESS")}:
                 return socket.if_indextoname(message["index"])

@@ -191,6 +191,13 @@ def ls_list(host: str) -> Operation:
     return select(SWITCH, [_of_host(host)], ["_uuid", "name", "external_ids"])
 
 
+def ls_meant_for(subnet: str, context: str) -> Operation:
+    """Read the names of the switches that say that they are for a subnet and context (a scan)."""
+    return select(
+        SWITCH, [("external_ids", "includes", to_map({SUBNET: subnet, CONTEXT: context}))], ["name"]
+    )
+
+
 def lsp_list(host: str) -> Operation:
     """Read all ports that a host made (a scan: not for a container's path)."""
     return select(PORT, [_of_host(host)], ["name", "addresses", "external_ids"])

@@ -186,6 +186,15 @@ def datapath(replica: Replica, bridge: str) -> str | None:
     return None
 
 
+NEEDED = ("recirc", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_state_nat")
+"""What OVN's flows use of a datapath that some lack (ovs-vswitchd.conf.db(5), Datapath, capabilities)."""
+
+
+def lacking(capabilities: Mapping[str, str]) -> list[str]:
+    """What OVN's flows use and a datapath of these capabilities lacks."""
+    return [name for name in NEEDED if capabilities.get(name) == "false"]
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far OVN got with a port.
@@ -250,6 +259,41 @@ def _ofport(row: Mapping[str, object]) -> int | None:
     """The OpenFlow port; ovs-vswitchd writes -1 where it could not use the interface."""
     port = optional(row.get("ofport", ["set", []]))
     return int(port) if port is not None and int(port) > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A tunnel of ovn-controller's to another host.
+
+    Attributes:
+        remote: the other host's tunnel address.
+        error: why ovs-vswitchd could not make it, or "".
+        egress: the link through which its packets leave, or "" where there is no route.
+        carrier: whether that link has a carrier.
+    """
+
+    remote: str
+    error: str
+    egress: str
+    carrier: bool
+
+
+def tunnels_get() -> list[Operation]:
+    """Read this host's tunnels to all others, which go to `read_tunnels`: as many as there are hosts."""
+    columns = ["type", "options", "error", "status"]
+    return [select(INTERFACE, [("type", "==", kind)], columns) for kind in ("geneve", "vxlan", "stt")]
+
+
+def read_tunnels(results: Sequence[Mapping[str, Sequence[Row]]]) -> tuple[Tunnel, ...]:
+    """What `tunnels_get` found (ovs-vswitchd.conf.db(5), Interface, status:tunnel_egress_iface)."""
+    found = []
+    for row in (row for result in results for row in result["rows"]):
+        remote, status = mapping(row["options"]).get("remote_ip", ""), mapping(row["status"])
+        error = optional(row["error"]) or ""
+        if remote not in {"", "flow"}:
+            egress = status.get("tunnel_egress_iface", "")
+            found.append(Tunnel(remote, error, egress, status.get("tunnel_egress_iface_carrier") != "down"))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ovn_docker.drivers.missing_flows_rules import NEEDED, Traces, cause
-from ovn_docker.schema.open_vswitch import Settings
+from ovn_docker.drivers.missing_flows_rules import Traces, cause
+from ovn_docker.schema.open_vswitch import NEEDED, Settings
 
 SETTINGS = Settings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ips=("192.0.2.1",))
 LACKING = {"ct_zone": "false", "ct_state": "true", "ct_label": "false"}

@@ -27,7 +27,7 @@ from tests.agreement import (
     network,
     pool_key,
 )
-from tests.unit.health import test_setup_checks
+from tests.unit.health import test_host_checks, test_setup_checks
 
 BOX, PEER = container("box", {"tier": "front"}), container("peer")
 PLAIN = network("plain", "10.0.1.0/24", members=[BOX, PEER])
@@ -169,7 +169,9 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_the_name = {each.kind for each in check(TAKEN)}
     of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
     others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
-    others |= of_the_name
+    of_the_host = {each[0] for each in test_host_checks.ONE_OF_EACH}
+    of_others = {"driver-down", "tunnel-down", "switch-twice"}  # see commands/beyond.py
+    others |= of_the_name | of_the_host | of_others
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 

@@ -1,0 +1,96 @@
+"""What only a command looks at, for it grows with the number of hosts, or is the driver itself."""
+
+import asyncio
+import json
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ovn_docker.assembly import OverlayParts, Parts
+from ovn_docker.docker.state import names
+from ovn_docker.drivers import twice
+from ovn_docker.health.findings import SECOND_LOOK, Finding
+from ovn_docker.libnetwork.plugin_file import SOCKET_DIRECTORIES
+
+ANSWER_TIMEOUT = 3.0
+"""Seconds for the driver to answer Plugin.Activate, which needs nothing."""
+
+DIRECTORIES = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
+"""Where dockerd looks for plugin files (moby pkg/plugins/discovery.go)."""
+
+ACTIVATE = b"POST /Plugin.Activate HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+async def findings(parts: Parts, driver_name: str) -> list[Finding]:
+    """What is wrong with the driver, with this host's tunnels, and with the switches of its networks.
+
+    Raises:
+        OvnDockerError: not everything could be read.
+    """
+    if not isinstance(parts, OverlayParts):
+        return []
+    found = await _driver(parts, driver_name)
+    if parts.host is not None and (first := await parts.host.tunnels()):
+        await asyncio.sleep(SECOND_LOOK)  # a new tunnel has no route yet
+        found += [each for each in await parts.host.tunnels() if each in first]
+    if parts.presence is None or not parts.presence.problem():
+        found += await twice.findings(parts.shared)
+    return found
+
+
+async def _driver(parts: Parts, name: str) -> list[Finding]:
+    if ":" in name:  # a managed plugin, which dockerd starts and watches
+        return []
+    address = address_of(name)
+    if not address:
+        drivers = (await parts.engine.network_ids()).values()
+        used = sum(names(each, name) for each in drivers)
+        why = "there is no socket and no plugin file of it" if used else ""
+    else:
+        why = await silence(address)
+    if not why:
+        return []
+    text = (
+        f"driver {name} does not answer Docker ({why}), so no container of its networks starts or stops well:"
+        " 'systemctl restart ovn-docker-overlay-driver', or start it as you did before"
+    )
+    return [Finding("driver-down", name, text)]
+
+
+def address_of(name: str) -> str:
+    """Where dockerd finds a driver, as a URL, or "" if it finds none."""
+    for place in SOCKET_DIRECTORIES:
+        for path in (place / f"{name}.sock", place / name / f"{name}.sock"):
+            if path.exists():
+                return f"unix://{path}"
+    for place in DIRECTORIES:
+        try:
+            return (place / f"{name}.spec").read_text().strip()
+        except OSError:
+            pass
+        try:
+            return str(json.loads((place / f"{name}.json").read_text())["Addr"])
+        except (OSError, ValueError, LookupError, TypeError):
+            pass
+    return ""
+
+
+async def silence(address: str) -> str:
+    """Why nothing answers at a plugin's address, or ""."""
+    url = urlsplit(address)
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            if url.scheme == "unix":
+                reader, writer = await asyncio.open_unix_connection(url.path)
+            else:
+                reader, writer = await asyncio.open_connection(url.hostname, url.port)
+            try:
+                if url.scheme == "https":  # it would ask for a certificate
+                    return ""
+                writer.write(ACTIVATE)
+                return "" if await reader.readline() else f"{address}: the connection was closed"
+            finally:
+                writer.close()
+    except TimeoutError:
+        return f"{address}: no answer within {ANSWER_TIMEOUT:g} s"
+    except (OSError, ValueError) as error:
+        return f"{address}: {getattr(error, 'strerror', None) or error}"

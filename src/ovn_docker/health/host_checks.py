@@ -1,0 +1,92 @@
+"""From a look at the host to findings: its daemons, its settings, its datapath, its tunnels. Pure.
+
+None of them has a repair but by hand: what is wrong is not the driver's.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.host_setup import HostSetup
+from ovn_docker.schema.open_vswitch import Tunnel, lacking
+
+CONTROLLERS = 2
+"""So many connections to its bridge ovn-controller has at least. A watch of ours for --ip-lookup has one."""
+
+MOST_PEERS = 3
+"""How many hosts are named in a text."""
+
+
+def check_host(setup: HostSetup | None) -> Iterator[Finding]:
+    """What keeps OVN from serving this host."""
+    if setup is None:
+        return
+    yield from _check_daemons(setup)
+    yield from _check_settings(setup)
+    if names := lacking(setup.capabilities):
+        text = (
+            f"the datapath of bridge {setup.settings.bridge} lacks {', '.join(names)}, so Open vSwitch"
+            " refuses flows of OVN's: use a kernel with connection tracking, its zones and NAT, or the"
+            " userspace datapath with 'ovs-vsctl set Open_vSwitch ."
+            " external_ids:ovn-bridge-datapath-type=netdev'"
+        )
+        yield Finding("datapath-lacks", setup.settings.bridge, text)
+
+
+def _check_daemons(setup: HostSetup) -> Iterator[Finding]:
+    running, bridge = setup.daemons.running, setup.settings.bridge
+    if not running:
+        return  # Open vSwitch is in another network namespace, or the kernel does not tell
+    if "ovs-vswitchd" not in running:
+        text = (
+            "ovs-vswitchd does not run on this host, so no new port carries anything:"
+            " 'systemctl restart openvswitch-switch'"
+        )
+        yield Finding("vswitchd-down", "ovs-vswitchd", text)
+    elif "ovn-controller" not in running and setup.daemons.controlled.get(bridge, 0) < CONTROLLERS:
+        text = (
+            "ovn-controller does not run on this host, so OVN installs no flow here: 'systemctl restart"
+            " ovn-controller', or 'ovn-ctl start_controller'"
+        )
+        yield Finding("controller-down", "ovn-controller", text)
+
+
+def _check_settings(setup: HostSetup) -> Iterator[Finding]:
+    for key, example, value in (
+        ("ovn-remote", "tcp:CENTRAL:6642", setup.settings.southbound),
+        ("ovn-encap-ip", "ADDRESS-OF-THIS-HOST", setup.settings.encap_ips),
+    ):
+        if not value:
+            text = (
+                f"external_ids:{key} is not set in Open_vSwitch, so ovn-controller does not join OVN:"
+                f" 'ovs-vsctl set Open_vSwitch . external_ids:{key}={example}'"
+            )
+            yield Finding("setting-missing", key, text)
+    for address, link in setup.addresses.items():
+        if link is None:
+            text = (
+                f"no interface of this host has the tunnel address {address}, so other hosts' packets do not"
+                " come here: give it to one, or 'ovs-vsctl set Open_vSwitch . external_ids:ovn-encap-ip="
+                "ADDRESS-OF-THIS-HOST'"
+            )
+            yield Finding("encap-foreign", address, text)
+
+
+def check_tunnels(tunnels: Iterable[Tunnel]) -> Iterator[Finding]:
+    """Tunnels that are down for one reason are one finding."""
+    reasons: dict[str, list[str]] = {}
+    for each in tunnels:
+        if each.error:
+            reasons.setdefault(f"Open vSwitch says {each.error}: see 'ovs-vsctl show'", []).append(
+                each.remote
+            )
+        elif not each.egress:
+            reasons.setdefault("this host has no route to it: see 'ip route get ADDRESS'", []).append(
+                each.remote
+            )
+        elif not each.carrier:
+            why = f"interface {each.egress} has no carrier: see 'ip link show {each.egress}'"
+            reasons.setdefault(why, []).append(each.remote)
+    for why, remotes in sorted(reasons.items()):
+        more = f" and {len(remotes) - MOST_PEERS} more" if len(remotes) > MOST_PEERS else ""
+        text = f"no packet reaches the tunnel address {', '.join(sorted(remotes)[:MOST_PEERS])}{more}: {why}"
+        yield Finding("tunnel-down", why.partition(":")[0], text)

@@ -1,0 +1,160 @@
+"""A host that OVN does not serve, looked at through a real database, a real kernel, and commands."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ovn_docker.commands.beyond import address_of, silence
+from ovn_docker.drivers import twice
+from ovn_docker.drivers.sharing import Shared
+from ovn_docker.health.host_reader import HostReader
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.ovsdb.values import to_map
+from tests.functional.conftest import MakeServer
+from tests.functional.health.cluster_of_hosts import Databases, task
+from tests.functional.health.whole_host import WholeHost
+from tests.functional.servers import until
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture
+def databases(make_server: MakeServer) -> Databases:
+    return Databases(make_server)
+
+
+@pytest.fixture
+async def host(databases: Databases) -> AsyncIterator[WholeHost]:
+    made = WholeHost(databases.open_vswitch("h1", encap_ip="192.0.2.1"))
+    async with made.docker():
+        yield made
+
+
+async def test_check_fails_where_no_interface_has_the_tunnel_address(host: WholeHost) -> None:
+    done = await host.run("check")
+    assert done.returncode == 1
+    assert done.stdout.startswith("encap-foreign: no interface of this host has the tunnel address 192.0.2.1")
+
+
+async def test_a_host_without_a_tunnel_address_is_told_at_healthz_once_it_was_so_twice(
+    databases: Databases,
+) -> None:
+    host = WholeHost(await asyncio.to_thread(databases.open_vswitch, "h1"))
+    async with host.docker(), host.driver() as driver:
+        assert [each.kind for each in await driver.findings()] == ["setting-missing"]
+        attachments = Attachments(driver.parts.ovs, driver.parts.links)
+        reader = HostReader(attachments, driver.parts.links, interval=0.05)
+        assert reader.problems() == ()
+        async with task(reader.run()):
+            await until(reader.problems, "it is told")
+            [problem] = reader.problems()
+            assert problem.startswith("external_ids:ovn-encap-ip is not set in Open_vSwitch")
+            ids = to_map({"system-id": "h1", "ovn-remote": "tcp:192.0.2.9:6642", "ovn-encap-ip": "127.0.0.1"})
+            change = {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"external_ids": ids}}
+            await asyncio.to_thread(host.open_vswitch.transact, change)
+            await until(lambda: not reader.problems(), "nothing is wrong any more")
+
+
+async def test_a_tunnel_without_a_route_is_found_by_check(host: WholeHost) -> None:
+    interface = {
+        "name": "ovn-h2-0",
+        "type": "geneve",
+        "options": to_map({"remote_ip": "198.51.100.7", "key": "flow"}),
+    }
+    host.open_vswitch.transact(
+        {"op": "insert", "table": "Interface", "uuid-name": "i", "row": interface},
+        {
+            "op": "insert",
+            "table": "Port",
+            "uuid-name": "p",
+            "row": {"name": "ovn-h2-0", "interfaces": ["named-uuid", "i"]},
+        },
+        {
+            "op": "insert",
+            "table": "Bridge",
+            "uuid-name": "b",
+            "row": {"name": "br-int", "ports": ["named-uuid", "p"]},
+        },
+        {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"bridges": ["named-uuid", "b"]}},
+    )
+    done = await host.run("check")
+    assert "tunnel-down: no packet reaches the tunnel address 198.51.100.7: this host has no" in done.stdout
+
+
+async def test_the_switch_of_a_network_that_is_there_twice_is_found(
+    databases: Databases, host: WholeHost
+) -> None:
+    async with host.driver() as driver:
+        shared = driver.parts.shared
+        net = Shared(
+            "n" * 64,
+            "one",
+            "",
+            "default",
+            ("10.0.0.0/24",),
+            "",
+            create=True,
+            leased=True,
+            internal=False,
+            mtu=None,
+        )
+        await shared.create(net, net.as_switch())
+        assert await twice.findings(shared) == []
+        keys = to_map({"subnet": "10.0.0.0/24", "subnet_context": "default"})
+        row = {"name": "another", "external_ids": keys}
+        insert = {"op": "insert", "table": "Logical_Switch", "row": row}
+        await asyncio.to_thread(databases.northbound.transact, insert)
+        [finding] = await twice.findings(shared)
+        assert (finding.kind, finding.subject) == ("switch-twice", "10.0.0.0/24 default")
+        assert "is on logical switch one here and on another too" in finding.text
+
+
+async def test_a_driver_that_does_not_answer_is_told_with_the_reason(short_path: Path) -> None:
+    path = short_path / "plugin.sock"
+    address = f"unix://{path}"
+    assert await silence(address) == f"{address}: No such file or directory"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert await silence(address) == f"{address}: Connection refused"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    path.unlink()
+    server = await asyncio.start_unix_server(answer, str(path))
+    try:
+        assert await silence(address) == ""
+    finally:
+        server.close()
+
+
+def test_a_driver_that_docker_would_not_find_has_no_address() -> None:
+    assert address_of("no-driver-has-this-name") == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a network namespace and a /proc of its own")
+def test_the_daemons_of_a_host_are_seen_from_the_units_sandbox(short_path: Path) -> None:
+    """As ProcSubset=pid leaves it /proc, and only those of the own network namespace."""
+    code = (
+        "import socket, sys; from ovn_docker.host.daemons import running_here;"
+        "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();"
+        "print(sorted(running_here().running)); s.close(); print(sorted(running_here().running))"
+    )
+    inside = 'mount -t proc -o subset=pid proc /proc && exec "$0" -c "$1" "$2"'
+    path = str(short_path / "ovn-controller.17.ctl")
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", "sh", "-c", inside, sys.executable, code, path],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("['ovn-controller']\n[]\n", "")
