@@ -46,9 +46,13 @@ class VtepReport:
         there = [port for port in self.ports if port.remote == str(each.vtep.remote)]
         return min(there, key=lambda port: bool(port.vtep), default=None)
 
-    def wrong(self) -> list[str]:
-        """What is wrong with VTEPs that OVN serves itself."""
-        return [why for each in self.configured if (why := self._wrong(each))]
+    def wrong(self) -> list[tuple[str, str]]:
+        """The VTEPs that OVN should serve itself, each as its address and its switch, and what is wrong."""
+        return [
+            (f"{each.vtep.remote} {each.switch_name}", why)
+            for each in self.configured
+            if (why := self._wrong(each))
+        ]
 
     def _wrong(self, each: Configured) -> str:
         if each.mode != schema.RAMP:

@@ -173,8 +173,8 @@ def check_lookups(snapshot: Snapshot) -> Iterator[Finding]:
             )
     if snapshot.lookups.outage:
         yield Finding("lookup-off", "ip-lookup", snapshot.lookups.outage)
-    for text in snapshot.lookups.down:
-        yield Finding("vtep-down", text.split()[1], text)
+    for subject, text in snapshot.lookups.down:
+        yield Finding("vtep-down", subject, text)
 
 
 _NOT_INSTALLED = {

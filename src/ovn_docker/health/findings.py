@@ -26,15 +26,15 @@ class Finding:
 
     Attributes:
         kind: a name of `KINDS`.
-        subject: the id of what it is about.
-        text: one line for people: what is wrong with which object.
+        subject: the id of what it is about; with the kind it says whether two findings are the same.
+        text: one line for people: what is wrong with which object; never compared, for it may count.
         evidence: what the repair needs to know; never compared.
         cause: what led to it, as somebody else says it; never compared, for it may read otherwise each time.
     """
 
     kind: str
     subject: str
-    text: str
+    text: str = field(compare=False)
     evidence: Any = field(default=None, compare=False, repr=False)
     cause: str = field(default="", compare=False)
 

@@ -113,13 +113,14 @@ class Lookups:
         missing: flows that are not there, or do something else.
         stale: flows of ours that should not be there.
         outage: why not everything is served, or "".
-        down: what is wrong with VTEPs that OVN serves itself.
+        down: VTEPs that OVN should serve itself, each as its address and its network's switch, and what is
+            wrong with it.
     """
 
     missing: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     outage: str = ""
-    down: tuple[str, ...] = ()
+    down: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

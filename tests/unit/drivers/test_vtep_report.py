@@ -45,7 +45,8 @@ def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
     ids=["unbound", "no tunnel", "only ours"],
 )
 def test_what_is_wrong_is_told(found: VtepReport, text: str) -> None:
-    [wrong] = found.wrong()
+    [(subject, wrong)] = found.wrong()
+    assert subject == "192.0.2.50 red"
     assert wrong.startswith(text)
     assert found.rows()[0]["Error"] == wrong
 

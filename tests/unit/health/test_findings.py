@@ -22,7 +22,7 @@ HOPELESS = Finding("interface-lost", "e3", "it is lost")
 def test_a_finding_is_the_same_whatever_its_repair_needs_to_know() -> None:
     assert Finding("endpoint-missing", "e1", "it is missing", evidence=2) == MISSING
     assert hash(Finding("endpoint-missing", "e1", "it is missing", evidence=[])) == hash(MISSING)
-    assert Finding("endpoint-missing", "e1", "it is missing otherwise") != MISSING
+    assert Finding("endpoint-missing", "e2", "it is missing") != MISSING
     assert Finding("container-down", "c1", "it is down", cause="another endpoint's") == DOWN
 
 
@@ -127,6 +127,14 @@ def test_a_removal_has_been_seen_at_every_look_for_as_long_as_a_verb_may_take(
         if STALE in seen.confirmed(found, now):
             since = [when for when, had in history if STALE not in had]
             assert next(when for when, _ in history if when > max(since, default=0)) <= now - GRACE
+
+
+def test_a_finding_whose_text_counts_is_the_same_when_the_number_has_changed() -> None:
+    seen = Sightings()
+    few, more = (Finding("lookup-missing", "ip-lookup", f"{number} flows") for number in (2, 3))
+    assert seen.confirmed([few], 100) == []
+    [told] = seen.confirmed([more], 100 + SECOND_LOOK)
+    assert told.text == "3 flows"
 
 
 def test_each_kind_that_removes_says_so() -> None:

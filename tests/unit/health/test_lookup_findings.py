@@ -20,13 +20,18 @@ def snapshot(lookups: Lookups) -> Snapshot:
         (Lookups(("a", "b")), ["lookup-missing"]),
         (Lookups((), ("a",)), ["lookup-surplus"]),
         (Lookups(("a",), ("b",), "off"), ["lookup-missing", "lookup-surplus", "lookup-off"]),
-        (Lookups(down=("VTEP a is down", "VTEP b is down")), ["vtep-down", "vtep-down"]),
+        (Lookups(down=(("a", "VTEP a is down"), ("b", "b is too"))), ["vtep-down", "vtep-down"]),
     ],
 )
 def test_each_difference_is_a_finding(lookups: Lookups, kinds: list[str]) -> None:
     found = list(check_lookups(snapshot(lookups)))
     assert [each.kind for each in found] == kinds
     assert set(kinds) <= set(KINDS)
+
+
+def test_a_vtep_that_is_down_is_the_subject_whatever_the_text_says() -> None:
+    found = check_lookups(snapshot(Lookups(down=(("192.0.2.9 one", "OVN has no tunnel to it"),))))
+    assert [each.subject for each in found] == ["192.0.2.9 one"]
 
 
 def test_a_finding_tells_how_many_and_one_of_them() -> None:
