@@ -178,8 +178,8 @@ def test_the_commands_say_what_differs_and_mend_it_with_no_driver(
     central.run(["ovn-nbctl", "destroy", LEASE, lease_row(central, box.address(network))])
     found = command(host, "check")
     assert found.returncode == 1
-    assert found.stdout.startswith("lease-missing: endpoint ")
-    assert found.stdout.endswith("2 finding(s)\n")
+    assert found.stdout.startswith(f"lease-missing: container {box.name} on network {network.name} ")
+    assert found.stdout.endswith("2 finding(s): run 'ovn-docker repair'\n")
     dry = command(host, "repair", "--dry-run", "--json")
     assert dry.returncode == 1
     [finding] = json.loads(dry.stdout)["findings"]

@@ -74,7 +74,7 @@ def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> 
 def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = Report((Finding("interface-dead", "x", f"host {text} is wrong"),))
     vtep = {"remote_ip": text, "Logical_Switch": text, "vni": 1, "mode": "ramp"}
-    health._print(health.Seen(report, [vtep]), argparse.Namespace(json=False), done=False)
+    health._print(health.Seen(report, [vtep]), argparse.Namespace(json=False, underlay=False), done=False)
     printed = capsys.readouterr().out
     assert not CONTROL.search(printed.replace("\n", "", 3))
     listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains())]

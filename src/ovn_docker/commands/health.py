@@ -24,6 +24,9 @@ from ovn_docker.ovsdb.client import Client
 
 NOTHING_WRONG, SOMETHING_WRONG, BAD_USAGE, NOT_READ = 0, 1, 2, 3
 
+SHOWN = 5
+"""How many findings of a kind are shown one by one."""
+
 STATUS = """exit status:
   0  nothing is wrong, or everything has been mended
   1  something is wrong still
@@ -165,7 +168,7 @@ def _print(seen: Seen, arguments: argparse.Namespace, *, done: bool) -> int:
         shown = {"good": not left, "findings": _as_json(report), "vteps": seen.vteps}
         print(json.dumps(shown, indent=2))
     else:
-        for line in [*_lines(report, done=done), *map(_vtep_line, seen.vteps)]:
+        for line in [*_lines(report, arguments, done=done), *map(_vtep_line, seen.vteps)]:
             print(logs.escape(line))
     return SOMETHING_WRONG if left else NOTHING_WRONG
 
@@ -190,14 +193,32 @@ def _vtep_line(row: Mapping[str, Any]) -> str:
     return f"VTEP {row['remote_ip']} reaches {row['Logical_Switch']} as VNI {row['vni']}: mode {row['mode']}"
 
 
-def _lines(report: Report, *, done: bool) -> Sequence[str]:
+def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequence[str]:
+    """One line for each finding, of those that are alike for some; and what to type."""
     if not report.findings:
         return ["nothing is wrong: what Docker has and what stands for it agree"]
-    failed = dict(report.failed)
-    lines = []
+    failed, alike = dict(report.failed), dict[str, list[str]]()
     for each in report.findings:
         state = "mended" if each in report.mended else "failed" if each in failed else each.kind
-        repair = failed.get(each) or each.repair or "this has no repair but by hand"
-        lines.append(f"{state}: {each.line}: {repair}")
+        alike.setdefault(f"{state} {each.kind}", []).append(
+            f"{state}: {each.line}{_repair(each, failed, state)}"
+        )
+    lines = []
+    for key, group in alike.items():
+        lines += group[:SHOWN]
+        if len(group) > SHOWN:
+            lines.append(
+                f"{key.split()[0]}: and {len(group) - SHOWN} more of kind {key.split()[1]}: see --json"
+            )
     mended = f", {len(report.mended)} of them mended" if done else ""
-    return [*lines, f"{len(report.findings)} finding(s){mended}"]
+    typed = "ovn-docker repair --underlay" if arguments.underlay else "ovn-docker repair"
+    can = not done and any(each.repair for each in report.findings)
+    return [*lines, f"{len(report.findings)} finding(s){mended}" + (f": run '{typed}'" if can else "")]
+
+
+def _repair(finding: Finding, failed: Mapping[Finding, str], state: str) -> str:
+    if finding in failed:
+        return f": {failed[finding]}"
+    if not finding.repair:
+        return ""  # the text says what to do
+    return f" (repair: {finding.repair})" if state == "mended" else f"; a repair would {finding.repair}"

@@ -10,6 +10,7 @@ from ovn_docker.docker.state import Container, Endpoint, Network
 from ovn_docker.health import container_checks, host_checks, lease_checks, plugin_checks, setup_checks
 from ovn_docker.health.findings import Finding, allowed
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
+from ovn_docker.health.wording import container_name, endpoint_name, short
 
 CONTAINER, NAME, LABEL = "ovn-docker-container", "ovn-docker-name", "ovn-docker-label:"
 """Keys of a port's external_ids, by which people find it."""
@@ -47,16 +48,14 @@ def check_networks(snapshot: Snapshot) -> Iterator[Finding]:
     for network in _ours(snapshot):
         held = snapshot.held.networks.get(network.network_id)
         if held is None or not held.whole:
-            text = (
-                f"network {network.name} ({network.network_id}) is not in {snapshot.store}, or not all of it"
-            )
+            text = f"network {network.name} is not in {snapshot.store}, or not all of it"
             yield Finding("network-missing", network.network_id, text, network)
     alive = _networks_alive(snapshot)
     for network_id, remembered in snapshot.held.networks.items():
         if network_id in snapshot.docker.elsewhere and not remembered.keys:
             continue  # a swarm's, which other nodes hold
         if network_id not in snapshot.docker.networks and network_id not in alive:
-            text = f"Docker has no network {network_id} on this host any more"
+            text = f"{snapshot.store} has network {short(network_id)}, which Docker on this host has not"
             yield Finding("network-stale", network_id, text, network_id)
 
 
@@ -77,24 +76,22 @@ def check_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
             if endpoint.endpoint_id in held:
                 yield from _compare(snapshot, endpoint, held[endpoint.endpoint_id])
             else:
-                what = f"endpoint {endpoint.endpoint_id} of network {network.name}"
-                text = f"{what} has no port in {snapshot.store}"
+                text = f"{endpoint_name(snapshot.docker, endpoint)} has no port in {snapshot.store}"
                 yield Finding("endpoint-missing", endpoint.endpoint_id, text, endpoint)
 
 
 def _compare(snapshot: Snapshot, endpoint: Endpoint, held: HeldEndpoint) -> Iterator[Finding]:
+    what = f"the port of {endpoint_name(snapshot.docker, endpoint)}"
     wanted = {endpoint.mac, *endpoint.addresses} - {""}
     if not wanted <= set(held.addresses):
-        text = (
-            f"the port of endpoint {endpoint.endpoint_id} has the addresses {' '.join(held.addresses)},"
-            f" Docker says {' '.join([endpoint.mac, *endpoint.addresses])}"
-        )
+        docker = " ".join([endpoint.mac, *endpoint.addresses])
+        text = f"{what} has the addresses {' '.join(held.addresses)}, Docker says {docker}"
         yield Finding("endpoint-changed", endpoint.endpoint_id, text, endpoint)
     container = snapshot.docker.containers.get(endpoint.container_id)
     if container is None or held.names is None:
         return
     if names_of(container) != held.names:
-        text = f"the port of endpoint {endpoint.endpoint_id} does not name its container {container.name}"
+        text = f"{what} does not carry the container's name and labels"
         yield Finding("names-changed", endpoint.endpoint_id, text, (endpoint, names_of(container)))
 
 
@@ -103,7 +100,11 @@ def check_stale_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
     alive = _endpoints_alive(snapshot)
     for held in snapshot.held.endpoints:
         if snapshot.docker.endpoint(held.endpoint_id) is None and held.endpoint_id not in alive:
-            text = f"Docker has no endpoint {held.endpoint_id} any more, but {snapshot.store} has its port"
+            on = snapshot.docker.networks.get(held.network_id)
+            text = (
+                f"{snapshot.store} has a port for endpoint {short(held.endpoint_id)} of network"
+                f" {on.name if on else short(held.network_id)}, which Docker has not"
+            )
             yield Finding("endpoint-stale", held.endpoint_id, text, (held.network_id, held.endpoint_id))
 
 
@@ -115,10 +116,11 @@ def check_interfaces(snapshot: Snapshot) -> Iterator[Finding]:
             if not endpoint.container_id:
                 continue
             outside, _ = addressing.link_names(endpoint.endpoint_id)
-            what = f"interface {outside} of endpoint {endpoint.endpoint_id}"
+            container = container_name(snapshot.docker, endpoint)
+            what = f"interface {outside} of {endpoint_name(snapshot.docker, endpoint)}"
             found = attached.get(endpoint.endpoint_id)
             if outside not in snapshot.links:
-                text = f"{what} is gone from the kernel: restart container {endpoint.container_id[:12]}"
+                text = f"{what} is gone from the kernel: 'docker restart {container.split()[1]}'"
                 yield Finding("interface-lost", endpoint.endpoint_id, text)
             elif found is None:
                 text = f"{what} is not plugged into a bridge"
@@ -131,7 +133,8 @@ def check_interfaces(snapshot: Snapshot) -> Iterator[Finding]:
         if not each.endpoint_id:
             continue  # somebody took its iface-id away: whose it was cannot be told
         if snapshot.docker.endpoint(each.endpoint_id) is None and each.endpoint_id not in alive:
-            text = f"interface {each.name} is plugged in, but Docker has no endpoint {each.endpoint_id}"
+            endpoint_id = short(each.endpoint_id)
+            text = f"interface {each.name} is plugged in for endpoint {endpoint_id}, which Docker has not"
             yield Finding("interface-stale", each.endpoint_id, text, each.endpoint_id)
 
 
@@ -155,8 +158,8 @@ def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
     """A container runs on a network that this Docker does not know: it may be another Docker's."""
     for endpoint_id, network_id in _endpoints_alive(snapshot).items():
         text = (
-            f"a container runs on network {network_id}, which Docker does not know: nothing is removed;"
-            " see whether --docker-socket names the Docker that the driver serves"
+            f"a container runs on network {short(network_id)}, which Docker does not know, so nothing may be"
+            " removed: see whether --docker-socket names the Docker that the driver serves"
         )
         yield Finding("interface-alive", endpoint_id, text)
 
@@ -178,8 +181,8 @@ def check_lookups(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 _NOT_INSTALLED = {
-    False: "ovn-controller has not installed its flows: see whether it runs",
-    True: "ovs-vswitchd does not use it: see whether it runs",
+    False: "ovn-controller has not installed its flows: 'ovn-appctl -t ovn-controller connection-status'",
+    True: "ovs-vswitchd does not use it: 'ovs-vsctl show'",
 }
 """Why an interface passes no packets, by whether it is an access port of a VLAN."""
 

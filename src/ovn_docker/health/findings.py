@@ -50,7 +50,7 @@ class Finding:
 
     @property
     def repair(self) -> str:
-        """What its repair does, for people, or "" where only a person can."""
+        """What its repair would do, for people, or "" where only a person can do something."""
         return KINDS[self.kind].repair
 
 
@@ -67,7 +67,7 @@ class Kind:
     """A kind of finding.
 
     Attributes:
-        repair: what its repair does, or "" without one.
+        repair: what its repair would do, as in "it would remove the link", or "" without one.
         removes: whether that takes something away.
         starts: whether that starts a container: it may take long, and what prevents it may end unseen.
         bars: what is not done while it stands. REPAIRS where it is in doubt who this host is, for then all
@@ -82,7 +82,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "name-taken": Kind(""),
+    "name-taken": Kind("", bars=Bars.REPAIRS),
     "driver-down": Kind(""),
     "vswitchd-down": Kind(""),
     "controller-down": Kind(""),
@@ -91,32 +91,32 @@ KINDS: Mapping[str, Kind] = {
     "datapath-lacks": Kind(""),
     "tunnel-down": Kind(""),
     "switch-twice": Kind(""),
-    "network-missing": Kind("the network is made again, as Docker has it"),
-    "network-stale": Kind("the network is removed", removes=True),
-    "switch-stale": Kind("the switch is removed, unless a port is on it", removes=True),
-    "endpoint-missing": Kind("the endpoint's port is made again"),
-    "endpoint-changed": Kind("the port is given the endpoint's addresses again"),
-    "endpoint-stale": Kind("the endpoint's port is removed", removes=True),
-    "names-changed": Kind("the container's name and labels are written to the port"),
-    "interface-missing": Kind("the endpoint's link is plugged in again"),
-    "interface-stale": Kind("the interface and its link are removed", removes=True),
+    "network-missing": Kind("make the network again, as Docker has it"),
+    "network-stale": Kind("remove the network, unless a port of others is on it", removes=True),
+    "switch-stale": Kind("remove the switch, unless a port is on it", removes=True),
+    "endpoint-missing": Kind("make the port again"),
+    "endpoint-changed": Kind("give the port the addresses that Docker says"),
+    "endpoint-stale": Kind("remove the port and what it claimed", removes=True),
+    "names-changed": Kind("write them to the port"),
+    "interface-missing": Kind("plug it in again"),
+    "interface-stale": Kind("remove the interface and its link", removes=True),
     "interface-dead": Kind(""),
     "interface-lost": Kind(""),
     "interface-alive": Kind("", bars=Bars.REMOVALS),
-    "interface-vlan": Kind("the interface is put on the port's VLAN"),
-    "guard-missing": Kind("the rules are made again"),
-    "link-stale": Kind("the link is removed", removes=True),
-    "container-down": Kind("the container is started", starts=True),
-    "sharer-down": Kind("the container is started", starts=True),
-    "lookup-missing": Kind("the flows are installed again"),
-    "lookup-surplus": Kind("the flows are removed"),
+    "interface-vlan": Kind("put the interface on the port's VLAN"),
+    "guard-missing": Kind("make the rules again"),
+    "link-stale": Kind("remove the link", removes=True),
+    "container-down": Kind("start the container", starts=True),
+    "sharer-down": Kind("start the container", starts=True),
+    "lookup-missing": Kind("install the flows again"),
+    "lookup-surplus": Kind("remove the flows"),
     "lookup-off": Kind(""),
     "vtep-down": Kind(""),
-    "lease-missing": Kind("the address is leased again"),
-    "lease-stale": Kind("the lease is given up", removes=True),
-    "pool-missing": Kind("the network is entered into its pool again"),
-    "pool-stale": Kind("this host is struck out of the pool", removes=True),
-    "reserved-stale": Kind("this host is struck out of the reserved address", removes=True),
+    "lease-missing": Kind("lease the address again, if nobody else has it"),
+    "lease-stale": Kind("give the lease up", removes=True),
+    "pool-missing": Kind("enter the network into its pool again"),
+    "pool-stale": Kind("strike this host out of the pool", removes=True),
+    "reserved-stale": Kind("strike this host out of the reserved address", removes=True),
     "plugin-disabled": Kind(""),
     "plugin-legacy": Kind(""),
     "plugin-missing": Kind(""),
@@ -127,7 +127,7 @@ KINDS: Mapping[str, Kind] = {
     "vif-disabled": Kind("", bars=Bars.REMOVALS),
     "vif-down": Kind(""),
     "vif-elsewhere": Kind("", bars=Bars.REPAIRS),
-    "trunk-missing": Kind("the trunk is made"),
+    "trunk-missing": Kind("make the trunk"),
     "trunk-down": Kind("", bars=Bars.REMOVALS),
     "bridge-missing": Kind("", bars=Bars.REMOVALS),
     "bridge-secure": Kind("", bars=Bars.REMOVALS),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ovn_docker.docker.state import Endpoint, Network, PoolConfig
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldLease, Snapshot
+from ovn_docker.health.wording import endpoint_name, short
 from ovn_docker.pools import first_gateway
 
 
@@ -50,7 +51,7 @@ def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
                     not network.is_of(snapshot.driver_name) and (key, address, "") in have
                 ):
                     continue
-                text = f"endpoint {endpoint.endpoint_id} of network {network.name} has no lease for {address}"
+                text = f"{endpoint_name(snapshot.docker, endpoint)} has no lease for {address}"
                 evidence = (key, address, endpoint, leased)
                 yield Finding("lease-missing", f"{key} {address} {endpoint.endpoint_id}", text, evidence)
 
@@ -80,7 +81,7 @@ def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
     }
     for lease in snapshot.held.leases:
         if not _is_live(snapshot, lease, in_use):
-            whose = f"endpoint {lease.endpoint_id}" if lease.endpoint_id else "no endpoint"
+            whose = f"endpoint {short(lease.endpoint_id)}" if lease.endpoint_id else "no endpoint"
             text = f"address {lease.address} is leased to {whose}, and Docker does not use it"
             subject = " ".join([str(lease.row), *sorted(lease.marks.values())])
             yield Finding("lease-stale", subject, text, lease)
@@ -129,11 +130,11 @@ def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
     } - {key for key, tokens in holds.items() if tokens}
     for pool in snapshot.held.pools:
         if pool.tokens and pool.cidr not in subnets:
-            text = f"no network of this host has its addresses from pool {pool.cidr} any more"
+            text = f"this host stands in pool {pool.cidr}, and no network here has its addresses from it"
             yield Finding("pool-stale", f"{pool.key} {' '.join(sorted(pool.tokens))}", text, pool)
     for address in snapshot.held.reserved:
         surplus = address.tokens - holds.get(address.key, frozenset())
         if surplus and address.key not in to_be_entered:
-            text = f"address {address.cidr} is reserved for a network that this host has no more"
+            text = f"address {address.cidr} is reserved for a network that this host has not"
             subject = f"{address.key} {address.cidr} {' '.join(sorted(surplus))}"
             yield Finding("reserved-stale", subject, text, replace(address, tokens=surplus))

@@ -17,6 +17,7 @@ from ovn_docker.health.host_reader import HostReader
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.ovsdb.values import to_map
 from tests.functional.conftest import MakeServer
+from tests.functional.drivers.overlay_host import endpoint, network
 from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.health.whole_host import WholeHost
 from tests.functional.servers import until
@@ -40,6 +41,24 @@ async def test_check_fails_where_no_interface_has_the_tunnel_address(host: Whole
     done = await host.run("check")
     assert done.returncode == 1
     assert done.stdout.startswith("encap-foreign: no interface of this host has the tunnel address 192.0.2.1")
+
+
+async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
+    databases: Databases, host: WholeHost
+) -> None:
+    async with host.driver() as driver:
+        await driver.parts.driver.create_network(network("10.0.0.0/24"))
+        for number in range(2, 10):
+            asked = endpoint(f"10.0.0.{number}/24", endpoint_id=f"{number}" * 64)
+            await driver.parts.driver.create_endpoint(asked)
+    done = await host.run("check")
+    lines = [each for each in done.stdout.splitlines() if each.startswith("endpoint-stale")]
+    assert lines[0].endswith("which Docker has not; a repair would remove the port and what it claimed")
+    assert (len(lines), lines[-1]) == (6, "endpoint-stale: and 3 more of kind endpoint-stale: see --json")
+    assert done.stdout.endswith(" finding(s): run 'ovn-docker repair'\n")
+    done = await host.run("repair")
+    assert "mended: OVN has a port for endpoint 222222222222 of network" in done.stdout
+    assert databases.ports() == []
 
 
 async def test_a_host_without_a_tunnel_address_is_told_at_healthz_once_it_was_so_twice(

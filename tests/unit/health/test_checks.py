@@ -1,5 +1,6 @@
 """What is found where Docker and the rest differ, and that nothing is found where they agree."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -173,6 +174,35 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_others = {"driver-down", "tunnel-down", "switch-twice"}  # see commands/beyond.py
     others |= of_the_name | of_the_host | of_others
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
+
+
+@pytest.mark.parametrize("snapshot", [each for _, _, each in ONE_OF_EACH])
+def test_a_text_has_no_long_id_and_claims_nothing_that_was_not_done(snapshot: Snapshot) -> None:
+    [finding] = check(snapshot)
+    assert re.findall(r"\b[0-9a-f]{64}\b", finding.text) == []
+    assert re.findall(r"\b(?:is|are) (?:removed|made|given|struck|started)\b", finding.text) == []
+    assert re.match(r"[a-z]+ ", finding.repair) or not finding.repair
+    assert not re.match(r"(?:the|this) ", finding.repair)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "text"),
+    [
+        (held(endpoints=GOOD.held.endpoints[1:]), "container box on network plain has no port in OVN"),
+        (
+            other_port(names={}),
+            "the port of container box on network plain does not carry the container's name",
+        ),
+        (
+            replace(GOOD, links=GOOD.links - {LINK}),
+            f"interface {LINK} of container box on network plain is gone",
+        ),
+        (replace(GOOD, links=GOOD.links - {LINK}), "'docker restart box'"),
+    ],
+)
+def test_a_text_names_things_as_docker_does(snapshot: Snapshot, text: str) -> None:
+    [finding] = check(snapshot)
+    assert text in finding.text
 
 
 def test_under_the_name_of_another_machine_that_is_all_that_is_found() -> None:
