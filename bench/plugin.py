@@ -75,7 +75,9 @@ def _socket_in(pid: int) -> socket.socket:
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, dial: Dial) -> None:
-        super().__init__("plugin")
+        super().__init__(
+            "127.0.0.1"
+        )  # as Docker's client says over TCP; the driver refuses what is no name of the host
         self._dial = dial
 
     def connect(self) -> None:

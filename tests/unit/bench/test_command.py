@@ -4,7 +4,9 @@ import pytest
 
 from bench import cli
 from bench.containers import durations
+from bench.figures import Machine, Results
 from bench.plan import FULL, QUICK
+from bench.run import write
 
 LINE = (
     "2026-01-01T00:00:00.605Z|{}|server|INFO|NetworkDriver.Join network_id=b4 endpoint_id=20"
@@ -38,6 +40,21 @@ def test_earlier_results_that_are_not_there_are_one_line(
 ) -> None:
     assert cli.main(["--from", str(tmp_path / "absent.json")]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "complete", "status"), [([], True, 0), (["calls to it: refused"], True, 1), ([], False, 1)]
+)
+def test_what_could_not_be_measured_ends_with_status_1(
+    tmp_path: Path,
+    failures: list[str],
+    complete: bool,  # noqa: FBT001  (a parameter of the test)
+    status: int,
+) -> None:
+    machine = Machine(cores=2, memory_gb=4, kernel="6.12", versions={})
+    results = Results(command="x", date="", machine=machine, failures=failures, complete=complete)
+    write(results, tmp_path / "results.json")
+    assert cli.main(["--from", str(tmp_path / "results.json")]) == status
 
 
 def test_a_call_that_is_logged_twice_counts_once() -> None:
