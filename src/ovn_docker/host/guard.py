@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ovn_docker.errors import HostError
 from ovn_docker.host import nftables
@@ -33,11 +33,11 @@ BUFFER = 1 << 16
 
 
 class Guard:
-    """Rules that drop what the links of a group send to the kernel of this network namespace."""
+    """Rules that drop what the links of some groups send to the kernel of this network namespace."""
 
-    def __init__(self, group: int) -> None:
+    def __init__(self, groups: Sequence[int]) -> None:
         """Open nothing yet; all of it is for one thread."""
-        self._group = group
+        self._groups = groups
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
@@ -66,10 +66,11 @@ class Guard:
             return False
 
     def _complete(self) -> bool:
-        return all(COMMENT.encode() in self._ask(chain.read()) for chain in CHAINS)
+        found = [self._ask(chain.read()).count(COMMENT.encode()) for chain in CHAINS]
+        return found == [len(self._groups)] * len(CHAINS)
 
     def _rebuild(self, chain: Chain) -> list[bytes]:
-        return chain.rebuild(self._group, COMMENT)
+        return chain.rebuild(self._groups, COMMENT)
 
     def _ask(self, request: bytes) -> bytes:
         """Send it, and return all that comes back up to the end; the first error is raised."""

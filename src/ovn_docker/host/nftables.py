@@ -4,7 +4,7 @@ pyroute2 does not tell whether the kernel took a transaction, and not every rele
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SUBSYSTEM = 10
@@ -49,23 +49,24 @@ class Chain:
     name: str
     priority: int
 
-    def rebuild(self, group: int, comment: str) -> list[bytes]:
-        """The operations that leave the table with this chain, and that with one rule.
+    def rebuild(self, groups: Sequence[int], comment: str) -> list[bytes]:
+        """The operations that leave the table with this chain, and that with one rule for each group.
 
         Args:
-            group: of links, whose packets are counted and dropped.
-            comment: of the rule, as nft(8) shows it.
+            groups: of links, whose packets are counted and dropped.
+            comment: of each rule, as nft(8) shows it.
         """
         table = _text(1, self.table)
         hook = _nested(4, _number(1, FIRST_HOOK), _number(2, self.priority))
         chain = table + _text(3, self.name) + hook + _text(7, "filter")
-        rule = table + _text(2, self.name) + _nested(4, *_drop(group)) + _attribute(7, _comment(comment))
+        place, about = table + _text(2, self.name), _attribute(7, _comment(comment))
+        rules = [place + _nested(4, *_drop(group)) + about for group in groups]
         return [
             message(NEW_TABLE, self.family, CREATE, table),
             message(DEL_TABLE, self.family, 0, table),  # so that there was one to be deleted
             message(NEW_TABLE, self.family, CREATE, table),
             message(NEW_CHAIN, self.family, CREATE, chain),
-            message(NEW_RULE, self.family, CREATE | APPEND, rule),
+            *(message(NEW_RULE, self.family, CREATE | APPEND, rule) for rule in rules),
         ]
 
     def read(self) -> bytes:

@@ -13,7 +13,8 @@ import ipaddress
 import logging
 import socket
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,8 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GROUP = 0x0D0C
-"""The link group (ip-link(8), group) of every link of ours."""
+GROUP, LEAVING = 0x0D0C, 0x0D0D
+"""The link group (ip-link(8), group) of every link of ours, and of those that are just being removed."""
 
 SYSFS = "/sys/class/net"
 
@@ -61,6 +62,34 @@ class VethPair:
     heard: bool = False
 
 
+class _Batch:
+    """Pairs that are removed together: those that are named until the thread takes them.
+
+    Attributes:
+        removal: what to wait for.
+    """
+
+    removal: "asyncio.Future[dict[str, OSError]]"
+
+    def __init__(self, outside: str) -> None:
+        self._names = {outside}
+        self._taken = False
+        self._lock = threading.Lock()
+
+    def add(self, outside: str) -> bool:
+        """Name one more, unless it is too late."""
+        with self._lock:
+            if not self._taken:
+                self._names.add(outside)
+            return not self._taken
+
+    def take(self) -> set[str]:
+        """All of them; for the thread."""
+        with self._lock:
+            self._taken = True
+            return self._names
+
+
 class Links:
     """The links of the network namespace that this process runs in."""
 
@@ -68,7 +97,8 @@ class Links:
         """Open nothing yet: netlink is opened by the first request, or by `open`."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
         self._netlink: Any = None
-        self._guard = Guard(GROUP)
+        self._guard = Guard((GROUP, LEAVING))
+        self._batch: _Batch | None = None
         self._watch: Watch | None = None
         self._again: asyncio.Task[None] | None = None
 
@@ -121,15 +151,23 @@ class Links:
             ConflictError: one of the names belongs to another link, or the inside end is in a container.
             HostError: the kernel refused, or it would hear the pair without a guard.
         """
+        self._batch = None  # what is asked to be removed from now on goes after this
         await self._run(lambda: self._create(pair))
 
     async def delete(self, outside: str) -> None:
         """Remove a pair by its outside end; one that is gone is success, a link that is not ours is left.
 
+        It is removed even if the caller gives up. Pairs that wait at the same time go together.
+
         Raises:
             HostError: the kernel refused.
         """
-        await self._run(lambda: self._delete(outside))
+        if self._batch is None or not self._batch.add(outside):
+            self._batch = batch = _Batch(outside)
+            batch.removal = asyncio.ensure_future(self._run(lambda: self._delete(batch.take())))
+        refused = await asyncio.shield(self._batch.removal)
+        if outside in refused:
+            raise HostError(f"veth pair {outside} could not be removed: {_text(refused[outside])}")
 
     async def ours(self) -> frozenset[str]:
         """The names of all links of our group."""
@@ -153,11 +191,12 @@ class Links:
             self._netlink = None
         self._guard.close()
 
-    def _request(self, command: str, name: str, **attributes: Any) -> Any:  # noqa: ANN401
-        """One rtnetlink request; a refusal becomes OSError."""
+    def _request(self, command: str, name: str | None, **attributes: Any) -> Any:  # noqa: ANN401
+        """One rtnetlink request, about one link or all that have an attribute; a refusal becomes OSError."""
         netlink = self._open()
+        about = {} if name is None else {"ifname": name}
         try:
-            return netlink.link(command, ifname=name, **attributes)
+            return netlink.link(command, **about, **attributes)
         except Exception as error:
             code = getattr(error, "code", None)
             if code is None:
@@ -193,14 +232,31 @@ class Links:
                 " the endpoint is joined already, or the name belongs to somebody else"
             )
 
-    def _delete(self, outside: str) -> None:
-        if not _is_ours(outside):
-            return
+    def _delete(self, outsides: Collection[str]) -> dict[str, OSError]:
+        """Remove pairs; those that the kernel refused, and why.
+
+        It waits 15 ms for RCU in each removal, be it of one link or of a group.
+        """
+        names = {each for each in outsides if _is_ours(each)}
+        if len(names) == 1 or _in_group(LEAVING) - names:
+            return self._one_by_one(names)
         try:
-            self._request("del", outside)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise HostError(f"veth pair {outside} could not be removed: {_text(error)}") from error
+            for each in names:
+                self._request("set", each, group=LEAVING)
+            self._request("del", None, IFLA_GROUP=LEAVING)
+        except OSError:
+            return self._one_by_one(names)
+        return {}
+
+    def _one_by_one(self, names: Iterable[str]) -> dict[str, OSError]:
+        refused = {}
+        for each in names:
+            try:
+                self._request("del", each)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    refused[each] = error
+        return refused
 
     def _holding(self, address: str) -> str | None:
         try:
@@ -249,9 +305,17 @@ def _all_ours() -> frozenset[str]:
     return frozenset(each.name for each in Path(SYSFS).iterdir() if _is_ours(each.name))
 
 
+def _in_group(group: int) -> frozenset[str]:
+    return frozenset(each.name for each in Path(SYSFS).iterdir() if _group(each.name) == group)
+
+
 def _is_ours(link: str) -> bool:
+    return _group(link) in {GROUP, LEAVING}
+
+
+def _group(link: str) -> int | None:
     text = _attribute(link, "netdev_group")
-    return bool(text) and int(text) == GROUP
+    return int(text) if text else None
 
 
 def _attribute(link: str, name: str) -> str:

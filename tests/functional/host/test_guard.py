@@ -144,6 +144,14 @@ async def test_without_the_guard_the_kernel_would_serve_all_of_it() -> None:
 
 
 @in_private_network
+async def test_a_link_that_is_being_removed_is_not_heard_either() -> None:
+    async with a_pair():
+        ip("link", "set", "outside", "group", str(veth.LEAVING))
+        assert heard(frames(attribute("outside", "address"))) == set()
+        assert not arp_answered(EVERYBODY)
+
+
+@in_private_network
 async def test_links_of_others_are_heard_as_ever() -> None:
     async with a_pair():
         ip("link", "set", "outside", "group", "default")

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -98,6 +100,80 @@ async def test_many_pairs_at_once_do_not_mix() -> None:
         assert {name: attribute(name, "address") for name in macs} == macs
         await asyncio.gather(*(host.delete(pair.outside) for pair in pairs))
         assert links() == set()
+
+
+@contextlib.contextmanager
+def put_into_a_group() -> Iterator[Callable[[int], int]]:
+    """What counts how often a link was put into a group (rtnetlink(7), RTM_NEWLINK and IFLA_GROUP)."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as monitor:
+        monitor.bind((0, 1))  # RTMGRP_LINK
+        monitor.settimeout(0)
+
+        def times(group: int) -> int:
+            heard = b""
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    heard += monitor.recv(1 << 16)
+            return heard.count(struct.pack("=HHI", 8, 27, group))
+
+        yield times
+
+
+@in_private_network
+async def test_pairs_that_are_removed_at_once_are_removed_together() -> None:
+    async with opened() as host:
+        names = [f"o{number}" for number in range(20)]
+        for each in names:
+            await host.create(VethPair(each, f"i{each}", MAC, 1500, checksums=True))
+        with put_into_a_group() as times:
+            await asyncio.gather(*map(host.delete, names))
+            assert links() == set()
+            assert times(veth.LEAVING) >= len(names) - 1  # the first may go before the others are named
+
+
+@in_private_network
+async def test_a_pair_that_is_removed_alone_takes_one_request() -> None:
+    async with opened() as host:
+        await host.create(PAIR)
+        with put_into_a_group() as times:
+            await host.delete("outside")
+            assert links() == set()
+            assert times(veth.LEAVING) == 0
+
+
+@in_private_network
+async def test_a_link_of_somebody_else_in_the_group_of_those_that_leave_stays() -> None:
+    ip("link", "add", "theirs", "group", str(veth.LEAVING), "type", "veth", "peer", "name", "peer")
+    async with opened() as host:
+        pairs = [VethPair(f"o{number}", f"i{number}", MAC, 1500, checksums=True) for number in range(3)]
+        await asyncio.gather(*map(host.create, pairs))
+        await asyncio.gather(*(host.delete(pair.outside) for pair in pairs))
+        assert links() == {"theirs", "peer"}
+
+
+@in_private_network
+async def test_a_pair_that_was_left_while_it_was_being_removed_is_ours_still() -> None:
+    async with opened() as host:
+        await host.create(PAIR)
+        ip("link", "set", "outside", "group", str(veth.LEAVING))
+        assert await host.ours() == {"outside", "inside"}
+        await host.delete("outside")
+        assert links() == set()
+
+
+@in_private_network
+async def test_a_pair_goes_with_the_others_though_its_caller_gave_up_and_comes_back_when_made_again() -> None:
+    async with opened() as host:
+        await host.create(PAIR)
+        given_up = asyncio.ensure_future(host.delete("outside"))
+        other = asyncio.ensure_future(host.delete("absent"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        made = asyncio.ensure_future(host.create(PAIR))
+        gone = asyncio.ensure_future(host.delete("absent"))
+        await asyncio.gather(other, made, gone)
+        assert links() == {"outside", "inside"}
+        assert await host.ours() == {"outside", "inside"}
 
 
 @pytest.mark.parametrize("mtu", [10, 70000])
