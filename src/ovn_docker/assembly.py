@@ -127,6 +127,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     ovs = open_vswitch_client(config)
     nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
     nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
+    nb.service = databases.CENTRAL_SERVICE
     links = Links()
     attachments = Attachments(ovs, links)
     file = StateFile(config.state_file)
@@ -213,6 +214,7 @@ def open_vswitch_client(config: Config) -> Client:
         ConfigError: ``--ovsdb`` names none.
     """
     ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    ovs.service = databases.SWITCH_SERVICE
     if config.database_tls:
         ovs.own_tls = TlsFiles(*map(str, config.database_tls))
     ovs.probe_interval = config.probe_interval

@@ -86,7 +86,8 @@ def test_it_becomes_no_name_of_a_link_or_a_lock(text: str) -> None:
     text = text.encode(errors="replace").decode()  # dockerd's JSON holds no half pairs
     for name in addressing.link_names(text):
         assert re.fullmatch(r"[0-9A-Za-z_]{13,15}", name)
-    assert re.fullmatch(r"\w+", hosts.presence_lock(text))
+    for name in (hosts.presence_lock(text), hosts.name_lock(text), hosts.session_lock(text)):
+        assert re.fullmatch(r"\w+", name)
 
 
 @hostile

@@ -45,6 +45,7 @@ async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Da
     sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
     for client in (ovs, nb, sb):
         client.own_tls = tls
+        client.service = databases.SWITCH_SERVICE if client is ovs else databases.CENTRAL_SERVICE
     ovs.redirect(remotes, why="--ovsdb names no remote")
     work = [
         *(each.run() for each in (ovs, nb, sb)),

@@ -14,6 +14,9 @@ from ovn_docker.schema.open_vswitch import Settings
 
 LOG = logging.getLogger(__name__)
 
+SWITCH_SERVICE, CENTRAL_SERVICE = "openvswitch-switch", "ovn-central"
+"""Units of Debian's packages with the database of a host, and with those of OVN."""
+
 NORTHBOUND, SOUTHBOUND = "ovn-nb", "ovn-remote"
 """Keys of Open_vSwitch's external_ids that name OVN's databases."""
 

@@ -68,6 +68,7 @@ class Client:
         probe_interval: seconds of silence after which a server is probed, 0 for never, None for the default;
             to be set before.
         answered: told of each transaction how many seconds its reply took.
+        service: the unit that starts a server on this machine, for people, or "".
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Client:
         self.tls: TlsFiles | None = None
         self.own_tls: TlsFiles | None = None
         self.probe_interval: float | None = None
+        self.service = ""
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
@@ -299,7 +301,7 @@ class Client:
             self._why = _reason(error) if error.args else "the server does not answer"
             self._try_last(remote)
         except (OSError, OvnDockerError, ConnectionLostError) as error:
-            self._why = _local_reason(remote, error) or _reason(error)
+            self._why = _local_reason(remote, error, self.service) or _reason(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # JSON of another shape than OVSDB's: wherever it is read, it must not end `run`.
             LOG.debug("%s at %s sent what cannot be read", self.title, remote, exc_info=error)
@@ -364,10 +366,10 @@ def _lost_its_cluster(results: Any) -> bool:  # noqa: ANN401  (a JSON value)
     )
 
 
-def _local_reason(remote: Remote, error: Exception) -> str:
+def _local_reason(remote: Remote, error: Exception, service: str) -> str:
     if remote.method != "unix" or not isinstance(error, OSError):
         return ""
-    return local_socket.explain(remote.address, error)
+    return local_socket.explain(remote.address, error, service)
 
 
 def _reason(error: BaseException) -> str:

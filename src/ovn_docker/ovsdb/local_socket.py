@@ -16,8 +16,14 @@ REMEDIES = {
 """The last two come of a proxy that has no server."""
 
 
-def explain(path: str, error: OSError) -> str:
-    """The system's reason and what to do about it, as one line; "" where the socket is not to blame."""
+def explain(path: str, error: OSError, service: str = "") -> str:
+    """The system's reason and what to do about it, as one line; "" where the socket is not to blame.
+
+    Args:
+        path: of the socket.
+        error: why it cannot be opened.
+        service: that systemd starts the server with, or "" where that is not known.
+    """
     if error.errno is None:
         return ""
     text = os.strerror(error.errno)
@@ -27,7 +33,8 @@ def explain(path: str, error: OSError) -> str:
             " run it as root, or the driver by its systemd unit (scripts/install-unit)"
         )
     remedy = REMEDIES.get(error.errno, "")
-    return f"{text}: {remedy}" if remedy else ""
+    start = f": 'systemctl start {service}'" if service else ""
+    return f"{text}: {remedy}{start}" if remedy else ""
 
 
 def _whose(socket: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ovn_docker.assembly import running
 from ovn_docker.commands.beyond import address_of, silence
 from ovn_docker.drivers import twice
 from ovn_docker.drivers.sharing import Shared
@@ -132,6 +133,16 @@ async def test_the_switch_of_a_network_that_is_there_twice_is_found(
         [finding] = await twice.findings(shared)
         assert (finding.kind, finding.subject) == ("switch-twice", "10.0.0.0/24 default")
         assert "is on logical switch one here and on another too" in finding.text
+
+
+async def test_a_driver_that_waits_for_open_vswitch_says_which_service_to_start(host: WholeHost) -> None:
+    parts = host.assemble()
+    host.open_vswitch.kill()
+    async with running(parts):
+        await until(lambda: "Connection refused" in parts.ovs.outage(), "it was tried")
+        assert parts.ovs.outage().endswith(
+            "see whether its ovsdb-server runs: 'systemctl start openvswitch-switch'"
+        )
 
 
 async def test_a_driver_that_does_not_answer_is_told_with_the_reason(short_path: Path) -> None:

@@ -58,12 +58,16 @@ class WholeHost:
         async with empty_docker(self.open_vswitch.directory / "docker.sock"):
             yield
 
+    def assemble(self, *flags: str) -> OverlayParts:
+        """The parts of a driver that was started with these flags."""
+        parser = argparse.ArgumentParser()
+        config.add_inspection_arguments(parser)
+        return assemble(config.read_inspection(parser.parse_args([*self.flags(), *flags])), dict)
+
     @contextlib.asynccontextmanager
     async def driver(self, *flags: str) -> AsyncIterator[Driver]:
         """A driver, as a daemon has it, that knows by now whose its name is."""
-        parser = argparse.ArgumentParser()
-        config.add_inspection_arguments(parser)
-        parts = assemble(config.read_inspection(parser.parse_args([*self.flags(), *flags])), dict)
+        parts = self.assemble(*flags)
         driver = Driver(parts)
         async with running(parts), task(driver.presence.run()):
             async with asyncio.timeout(10):
