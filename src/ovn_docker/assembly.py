@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ovn_docker.config import Config
 from ovn_docker.docker.engine import Engine
+from ovn_docker.drivers.central import CentralLook
 from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
@@ -143,7 +144,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context)
     host = HostReader(attachments, links)
-    named = Driver(config.driver_name, config.scope, presence, host)
+    named = Driver(config.driver_name, config.scope, presence, host, CentralLook(nb))
     flows = {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend}
     return OverlayParts(
         ovs=ovs,

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.state import Container, Endpoint, Network
-from ovn_docker.health import container_checks, host_checks, lease_checks, plugin_checks, setup_checks
+from ovn_docker.health import (
+    central_checks,
+    container_checks,
+    host_checks,
+    lease_checks,
+    plugin_checks,
+    setup_checks,
+)
 from ovn_docker.health.findings import Finding, allowed
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
 from ovn_docker.health.wording import container_name, endpoint_name, short
@@ -206,6 +213,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_lookups,
     lease_checks.check_stale_pools,
     plugin_checks.check_plugins,
+    central_checks.check_central,
     container_checks.check_stopped,  # when all that they need is whole
 )
 

@@ -73,12 +73,14 @@ class Kind:
         bars: what is not done while it stands. REPAIRS where it is in doubt who this host is, for then all
             that carries its mark may be another's; REMOVALS where it is in doubt what Docker has, or where
             the host is not set up, so that nothing is known to be of no use.
+        patient: whether it is looked for again in the next regular pass only: it says that somebody is busy.
     """
 
     repair: str
     removes: bool = False
     starts: bool = False
     bars: Bars = Bars.NOTHING
+    patient: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
@@ -121,6 +123,9 @@ KINDS: Mapping[str, Kind] = {
     "plugin-legacy": Kind(""),
     "plugin-missing": Kind(""),
     "scope-global": Kind(""),
+    "central-slow": Kind("", patient=True),
+    "northd-behind": Kind("", patient=True),
+    "central-relay": Kind(""),
     "cloud-lacks": Kind("", bars=Bars.REMOVALS),
     "vif-missing": Kind("", bars=Bars.REPAIRS),
     "vif-foreign": Kind("", bars=Bars.REPAIRS),
@@ -207,7 +212,8 @@ class Sightings:
 
         A confirmed finding whose repair failed waits for the next regular pass, unless the repair is a start.
         """
-        open_still = self._since.keys() - self._confirmed
+        unconfirmed = self._since.keys() - self._confirmed
+        open_still = [each for each in unconfirmed if not KINDS[each.kind].patient]
         waits = [self._since[each] + _patience(each) - now for each in open_still]
         waits += [each.due - now for each in self._failures.values()]
         return max(min(waits), SECOND_LOOK) if waits else None

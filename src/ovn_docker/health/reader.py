@@ -11,7 +11,7 @@ from ovn_docker.health import identity
 from ovn_docker.health.host_reader import HostReader
 from ovn_docker.health.identity import Standing
 from ovn_docker.health.presence import Presence
-from ovn_docker.health.snapshot import Held, Inventory, Lookups, Snapshot
+from ovn_docker.health.snapshot import Central, Held, Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
 
 READ_TIMEOUT = 60.0
@@ -27,12 +27,14 @@ class Driver:
         scope: ``local`` or ``global``, or "" where that is not known.
         presence: proves that its host's name is its own, or None where nothing that it holds carries that.
         host: looks at what OVN needs of the host, or None where OVN does not serve it.
+        central: looks how the servers fare that all hosts share, or None where there are none.
     """
 
     name: str
     scope: str
     presence: Presence | None = None
     host: HostReader | None = None
+    central: Callable[[], Awaitable[Central]] | None = None
 
 
 class Reader:
@@ -107,6 +109,7 @@ class Reader:
         unguarded = await self._attachments.unguarded()
         setup = await self._inventory.setup()
         refuses_global = await self._engine.refuses_global() if self._driver.scope == "global" else ""
+        central = None if self._driver.central is None else await self._driver.central()
         docker = await self._engine.read()
         return Snapshot(
             self._driver.name,
@@ -121,4 +124,5 @@ class Reader:
             refuses_global=refuses_global,
             unguarded=unguarded,
             host=host,
+            central=central,
         )

@@ -124,6 +124,21 @@ class Lookups:
 
 
 @dataclass(frozen=True, slots=True)
+class Central:
+    """How the servers fare that all hosts share.
+
+    Attributes:
+        seconds: that the database took for a question of one row.
+        behind: seconds for which what is computed of it has been out of date, or None when it is not.
+        relay: whether the server hands on what another serves.
+    """
+
+    seconds: float
+    behind: float | None
+    relay: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment; what Docker has was read last.
 
@@ -137,6 +152,7 @@ class Snapshot:
         lookups: of the switch; nothing differs where there are none.
         store: where the driver keeps networks, for people.
         setup: what an OpenStack machine needs once, or None on a host that is none.
+        central: how the servers fare that all hosts share, or None where that is not looked at.
         refuses_global: the API of a Docker that makes no network of the driver's scope, global, or "".
         host: what this host needs so that OVN serves it, or None where that is not looked at.
         taken: this host's name and which other machine has it, as a text; then nothing else was read.
@@ -156,6 +172,7 @@ class Snapshot:
     host: HostSetup | None = None
     taken: tuple[str, str] | None = None
     unguarded: bool = False
+    central: Central | None = None
 
 
 class Inventory(Protocol):

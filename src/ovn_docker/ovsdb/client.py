@@ -67,6 +67,7 @@ class Client:
         own_tls: files for ``ssl:`` in place of those; to be set before.
         probe_interval: seconds of silence after which a server is probed, 0 for never, None for the default;
             to be set before.
+        model: what kind of server it was at last, as `Opening` has it.
         answered: told of each transaction how many seconds its reply took.
         service: the unit that starts a server on this machine, for people, or "".
     """
@@ -103,6 +104,7 @@ class Client:
         self._told: set[str] = set()
         self._ready = asyncio.Event()
         self._undoing = Undoing(title, lambda undo: self._carry_out(undo, self.ready))
+        self.model = ""
         self.answered: Callable[[float], object] = lambda _seconds: None
         self._when_connected: list[Callable[[], object]] = []
         self._locks = Locks()
@@ -320,6 +322,7 @@ class Client:
             if not opening.done():
                 reading.result()
             opening.result()
+            self.model = session.model
             self._connection, self._away_since, self._waited_since = connection, None, None
             self._told.clear()
             self._ready.set()

@@ -22,13 +22,18 @@ clients after a restart, is not to be asked again by each of them: it would do t
 
 
 class Opening:
-    """One connection from its first question on."""
+    """One connection from its first question on.
+
+    Attributes:
+        model: ``standalone``, ``clustered`` or ``relay``, as the server says; "" before it has said so.
+    """
 
     def __init__(self, database: str, replica: Replica, locks: Locks, connection: Connection) -> None:
         self._database = database
         self._replica = replica
         self._locks = locks
         self._connection = connection
+        self.model = ""
         self._server = Replica(
             {"Database": Watch(("model", "connected", "leader"), (("name", "==", database),))}
         )
@@ -75,6 +80,7 @@ class Opening:
         if not rows:
             return f"the server has no database {self._database}"
         row = rows[0]
+        self.model = str(row.get("model", ""))
         if row.get("model") != "standalone" and not optional(row.get("connected", False)):
             return "the server has lost its cluster"
         if row.get("model") == "clustered" and not row.get("leader"):

@@ -116,6 +116,13 @@ def test_another_repair_that_failed_waits_for_the_next_pass() -> None:
     assert seen.next_look(102) is None
 
 
+def test_a_server_that_is_busy_is_not_asked_again_sooner_for_that() -> None:
+    seen, slow = Sightings(), Finding("central-slow", "OVN Northbound", "OVN Northbound answers slowly")
+    assert seen.confirmed([slow], 100) == []
+    assert seen.next_look(100) is None
+    assert seen.confirmed([slow], 280) == [slow]
+
+
 @given(st.lists(st.tuples(st.floats(0.1, 8), st.sets(st.sampled_from([MISSING, STALE]))), max_size=20))
 def test_a_removal_has_been_seen_at_every_look_for_as_long_as_a_verb_may_take(
     looks: list[tuple[float, set[Finding]]],
@@ -141,6 +148,9 @@ def test_each_kind_that_removes_says_so() -> None:
     removing = {kind for kind, what in KINDS.items() if what.removes}
     assert removing == {kind for kind in KINDS if kind.endswith("-stale")}
     assert {kind for kind, what in KINDS.items() if not what.repair} == {
+        "central-slow",
+        "northd-behind",
+        "central-relay",
         "interface-dead",
         "interface-lost",
         "interface-alive",
