@@ -93,7 +93,7 @@ class _Run:
 
     def _round(self, database: Database, network: Network, level: Level, count: int) -> None:
         column = page.clients(count)
-        clients = network.clients(count)
+        clients = list(network.clients(count))
         try:
             answers, seconds = load.lease(clients, self.plan.leases)
         finally:

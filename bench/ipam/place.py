@@ -1,9 +1,10 @@
 """A Northbound, its drivers and the clients: what one part of the run is measured on."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from bench.fill import fill
 from bench.ipam import servers
@@ -67,17 +68,31 @@ class Place:
         return Network(self.hosts, pool_ids, FilledPool(pool_ids[0], scattered=scattered))
 
 
+class Driver(Protocol):
+    """What a client has to know of a driver."""
+
+    @property
+    def name(self) -> str:
+        """Of its host."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+
+
 class Network:
     """One network that all hosts share."""
 
-    def __init__(self, hosts: list[Host], pool_ids: list[str], pool: FilledPool) -> None:
+    def __init__(self, hosts: Sequence[Driver], pool_ids: list[str], pool: FilledPool) -> None:
         self.pool = pool
         self._hosts = hosts
         self._pool_ids = pool_ids
 
-    def clients(self, count: int) -> list[Client]:
-        """So many clients, spread evenly over the drivers."""
-        numbers = [number % DRIVERS for number in range(count)]
-        return [
-            client(self._hosts[each].name, self._hosts[each].socket, self._pool_ids[each]) for each in numbers
-        ]
+    def clients(self, count: int) -> Iterator[Client]:
+        """So many clients, spread evenly over the drivers; each connects when its turn comes.
+
+        A driver closes a connection on which nothing was asked for 10 s.
+        """
+        for number in range(count):
+            host = self._hosts[number % DRIVERS]
+            yield client(host.name, host.socket, self._pool_ids[number % DRIVERS])

@@ -3,6 +3,7 @@ import json
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from bench import tables
 from bench.figures import Figure, Machine, Results
 from bench.ipam import cli, disk, page
 from bench.ipam.clients import Answer, Client, address, lease
-from bench.ipam.plan import CLIENTS, EMPTY, FULL, LEVELS, NINETY, QUICK, Level
+from bench.ipam.place import Network
+from bench.ipam.plan import CLIENTS, DRIVERS, EMPTY, FULL, LEVELS, NINETY, QUICK, Level
 from bench.ipam.pool import FilledPool
 from bench.ovsdb import Database
 from bench.targets import judge
@@ -144,6 +146,27 @@ def test_clients_share_the_leases_evenly_and_keep_every_answer(cut: int) -> None
         (f"h{host}", f"10.0.0.{number}") for host in range(4) for number in range(1, 6)
     ]
     assert all(0 < each.took / 1000 <= seconds for each in answers)
+
+
+@dataclass
+class Listening:
+    """A driver that lets connections wait."""
+
+    name: str
+    socket: Path
+
+
+def test_a_client_connects_when_its_turn_comes(tmp_path: Path) -> None:
+    doors = [Listening(f"h{number}", tmp_path / str(number)) for number in range(DRIVERS)]
+    network = Network(doors, [str(POOL)] * DRIVERS, pool())
+    clients = network.clients(DRIVERS)
+    for door in doors:  # none of them could be connected to before
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(door.socket))
+            listener.listen()
+            each = next(clients)
+            each.connection.close()
+            assert each.host == door.name
 
 
 def test_an_answer_that_is_an_error_is_told() -> None:
