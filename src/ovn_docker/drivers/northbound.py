@@ -30,6 +30,8 @@ class Northbound:
         self.attachments = attachments
         self._now = now
         self._presence = presence
+        if presence is not None:
+            client.admit = presence.admit
 
     def outage(self) -> str:
         """Why it cannot be used, or ""."""
@@ -54,9 +56,6 @@ class Northbound:
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
                 " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
             )
-        if self._presence is not None:
-            await self.client.available()
-            await self._presence.admit()
         return await self.client.request(operations, undo)
 
     def moment(self) -> float:

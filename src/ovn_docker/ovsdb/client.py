@@ -70,6 +70,7 @@ class Client:
         model: what kind of server it was at last, as `Opening` has it.
         answered: told of each transaction how many seconds its reply took.
         service: the unit that starts a server on this machine, for people, or "".
+        admit: waited for before each `request` and each transaction that is taken back; raises to refuse it.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Client:
         self.own_tls: TlsFiles | None = None
         self.probe_interval: float | None = None
         self.service = ""
+        self.admit: Callable[[], Awaitable[object]] | None = None
         self._why = "not tried yet"
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None
@@ -103,7 +105,7 @@ class Client:
         self._hurry = asyncio.Event()
         self._told: set[str] = set()
         self._ready = asyncio.Event()
-        self._undoing = Undoing(title, lambda undo: self._carry_out(undo, self.ready))
+        self._undoing = Undoing(title, lambda undo: self._carry_out(undo, self._admitted_late))
         self.model = ""
         self.answered: Callable[[float], object] = lambda _seconds: None
         self._when_connected: list[Callable[[], object]] = []
@@ -215,7 +217,17 @@ class Client:
             DatabaseError: the database refused; nothing was changed.
             UnreachableError: there is no server and has been none for long; `undo` is sent when there is one.
         """
-        return await self._carry_out_or_undo(operations, undo, self.available)
+        return await self._carry_out_or_undo(operations, undo, self._admitted)
+
+    async def _admitted(self) -> None:
+        await self.available()
+        if self.admit is not None:
+            await self.admit()
+
+    async def _admitted_late(self) -> None:
+        await self.ready()
+        if self.admit is not None:
+            await self.admit()
 
     async def _carry_out_or_undo(
         self,

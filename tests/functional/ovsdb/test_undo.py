@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ovn_docker.errors import RequirementError, UnstorableError
+from ovn_docker.errors import ConflictError, RequirementError, UnreachableError, UnstorableError
 from ovn_docker.ovsdb import client as client_module
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
@@ -117,3 +117,33 @@ async def test_a_text_that_cannot_be_sent_leaves_no_answer_to_wait_for(
         assert client.outage() == ""
         assert client._connection is not None
         assert client._connection._replies == {}
+
+
+@pytest.mark.parametrize("admitted", [True, False])
+async def test_what_was_asked_for_in_an_outage_is_taken_back_if_it_is_admitted(
+    northbound: OvsdbServer,
+    admitted: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
+    """A delete names itself; another machine's rows of the same name are not its own to delete."""
+    asked = asyncio.Event()
+
+    async def admit() -> None:
+        asked.set()
+        if not admitted:
+            raise ConflictError("the name is another machine's")
+
+    client = Client("OVN Northbound", NB, {}, patience=0.1)
+    async with connected([northbound.remote], NB) as other:
+        await other.transact(schema.ls_add(NET, EARLY))
+        client.admit = admit
+        delete = schema.ls_add_undo("net", "net", EARLY)
+        with pytest.raises(UnreachableError):
+            await client.request(delete, delete)
+        assert not asked.is_set()
+        client.redirect((northbound.remote,))
+        running = asyncio.create_task(client.run())
+        await asyncio.wait_for(asked.wait(), 10)
+        await until(lambda: not len(client._undoing), "nothing is left to be taken back")
+        running.cancel()
+        await asyncio.wait({running})
+    assert names(northbound, schema.SWITCH) == ([] if admitted else ["net"])
