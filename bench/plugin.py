@@ -77,7 +77,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, dial: Dial) -> None:
         super().__init__(
             "127.0.0.1"
-        )  # as Docker's client says over TCP; the driver refuses what is no name of the host
+        )  # as Docker's client says over TCP; the driver refuses a Host that is not its own
         self._dial = dial
 
     def connect(self) -> None:

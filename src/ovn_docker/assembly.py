@@ -81,10 +81,10 @@ class Parts:
         repairs: likewise.
         about: what NetworkDriver.Database is to show of this driver besides.
         work: what keeps the peer connected, by its name for people.
-        daemon_work: what only a daemon does besides, likewise.
+        daemon_work: what only a daemon does besides, by its name too.
         close: what ends it.
         probe: looks whether packets pass, where it can be tried.
-        host: looks at what OVN needs of this host, likewise.
+        host: looks at what OVN needs of this host, where the peer is OVN.
         presence: proves that this host's name in OVN is its own, where the peer is OVN.
     """
 

@@ -45,7 +45,7 @@ class DaemonOptions:
         pidfile: where to write the daemon's process id, or None.
         overwrite_pidfile: take the pidfile even from a process that lives.
         chdir: go to / once detached, so that no file system is kept from being unmounted.
-        monitor: start the daemon again when it ends with an error, or of a signal that is no stop.
+        monitor: start the daemon again when it ends with an error, or is killed.
         restart_interval: seconds from one restart to the next, at least.
     """
 

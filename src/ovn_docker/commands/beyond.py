@@ -44,7 +44,7 @@ async def _driver(parts: Parts, name: str) -> list[Finding]:
     if not address:
         drivers = (await parts.engine.network_ids()).values()
         used = sum(names(each, name) for each in drivers)
-        why = "there is no socket and no plugin file of it" if used else ""
+        why = "it has neither a socket nor a plugin file" if used else ""
     else:
         why = await silence(address)
     if not why:

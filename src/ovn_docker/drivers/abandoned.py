@@ -46,7 +46,7 @@ class AbandonedLeases:
 
 
 def is_gone(*, plugged: bool, linked: bool, age: float) -> bool:
-    """Whether an endpoint of this host is no container's any more.
+    """Whether the container of an endpoint of this host is gone.
 
     A link goes with its container, an interface in Open vSwitch stays, over a boot too. An endpoint that has
     neither was unplugged, or lost before it was joined, unless it is just being made.

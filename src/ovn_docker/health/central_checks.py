@@ -13,7 +13,7 @@ LATE = 5.0
 
 
 def check_central(snapshot: Snapshot) -> Iterator[Finding]:
-    """Northbound answers soon, is no relay, and ovn-northd keeps up with it."""
+    """Northbound answers soon and is not a relay, and ovn-northd keeps up with it."""
     central = snapshot.central
     if central is None:
         return

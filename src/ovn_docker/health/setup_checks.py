@@ -101,7 +101,7 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
         return
     uplink = uplink_of(bridge, setup)
     if uplink is None:
-        if interface := _interface(setup):  # else it is no interface of this machine's: see `check_identity`
+        if interface := _interface(setup):  # else the interface is another machine's: see `check_identity`
             text = f"interface {interface} is not on bridge {setup.bridge}: {_how(setup)}"
             yield Finding("uplink-missing", interface, text)
         return

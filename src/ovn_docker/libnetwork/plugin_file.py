@@ -99,7 +99,7 @@ def plugin_file(directory: Path, name: str, address: str, docker: DockerFiles | 
 
 
 def check_no_other(file: PluginFile) -> None:
-    """See that no other plugin of this name is alive; a file that one left behind is no hindrance.
+    """See that no other plugin of this name is alive; a file that one left behind does not matter.
 
     Raises:
         ConfigError: one is; dockerd would ask the newer in its place, and neither would say why.
