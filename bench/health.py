@@ -137,6 +137,8 @@ async def _read(host: Server, northbound: Servers, samples: Samples) -> None:
     state = host.file.with_name("state.json")
     words = ["--ovsdb", host.remote, "--state-file", str(state)]
     parts = assemble(config.read_inspection(flags.parse_args(words)), dict)
+    assert parts.scan is not None
+    parts.scan(always=True, note=False)
     async with running(parts):
         await parts.inventory.held([])
         for _ in range(READINGS):

@@ -47,6 +47,7 @@ PURE = [
     "host.dhcp",
     "host.link_state",
     "schema.leases",
+    "schema.host_index",
     "schema.hosts",
     "schema.surveys",
     "schema.central",

@@ -22,6 +22,7 @@ from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.overlay import Docker, OverlayDriver
 from ovn_docker.drivers.overlay_inventory import OverlayInventory
+from ovn_docker.drivers.own_rows import Scan, some_time
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy
 from ovn_docker.errors import ConfigError
@@ -86,6 +87,7 @@ class Parts:
         probe: looks whether packets pass, where it can be tried.
         host: looks at what OVN needs of this host, where the peer is OVN.
         presence: proves that this host's name in OVN is its own, where the peer is OVN.
+        scan: has the inventory go through all tables, where it would not each time.
     """
 
     ovs: Client
@@ -104,6 +106,7 @@ class Parts:
     probe: Callable[[], Awaitable[list[Finding]]] | None = None
     presence: Presence | None = None
     host: HostReader | None = None
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +129,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         ConfigError: a setting cannot be used.
     """
     ovs = open_vswitch_client(config)
-    nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
-    nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
-    nb.service = databases.CENTRAL_SERVICE
+    nb = _northbound_client(ovs)
     links = Links()
     attachments = Attachments(ovs, links)
     file = StateFile(config.state_file)
@@ -142,7 +143,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACES), about)
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
-    inventory = OverlayInventory(database, shared, ipam, config.context)
+    inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
     host = HostReader(attachments, links)
     named = Driver(config.driver_name, config.scope, presence, host, CentralLook(nb))
     flows = {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend}
@@ -161,6 +162,7 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         daemon_work=_collecting(config, ovs, nb) | _host_work(presence, host, ip_lookup),
         presence=presence,
         host=host,
+        scan=inventory.scan,
         northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
@@ -206,6 +208,14 @@ def _database_files(northbound: Client) -> dict[str, Any]:
         "tls_key_cert": tls.certificate,
         "tls_private_key": tls.private_key,
     }
+
+
+def _northbound_client(ovs: Client) -> Client:
+    """A client of OVN Northbound, with the settings of Open_vSwitch's that hold for both."""
+    nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
+    nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
+    nb.service = databases.CENTRAL_SERVICE
+    return nb
 
 
 def open_vswitch_client(config: Config) -> Client:

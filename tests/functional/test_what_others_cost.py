@@ -22,6 +22,9 @@ pytestmark = pytest.mark.functional
 CONNECT = 2.5
 """Milliseconds; one with a watch on Logical_Switch_Port takes 5 to 11."""
 
+PASS = 5.0
+"""Milliseconds for a host with 20 containers; going through the tables takes 20 to 60."""
+
 LEASES, MORE = 30, 1.6
 """How many are measured, and by how much they may differ: to list 10,000 ports is 100 times as much."""
 
@@ -46,6 +49,23 @@ async def test_a_driver_that_connects_has_the_server_read_no_rows_of_other_hosts
             await client.ready()
 
     assert await cost(full, connect) < CONNECT
+
+
+async def test_a_pass_of_the_health_check_has_the_server_read_no_rows_of_other_hosts(
+    full: OvsdbServer, make_server: MakeServer, short_path: Path
+) -> None:
+    hosts = Hosts(full, make_server, short_path, indexed=True)
+    async with hosts.host("h") as host:
+        networks = [await host.network_create(subnet) for subnet in SUBNETS[:2]]
+        for network in networks:
+            for _ in range(10):
+                await host.run(network)
+
+        async def reading() -> None:
+            held = await host.inventory.held([each.network_id for each in networks])
+            assert len(held.endpoints) == len(held.leases) == 20
+
+        assert await cost(full, reading) < PASS
 
 
 async def test_a_lease_costs_the_same_when_other_hosts_start_containers_on_its_switch(

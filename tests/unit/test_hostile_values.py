@@ -20,8 +20,8 @@ from ovn_docker.drivers.sharing import Shared
 from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.giving_up import Remains
 from ovn_docker.health.reconciler import Report
+from ovn_docker.health.remains import Remains
 from ovn_docker.libnetwork import codec
 from ovn_docker.ovsdb.session import encode_request
 from ovn_docker.ovsdb.values import mapping, to_map

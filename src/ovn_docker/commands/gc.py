@@ -13,7 +13,8 @@ from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
 from ovn_docker.drivers import swarm_networks
 from ovn_docker.errors import ConflictError, LockError, UnreachableError
-from ovn_docker.health.giving_up import GivingUp, Remains, remains
+from ovn_docker.health.giving_up import GivingUp
+from ovn_docker.health.remains import Remains, remains
 from ovn_docker.host.databases import known_settings
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import hosts, southbound
@@ -65,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="go through all tables, also for what a host's index does not name",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="even if the host seems to be alive, or nobody can tell"
     )
     parser.add_argument(
@@ -86,10 +92,10 @@ async def _run(arguments: argparse.Namespace) -> int:
         if arguments.swarm_network is not None:
             return await _free(databases, arguments)
         if arguments.host is None:
-            shown = await _list(databases)
+            shown = await _list(databases, deep=arguments.deep)
             print(_as_json(shown) if arguments.json else _as_table(shown))
             return 0
-        left = await _give_up(databases, arguments.host, force=arguments.force, dry_run=arguments.dry_run)
+        left = await _give_up(databases, arguments)
     if arguments.json:
         print(json.dumps({"host": arguments.host, "dry_run": arguments.dry_run, **asdict(left)}))
     else:
@@ -112,8 +118,8 @@ async def _free(databases: Databases, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _list(databases: Databases) -> list[Listed]:
-    """All hosts that are registered, one after the other: each costs Northbound a few scans."""
+async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
+    """All hosts that are registered, one after the other."""
     chassis = await _chassis(databases)
     [listed] = await databases.northbound.transact([hosts.host_list()])
     found = []
@@ -121,7 +127,8 @@ async def _list(databases: Databases) -> list[Listed]:
         async with databases.northbound.lock(hosts.presence_lock(host)) as lock:
             connected = not lock.held
         there = None if chassis is None else host in chassis
-        found.append(Listed(host, there, connected, await remains(databases.northbound, host)))
+        left = await remains(databases.northbound, host, deep=deep)
+        found.append(Listed(host, there, connected, left))
     return found
 
 
@@ -134,13 +141,14 @@ async def _chassis(databases: Databases) -> Mapping[str, str] | None:
     return southbound.read_chassis(databases.southbound.replica)
 
 
-async def _give_up(databases: Databases, host: str, *, force: bool, dry_run: bool) -> Remains:
+async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remains:
     """Give up a host.
 
     Raises:
         ConflictError: it is this one, or seems to be alive, or came back.
         UnreachableError: Southbound cannot be asked.
     """
+    host, force, dry_run, deep = arguments.host, arguments.force, arguments.dry_run, arguments.deep
     if (await known_settings(databases.ovs)).system_id == host:
         raise ConflictError(
             f"host {host} is this host: what it has left over itself is removed with 'ovn-docker repair'"
@@ -154,9 +162,9 @@ async def _give_up(databases: Databases, host: str, *, force: bool, dry_run: boo
                 f"the driver of host {host} is connected to OVN Northbound: stop it there, or give --force"
             )
         if dry_run:
-            return await remains(databases.northbound, host)
+            return await remains(databases.northbound, host, deep=deep)
         try:
-            return await GivingUp(databases.northbound, host, [presence]).run()
+            return await GivingUp(databases.northbound, host, [presence], deep=deep).run()
         except LockError:
             raise ConflictError(
                 f"host {host} came back while it was given up: its health check makes again what was removed"

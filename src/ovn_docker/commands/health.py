@@ -48,6 +48,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--json", action="store_true", help="print JSON, for a program")
+        parser.add_argument(
+            "--deep",
+            action="store_true",
+            help="go through all tables of OVN Northbound, for what this host's index does not name",
+        )
         if name == "repair":
             parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not")
             parser.add_argument(
@@ -82,7 +87,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         assemble, probe = inspection.assembler(arguments), not wait and arguments.probe
         take_over = wait and arguments.take_over and repair
-        asked = Asked(arguments.driver_name, repair, wait, probe, take_over)
+        asked = Asked(arguments.driver_name, repair, wait, probe, take_over, arguments.deep)
         seen = asyncio.run(_inspect(assemble, asked))
     except OvnDockerError as error:
         print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
@@ -108,6 +113,7 @@ class Asked:
         wait: whether to wait for as long as it takes to confirm a removal.
         probe: whether to send packets.
         take_over: whether to take the host's name from a machine that is away.
+        deep: whether to go through all tables, also where the host's index is whole.
     """
 
     driver_name: str
@@ -115,6 +121,7 @@ class Asked:
     wait: bool
     probe: bool
     take_over: bool
+    deep: bool
 
 
 async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
@@ -124,6 +131,8 @@ async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
         OvnDockerError: not everything could be read.
     """
     parts = assemble()
+    if parts.scan is not None:
+        parts.scan(always=asked.deep, note=asked.repair)
     async with running(parts):
         for client in (parts.ovs, parts.peer):
             if isinstance(client, Client):  # Neutron is reached by the reading

@@ -1,15 +1,25 @@
-"""Northbound as the drivers use it: this host's mark, and transactions that fail where nobody named it."""
+"""Northbound as the drivers use it: with this host's mark and index, failing where nobody named it."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from ovn_docker.errors import HostError
+from ovn_docker.errors import HostError, OvnDockerError, RequirementError
 from ovn_docker.health.presence import Presence
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
+from ovn_docker.schema import host_index
+from ovn_docker.schema.host_index import Entries
 from ovn_docker.schema.northbound import Mark, timestamp
+
+LOG = logging.getLogger(__name__)
+
+STRUCK_AT_ONCE = 32
+"""So many rows of this host are gone before they are struck out of its index."""
 
 
 class Northbound:
@@ -30,6 +40,8 @@ class Northbound:
         self.attachments = attachments
         self._now = now
         self._presence = presence
+        self._gone: dict[UUID, str] = {}
+        self._striking: set[asyncio.Task[None]] = set()
         if presence is not None:
             client.admit = presence.admit
 
@@ -43,7 +55,9 @@ class Northbound:
     ) -> list[dict[str, Any]]:
         """Carry out one transaction; `undo` takes it back if the caller gives up meanwhile.
 
-        A delete names itself: Docker asks once for it and forgets, whatever the answer was.
+        A delete names itself: Docker asks once for it and forgets, whatever the answer was. What the
+        transaction makes for this host is entered into the host's index with it; before the host has one,
+        or after it was lost, in none.
 
         Raises:
             HostError: Open_vSwitch does not say where Northbound is.
@@ -56,7 +70,32 @@ class Northbound:
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
                 " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
             )
-        return await self.client.request(operations, undo)
+        made = host_index.made(settings.system_id, operations) if settings.system_id else {}
+        enter = [host_index.index_add(settings.system_id, made)] if made else []
+        results = await self.client.request([*operations, *enter], undo)
+        results = results[: len(operations)]
+        self._strike_soon(host_index.removed(operations, results))
+        return results
+
+    def _strike_soon(self, gone: Entries) -> None:
+        """Note rows that are gone, and have many at once struck out of the index, which would only grow."""
+        self._gone |= gone
+        if len(self._gone) < STRUCK_AT_ONCE:
+            return
+        gone, self._gone = self._gone, {}
+        task = asyncio.ensure_future(self.strike(gone))
+        self._striking.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._striking.discard)
+
+    async def strike(self, gone: Entries) -> None:
+        """Strike rows that are gone out of this host's index; none of them, if one has come back."""
+        try:
+            mark = await self.mark()
+            await self.client.request(host_index.index_strike(mark.host, gone))
+        except RequirementError:
+            return  # the next pass of the health check sees which
+        except OvnDockerError as error:
+            LOG.debug("rows that are gone stay in the index of this host: %s", error)
 
     def moment(self) -> float:
         """Now, in seconds since 1970 by this host's clock."""

@@ -1,8 +1,8 @@
 """What this host holds in Northbound, for the health check, and the repairs that no verb of Docker's does."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
@@ -11,27 +11,17 @@ from ovn_docker import addressing, pools
 from ovn_docker.docker.state import Endpoint, Network
 from ovn_docker.drivers.ipam import CONTEXT_OPTION, OverlayIpam
 from ovn_docker.drivers.northbound import Northbound
+from ovn_docker.drivers.own_rows import OwnRows, at_once
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.errors import ConflictError, ConstraintError
 from ovn_docker.health.checks import is_name
+from ovn_docker.health.findings import Finding
 from ovn_docker.health.setup import Setup
 from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
-from ovn_docker.ovsdb.operations import Operation, Row
+from ovn_docker.ovsdb.operations import Row
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.schema import leases, northbound
 from ovn_docker.schema.leases import CLAIM, LEASE, Lease
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of one transaction, which saw the database at one moment."""
-
-    switches: Sequence[Row]
-    ports: Sequence[Row]
-    leases: Sequence[Row]
-    pools: Sequence[Row]
-    reserved: Sequence[Row]
-    asked: Mapping[str, bool]
 
 
 class OverlayInventory:
@@ -39,9 +29,25 @@ class OverlayInventory:
 
     store = "OVN"
 
-    def __init__(self, database: Northbound, shared: SharedNetworks, ipam: OverlayIpam, context: str) -> None:
-        """Use these; `context` is the routing context of a network that names none."""
+    def __init__(
+        self,
+        database: Northbound,
+        shared: SharedNetworks,
+        ipam: OverlayIpam,
+        context: str,
+        delay: Callable[[], float] = at_once,
+    ) -> None:
+        """Use these.
+
+        Args:
+            database: where it is held.
+            shared: the networks of this host that are on shared switches.
+            ipam: for pools.
+            context: the routing context of a network that names none.
+            delay: seconds until all tables are gone through where this host's index is not whole.
+        """
         self._northbound = database
+        self._rows = OwnRows(database, delay)
         self._shared = shared
         self._ipam = ipam
         self._context = context
@@ -64,8 +70,12 @@ class OverlayInventory:
             return self._context
         return made.context or self._context
 
+    def scan(self, *, always: bool, note: bool) -> None:
+        """Have all tables gone through, see `own_rows.Scan`."""
+        self._rows.scan(always=always, note=note)
+
     async def held(self, networks: Iterable[str]) -> Held:
-        """Read all that carries this host's mark, and whether those networks are whole (five scans).
+        """Read all that carries this host's mark, and whether those networks are whole.
 
         What could only be removed, and may not be because others have ports on it, is left out.
 
@@ -73,13 +83,14 @@ class OverlayInventory:
             DatabaseError, HostError: it cannot be read.
         """
         mark = await self._northbound.mark()
+        rows = await self._rows.read()
         remembered = {each.network_id: each for each in self._shared.all()}
-        rows = await self._read(mark.host, [*networks, *remembered])
+        asked = await self._there([*networks, *remembered])
         used = {each.switch for each in remembered.values()}
-        spare = [row for row in rows.switches if row["name"] not in used and row["name"] not in rows.asked]
+        spare = [row for row in rows.switches if row["name"] not in used and row["name"] not in asked]
         free = await self._without_ports_of_others(spare, rows.ports)
         own = [row["name"] for row in free if _is_own(row)]
-        found = dict.fromkeys(own, True) | dict(rows.asked)
+        found = dict.fromkeys(own, True) | asked
         return Held(
             networks={
                 network_id: HeldNetwork(
@@ -112,21 +123,48 @@ class OverlayInventory:
             row for row, on in zip(switches, ports, strict=True) if on <= (mine if _is_own(row) else set())
         ]
 
-    async def _read(self, host: str, networks: Iterable[str]) -> _Rows:
+    async def complete(self, held: Held, missing: Sequence[Finding]) -> Held:
+        """What is held, with those rows that are there though the index did not name them.
+
+        An index that was lost, or is not whole yet, must not have what is there taken for missing.
+        """
+        known = {each.row for each in held.leases} | {each.row for each in (*held.pools, *held.reserved)}
+        entries = {row: kind for each in missing for row, kind in self._named(each) if row not in known}
+        if not entries:
+            return held
+        mark = await self._northbound.mark()
+        rows = await self._rows.named(entries)
+        return replace(
+            held,
+            endpoints=(*held.endpoints, *map(_endpoint, rows.ports)),
+            leases=(*held.leases, *map(_lease, rows.leases)),
+            pools=(*held.pools, *(_pool(row, mark.host) for row in rows.pools)),
+            reserved=(*held.reserved, *(_pool(row, mark.host) for row in rows.reserved)),
+        )
+
+    def _named(self, missing: Finding) -> Iterator[tuple[UUID, str]]:
+        """The rows without which something is called missing, with the kinds of their entries."""
+        evidence = missing.evidence
+        if missing.kind == "endpoint-missing":
+            yield northbound.port_id(evidence.network_id, evidence.endpoint_id), "port"
+        elif missing.kind == "lease-missing":
+            key, address, _, _ = evidence
+            yield leases.lease_id(key, address), "row"
+        elif missing.kind == "pool-missing":
+            network, subnet = evidence
+            key = self.pool_key(network, subnet)
+            config = next(each for each in network.pools if each.subnet == subnet)
+            yield leases.pool_id(key), "row"
+            gateway = config.gateway or str(pools.first_gateway(addressing.network(subnet, "pool")))
+            for address in (gateway, *config.aux_addresses.values()):
+                yield leases.lease_id(key, address), "row"
+
+    async def _there(self, networks: Iterable[str]) -> dict[str, bool]:
+        """Whether the switches of networks are there."""
         asked = list(dict.fromkeys(networks))
         questions = [northbound.ls_exists_question(self._row(each)) for each in asked]
-        operations: list[Operation] = [
-            northbound.ls_list(host),
-            northbound.lsp_list(host),
-            leases.lease_list(host),
-            leases.kind_list("pool"),
-            leases.kind_list(leases.RESERVED),
-            *questions,
-        ]
-        results = [each["rows"] for each in await self._northbound.transact(operations)]
-        there = {network: bool(rows) for network, rows in zip(asked, results[5:], strict=True)}
-        switches, ports, leased, held, reserved = results[:5]
-        return _Rows(switches, ports, leased, held, reserved, there)
+        results = await self._northbound.transact(questions) if questions else []
+        return {network: bool(each["rows"]) for network, each in zip(asked, results, strict=True)}
 
     def _row(self, network_id: str) -> UUID:
         network = self._shared.get(network_id)

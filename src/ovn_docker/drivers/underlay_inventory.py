@@ -40,6 +40,10 @@ class UnderlayInventory:
         """Nothing: the subnet is Neutron's, and nobody enters it."""
         return ""
 
+    async def complete(self, held: Held, missing: object) -> Held:  # noqa: ARG002
+        """Nothing is missing that Neutron has: all of it was asked for."""
+        return held
+
     async def held(self, networks: Iterable[str]) -> Held:
         """Read all that is described as this machine's, and whether those networks are whole.
 

@@ -5,15 +5,15 @@ back: its driver takes them before its first transaction. So nothing that a host
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from ovn_docker.errors import ConflictError, RequirementError
+from ovn_docker.health.remains import Finder, Remains, finder
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation, Row, assert_lock, in_batches
-from ovn_docker.ovsdb.values import members
-from ovn_docker.schema import hosts, leases, northbound
+from ovn_docker.ovsdb.operations import Operation, assert_lock, in_batches
+from ovn_docker.schema import hosts, leases
+from ovn_docker.schema.hosts import Use
 
 BATCH = 100
 """Rows in one transaction: 9 ms for ports where there are 1,000 switches and 10,000 ports."""
@@ -22,64 +22,14 @@ PASSES = 5
 """How often the ports are looked for again when they have changed hands meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remains:
-    """What there is of a host, or was.
-
-    Attributes:
-        ports: rows of Logical_Switch_Port.
-        leases: leased and claimed addresses.
-        uses: pools and reserved addresses in which a network of the host stands as a user.
-        switches: those that it made and that no port of others is on.
-    """
-
-    ports: int = 0
-    leases: int = 0
-    uses: int = 0
-    switches: int = 0
-
-    def __bool__(self) -> bool:
-        """Whether there is anything."""
-        return any(asdict(self).values())
-
-    def __str__(self) -> str:
-        """For people."""
-        return ", ".join(
-            (
-                _counted(self.ports, "port"),
-                _counted(self.leases, "lease"),
-                f"{_counted(self.uses, 'use')} of pools and reserved addresses",
-                _counted(self.switches, "switch", "switches"),
-            )
-        )
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-async def remains(client: Client, host: str) -> Remains:
-    """Count what there is of a host in Northbound."""
-    [ports] = await client.transact([hosts.ports_of(host)])
-    own = set(_uuids(ports["rows"]))
-    leased = await client.transact(hosts.leases_of(host))
-    used = await client.transact(hosts.all_used())
-    [made] = await client.transact([hosts.switches_of(host)])
-    return Remains(
-        ports=len(own),
-        leases=sum(len(each["rows"]) for each in leased),
-        uses=sum(len(hosts.uses(host, each["rows"])) for each in used),
-        switches=sum(own.issuperset(members(row["ports"])) for row in made["rows"]),
-    )
-
-
 class GivingUp:
     """The removal of all that one host left."""
 
-    def __init__(self, client: Client, host: str, locks: Sequence[str]) -> None:
-        """Remove it with this client, as long as it has these locks."""
+    def __init__(self, client: Client, host: str, locks: Sequence[str], *, deep: bool = False) -> None:
+        """Remove it with this client, as long as it has these locks; `deep` as in `remains.finder`."""
         self._client = client
         self._host = host
+        self._deep = deep
         self._asserts = [assert_lock(name) for name in locks]
 
     async def run(self) -> Remains:
@@ -92,11 +42,12 @@ class GivingUp:
             LockError: a lock was lost, so the host may be back; what was removed until then is.
             ConflictError: its ports change all the time.
         """
+        find = await finder(self._client, self._host, deep=self._deep)
         gone = Remains(
-            ports=await self._ports(),
-            leases=await self._leases(),
-            uses=await self._uses(),
-            switches=await self._switches(),
+            ports=await self._ports(find),
+            leases=await self._leases(await find.leases()),
+            uses=await self._uses(await find.uses()),
+            switches=await self._switches(await find.switches()),
         )
         await self._transact([hosts.host_del(self._host)])
         return gone
@@ -105,13 +56,13 @@ class GivingUp:
         results = await self._client.transact([*self._asserts, *operations])
         return results[len(self._asserts) :]
 
-    async def _ports(self) -> int:
+    async def _ports(self, find: Finder) -> int:
         gone = 0
         for _ in range(PASSES):
-            [found] = await self._client.transact([hosts.ports_of(self._host)])
-            if not found["rows"]:
+            ports = await find.ports()
+            if not ports:
                 return gone
-            gone += await self._drop_ports(_uuids(found["rows"]))
+            gone += await self._drop_ports(ports)
         raise ConflictError(f"the ports of host {self._host} change while it is given up: is it running?")
 
     async def _drop_ports(self, ports: Sequence[UUID]) -> int:
@@ -124,19 +75,16 @@ class GivingUp:
             gone += len(batch)
         return gone
 
-    async def _leases(self) -> int:
-        found = await self._client.transact(hosts.leases_of(self._host))
+    async def _leases(self, leased: Sequence[UUID]) -> int:
         gone = 0
-        for batch in in_batches([uuid for each in found for uuid in _uuids(each["rows"])], BATCH):
+        for batch in in_batches(leased, BATCH):
             drops = [each for lease in batch for each in hosts.lease_drop(self._host, lease)]
             dropped = await self._transact(drops)
             gone += sum(each["count"] for each in dropped)
         return gone
 
-    async def _uses(self) -> int:
+    async def _uses(self, used: Sequence[Use]) -> int:
         """Strike the host out; with a pool's last user go the pool and what was reserved in it."""
-        found = await self._client.transact(hosts.all_used())
-        used = [use for each in found for use in hosts.uses(self._host, each["rows"])]
         for use in used:
             _, went = await self._transact(hosts.use_drop(self._host, use))
             if went["count"] and use.kind == leases.POOL_ROW:
@@ -149,14 +97,9 @@ class GivingUp:
         except RequirementError:  # another host made the pool again
             return
 
-    async def _switches(self) -> int:
-        [found] = await self._client.transact([hosts.switches_of(self._host)])
+    async def _switches(self, made: Sequence[UUID]) -> int:
         gone = 0
-        for batch in in_batches(_uuids(found["rows"]), BATCH):
+        for batch in in_batches(made, BATCH):
             dropped = await self._transact([hosts.switch_drop(self._host, each) for each in batch])
             gone += sum(each["count"] for each in dropped)
         return gone
-
-
-def _uuids(rows: Sequence[Row]) -> list[UUID]:
-    return [northbound.read_uuid(row) for row in rows]

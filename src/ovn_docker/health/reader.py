@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.state import DockerState, names
 from ovn_docker.errors import UnreachableError
 from ovn_docker.health import identity
+from ovn_docker.health.checks import check
 from ovn_docker.health.host_reader import HostReader
 from ovn_docker.health.identity import Standing
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.snapshot import Central, Held, Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
+
+LOOKED_FOR = frozenset({"endpoint-missing", "lease-missing", "pool-missing"})
+"""Kinds of findings before which it is looked once more, by name, whether it is there."""
 
 READ_TIMEOUT = 60.0
 """Seconds for the whole of a reading; a database that is away is waited for so long."""
@@ -71,7 +75,7 @@ class Reader:
         """
         try:
             async with asyncio.timeout(READ_TIMEOUT):
-                return await self._read()
+                return await completed(await self._read(), self._inventory)
         except TimeoutError:
             why = self._attachments.outage() or f"{self._inventory.store} does not answer"
             raise UnreachableError(f"{why}; nothing was compared") from None
@@ -126,3 +130,13 @@ class Reader:
             host=host,
             central=central,
         )
+
+
+async def completed(snapshot: Snapshot, inventory: Inventory) -> Snapshot:
+    """The reading with what is there of that which it lacks: a driver may not have known where to look.
+
+    Raises:
+        OvnDockerError: it cannot be read.
+    """
+    missing = [each for each in check(snapshot) if each.kind in LOOKED_FOR]
+    return replace(snapshot, held=await inventory.complete(snapshot.held, missing)) if missing else snapshot

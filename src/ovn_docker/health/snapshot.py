@@ -4,12 +4,13 @@ What a driver holds comes from its `Inventory`; the check knows no driver, and n
 host's Open_vSwitch.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from ovn_docker.docker.state import DockerState, Endpoint, Network
+from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_setup import HostSetup
 from ovn_docker.health.setup import Setup
 from ovn_docker.schema.open_vswitch import Attached
@@ -187,6 +188,13 @@ class Inventory(Protocol):
 
         Raises:
             OvnDockerError: it cannot be read, or not all of it.
+        """
+
+    async def complete(self, held: Held, missing: Sequence[Finding]) -> Held:
+        """What is held, with what is there of that which seems to be missing.
+
+        Raises:
+            OvnDockerError: it cannot be read.
         """
 
     async def setup(self) -> Setup | None:

@@ -21,9 +21,8 @@ from ovn_docker.ovsdb.operations import (
     require,
     row_is,
     select,
-    update,
 )
-from ovn_docker.ovsdb.values import Value, mapping, reference, to_map, to_set
+from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
 from ovn_docker.schema.leases import (
     CLAIM,
     HOST_ROW,
@@ -98,37 +97,42 @@ class Identity:
 NOBODY = Identity()
 """What a row says that a driver of an earlier version wrote."""
 
-MACHINE, HOSTNAME, ENCAP_IP, SESSION = "machine", "hostname", "encap-ip", "session"
+MACHINE, HOSTNAME = "ovn-docker-machine", "ovn-docker-hostname"
+ENCAP_IP, SESSION = "ovn-docker-encap-ip", "ovn-docker-session"
+IDENTITY = (MACHINE, HOSTNAME, ENCAP_IP, SESSION)
+"""The marks that say who uses a name; `options` of the same row are the host's index (host_index.py)."""
 
 
 def host_get(name: str) -> Operation:
     """Read a host's row, which goes to `read_identity`."""
-    return select(TABLE, [row_is(host_id(name))], ["options"])
+    return select(TABLE, [row_is(host_id(name))], ["external_ids"])
 
 
 def read_identity(rows: Sequence[Row]) -> Identity | None:
     """Who uses a name; None where the host is not registered."""
     if not rows:
         return None
-    options = mapping(rows[0]["options"])
-    return Identity(*(options.get(key, "") for key in (MACHINE, HOSTNAME, ENCAP_IP, SESSION)))
+    ids = mapping(rows[0]["external_ids"])
+    return Identity(*(ids.get(key, "") for key in IDENTITY))
 
 
-def _options(identity: Identity) -> Value:
-    pairs = zip((MACHINE, HOSTNAME, ENCAP_IP, SESSION), astuple(identity), strict=True)
-    return to_map({key: value for key, value in pairs if value})
+def _marks(identity: Identity) -> dict[str, str]:
+    return {key: value for key, value in zip(IDENTITY, astuple(identity), strict=True) if value}
 
 
 def host_add(mark: Mark, identity: Identity = NOBODY) -> Operation:
     """Register a host; refused with `ConstraintError` when it is."""
-    ids = {KIND: HOST_ROW, HOST: mark.host, CREATED: mark.created}
-    row: Row = {"cidr": "", "external_ids": to_map(ids), "options": _options(identity)}
-    return insert(TABLE, host_id(mark.host), row)
+    ids = {KIND: HOST_ROW, HOST: mark.host, CREATED: mark.created, **_marks(identity)}
+    return insert(TABLE, host_id(mark.host), {"cidr": "", "external_ids": to_map(ids)})
 
 
 def host_claim(name: str, identity: Identity) -> list[Operation]:
-    """Write who uses a name, with its lock only; the last count is 0 when the host is not registered."""
-    written = update(TABLE, [row_is(host_id(name))], {"options": _options(identity)})
+    """Write who uses a name, with its lock only; the last count is 0 when the host is not registered.
+
+    The marks of an identity alone are written: the host's index stays, and whether it is whole.
+    """
+    written = mutate(TABLE, [row_is(host_id(name))], ("external_ids", "delete", to_set(IDENTITY)))
+    written["mutations"] += [("external_ids", "insert", to_map(_marks(identity)))]
     return [assert_lock(name_lock(name)), written]
 
 

@@ -200,7 +200,7 @@ def ls_meant_for(subnet: str, context: str) -> Operation:
 
 def lsp_list(host: str) -> Operation:
     """Read all ports that a host made (a scan: not for a container's path)."""
-    return select(PORT, [_of_host(host)], ["name", "addresses", "external_ids"])
+    return select(PORT, [_of_host(host)], ["_uuid", "name", "addresses", "external_ids"])
 
 
 def _of_host(host: str) -> Condition:

@@ -6,7 +6,7 @@ DHCP_Options (leases.py tells why such a row costs nothing) whose id follows fro
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -66,7 +66,8 @@ def survey_set(switch: UUID, survey: Survey, ports: Iterable[UUID]) -> tuple[Ope
 
 def survey_del(switch: UUID) -> Operation:
     """Forget what was read of a switch; whoever needs it reads again."""
-    return delete(TABLE, [row_is(survey_id(switch))])
+    ours = ("external_ids", "includes", to_map({KIND: SURVEY}))
+    return delete(TABLE, [row_is(survey_id(switch)), ours])
 
 
 def _row(switch: UUID, survey: Survey, ports: Iterable[UUID]) -> Row:
@@ -93,12 +94,20 @@ def read_survey(rows: Sequence[Row]) -> Survey | None:
     return None
 
 
+def read_switches(rows: Iterable[Row]) -> list[UUID]:
+    """The switches that surveys are of, as `leases.kind_list` reads them."""
+    return list(_uuids(mapping(row["external_ids"]).get(SWITCH, "") for row in rows))
+
+
 def read_ports(rows: Sequence[Row]) -> list[UUID]:
     """The ports of others that a survey names."""
-    found = []
-    for each in (key for row in rows for key in mapping(row["options"])):
+    return list(_uuids(key for row in rows for key in mapping(row["options"])))
+
+
+def _uuids(texts: Iterable[str]) -> Iterator[UUID]:
+    """Those of the texts that are row ids: people may have written here."""
+    for text in texts:
         try:
-            found.append(UUID(each))
+            yield UUID(text)
         except ValueError:
             continue
-    return found

@@ -10,6 +10,7 @@ from ovn_docker.docker.state import Network as Seen
 from ovn_docker.drivers.ipam import ADDRESS_SPACE
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
+from ovn_docker.health.reader import completed
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.pools import first_gateway
@@ -88,7 +89,8 @@ async def findings(host: Host, state: DockerState) -> list[Finding]:
     """What a reading finds."""
     ours = [each.network_id for each in state.networks.values() if each.is_of(DRIVER)]
     held = await host.inventory.held(ours)
-    return check(Snapshot(DRIVER, state, held, (), frozenset(), host.inventory.pool_key))
+    snapshot = Snapshot(DRIVER, state, held, (), frozenset(), host.inventory.pool_key)
+    return check(await completed(snapshot, host.inventory))
 
 
 async def repaired(host: Host, state: DockerState, passes: int = 5) -> list[str]:
@@ -107,6 +109,7 @@ async def repaired(host: Host, state: DockerState, passes: int = 5) -> list[str]
 def picture(northbound: OvsdbServer) -> dict[str, list[Any]]:
     """All that the driver holds in Northbound, without moments and chance."""
     rows = northbound.rows("DHCP_Options", "cidr", "options", "external_ids")
+    rows = [each for each in rows if mapping(each["external_ids"])["ovn-docker"] != "host"]
     ports = northbound.rows("Logical_Switch_Port", "_uuid", "name", "addresses", "port_security")
     names = {each["_uuid"][1]: each["name"] for each in ports}
     return {

@@ -29,8 +29,10 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.values import mapping, members, to_map
 from ovn_docker.pools import Pool, parse_pool
+from ovn_docker.schema import host_index, vteps
+from ovn_docker.schema import hosts as host_schema
 from ovn_docker.schema import open_vswitch as ovs_schema
-from ovn_docker.schema import vteps
+from ovn_docker.schema.northbound import Mark
 from ovn_docker.state import StateFile
 from tests.functional.servers import OvsdbServer, run, running
 
@@ -222,6 +224,8 @@ class Hosts:
     northbound: OvsdbServer
     make_server: Any
     directory: Path
+    indexed: bool = False
+    """Whether each host is registered, with an index that is whole from the beginning."""
 
     @contextlib.asynccontextmanager
     async def host(
@@ -234,6 +238,8 @@ class Hosts:
         ids = {"system-id": name, "ovn-nb": f"unix:{remote.address}"}
         row = {"external_ids": to_map(ids)}
         ovs_server.transact({"op": "insert", "table": "Open_vSwitch", "row": row})
+        if self.indexed:
+            self._register(name)
         ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
         nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
         ovs.redirect((ovs_server.remote,))
@@ -264,6 +270,13 @@ class Hosts:
     async def several(self, count: int) -> AsyncIterator[list[Host]]:
         async with contextlib.AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.host(f"h{number}")) for number in range(count)]
+
+    def _register(self, name: str) -> None:
+        """What a driver does at its first connection, and its health check once."""
+        [found] = self.northbound.transact(host_schema.host_get(name))
+        if not found["rows"]:
+            mark = Mark(name, "2030-01-02T03:04:05Z")
+            self.northbound.transact(host_schema.host_add(mark), host_index.index_finish(mark, {}))
 
     def port_security(self) -> dict[str, str]:
         """What each port is held to, by name, "" for nothing."""

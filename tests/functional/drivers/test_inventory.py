@@ -15,7 +15,7 @@ from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import Held, HeldSwitch
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.operations import row_is
-from ovn_docker.schema import leases, northbound
+from ovn_docker.schema import host_index, leases, northbound
 from tests.functional.drivers.docker_side import Docker, findings, picture, refused, repaired
 from tests.functional.drivers.shared_host import SUBNET, Flags, Host, Hosts
 from tests.functional.servers import until
@@ -24,6 +24,13 @@ pytestmark = pytest.mark.functional
 
 SHARED = {"create": "true"}
 ENDPOINT = "a0b1c2d3" * 8
+
+
+@pytest.fixture(params=["by its index", "by a scan"])
+def hosts(hosts: Hosts, request: pytest.FixtureRequest) -> Hosts:
+    """Hosts that find their rows in either way."""
+    hosts.indexed = request.param == "by its index"
+    return hosts
 
 
 async def held(host: Host, *networks: str) -> Held:
@@ -81,7 +88,7 @@ async def test_the_other_host_s_holds_on_a_pool_are_not_this_one_s(hosts: Hosts)
     async with hosts.several(2) as (host, other):
         await Docker(other).create(SUBNET, leased=True)
         found = await held(host)
-        assert [each.tokens for each in (*found.pools, *found.reserved)] == [frozenset(), frozenset()]
+        assert (found.pools, found.reserved) == ((), ())
         assert await findings(host, Docker(host).state()) == []
 
 
@@ -473,7 +480,8 @@ def leave_at_random(hosts: Hosts, chance: random.Random, host: Host) -> None:
         address = ip_address(f"10.0.{chance.randrange(1, 4)}.{chance.randrange(200, 250)}")
         mark = northbound.Mark(host.name, "")
         lease = leases.Lease(leases.LEASE, host.name, chance.choice(["", secrets.token_hex(32)]))
-        hosts.northbound.transact(leases.lease_add(key, address, lease, mark))
+        add = leases.lease_add(key, address, lease, mark)
+        hosts.northbound.transact(add, host_index.index_add(host.name, host_index.made(host.name, [add])))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.schema import leases, northbound, swarms
+from ovn_docker.schema import host_index, leases, northbound, swarms
 from ovn_docker.schema.leases import LEASE, Lease
 from ovn_docker.schema.northbound import Mark, Switch
 from tests.functional.conftest import MakeServer
@@ -90,6 +90,16 @@ def test_a_host_that_is_gone_is_given_up(databases: Databases, here: OvsdbServer
     assert databases.ports() == ["port-of-h1", "port-of-h2"]
     assert databases.registered() == ["h1", "h2"]
     assert succeeded(here, "--host", "h3") == "there is nothing of host h3 in OVN Northbound\n"
+
+
+def test_what_no_index_names_is_found_by_deep(databases: Databases, here: OvsdbServer) -> None:
+    databases.northbound.transact(host_index.index_finish(Mark("h3", CREATED), {}))
+    assert succeeded(here, "--host", "h3", "--dry-run") == "there is nothing of host h3 in OVN Northbound\n"
+    assert "1 port, " in succeeded(here, "--host", "h3", "--dry-run", "--deep")
+    assert [line.split()[3] for line in succeeded(here).splitlines()[1:]] == ["1", "1", "0"]
+    assert [line.split()[3] for line in succeeded(here, "--deep").splitlines()[1:]] == ["1", "1", "1"]
+    assert "1 port, " in succeeded(here, "--host", "h3", "--deep")
+    assert "port-of-h3" not in databases.ports()
 
 
 def test_what_it_did_can_be_read_as_json(here: OvsdbServer) -> None:

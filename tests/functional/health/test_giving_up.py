@@ -10,10 +10,12 @@ import pytest
 
 from ovn_docker.errors import ConflictError, LockError
 from ovn_docker.health import giving_up
-from ovn_docker.health.giving_up import GivingUp, Remains, remains
+from ovn_docker.health.giving_up import GivingUp
+from ovn_docker.health.remains import Remains, remains
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation, insert, mutate
 from ovn_docker.ovsdb.values import to_map, to_set
+from ovn_docker.schema import host_index
 from ovn_docker.schema import hosts as schema
 from ovn_docker.schema import northbound as nb
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
@@ -33,9 +35,11 @@ WRITTEN = {
 }
 
 
-@pytest.fixture
-def hosts(northbound: OvsdbServer, make_server: MakeServer, short_path: Path) -> Hosts:
-    return Hosts(northbound, make_server, short_path)
+@pytest.fixture(params=["with an index", "without an index"])
+def hosts(
+    northbound: OvsdbServer, make_server: MakeServer, short_path: Path, request: pytest.FixtureRequest
+) -> Hosts:
+    return Hosts(northbound, make_server, short_path, indexed=request.param == "with an index")
 
 
 async def give_up(server: OvsdbServer, host: str = "h0", locks: Sequence[str] = ()) -> Remains:
@@ -96,6 +100,39 @@ async def test_what_the_drivers_of_a_dead_host_made_is_gone_and_all_else_untouch
         assert plain.network_id in hosts.switches()
         assert await alive.request(theirs.pool_ids[0], boxes[0].ip) == boxes[0].addresses[0]
         await box.rm()
+
+
+async def test_the_rows_that_an_index_names_are_found_without_looking_through_any_table(
+    northbound: OvsdbServer, make_server: MakeServer, short_path: Path
+) -> None:
+    hosts = Hosts(northbound, make_server, short_path, indexed=True)
+    async with hosts.host("h0") as dead:
+        ours = await dead.network_create(SUBNET)
+        await dead.run(ours)
+    proxy = Proxy(short_path / "proxy", northbound.socket)
+    async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
+        assert await GivingUp(client, "h0", ()).run() == Remains(ports=1, leases=1, uses=2, switches=1)
+    looked = [op["where"] for each in proxy.transactions for op in each if op["op"] == "select"]
+    assert {where[0][0] for where in looked} == {"_uuid"}
+    assert hosts.northbound.rows("DHCP_Options") == []
+
+
+async def test_an_entry_of_a_dead_host_removes_nothing_of_anybody_elses(
+    northbound: OvsdbServer, make_server: MakeServer, short_path: Path
+) -> None:
+    hosts = Hosts(northbound, make_server, short_path, indexed=True)
+    async with hosts.host("h1") as alive:
+        await alive.run(await alive.network_create(SUBNET))
+    async with hosts.host("h0"):
+        pass
+    before = everything(northbound)
+    [theirs] = northbound.transact(host_index.index_get("h1"))
+    entries = host_index.read_index(theirs["rows"]).entries
+    assert len(entries) == 5
+    northbound.transact(host_index.index_add("h0", entries))
+    assert not await give_up(northbound)
+    mine = str(schema.host_id("h0"))
+    assert everything(northbound) == {key: row for key, row in before.items() if key != mine}
 
 
 async def test_a_host_that_is_gone_is_given_up_again_at_no_harm(hosts: Hosts) -> None:
@@ -220,7 +257,7 @@ async def test_a_pool_of_others_keeps_what_is_reserved_in_it(hosts: Hosts) -> No
         assert hosts.rows("pool") == [SUBNET]
         assert hosts.rows("reserved") == ["10.0.0.1"]
         await alive.network_rm(theirs)
-    assert hosts.northbound.rows("DHCP_Options") == []
+    assert hosts.rows("pool") == hosts.rows("reserved") == []
 
 
 async def test_a_row_without_our_mark_is_never_looked_at(northbound: OvsdbServer) -> None:

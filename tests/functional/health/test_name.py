@@ -49,8 +49,9 @@ async def standing(driver: Driver) -> Standing:
 
 def user(databases: Databases) -> str:
     """The tunnel address of whoever the row of h1 says uses that name."""
-    [row] = databases.northbound.rows("DHCP_Options", "options")
-    return mapping(row["options"])["encap-ip"]
+    rows = databases.northbound.rows("DHCP_Options", "external_ids")
+    [ids] = [each for each in (mapping(row["external_ids"]) for row in rows) if each["ovn-docker"] == "host"]
+    return ids["ovn-docker-encap-ip"]
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["a name that was pasted", "a copy of the machine"])
