@@ -182,8 +182,11 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await self._between(reader, writer)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await self._between(reader, writer)
+        finally:  # also of a server that does not run
+            writer.close()
 
     async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_unix_connection(str(self._target))
