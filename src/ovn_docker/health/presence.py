@@ -1,10 +1,10 @@
 """Shows the other hosts that this one is there, and proves that its name in OVN is its own.
 
-Its row in Northbound says which machine uses the name; three locks say who is connected. That of its presence
-is taken from whoever has it before the first transaction of each connection, so that nobody who gives this
-host up goes on with it. That of its name is not taken from another machine, so that the second of two with
-one name knows. That of its session is one of this host's own Open_vSwitch, and shows to other processes here
-that they are on the same machine.
+Its row in Northbound says which machine uses the name; three locks say who is connected. That of its
+presence is taken, once the name is known to be this host's, from whoever has it, and on each further
+connection before the first transaction, so that nobody who gives this host up goes on with it. That of its
+name is not taken from another machine, so that the second of two with one name knows. That of its session
+is one of this host's own Open_vSwitch, and shows to other processes here that they are on the same machine.
 """
 
 import asyncio
@@ -61,6 +61,8 @@ class Presence:
         self._refused: float | None = None
         self._held: float | None = None
         self._asking = asyncio.Lock()
+        self._shown = contextlib.AsyncExitStack()
+        self._shown_by: Lock | None = None
 
     async def run(self) -> None:
         """Stay present until cancelled, under the name that Open_vSwitch says."""
@@ -70,11 +72,11 @@ class Presence:
             self._judged.clear()
             self._refused = self._held = None
             self._verdict = Verdict(Standing.UNSETTLED)
-            async with (
-                self._nb.lock(hosts.presence_lock(name), steal=True),
-                self._ovs.lock(hosts.session_lock(self._session)),
-            ):
-                await self._stay(name)
+            async with self._ovs.lock(hosts.session_lock(self._session)):
+                try:
+                    await self._stay(name)
+                finally:
+                    await self._hide()
 
     def _name(self) -> str:
         return settings_of(self._ovs).system_id
@@ -159,6 +161,7 @@ class Presence:
         try:
             evidence = await self._evidence(name, lock)
             verdict = judge(evidence)
+            await self._show(name, verdict)
             if verdict.take and verdict.standing is Standing.OURS:
                 await self._write(name, evidence.own)
                 verdict = Verdict(Standing.OURS)
@@ -170,6 +173,21 @@ class Presence:
         except (DatabaseError, HostError) as error:
             LOG.warning("host %s is not registered in OVN Northbound: %s", name, error)
         self._judged.set()
+
+    async def _show(self, name: str, verdict: Verdict) -> None:
+        """Hold the lock that shows this host, and take it back; another machine of this name does not."""
+        ours = verdict.standing is Standing.OURS
+        if ours and self._shown_by is not None and self._shown_by.held:
+            return
+        if ours or verdict.standing is Standing.TAKEN:
+            await self._hide()
+        if ours:
+            lock = self._nb.lock(hosts.presence_lock(name), steal=True)
+            self._shown_by = await self._shown.enter_async_context(lock)
+
+    async def _hide(self) -> None:
+        self._shown_by = None
+        await self._shown.aclose()
 
     def _is_neighbour(self, evidence: Evidence) -> bool:
         return evidence.local and evidence.row is not None and evidence.row.session != self._session

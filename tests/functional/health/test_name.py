@@ -10,11 +10,12 @@ import pytest
 from ovn_docker.errors import ConflictError
 from ovn_docker.health.identity import Standing
 from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.schema.hosts import presence_lock
 from tests.functional.conftest import MakeServer
 from tests.functional.drivers.overlay_host import at, endpoint, network, of
 from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.health.whole_host import Driver, WholeHost
-from tests.functional.servers import until
+from tests.functional.servers import connected, until
 
 pytestmark = pytest.mark.functional
 
@@ -110,6 +111,21 @@ async def test_the_first_host_keeps_its_name_when_northbound_was_away(
             assert await standing(one) is Standing.OURS
             assert await standing(two) is Standing.TAKEN
     assert user(databases) == FIRST
+
+
+async def test_the_first_host_is_present_while_the_second_is_there_and_when_it_has_gone(
+    databases: Databases, hosts: tuple[WholeHost, WholeHost]
+) -> None:
+    first, second = hosts
+    lock = presence_lock("h1")
+    async with first.driver() as one, connected([databases.northbound.remote], "OVN_Northbound") as other:
+        assert await standing(one) is Standing.OURS
+        async with second.driver() as two:
+            assert await standing(two) is Standing.TAKEN
+            async with other.lock(lock) as wanted:
+                assert (wanted.asked, wanted.held) == (True, False)
+        async with other.lock(lock) as wanted:
+            assert (wanted.asked, wanted.held) == (True, False)
 
 
 async def test_a_host_has_its_name_again_at_once_when_its_driver_starts_again(
