@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.pools import Pool
 
 
 class Pools(Protocol):
@@ -15,6 +16,9 @@ class Pools(Protocol):
 
     async def unnamed(self, context: str, subnets: Sequence[IPNetwork]) -> Sequence[IPNetwork]:
         """Those of the subnets that it chose, for nobody named them."""
+
+    def elsewhere(self, context: str, subnets: Sequence[IPNetwork], *, swarm: bool) -> Pool | None:
+        """One of the pools of a network being made, if it was requested in another context only."""
 
     async def held_beside(self, subnets: Sequence[IPNetwork]) -> bool:
         """Whether a network of this host, besides one being made, may hold one of these pools."""

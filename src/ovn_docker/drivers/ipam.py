@@ -86,6 +86,19 @@ class OverlayIpam:
                 await self._reserved.keep(pool, address)
             self._opening.pop(pool, None)
 
+    def elsewhere(self, context: str, subnets: Sequence[IPNetwork], *, swarm: bool) -> Pool | None:
+        """A pool of a network that is being made, if it was requested in another context than its switch's.
+
+        What was requested of another process, or before a restart, is not known and passes.
+        """
+        for subnet in subnets:
+            asked = [pool for pool in self._opening if pool.subnet == subnet]
+            if swarm:  # it may have Docker's addresses, and older ones are another driver's network's
+                asked = [pool for pool in asked if pool.wide and self._is_opening(pool)]
+            if asked and all(pool.context != context for pool in asked):
+                return asked[-1]
+        return None
+
     async def held_beside(self, subnets: Sequence[IPNetwork]) -> bool:
         """Whether a network of this host, besides those that are being made, may hold one of these pools.
 
@@ -195,7 +208,8 @@ class OverlayIpam:
         whose = f", which networks of {', '.join(hosts[:3])} have" if hosts else ""
         raise ConflictError(
             f"Pool overlaps with other one on this address space: {pool.subnet} with {other} of context"
-            f" {pool.context}{whose}: choose another subnet, or another context with --ipam-opt context=NAME"
+            f" {pool.context}{whose}: choose another subnet, or another context with both --ipam-opt"
+            " context=NAME and -o context=NAME"
         )
 
     async def _taken(self, context: str) -> list[IPNetwork]:

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ovn_docker import addressing
+from ovn_docker.addressing import IPNetwork
 from ovn_docker.drivers import sharing
 from ovn_docker.drivers.asked import without_effect
 from ovn_docker.drivers.followers import Pools
@@ -11,7 +14,7 @@ from ovn_docker.drivers.options import auxiliary, generic, switch_for
 from ovn_docker.drivers.own_ports import read_switch
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.sharing import Policy, Shared
-from ovn_docker.errors import ConflictError, ConstraintError, RequirementError
+from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
 from ovn_docker.schema import northbound
 from ovn_docker.schema.northbound import Switch
@@ -36,7 +39,7 @@ class NetworkMaking:
         What CreateNetwork would refuse on each node is refused here, for there only tasks tell it.
 
         Raises:
-            RequestError: an option cannot be used.
+            RequestError: an option cannot be used, or the pools are of another context than the switch.
             ConflictError: the swarm has a network with one of the pools, and this one does not name a switch.
         """
         options = request.options or {}
@@ -50,6 +53,7 @@ class NetworkMaking:
         if switch.pools:
             sharing.shared(switch, options, leased=False, policy=self._policy)  # for what it refuses
         subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
+        self._check_context(subnets, options, swarm=True)
         alone = not sharing.is_named(options)
         await self._ipam.allocated(request.network_id, subnets, alone=alone)
         return messages.AllocateNetworkResponse(options={**options, sharing.SWARM: "true"})
@@ -72,11 +76,34 @@ class NetworkMaking:
             await self._ipam.opened(auxiliary(request))
             await self._create_own(switch)
             return
+        if leased and self._shared.get(network.network_id) is None:
+            self._check_context(switch.pools, options)
         async with self._one_by_one:
             if not sharing.is_named(options):
                 await self._check_alone(network)
             await self._ipam.opened(auxiliary(request))
             await self._shared.create(network, switch)
+
+    def _check_context(
+        self, subnets: Sequence[IPNetwork], options: Mapping[str, Any], *, swarm: bool = False
+    ) -> None:
+        """Refuse addresses of one context on the switch of another, where they may be another container's.
+
+        A switch that is named is of no context.
+        """
+        if sharing.SWITCH in options:
+            return
+        context = sharing.context_of(options, self._policy)
+        pool = self._ipam.elsewhere(context, subnets, swarm=swarm)
+        if pool is None:
+            return
+        flags = f"--ipam-opt context={pool.context}", f"-o context={pool.context}"
+        if sharing.CONTEXT in options:
+            flags = f"-o context={context}", f"--ipam-opt context={context}"
+        raise RequestError(
+            f"the addresses of {pool.subnet} are of context {pool.context}, and the network's switch is of"
+            f" context {context}: with {flags[0]} give {flags[1]} as well"
+        )
 
     async def _check_alone(self, network: Shared) -> None:
         """Refuse a second network of this host in a pool.

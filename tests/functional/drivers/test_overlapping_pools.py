@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ovn_docker.errors import ConflictError
+from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.libnetwork import messages
 from tests.functional.drivers.shared_host import SUBNET, Host, Hosts, Network, create
 
@@ -23,7 +23,10 @@ class TestOneSubnetInAnother:
         async with hosts.several(2) as several:
             await several[0].network_create(first)
             before = hosts.nbctl("list", "DHCP_Options")
-            text = f"{OVERLAPS}{second} with {first} of context default, which networks of h0 have: choose"
+            text = (
+                f"{OVERLAPS}{second} with {first} of context default, which networks of h0 have: choose"
+                " another subnet, or another context with both --ipam-opt context=NAME and -o context=NAME$"
+            )
             for host in several:
                 with pytest.raises(ConflictError, match=text):
                     await host.network_create(second)
@@ -95,6 +98,73 @@ class TestOneSubnetTwiceOnAHost:
             await release(host, again)  # DeleteNetwork was lost, and Docker asks once
             again = await host.network_create(SUBNET)
             await host.run(again)
+
+
+class TestAddressesOfAnotherContextThanTheSwitchs:
+    @pytest.mark.parametrize("first", [SUBNET, "10.0.0.0/16"])
+    @pytest.mark.parametrize(
+        ("ipam", "switch", "text"),
+        [
+            (
+                {"context": "zz"},
+                None,
+                "of context zz, .* of context default: with --ipam-opt .*=zz give -o .*=zz",
+            ),
+            (
+                None,
+                {"context": "zz"},
+                "of context default, .* of context zz: with -o .*=zz give --ipam-opt .*=zz",
+            ),
+            (
+                {"context": "zz"},
+                {"context": "yy"},
+                "of context zz, .* of context yy: with -o .*=yy give --ip.*=yy",
+            ),
+            (
+                {"context": "zz"},
+                {"context": "default"},
+                "with -o context=default give --ipam-opt context=default",
+            ),
+        ],
+    )
+    async def test_they_are_refused_and_leave_nothing(
+        self, hosts: Hosts, first: str, ipam: dict[str, str] | None, switch: dict[str, str] | None, text: str
+    ) -> None:
+        async with hosts.several(2) as (host, other):
+            await other.network_create(first, options={"context": "qq"}, ipam_options={"context": "qq"})
+            if ipam:
+                await host.network_create(first)
+            before = hosts.nbctl("list", "DHCP_Options"), hosts.switches(), host.shared.all()
+            with pytest.raises(RequestError, match=text):
+                await host.network_create(SUBNET, aux=["10.0.0.9"], options=switch, ipam_options=ipam)
+            assert (hosts.nbctl("list", "DHCP_Options"), hosts.switches(), host.shared.all()) == before
+
+    @pytest.mark.parametrize("subnets", [(SUBNET, "fd00::/64"), ("", "fd00::/64")])
+    async def test_both_pools_of_a_dual_network_are_of_the_switchs_context(
+        self, hosts: Hosts, subnets: tuple[str, ...]
+    ) -> None:
+        red = {"context": "red"}
+        async with hosts.several(1) as (host,):
+            with pytest.raises(RequestError, match="are of context red"):
+                await host.network_create(*subnets, ipam_options=red)
+            assert hosts.northbound.rows("DHCP_Options") == []
+            await host.network_create(*subnets, ipam_options=red, options=red)
+
+    async def test_a_network_of_another_driver_is_in_nobodys_way(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            request = messages.RequestPoolRequest(pool=SUBNET, options={"context": "zz"})
+            for _ in range(2):
+                network = await host.network_create(SUBNET)
+                await host.ipam.request_pool(request)  # nobody tells us that its network was made
+                await host.driver.create_network(create(network, None))  # as Docker repeats it
+                await host.network_rm(network)
+
+    async def test_what_was_requested_before_a_restart_passes(self, hosts: Hosts) -> None:
+        async with hosts.host("h") as host:
+            network = await host.network_create(SUBNET)
+            await host.driver.delete_network(messages.NetworkRequest(network_id=network.network_id))
+        async with hosts.host("h") as host:
+            await host.driver.create_network(create(network, None))
 
 
 async def release(host: Host, network: Network) -> None:

@@ -480,11 +480,9 @@ async def test_an_address_of_an_administrators_port_is_refused_to_dockers_ipam(h
 
 
 async def test_a_lease_of_one_endpoint_is_not_given_to_another(hosts: Hosts) -> None:
-    """A network whose IPAM has another context leases from another pool than its switch has."""
+    """A client that asks for an endpoint with an address that it was not given."""
     async with hosts.host("h0") as host:
-        blue = {"context": "blue", "create": "true"}
-        right = await host.network_create(SUBNET, options=blue, ipam_options={"context": "blue"})
-        wrong = await host.network_create(SUBNET, options=blue)
+        right, wrong = [await host.network_create(SUBNET, options={"context": "default"}) for _ in range(2)]
         container = await host.run(right)
         with pytest.raises(ConflictError, match=f"endpoint {container.endpoint_id} on host h0 has it"):
             await host.endpoint(wrong, ENDPOINTS[0], container.addresses[0])

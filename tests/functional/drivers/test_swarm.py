@@ -265,10 +265,37 @@ class TestLeases:
                 )
         assert hosts.northbound.rows("DHCP_Options") == []
 
+    @pytest.mark.parametrize(
+        ("options", "ipam_options", "text"),
+        [
+            ({}, {"context": "red"}, "with --ipam-opt context=red give -o context=red as well"),
+            ({"context": "red"}, {}, "with -o context=red give --ipam-opt context=red as well"),
+        ],
+    )
+    async def test_addresses_of_another_context_than_the_switch_s_are_refused_and_leave_nothing(
+        self, hosts: Hosts, options: dict[str, str], ipam_options: dict[str, str], text: str
+    ) -> None:
+        async with hosts.several(1) as (manager,):
+            network = SwarmNetwork(
+                "z" * 25, {SUBNET: ""}, leased=True, options=options, ipam_options=ipam_options
+            )
+            with pytest.raises(RequestError, match=text):
+                await Leader(manager).allocate(network)
+        assert hosts.northbound.rows("DHCP_Options") == []
+
+    async def test_a_network_with_dockers_addresses_is_allocated_beside_an_older_pool(
+        self, hosts: Hosts
+    ) -> None:
+        async with hosts.several(1) as (manager,):
+            request = messages.RequestPoolRequest(pool=SUBNET, options={"context": "red"})
+            await manager.ipam.request_pool(request)  # another network driver's
+            await Leader(manager).network_create(SUBNET, leased=False)
+
     async def test_the_allocators_own_options_are_no_unknown_ones(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (manager,):
             leader = Leader(manager)
             network = await leader.network_create(leased=True)
+            network.options = {"context": "red"}
             network.ipam_options = {"context": "red"}
             network.pools = {SUBNET: "", "10.0.1.0/24": ""}
             for _ in range(2):
