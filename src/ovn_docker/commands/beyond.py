@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from ovn_docker.assembly import OverlayParts, Parts
 from ovn_docker.docker.state import names
 from ovn_docker.drivers import twice
 from ovn_docker.health.findings import SECOND_LOOK, Finding
+from ovn_docker.health.host_reader import HostReader
 from ovn_docker.libnetwork.plugin_file import SOCKET_DIRECTORIES
 
 ANSWER_TIMEOUT = 3.0
@@ -16,6 +18,9 @@ ANSWER_TIMEOUT = 3.0
 
 DIRECTORIES = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
 """Where dockerd looks for plugin files (moby pkg/plugins/discovery.go)."""
+
+STATUS_AGE = 7.0
+"""Seconds: ovs-vswitchd writes the status of interfaces each 5 s (other_config:stats-update-interval)."""
 
 ACTIVATE = b"POST /Plugin.Activate HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -29,12 +34,21 @@ async def findings(parts: Parts, driver_name: str) -> list[Finding]:
     if not isinstance(parts, OverlayParts):
         return []
     found = await _driver(parts, driver_name)
-    if parts.host is not None and (first := await parts.host.tunnels()):
-        await asyncio.sleep(SECOND_LOOK)  # a new tunnel has no route yet
-        found += [each for each in await parts.host.tunnels() if each in first]
+    if parts.host is not None:
+        found += await _tunnels(parts.host)
     if parts.presence is None or not parts.presence.problem():
         found += await twice.findings(parts.shared)
     return found
+
+
+async def _tunnels(host: HostReader) -> list[Finding]:
+    """Those that stay down for as long as Open vSwitch takes to say how a tunnel fares, a new one's too."""
+    down = await host.tunnels()
+    deadline = time.monotonic() + STATUS_AGE
+    while down and time.monotonic() < deadline:
+        await asyncio.sleep(SECOND_LOOK)
+        down = [each for each in await host.tunnels() if each in down]
+    return down
 
 
 async def _driver(parts: Parts, name: str) -> list[Finding]:

@@ -18,7 +18,7 @@ from ovn_docker.errors import ConfigError, OvnDockerError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.reader import Reader
-from ovn_docker.health.reconciler import Report, mend_all
+from ovn_docker.health.reconciler import UNREMARKABLE, Report, mend_all
 from ovn_docker.health.setup_checks import HINDRANCES
 from ovn_docker.ovsdb.client import Client
 
@@ -157,7 +157,7 @@ async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
     findings = [each for each in check(await parts.reader.read()) if each in first]
     confirmed = sightings.confirmed(findings, began)
     if not repair:
-        return Report(tuple(findings))
+        return Report(tuple(each for each in findings if each.kind not in UNREMARKABLE))
     results = await mend_all(parts.repairs, confirmed)
     mended = tuple(each for each, why in results if not why)
     return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
