@@ -28,6 +28,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker import lab as labs
+from ovn_docker.lab.daemons import underlay_device
 from ovn_docker.lab.lab import down
 from ovn_docker.lab.requirements import environment
 from tests.integration.conftest import lab_name
@@ -37,6 +38,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 DOCS = Path(__file__).parents[2] / "docs"
 HERE = "here"
 COMMAND_TIMEOUT = 90.0
+VTEP = "192.0.2.50"
+"""That of the page about VTEPs."""
+
 LAB_FILES = ("/var/lib/ovn", "/var/log/ovn", "/var/log/openvswitch")
 """Directories that the machines of a lab share and that the packaged ovn-ctl writes to."""
 
@@ -238,12 +242,20 @@ def test_a_document_about_a_running_host_is_true(document: str, tmp_path: Path) 
         lab.down()
 
 
+def make_vtep(lab: labs.Lab) -> None:
+    """Have the page's VTEP answer, on the central, so that nothing is wrong with the tunnel to it."""
+    for machine, address in ((lab.central, f"{VTEP}/24"), (lab.machine("h1"), "192.0.2.11/24")):
+        device = underlay_device(machine.name, lab.settings)
+        machine.run(["ip", "address", "add", address, "dev", device])
+
+
 @pytest.mark.slow
 def test_the_page_about_vteps_is_true(tmp_path: Path) -> None:
     lab = labs.Lab.up(lab_name("vteps"), 1)
     try:
         lab.machine("h1").stop("driver")
         lab.machine("h1").start_driver(["--ip-lookup", "--health-check-on"])
+        make_vtep(lab)
         common = {"PATH": programs(tmp_path / "bin", lab.name)}
         shells = Shells(tmp_path, {"h1": common, "central": common})
         shells.play("how-to/vtep.md", lab, lab.settings.datapath)
