@@ -58,8 +58,13 @@ class Matrix:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         environment = os.environ | {"OVN_DOCKER_MATRIX": str(self.cache)}
+        heeding = ["env", "--default-signal=INT"]  # what a shell starts in the background ignores it
         running = subprocess.Popen(
-            [SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            [*heeding, SCRIPT, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
         )
         self.pids.append(running.pid)
         return running
