@@ -24,7 +24,6 @@ from ovn_docker.errors import ConflictError, ConstraintError, RequestError, Requ
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
 from ovn_docker.schema import contexts, leases, northbound, swarms
-from ovn_docker.schema.leases import RESERVED, Lease
 from ovn_docker.schema.northbound import CREATED
 
 ADDRESS_SPACES = ADDRESS_SPACE, GLOBAL_SPACE = "ovn-docker", "ovn-docker-global"
@@ -66,6 +65,7 @@ class OverlayIpam:
         self._context = context
         self._clock = clock
         self._opening: Recent[Pool, float] = Recent()
+        self._gateways: Recent[Pool, IPAddress] = Recent()
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
         """Two names for one space: the global one tells a swarm's allocator from its nodes."""
@@ -315,6 +315,7 @@ class OverlayIpam:
             address = await self._addresses.lease_next(pool, swarm=swarm, name=name)
         elif gateway:
             await self._reserved.reserve(pool, address)
+            self._gateways[pool] = address
         elif swarm or name or not self._is_opening(pool):  # a swarm's leader has no auxiliary addresses
             await self._addresses.lease(pool, address, swarm=swarm, name=name)
         else:
@@ -347,23 +348,22 @@ class OverlayIpam:
 
         Under another network driver it may as well be a container's, which two hosts must not have. Another
         host that asks for its auxiliary addresses just now has them leased until its CreateNetwork.
+
+        Raises:
+            ConflictError: it is taken, perhaps by the gateway of the same network.
         """
+        if address == self._gateways.get(pool):
+            text = f"address {address} of pool {pool.subnet} is taken: it is the gateway of the same network"
+            raise ConflictError(text)
         deadline = self._clock() + PATIENCE
         while not await self._reserved.use(pool, address):
             try:
                 return await self._addresses.lease(pool, address)
             except TakenError as taken:
-                if not _may_be_auxiliary(taken.lease) or self._clock() > deadline:
+                if not taken.may_be_shared(pool) or self._clock() > deadline:
                     raise
             await asyncio.sleep(PAUSE)
         return None
-
-
-def _may_be_auxiliary(lease: Lease | None) -> bool:
-    """Whether an address is reserved by now, or may be before long."""
-    if lease is None:
-        return False
-    return lease.kind == RESERVED or bool(lease.hold and not lease.endpoint_id and not lease.name)
 
 
 def _asked(pool: Pool, text: str) -> IPAddress | None:

@@ -20,7 +20,7 @@ from ovn_docker.errors import ConflictError, ConstraintError, RequestError
 from ovn_docker.ovsdb.operations import Operation, Row, in_batches
 from ovn_docker.pools import Pool
 from ovn_docker.schema import handovers, leases, swarms
-from ovn_docker.schema.leases import LEASE, Lease
+from ovn_docker.schema.leases import LEASE, RESERVED, Lease
 
 FIRST_WINDOW, LARGEST_WINDOW = 32, 1024
 """How many addresses one question asks about; it grows while too many of them are taken."""
@@ -114,6 +114,16 @@ class TakenError(ConflictError):
     def __init__(self, text: str, lease: Lease | None) -> None:
         super().__init__(text)
         self.lease = lease
+
+    def may_be_shared(self, pool: Pool) -> bool:
+        """Whether the address is reserved by now, or another network than `pool` was requested for may do so.
+
+        That network's own lease is of another of its auxiliary addresses, or of a container: it stays.
+        """
+        lease = self.lease
+        if lease is None or lease.hold == pool.token:
+            return False
+        return lease.kind == RESERVED or bool(lease.hold and not lease.endpoint_id and not lease.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """Addresses that somebody names: a container's with ``--ip``, a network's with ``--aux-address``."""
 
 import asyncio
+import time
 from ipaddress import ip_address
 
 import pytest
 
 from ovn_docker import addressing
+from ovn_docker.drivers.ipam import PATIENCE
 from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovsdb.values import mapping
@@ -20,10 +22,10 @@ pytestmark = pytest.mark.functional
 ADDRESS, ENDPOINT = "10.0.0.9", "a0" * 32
 
 
-async def foreign_network(host: Host, aux: str = "") -> str:
+async def foreign_network(host: Host, aux: str = "", gateway: str = "") -> str:
     """``docker network create -d macvlan --ipam-driver openvswitch``; nobody tells us that it was made."""
     pool = (await host.ipam.request_pool(messages.RequestPoolRequest(pool=SUBNET))).pool_id
-    await host.request(pool, "", GATEWAY_OPTIONS)
+    await host.request(pool, gateway, GATEWAY_OPTIONS)
     if aux:
         await host.request(pool, aux)
     return pool
@@ -72,8 +74,39 @@ class TestUnderAnotherNetworkDriver:
             with pytest.raises(ConflictError, match="it is the gateway or an auxiliary address"):
                 await host.request(pool, "10.0.0.1", named("web"))
 
+    async def test_a_container_does_not_get_the_gateway_of_its_own_network(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            pool = await foreign_network(host)
+            with pytest.raises(ConflictError, match="it is the gateway of the same network"):
+                await host.request(pool, "10.0.0.1")
+
 
 class TestAuxiliaryAddresses:
+    @pytest.mark.parametrize("gateway", ["", "10.0.0.7"])
+    async def test_one_that_is_the_gateway_is_refused_as_docker_refuses_it(
+        self, hosts: Hosts, gateway: str
+    ) -> None:
+        async with hosts.several(1) as (host,):
+            aux = gateway or "10.0.0.1"
+            text = f"address {aux} of pool {SUBNET} is taken: it is the gateway of the same network"
+            with pytest.raises(ConflictError, match=text):
+                await host.network_create(SUBNET, gateway=gateway, aux=[ADDRESS, aux])
+        assert hosts.northbound.rows("DHCP_Options") == []
+
+    async def test_the_gateway_of_another_hosts_network_may_be_one(self, hosts: Hosts) -> None:
+        async with hosts.several(2) as (host, other):
+            await foreign_network(host, gateway="10.0.0.7")
+            await foreign_network(other, aux="10.0.0.7")
+            assert hosts.rows("reserved") == ["10.0.0.1", "10.0.0.7"]
+
+    async def test_two_that_are_the_same_are_refused_at_once(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            began = time.monotonic()
+            with pytest.raises(ConflictError, match=f"address {ADDRESS} of pool {SUBNET} is taken"):
+                await host.network_create(SUBNET, aux=[ADDRESS, ADDRESS])
+            assert time.monotonic() - began < PATIENCE
+        assert hosts.northbound.rows("DHCP_Options") == []
+
     async def test_hosts_that_make_a_network_at_once_all_keep_its_auxiliary_addresses(
         self, hosts: Hosts
     ) -> None:
