@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=3.0,
         metavar="M",
-        help="minutes after which everything is mended and judged, and then goes on (default: %(default)g)",
+        help="minutes after which everything is repaired and judged, and then goes on (default: %(default)g)",
     )
     made.add_argument(
         "--log",

@@ -138,10 +138,10 @@ class Run:
         except OvnDockerError as error:
             if not self.place.stop.is_set():
                 notes = " ".join(getattr(error, "__notes__", ()))
-                self.log.write(f"fault: {fault} cannot be mended: {error} {notes}")
+                self.log.write(f"fault: {fault} cannot be repaired: {error} {notes}")
                 self._broken.append(Difference(LOST, "daemon", str(fault), fault.machine, str(error)))
         else:
             self.tally.add_fault(fault.title, seconds)
-            self.log.write(f"fault: {fault} is mended, which took {seconds:.1f} s")
+            self.log.write(f"fault: {fault} is repaired, which took {seconds:.1f} s")
         finally:
             self._down.discard(str(fault))

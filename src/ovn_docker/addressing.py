@@ -50,12 +50,12 @@ def network(text: str, what: str) -> IPNetwork:
     """Read a pool, ``192.168.1.0/24``; host bits are cleared.
 
     Raises:
-        RequestError: it is no CIDR; the text names `what`.
+        RequestError: it is not a valid CIDR; the text names `what`.
     """
     try:
         return ipaddress.ip_network(_with_prefix(text), strict=False)
     except ValueError as error:
-        raise RequestError(f"{what} '{text}' is no CIDR: {error}") from error
+        raise RequestError(f"{what} '{text}' is not a valid CIDR: {error}") from error
 
 
 def interface(text: str, what: str) -> IPInterface | None:
@@ -69,7 +69,7 @@ def interface(text: str, what: str) -> IPInterface | None:
     try:
         return ipaddress.ip_interface(_with_prefix(text))
     except ValueError as error:
-        raise RequestError(f"{what} '{text}' is no address with a prefix length: {error}") from error
+        raise RequestError(f"{what} '{text}' is not a valid address with a prefix length: {error}") from error
 
 
 def _with_prefix(text: str) -> str:

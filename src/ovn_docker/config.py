@@ -286,7 +286,7 @@ def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
     if not (_MANAGED_NAME if managed else _LEGACY_NAME).fullmatch(arguments.driver_name):
-        raise ConfigError(f"--driver-name '{arguments.driver_name}' is no plugin name of Docker's")
+        raise ConfigError(f"--driver-name '{arguments.driver_name}' is not a valid name of a Docker plugin")
     return Config(
         bind=_bind(arguments),
         unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
@@ -345,7 +345,7 @@ def _health(arguments: argparse.Namespace) -> HealthCheck:
     if not SHORTEST_INTERVAL <= interval < float("inf"):
         raise ConfigError(f"--health-check-interval {interval:g}: give {SHORTEST_INTERVAL:g} s or more")
     if version is not None and not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", version):
-        raise ConfigError(f"--docker-api-version '{version}' is no version: write it as 1.45")
+        raise ConfigError(f"--docker-api-version '{version}' is not a valid API version: write it as 1.45")
     return HealthCheck(arguments.health_check_on, interval, arguments.docker_socket, version)
 
 
@@ -366,11 +366,11 @@ def _bind(arguments: argparse.Namespace) -> tuple[str, int] | None:
     except ValueError as error:
         raise ConfigError(f"--bind-ip: {error}") from error
     if not 0 < port <= MAXIMUM_PORT:
-        raise ConfigError(f"--bind-port {port} is no TCP port: give one of 1 to {MAXIMUM_PORT}")
+        raise ConfigError(f"--bind-port {port} is not a valid TCP port: give one of 1 to {MAXIMUM_PORT}")
     return address, port
 
 
 def _absolute(path: Path | None, flag: str) -> Path | None:
     if path is None or path.is_absolute():
         return path
-    raise ConfigError(f"{flag} {path} is no absolute path")
+    raise ConfigError(f"{flag} {path} is not an absolute path")

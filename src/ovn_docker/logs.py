@@ -115,7 +115,8 @@ def _kind(word: str, spec: str, modules: Collection[str]) -> str:
     if word in {"pattern", "facility"}:
         raise ConfigError(f"-v{spec}: {word.upper()} is not supported; the form of a log line is fixed")
     raise ConfigError(
-        f"-v{spec}: {word!r} is no module, destination (console, syslog, file) or level ({', '.join(LEVELS)})"
+        f"-v{spec}: {word!r} is not a module, a destination (console, syslog, file) or a level"
+        f" ({', '.join(LEVELS)})"
     )
 
 

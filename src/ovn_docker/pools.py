@@ -27,7 +27,7 @@ def check_context(name: str) -> str:
     """
     if not _CONTEXT.fullmatch(name):
         raise RequestError(
-            f"context {name!r} is no name: use 1 to 63 letters, digits, dots, dashes and underscores"
+            f"context {name!r} is not a valid name: use 1 to 63 letters, digits, dots, dashes and underscores"
         )
     return name
 
@@ -140,7 +140,7 @@ def new_pool(context: str, subnet: str, span: str, token: str, *, wide: bool = F
     """The pool that a user asks for.
 
     Raises:
-        RequestError: the subnet or the range is no CIDR, or one does not contain the other.
+        RequestError: the subnet or the range is not a valid CIDR, or one does not contain the other.
     """
     whole = addressing.network(subnet, "pool")
     if whole.is_multicast or whole.is_loopback or whole.prefixlen < LARGEST_POOL:

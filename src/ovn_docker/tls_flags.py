@@ -117,4 +117,4 @@ def _files(arguments: argparse.Namespace, flags: Iterable[str]) -> tuple[Path, P
 def _absolute(path: Path, flag: str) -> Path:
     if path.is_absolute():
         return path
-    raise ConfigError(f"{flag} {path} is no absolute path")
+    raise ConfigError(f"{flag} {path} is not an absolute path")

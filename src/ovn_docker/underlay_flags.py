@@ -69,5 +69,5 @@ def check_bridge(name: str) -> str:
         ConfigError: it is none.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", name):
-        raise ConfigError(f"--bridge '{name}' is no name of a bridge")
+        raise ConfigError(f"--bridge '{name}' is not a valid name of a bridge")
     return name

@@ -352,7 +352,7 @@ async def test_a_second_driver_of_the_same_name_gives_way_while_the_first_is_ali
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--ovsdb", "nonsense"], "--ovsdb: 'nonsense' is no OVSDB remote"),
+        (["--ovsdb", "nonsense"], "--ovsdb: 'nonsense' is not a valid OVSDB remote"),
         (["--ovsdb", ""], "--ovsdb"),
         (["--bind-ip", "203.0.113.7"], "not an address of this host"),
         (["--bind-port", "0"], "--bind-port 0"),

@@ -224,7 +224,7 @@ def test_an_audit_names_what_is_vulnerable_and_since_which_version_not(tmp_path:
     found = '{"name": "thing", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1"]}]}'
     done = _audit(tmp_path, f"""echo '{{"dependencies": [{found}]}}' >"$report"; exit 1""")
     assert done.returncode == 1
-    assert "requirements.lock: thing 1.0: CVE-1, mended in 1.1\n" in done.stdout
+    assert "requirements.lock: thing 1.0: CVE-1, fixed in 1.1\n" in done.stdout
 
 
 def test_an_audit_without_its_database_says_in_one_line_that_nothing_was_audited(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def assert_refused(answer: Answer, *words: str, status: int = 400) -> None:
     [
         (b"", "empty"),
         (b"   \n", "empty"),
-        (b"{", "no JSON"),
-        (b'{"NetworkID": }', "no JSON"),
+        (b"{", "not valid JSON"),
+        (b'{"NetworkID": }', "not valid JSON"),
         (b'{"NetworkID": "\xff\xfe"}', ""),
         (b"[]", "object"),
         (b"null", "object"),
@@ -138,8 +138,8 @@ def test_unknown_paths_and_methods_are_refused(plugin: Plugin) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"IPv4Data": [{"Pool": "10.20.0.0"}]}, ["pool '10.20.0.0' is no CIDR"]),
-        ({"IPv4Data": [{"Pool": "10.20.0.0/33"}]}, ["pool '10.20.0.0/33' is no CIDR"]),
+        ({"IPv4Data": [{"Pool": "10.20.0.0"}]}, ["pool '10.20.0.0' is not a valid CIDR"]),
+        ({"IPv4Data": [{"Pool": "10.20.0.0/33"}]}, ["pool '10.20.0.0/33' is not a valid CIDR"]),
         ({"IPv4Data": [{"Pool": ""}]}, ["pool ''"]),
         ({"IPv4Data": [{"Pool": "nonsense"}]}, ["pool 'nonsense'"]),
         ({"IPv4Data": [{"Pool": 5}]}, ["IPv4Data"]),

@@ -183,12 +183,12 @@ def test_the_commands_say_what_differs_and_mend_it_with_no_driver(
     dry = command(host, "repair", "--dry-run", "--json")
     assert dry.returncode == 1
     [finding] = json.loads(dry.stdout)["findings"]
-    assert (finding["kind"], finding["mended"], finding["removes"]) == ("lease-missing", False, False)
+    assert (finding["kind"], finding["repaired"], finding["removes"]) == ("lease-missing", False, False)
     assert records.leases(central) == []
 
-    mended = command(host, "repair")
-    assert mended.returncode == 0, mended.stdout + mended.stderr
-    assert "mended" in mended.stdout
+    repaired = command(host, "repair")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert "repaired" in repaired.stdout
     assert records.leases(central) == [box.address(network)]
 
     before = records.held(central)

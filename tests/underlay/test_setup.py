@@ -121,7 +121,7 @@ def test_a_machine_with_another_machine_s_port_takes_nothing_from_it(
     one.reaches("10.64.0.3", 20)
     before = sorted(each["id"] for each in cloud.demo.list("ports") + cloud.demo.list("networks"))
     found = copied.findings(verb="repair", OS_VIF_ID=original.vif["id"])
-    assert [(each["kind"], each["mended"]) for each in found] == [("vif-elsewhere", False)]
+    assert [(each["kind"], each["repaired"]) for each in found] == [("vif-elsewhere", False)]
     copied.stop_driver()
     login = copied.environment(cloud.demo, OS_VIF_ID=original.vif["id"])
     copied.start_driver("--health-check-on", "--health-check-interval=1", environment=login)
@@ -176,8 +176,8 @@ def test_a_trunk_that_is_missing_is_made_by_a_repair(cloud: Cloud, bare: Virtual
     assert "trunk-missing" in bare.kinds()
     assert [each["kind"] for each in bare.findings("--dry-run", verb="repair")] == ["trunk-missing"]
     assert cloud.demo.list("trunks", port_id=bare.vif["id"]) == []
-    [mended] = bare.findings(verb="repair")
-    assert mended["mended"] is True
+    [repaired] = bare.findings(verb="repair")
+    assert repaired["repaired"] is True
     assert len(cloud.demo.list("trunks", port_id=bare.vif["id"])) == 1
 
 
@@ -221,7 +221,7 @@ def test_sizes_and_vlans_that_do_not_agree_with_neutron_are_found(cloud: Cloud, 
     vm.host.run(["ovs-vsctl", "set", "port", port, f"tag={vlan % 4094 + 1}"])
     assert not one.pings("10.62.0.3")
     [found] = vm.findings(verb="repair")
-    assert (found["kind"], found["mended"]) == ("interface-vlan", True)
+    assert (found["kind"], found["repaired"]) == ("interface-vlan", True)
     one.reaches("10.62.0.3", 20)
     assert vm.vlans()[port] == vlan
 

@@ -48,7 +48,7 @@ def test_a_pool_is_read_without_its_host_bits(text: str, expected: str) -> None:
     ],
 )
 def test_what_is_no_cidr_is_refused_by_its_name_and_text(text: str) -> None:
-    with pytest.raises(RequestError, match=re.escape(f"subnet '{text}' is no CIDR")):
+    with pytest.raises(RequestError, match=re.escape(f"subnet '{text}' is not a valid CIDR")):
         addressing.network(text, "subnet")
 
 
@@ -64,7 +64,7 @@ def test_an_address_that_is_absent_is_none() -> None:
 
 @pytest.mark.parametrize("text", ["192.168.1.7", "192.168.1.7/40", "x/24", "/", "fd00::1"])
 def test_what_is_no_address_with_prefix_is_refused_by_its_name_and_text(text: str) -> None:
-    with pytest.raises(RequestError, match=re.escape(f"IPv6 address '{text}' is no address")):
+    with pytest.raises(RequestError, match=re.escape(f"IPv6 address '{text}' is not a valid address")):
         addressing.interface(text, "IPv6 address")
 
 

@@ -163,8 +163,8 @@ def test_the_state_file_is_found_again_after_the_daemon_went_to_the_root(
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--routing-context", "a b"], "--routing-context: context 'a b' is no name"),
-        (["--routing-context", ""], "--routing-context: context '' is no name"),
+        (["--routing-context", "a b"], "--routing-context: context 'a b' is not a valid name"),
+        (["--routing-context", ""], "--routing-context: context '' is not a valid name"),
         (["--default-address-pool", "10.0.0.0/8"], "--default-address-pool '10.0.0.0/8': write base=CIDR"),
     ],
 )
@@ -219,7 +219,7 @@ def test_tls_is_off_unless_its_files_are_given() -> None:
         (DOCKERS_TLS, "--plugin-file-ca is of no use without TLS"),
         ((*OWN_TLS, "--unix-socket", "/s"), "--tls-cert is for the TCP port"),
         ((*OWN_TLS, *DOCKERS_TLS, "--unix-socket", "/s", "--bind-port", "1"), "of no use with --unix-socket"),
-        ((*OWN_TLS[:5], "ca.pem", *DOCKERS_TLS), "--tls-client-ca ca.pem is no absolute path"),
+        ((*OWN_TLS[:5], "ca.pem", *DOCKERS_TLS), "--tls-client-ca ca.pem is not an absolute path"),
     ],
 )
 def test_flags_of_tls_that_make_no_sense_together_are_refused(flags: tuple[str, ...], text: str) -> None:

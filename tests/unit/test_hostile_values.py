@@ -94,9 +94,9 @@ def test_it_becomes_no_name_of_a_link_or_a_lock(text: str) -> None:
 def test_it_becomes_no_name_of_a_file(text: str) -> None:
     parser = argparse.ArgumentParser()
     config.add_arguments(parser)
-    with pytest.raises(ConfigError, match="is no plugin name"):
+    with pytest.raises(ConfigError, match="is not a valid name of a Docker plugin"):
         config.read(parser.parse_args(["--driver-name", text]))
-    with pytest.raises(RequestError, match="is no name"):
+    with pytest.raises(RequestError, match="is not a valid name"):
         pools.check_context(text)
 
 

@@ -64,7 +64,7 @@ def test_a_later_option_overrides_an_earlier_one() -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        ("inof", "'inof' is no module"),
+        ("inof", "'inof' is not a module"),
         ("info:dbg", "both 'info' and 'dbg'"),
         ("file:console", "both 'file' and 'console'"),
         ("PATTERN:file:%m", "PATTERN is not supported"),

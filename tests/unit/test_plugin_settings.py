@@ -127,7 +127,10 @@ def test_a_switch_may_be_set_in_several_words(word: str) -> None:
         ({"DOCKER_DRIVER_SCOPE": "world"}, "a setting cannot be used: argument --docker-driver-scope: "),
         ({"BIND_PORT": "x"}, "a setting cannot be used: argument --bind-port: "),
         ({"HEALTH_CHECK_INTERVAL": "0"}, "--health-check-interval 0: give 1 s or more"),
-        ({"DRIVER_NAME": "ovn:latest:"}, "--driver-name 'ovn:latest:' is no plugin name of Docker's"),
+        (
+            {"DRIVER_NAME": "ovn:latest:"},
+            "--driver-name 'ovn:latest:' is not a valid name of a Docker plugin",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(settings: dict[str, Any], text: str) -> None:

@@ -97,7 +97,7 @@ def test_a_context_is_a_short_word(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a|b", "a\n", "é", "x" * 64])
 def test_what_is_no_context_is_refused(name: str) -> None:
-    with pytest.raises(RequestError, match="is no name: use 1 to 63 letters"):
+    with pytest.raises(RequestError, match="is not a valid name: use 1 to 63 letters"):
         pools.check_context(name)
 
 
@@ -212,8 +212,8 @@ def test_the_gateway_that_nobody_names_is_the_first_address(subnet: str, gateway
 @pytest.mark.parametrize(
     ("subnet", "span", "text"),
     [
-        ("10.0.0.0", "", "pool '10.0.0.0' is no CIDR"),
-        ("x/24", "", "pool 'x/24' is no CIDR"),
+        ("10.0.0.0", "", "pool '10.0.0.0' is not a valid CIDR"),
+        ("x/24", "", "pool 'x/24' is not a valid CIDR"),
         ("10.0.0.0/24", "10.0.1.0/25", "range 10.0.1.0/25 lies outside its pool 10.0.0.0/24"),
         ("10.0.0.0/24", "10.0.0.0/16", "lies outside its pool"),
         ("10.0.0.0/24", "fd00::/96", "lies outside its pool"),

@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--host", metavar="NAME", help="give up this host, named by its system-id")
     what.add_argument(
-        "--swarm-network", metavar="ID", help="free this network, whose swarm is no more and cannot remove it"
+        "--swarm-network",
+        metavar="ID",
+        help="free this network, whose swarm no longer exists and cannot remove it",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument("--json", action="store_true", help="print JSON")

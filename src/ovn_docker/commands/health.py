@@ -28,7 +28,7 @@ SHOWN = 5
 """How many findings of a kind are shown one by one."""
 
 STATUS = """exit status:
-  0  nothing is wrong, or everything has been mended
+  0  nothing is wrong, or everything has been repaired
   1  something is wrong still
   2  bad usage
   3  not everything could be read, so nothing was judged"""
@@ -38,7 +38,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add both commands."""
     for name, run, text in (
         ("check", run_check, "compare what Docker has with this host and OVN, and say what differs"),
-        ("repair", run_repair, "compare likewise, and mend what differs"),
+        ("repair", run_repair, "compare in the same way, and repair what differs"),
     ):
         parser = commands.add_parser(
             name,
@@ -79,7 +79,7 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 
 def run_repair(arguments: argparse.Namespace) -> int:
-    """Mend what differs in two looks."""
+    """Repair what differs in two looks."""
     return _run(arguments, repair=not arguments.dry_run, wait=True)
 
 
@@ -191,7 +191,7 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
             "text": each.line,
             "repair": each.repair or None,
             "removes": each.removes,
-            "mended": each in report.mended,
+            "repaired": each in report.mended,
             "error": failed.get(each) or None,
         }
         for each in report.findings
@@ -208,7 +208,7 @@ def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequ
         return ["nothing is wrong: what Docker has and what stands for it agree"]
     failed, alike = dict(report.failed), dict[str, list[str]]()
     for each in report.findings:
-        state = "mended" if each in report.mended else "failed" if each in failed else each.kind
+        state = "repaired" if each in report.mended else "failed" if each in failed else each.kind
         alike.setdefault(f"{state} {each.kind}", []).append(
             f"{state}: {each.line}{_repair(each, failed, state)}"
         )
@@ -219,10 +219,10 @@ def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequ
             lines.append(
                 f"{key.split()[0]}: and {len(group) - SHOWN} more of kind {key.split()[1]}: see --json"
             )
-    mended = f", {len(report.mended)} of them mended" if done else ""
+    repaired = f", {len(report.mended)} of them repaired" if done else ""
     typed = "ovn-docker repair --underlay" if arguments.underlay else "ovn-docker repair"
     can = not done and any(each.repair for each in report.findings)
-    return [*lines, f"{len(report.findings)} finding(s){mended}" + (f": run '{typed}'" if can else "")]
+    return [*lines, f"{len(report.findings)} finding(s){repaired}" + (f": run '{typed}'" if can else "")]
 
 
 def _repair(finding: Finding, failed: Mapping[Finding, str], state: str) -> str:
@@ -230,4 +230,4 @@ def _repair(finding: Finding, failed: Mapping[Finding, str], state: str) -> str:
         return f": {failed[finding]}"
     if not finding.repair:
         return ""  # the text says what to do
-    return f" (repair: {finding.repair})" if state == "mended" else f"; a repair would {finding.repair}"
+    return f" (repair: {finding.repair})" if state == "repaired" else f"; a repair would {finding.repair}"

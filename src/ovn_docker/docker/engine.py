@@ -57,7 +57,9 @@ def socket_path(address: str) -> str:
     if not separator:
         scheme, path = "unix", address
     if scheme != "unix" or not path.strip("/"):
-        raise ConfigError(f"--docker-socket '{address}' is no unix socket: write unix:///PATH")
+        raise ConfigError(
+            f"--docker-socket '{address}' is not the address of a unix socket: write unix:///PATH"
+        )
     return "/" + path.lstrip("/")
 
 
@@ -220,7 +222,9 @@ class Engine:
         try:
             major, minor = map(int, version.split("."))
         except ValueError:
-            raise HostError(f"what answers at {self.path} is no Docker: it names no Api-Version") from None
+            raise HostError(
+                f"what answers at {self.path} is not Docker: its answer has no Api-Version header"
+            ) from None
         return major, minor
 
     async def _ping(self, header: str) -> str:

@@ -14,7 +14,7 @@ def decode(body: bytes, shape: type[Any]) -> Any:  # noqa: ANN401  (of that shap
     """An answer of Docker's as a value.
 
     Raises:
-        HostError: it is no JSON, or has another shape.
+        HostError: it is not valid JSON, or has another shape.
     """
     try:
         return msgspec.json.decode(body, type=shape)

@@ -28,7 +28,7 @@ def pools(request: CreateNetworkRequest) -> tuple[IPNetwork, ...]:
     """The pools of a network.
 
     Raises:
-        RequestError: one of them is no CIDR.
+        RequestError: one of them is not a valid CIDR.
     """
     return tuple(addressing.network(each.pool, "pool") for each in ipam_data(request))
 
@@ -49,7 +49,7 @@ def _gateway(data: IPAMData, pool: IPNetwork) -> IPAddress | None:
     try:
         gateway = ipaddress.ip_interface(data.gateway).ip
     except ValueError as error:
-        raise RequestError(f"gateway '{data.gateway}' is no IP address: {error}") from error
+        raise RequestError(f"gateway '{data.gateway}' is not a valid IP address: {error}") from error
     if gateway not in pool:
         raise RequestError(f"gateway {gateway} lies outside its pool {pool}")
     return gateway
@@ -68,14 +68,14 @@ def generic(options: dict[str, Any], ours: Collection[str]) -> dict[str, Any]:
     """
     generic = options.get(messages.GENERIC) or {}
     if not isinstance(generic, dict):
-        raise RequestError(f"option {messages.GENERIC} is no mapping of names to values")
+        raise RequestError(f"option {messages.GENERIC} does not map names to values")
     for name in generic:
         if not name.startswith(messages.DOCKER_OPTIONS) and name not in ours:
             known = (*ours, messages.MTU)
             hint = meant(name, known)
             raise RequestError(f"unknown network option '{name}': this driver knows {', '.join(known)}{hint}")
         if name in ours and not isinstance(generic[name], str):
-            raise RequestError(f"network option '{name}' is no text")
+            raise RequestError(f"network option '{name}' is not text")
     return generic
 
 
@@ -106,5 +106,7 @@ def mtu(generic: dict[str, Any], pools: tuple[IPNetwork, ...]) -> int | None:
         return None
     least = MINIMUM_IPV6_MTU if any(pool.version == 6 for pool in pools) else MINIMUM_MTU  # noqa: PLR2004
     if not re.fullmatch("[0-9]{1,5}", str(text)) or not least <= int(text) <= MAXIMUM_MTU:
-        raise RequestError(f"option {messages.MTU} '{text}' is no MTU: give {least} to {MAXIMUM_MTU} bytes")
+        raise RequestError(
+            f"option {messages.MTU} '{text}' is not a valid MTU: give {least} to {MAXIMUM_MTU} bytes"
+        )
     return int(text)

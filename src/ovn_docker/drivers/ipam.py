@@ -377,9 +377,9 @@ def _asked(pool: Pool, text: str) -> IPAddress | None:
     try:
         address = ipaddress.ip_address(text.partition("/")[0])
     except ValueError as error:
-        raise RequestError(f"'{text}' is no IP address: {error}") from error
+        raise RequestError(f"'{text}' is not a valid IP address: {error}") from error
     if not pool.has(address):
-        raise RequestError(f"address {address} is none of pool {pool.subnet} that a container can have")
+        raise RequestError(f"address {address} is not one that a container can have in pool {pool.subnet}")
     return address
 
 

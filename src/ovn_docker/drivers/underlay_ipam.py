@@ -126,7 +126,9 @@ class UnderlayIpam:
         subnet_id = pool_id.partition(SEPARATOR)[0]
         found = await self._cloud.neutron.get("subnets", {"id": subnet_id})
         if not found["subnets"]:
-            raise NotFoundError(f"pool {pool_id} is no subnet of Neutron any more: create the network again")
+            raise NotFoundError(
+                f"pool {pool_id} is not a subnet of Neutron any more: create the network again"
+            )
         return resources.read_subnet(found["subnets"][0])
 
 
@@ -141,7 +143,7 @@ def _address(text: str) -> IPAddress | None:
     try:
         return ipaddress.ip_address(text.partition("/")[0])
     except ValueError as error:
-        raise RequestError(f"'{text}' is no IP address: {error}") from error
+        raise RequestError(f"'{text}' is not a valid IP address: {error}") from error
 
 
 def _gateway(subnet: Subnet, asked: IPAddress | None) -> IPAddress:

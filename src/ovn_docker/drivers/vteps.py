@@ -187,9 +187,9 @@ class Vteps:
 def _check(remote: IPAddress, vni: int, switch: UUID, known: Sequence[Configured]) -> None:
     """Refuse what cannot be right, in whatever mode."""
     if not 0 < vni <= HIGHEST_VNI:
-        raise RequestError(f"VNI {vni} is no VNI: give one of 1 to {HIGHEST_VNI} (RFC 7348)")
+        raise RequestError(f"VNI {vni} is not a valid VNI: give one of 1 to {HIGHEST_VNI} (RFC 7348)")
     if remote.is_multicast or remote.is_unspecified or remote.is_loopback:
-        raise RequestError(f"{remote} is no address of a VTEP: give that of its tunnel endpoint")
+        raise RequestError(f"{remote} is not a valid address of a VTEP: give that of its tunnel endpoint")
     for each in known:
         if each.vtep.vni == vni and each.vtep.switch != switch:
             raise ConflictError(

@@ -52,7 +52,7 @@ def _on_this_node(snapshot: Snapshot, swarm: Swarm) -> Iterator[Finding]:
         yield Finding("plugin-disabled", plugin, text)
     if not managed and not any(each.is_of(name) for each in snapshot.docker.networks.values()):
         text = (
-            f"this host is a node of a swarm and driver {name} is no managed plugin: Docker refuses it for"
+            f"this host is a node of a swarm and driver {name} is not a managed plugin: Docker refuses it for"
             " networks of the swarm; install the managed plugin, whose name --driver-name takes here"
         )
         yield Finding("plugin-legacy", name, text)

@@ -178,7 +178,7 @@ class Reconciler:
         self._error = report.error
         for finding in report.mended:
             level = logging.INFO if finding.kind in UNREMARKABLE else logging.WARNING
-            LOG.log(level, "health check: %s: %s (mended: %s)", finding.kind, finding.line, finding.repair)
+            LOG.log(level, "health check: %s: %s (repaired: %s)", finding.kind, finding.line, finding.repair)
         stays = {each: LONG_ID.sub("...", why) for each, why in report.failed}
         stays |= {each: "" for each in report.findings if not each.repair}
         for finding, why in stays.items():

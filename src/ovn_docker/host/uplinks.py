@@ -173,7 +173,7 @@ def _check_link(link: str, bridge: str, there: dict[str, Bridge]) -> None:
     if veth.is_loopback(link) or link in there or link == bridge:
         raise ConflictError(f"interface {link} cannot be put on a bridge: name the one to the outside")
     if bridge not in there and veth.exists(bridge):
-        raise ConflictError(f"there is an interface {bridge} that is no bridge of Open vSwitch")
+        raise ConflictError(f"there is an interface {bridge} that is not a bridge of Open vSwitch")
     for each in there.values():
         if each.name != bridge and any(port.name == link for port in each.ports):
             raise ConflictError(

@@ -84,13 +84,15 @@ def judge(head: Head, names: frozenset[str] | None) -> Refusal | None:
             HTTPStatus.FORBIDDEN, "a web page may not use the plugin: Origin or Sec-Fetch-Site is set"
         )
     if not head.target.startswith("/"):
-        return Refusal(HTTPStatus.BAD_REQUEST, "the request's target is no path: the plugin is no proxy")
+        return Refusal(
+            HTTPStatus.BAD_REQUEST, "the request's target is not a path: the plugin is not a proxy"
+        )
     if len(head.hosts) > 1:
         return Refusal(HTTPStatus.BAD_REQUEST, "the request has more than one Host header")
     if names is not None and head.hosts and not _is_own_name(head.hosts[0], names):
         return Refusal(
             HTTPStatus.FORBIDDEN,
-            f"Host '{head.hosts[0][:80]}' is no name of this host: use an IP address or localhost",
+            f"Host '{head.hosts[0][:80]}' is not a name of this host: use an IP address or localhost",
         )
     if head.has_body and head.content_type is not None and not _is_json(head.content_type):
         return Refusal(

@@ -42,7 +42,7 @@ def decode(request_type: type[RequestType], body: bytes) -> RequestType:
     except RecursionError as error:
         raise RequestError("the body cannot be used: the JSON is nested too deep") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is no JSON: {error}") from error
+        raise RequestError(f"the body is not valid JSON: {error}") from error
     return request
 
 

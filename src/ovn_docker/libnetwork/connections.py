@@ -186,14 +186,14 @@ class Connection(web.RequestHandler):
         if isinstance(
             exc, UnicodeEncodeError
         ):  # aiohttp quotes an Expect header of a path that is none of ours
-            status, message = 400, "a header is no Unicode text"
+            status, message = 400, "a header is not valid Unicode text"
         if status >= 500 and not isinstance(exc, ConnectionError):  # noqa: PLR2004
             _log.error("a request failed inside the front: %s: %s", type(exc).__name__, exc)
         _log.debug("a request that has no answer of its own", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun when it failed")
         why = " ".join((message or "").split())[:200]
-        text = f"the request is no HTTP: {why}" if status < 500 else "the request failed"  # noqa: PLR2004
+        text = f"the request is not valid HTTP: {why}" if status < 500 else "the request failed"  # noqa: PLR2004
         answer = web.Response(body=codec.encode_error(text), status=status, content_type="application/json")
         answer.force_close()
         return answer

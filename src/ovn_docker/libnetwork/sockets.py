@@ -62,7 +62,7 @@ def bind_tcp(ip: str, port: int) -> socket.socket:
     try:
         version = ipaddress.ip_address(ip).version
     except ValueError as error:
-        raise ConfigError(f"--bind-ip {ip}: no IP address") from error
+        raise ConfigError(f"--bind-ip {ip} is not a valid IP address") from error
     if port not in PORTS:
         raise ConfigError(f"--bind-port {port}: not in 0 to 65535")
     family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004

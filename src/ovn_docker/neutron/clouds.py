@@ -54,7 +54,7 @@ def _clouds(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError):
         # The parser's own text would show a part of the file.
-        raise ConfigError(f"{file} is no YAML") from None
+        raise ConfigError(f"{file} is not valid YAML") from None
     return _mapping(_mapping(content).get("clouds"))
 
 

@@ -147,7 +147,7 @@ def _names_a_domain(auth: Mapping[str, str]) -> bool:
 def _interface(text: str) -> str:
     name = text.removesuffix("URL")
     if name not in INTERFACES:
-        raise ConfigError(f"OS_INTERFACE '{text}' is none of {', '.join(INTERFACES)}")
+        raise ConfigError(f"OS_INTERFACE '{text}' is not one of {', '.join(INTERFACES)}")
     return name
 
 
@@ -172,4 +172,4 @@ def vif_id(environment: Mapping[str, str]) -> str:
     try:
         return str(UUID(text))
     except ValueError:
-        raise ConfigError(f"OS_VIF_ID '{text}' is no id of a Neutron port") from None
+        raise ConfigError(f"OS_VIF_ID '{text}' is not a valid id of a Neutron port") from None

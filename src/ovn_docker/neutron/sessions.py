@@ -36,7 +36,7 @@ _UNTRUSTED = re.compile(r"certificate verify failed: (.{1,100}?) \(_ssl")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the status of HTTP and the body, or None if that is no JSON object."""
+    """What came back: the status of HTTP and the body, or None if that is not a JSON object."""
 
     status: int
     body: dict[str, Any] | None
@@ -211,7 +211,7 @@ def _translated(error: Exception, credentials: Credentials, timeout: float) -> E
         lacks = ", ".join(option.dest for option in error.options)
         return NeutronError(f"login with '{credentials.auth_type}' lacks {lacks}")
     if isinstance(error, errors.NoMatchingPlugin):
-        return NeutronError(f"OS_AUTH_TYPE '{credentials.auth_type}' is no way to log in")
+        return NeutronError(f"OS_AUTH_TYPE '{credentials.auth_type}' is not a known way to log in")
     if isinstance(error, errors.ClientException):
         kind = type(error).__name__
         return UnreachableError(f"login at {where} failed ({kind}): see OS_AUTH_URL")

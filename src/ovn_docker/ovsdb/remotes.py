@@ -51,8 +51,8 @@ def _parse(text: str) -> Remote:
     if method in {"tcp", "ssl"} and host and port.isdecimal() and 0 < int(port) <= MAXIMUM_PORT:
         return Remote(method, _host(host, text), int(port))
     raise ConfigError(
-        f"'{text}' is no OVSDB remote: write tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:/PATH, several"
-        " separated by commas"
+        f"'{text}' is not a valid OVSDB remote: write tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:/PATH,"
+        " several separated by commas"
     )
 
 
@@ -62,4 +62,4 @@ def _host(host: str, text: str) -> str:
     try:
         return str(ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]")))
     except ValueError as error:
-        raise ConfigError(f"'{text}' is no OVSDB remote: {error}") from error
+        raise ConfigError(f"'{text}' is not a valid OVSDB remote: {error}") from error

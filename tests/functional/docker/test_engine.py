@@ -150,9 +150,12 @@ async def test_an_absent_socket_is_named_with_what_to_do(path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (reply("hello"), "is no Docker: it names no Api-Version"),
-        (reply("hello", more="Api-Version: newest\r\n"), "is no Docker: it names no Api-Version"),
-        (reply("hello", "500 Oops"), "is no Docker: it names no Api-Version"),
+        (reply("hello"), "is not Docker: its answer has no Api-Version header"),
+        (
+            reply("hello", more="Api-Version: newest\r\n"),
+            "is not Docker: its answer has no Api-Version header",
+        ),
+        (reply("hello", "500 Oops"), "is not Docker: its answer has no Api-Version header"),
         (b"220 mail.example.org ESMTP\r\n", "Docker cannot be reached at"),
         (b"", "Docker cannot be reached at"),
         (b"\x00\xff" * 100, "Docker cannot be reached at"),

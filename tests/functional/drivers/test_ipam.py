@@ -213,7 +213,7 @@ async def test_contexts_keep_equal_subnets_apart(hosts: Hosts) -> None:
 async def test_what_is_no_request_for_a_pool_is_refused(hosts: Hosts) -> None:
     async with hosts.host("h") as host:
         for request, text in (
-            (messages.RequestPoolRequest(pool="10.0.0.0"), "pool '10.0.0.0' is no CIDR"),
+            (messages.RequestPoolRequest(pool="10.0.0.0"), "pool '10.0.0.0' is not a valid CIDR"),
             (messages.RequestPoolRequest(pool=SUBNET, sub_pool="10.1.0.0/25"), "lies outside its pool"),
             (
                 messages.RequestPoolRequest(pool=SUBNET, options={"colour": "red"}),
@@ -221,9 +221,9 @@ async def test_what_is_no_request_for_a_pool_is_refused(hosts: Hosts) -> None:
             ),
             (
                 messages.RequestPoolRequest(pool=SUBNET, options={"context": "a b"}),
-                "context 'a b' is no name",
+                "context 'a b' is not a valid name",
             ),
-            (messages.RequestPoolRequest(options={"context": "a|b"}), "is no name"),
+            (messages.RequestPoolRequest(options={"context": "a|b"}), "is not a valid name"),
         ):
             with pytest.raises(RequestError, match=re.escape(text)):
                 await host.ipam.request_pool(request)

@@ -208,7 +208,7 @@ async def test_an_endpoint_gets_the_addresses_that_docker_chose(
         (endpoint("10.9.0.2/24"), "cannot have 10.9.0.0/24: network .* has the pools 10.0.0.0/24, fd00::/64"),
         (endpoint("10.0.0.2/16"), "cannot have 10.0.0.0/16"),
         (endpoint("10.0.0.2/24", "fd01::2/64"), "cannot have 10.0.0.0/24 and fd01::/64"),
-        (endpoint("10.0.0.2"), "address '10.0.0.2' is no address with a prefix length"),
+        (endpoint("10.0.0.2"), "address '10.0.0.2' is not a valid address with a prefix length"),
         (endpoint("nonsense/24"), "address 'nonsense/24'"),
         (endpoint("10.0.0.2/24", "10.0.0.3"), "IPv6 address '10.0.0.3'"),
         (endpoint(mac="02:42"), "MAC address '02:42'"),

@@ -243,7 +243,7 @@ async def test_the_switch_of_another_network_of_the_driver_s_cannot_be_named(hos
         ({"switch": "mine", "create": "true"}, "does not go with the others"),
         ({"switch": "mine", "context": "red"}, "does not go with the others"),
         ({"create": "yes"}, "option 'create' is 'yes': give true or false"),
-        ({"context": "a b"}, "context 'a b' is no name"),
+        ({"context": "a b"}, "context 'a b' is not a valid name"),
     ],
 )
 async def test_options_that_do_not_go_together_are_refused(

@@ -252,7 +252,7 @@ class TestLeases:
         [
             ({"contxt": "red"}, "unknown network option 'contxt': .*; did you mean context"),
             ({"create": "yes"}, "option 'create' is 'yes'"),
-            ({messages.MTU: "9"}, "'9' is no MTU"),
+            ({messages.MTU: "9"}, "'9' is not a valid MTU"),
         ],
     )
     async def test_an_option_that_no_node_could_use_is_refused_by_the_leader_and_leaves_nothing(

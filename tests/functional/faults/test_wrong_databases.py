@@ -72,7 +72,7 @@ async def goes_on_with_what_it_can(driver: DriverProcess) -> None:
 
 WRONG = {
     "10.0.0.1:6641": (
-        "external_ids:ovn-nb of Open_vSwitch cannot be used: '10.0.0.1:6641' is no OVSDB remote"
+        "external_ids:ovn-nb of Open_vSwitch cannot be used: '10.0.0.1:6641' is not a valid OVSDB remote"
     ),
     "tcp:127.0.0.1:1": "OVN Northbound cannot be reached at tcp:127.0.0.1:1: Connection refused",
     "unix:/nonexistent": "OVN Northbound cannot be reached at unix:/nonexistent: No such file",

@@ -187,7 +187,7 @@ def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: O
 def test_what_cannot_be_reached_is_one_line(databases: Databases, here: OvsdbServer) -> None:
     databases.northbound.kill()
     assert "OVN Northbound cannot be reached" in refused(here)
-    assert "--ovsdb: 'nonsense' is no OVSDB remote" in refused(here, "--ovsdb", "nonsense")
+    assert "--ovsdb: 'nonsense' is not a valid OVSDB remote" in refused(here, "--ovsdb", "nonsense")
 
 
 def test_flags_that_cannot_be_read_are_status_2(here: OvsdbServer) -> None:

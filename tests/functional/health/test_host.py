@@ -58,7 +58,7 @@ async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
     assert (len(lines), lines[-1]) == (6, "endpoint-stale: and 3 more of kind endpoint-stale: see --json")
     assert done.stdout.endswith(" finding(s): run 'ovn-docker repair'\n")
     done = await host.run("repair")
-    assert done.stdout.count("\nmended: OVN has a port for endpoint ") == 5
+    assert done.stdout.count("\nrepaired: OVN has a port for endpoint ") == 5
     assert databases.ports() == []
 
 

@@ -180,7 +180,12 @@ async def test_what_is_no_interface_to_the_outside_is_refused(open_vswitch: Ovsd
             ("ens9", "breth0", NotFoundError, "this machine has no interface ens9"),
             ("lo", "breth0", ConflictError, "interface lo cannot be put on a bridge"),
             ("ens3", "ens3", ConflictError, "interface ens3 cannot be put on a bridge"),
-            ("ens3", "cloud", ConflictError, "there is an interface cloud that is no bridge of Open vSwitch"),
+            (
+                "ens3",
+                "cloud",
+                ConflictError,
+                "there is an interface cloud that is not a bridge of Open vSwitch",
+            ),
             ("ens4", "breth0", ConflictError, "interface ens4 is on bridge br1 of Open vSwitch"),
         ):
             with pytest.raises(error, match=text):

@@ -192,7 +192,7 @@ async def test_what_is_no_http_is_answered_in_json(served: Served, garbage: str)
     reply = await served.ask(garbage)
     assert reply.status == 400
     assert reply.headers["content-type"].startswith("application/json")
-    assert reply.json["Err"].startswith("the request is no HTTP")
+    assert reply.json["Err"].startswith("the request is not valid HTTP")
 
 
 async def test_an_expectation_that_is_no_text_is_no_news_either(
@@ -201,7 +201,10 @@ async def test_an_expectation_that_is_no_text_is_no_news_either(
     client = await served.connect()
     client.writer.write(b"POST /Nonsense HTTP/1.1\r\nHost: localhost\r\nExpect: \xff\r\n\r\n")
     reply = await client.receive()
-    assert (reply.status, reply.json["Err"]) == (400, "the request is no HTTP: a header is no Unicode text")
+    assert (reply.status, reply.json["Err"]) == (
+        400,
+        "the request is not valid HTTP: a header is not valid Unicode text",
+    )
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
     await client.close()
 

@@ -130,7 +130,7 @@ async def test_a_port_in_use_is_one_clear_error_and_leaves_no_socket(
     ("address", "text"),
     [
         (("192.0.2.1", 0), "not an address of this host"),
-        (("localhost", 0), "no IP address"),
+        (("localhost", 0), "not a valid IP address"),
         (("127.0.0.1", 70000), "not in 0 to 65535"),
     ],
 )

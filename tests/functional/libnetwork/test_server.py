@@ -165,7 +165,7 @@ async def test_the_database_is_for_people(plugin: Plugin, method: str) -> None:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"{", "NetworkDriver.Join: the body is no JSON"),
+        (b"{", "NetworkDriver.Join: the body is not valid JSON"),
         (b'{"NetworkID":"n"}', "EndpointID"),
         (b'{"NetworkID":"n","EndpointID":7}', "$.EndpointID"),
         (b'{"NetworkID":"../n","EndpointID":"e"}', "$.NetworkID"),

@@ -71,8 +71,8 @@ def test_the_guides_switch_has_the_guides_name() -> None:
         ({"switch": "mine", "create": "true"}, "option 'switch' names a switch that exists"),
         ({"create": "yes"}, "option 'create' is 'yes': give true or false"),
         ({"create": ""}, "option 'create' is '': give true or false"),
-        ({"context": "a b"}, "context 'a b' is no name"),
-        ({"context": ""}, "context '' is no name"),
+        ({"context": "a b"}, "context 'a b' is not a valid name"),
+        ({"context": ""}, "context '' is not a valid name"),
         ({"switch": ""}, "option 'switch' is empty"),
     ],
 )

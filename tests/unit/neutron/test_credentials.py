@@ -98,7 +98,7 @@ def test_region_interface_and_tls_are_no_part_of_the_login() -> None:
         ({}, "OS_AUTH_URL is not set"),
         ({"OS_AUTH_URL": "http://k"}, "no user is named by the environment at http://k"),
         ({"OS_AUTH_URL": "http://k", "OS_USERNAME": "u"}, "no project is named by"),
-        ({**APPLICATION, "OS_INTERFACE": "private"}, "OS_INTERFACE 'private' is none of public"),
+        ({**APPLICATION, "OS_INTERFACE": "private"}, "OS_INTERFACE 'private' is not one of public"),
     ],
 )
 def test_what_is_missing_is_named(environment: dict[str, str], text: str) -> None:
