@@ -23,6 +23,7 @@ from ovn_docker.libnetwork import plugin_file
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
 from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
+from ovn_docker.libnetwork.telling import ContainerNames
 from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.metrics import Metrics
 from ovn_docker.process import Ready
@@ -136,7 +137,9 @@ def _observation(
         outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "", taken, *host)
         return problems((*outages, *supervision.problems()), check)
 
-    return Observation(metrics.verb_done, found, metrics.exposition)
+    names = ContainerNames()
+    parts.engine.named = names.note
+    return Observation(metrics.verb_done, found, metrics.exposition, names.of)
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -250,6 +250,12 @@ def test_a_container_s_name_and_labels_stand_at_its_ports_within_a_second(
     tenant.docker("rename", box.name, renamed)
     says(first, renamed)
     says(second, renamed)
+    endpoint_id = endpoint_of(Container(box.host, renamed), first)
+    tenant.docker("rm", "--force", renamed)
+    lines = [line for line in log_of(tenant.host).splitlines() if endpoint_id in line]
+    for verb in ("Leave", "DeleteEndpoint"):
+        [line] = [each for each in lines if f"NetworkDriver.{verb} " in each]
+        assert f" container={renamed} " in line
 
 
 def log_or_state(tenant: Tenant) -> str:

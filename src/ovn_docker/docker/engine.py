@@ -6,7 +6,7 @@ Owns the connection and the API version; what an answer means is state.py's.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -64,7 +64,12 @@ def socket_path(address: str) -> str:
 
 
 class Engine:
-    """This host's Docker."""
+    """This host's Docker.
+
+    Attributes:
+        path: of its socket.
+        named: told of each endpoint that is read with the name of its container: EndpointID, name.
+    """
 
     def __init__(self, address: str, version: str | None, patience: float = ANSWER_TIMEOUT) -> None:
         """Connect to nothing yet.
@@ -78,6 +83,7 @@ class Engine:
             ConfigError: the address is no unix socket.
         """
         self.path = socket_path(address)
+        self.named: Callable[[str, str], object] = lambda _endpoint_id, _name: None
         self._asked_version = version
         self._version = version
         self._patience = patience
@@ -111,7 +117,13 @@ class Engine:
                 continue
             if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
                 (elsewhere if network.elsewhere else networks)[network_id] = network
+                self._tell_names(network, containers)
         return DockerState(networks, containers, elsewhere, await self._swarm(), ended)
+
+    def _tell_names(self, network: Network, containers: Mapping[str, Container]) -> None:
+        for each in network.endpoints.values():
+            if each.container_id in containers:
+                self.named(each.endpoint_id, containers[each.container_id].name)
 
     async def _all_ended(self) -> tuple[Stopped, ...]:
         """Containers that have ended and may be on a plugin's network."""
@@ -157,7 +169,10 @@ class Engine:
         Raises:
             NotFoundError: it is gone.
         """
-        return state.read_container(await self._get(f"/containers/{container_id}/json"))
+        container = state.read_container(await self._get(f"/containers/{container_id}/json"))
+        for _, endpoint_id in container.endpoints:
+            self.named(endpoint_id, container.name)
+        return container
 
     async def start(self, container_id: str) -> None:
         """Start a container; one that runs is fine.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 
+from ovn_docker.libnetwork.telling import nobody
+
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNCACHED = {"Cache-Control": "no-store"}
 
@@ -29,11 +31,13 @@ class Observation:
             its seconds.
         problems: what is wrong just now, one line for each; none when all is well.
         exposition: all metrics in Prometheus's text format.
+        container_of: the name of an endpoint's container, for the log, or "".
     """
 
     verb_done: Callable[[str, str, float], None] = _uncounted
     problems: Callable[[], Sequence[str]] = tuple
     exposition: Callable[[], bytes] = bytes
+    container_of: Callable[[str], str] = nobody
 
 
 def routes(observation: Observation) -> list[web.RouteDef]:

@@ -59,7 +59,7 @@ def create_application(
     """
     observation = observation or Observation()
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_explain_refusals, _admit])
-    front = _Front(driver, deadline, observation.verb_done)
+    front = _Front(driver, deadline, observation)
     database = database_verb(driver)
     for verb in (*table(driver, ipam), database):
         application.router.add_post(f"/{verb.name}", front.handler(verb), expect_handler=_continue)
@@ -71,12 +71,11 @@ def create_application(
 class _Front:
     """Runs verbs, within their time."""
 
-    def __init__(
-        self, driver: NetworkDriver, deadline: float, verb_done: Callable[[str, str, float], None]
-    ) -> None:
+    def __init__(self, driver: NetworkDriver, deadline: float, observation: Observation) -> None:
         self._driver = driver
         self._deadline = deadline
-        self._verb_done = verb_done
+        self._verb_done = observation.verb_done
+        self._container_of = observation.container_of
         self._bodies = Bodies()
         self._rollback = min(ROLLBACK, deadline / 2)
         self._running: set[asyncio.Task[Reply]] = set()  # the loop itself holds tasks weakly
@@ -97,7 +96,8 @@ class _Front:
                 body, status = codec.encode_error(text), _status(error)
             seconds = time.monotonic() - started
             level = logging.WARNING if status >= FAILED else verb.level
-            _log_outcome(verb, subject(message, reply), text, seconds, level=level)
+            told = subject(message, reply, self._container_of)
+            _log_outcome(verb, told, text, seconds, level=level)
             self._verb_done(verb.name, outcome, seconds)
             return web.Response(body=body, status=status, content_type=verb.content_type)
 

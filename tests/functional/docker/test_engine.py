@@ -333,3 +333,24 @@ async def test_events_that_are_refused_are_an_error(path: Path) -> None:
     said = reply({"message": "no"}, "400 Bad Request")
     async with serving(path, but("/v1.45/events", said)) as engine:
         assert await heard(engine) == ["Docker refused its events: no"]
+
+
+async def test_whoever_wants_names_is_told_them_as_containers_and_networks_are_read(path: Path) -> None:
+    inspected = {
+        "Id": "c1",
+        "Name": "/web",
+        "Config": {},
+        "NetworkSettings": {"Networks": {"one": {"NetworkID": "n1", "EndpointID": "e1"}}},
+    }
+    ends = {"c1": {"EndpointID": "e2"}, "gone": {"EndpointID": "e3"}, "ep-e4": {"EndpointID": "e4"}}
+    pages = {
+        "/v1.45/containers/c1/json": reply(inspected),
+        "/v1.45/containers/json": reply([{"Id": "c1", "Names": ["/shop"]}]),
+        "/v1.45/networks/n1": reply({**NETWORKS[0], "Containers": ends}),
+    }
+    told: list[tuple[str, str]] = []
+    async with serving(path, lambda asked: pages.get(asked) or docker(asked)) as engine:
+        engine.named = lambda endpoint_id, name: told.append((endpoint_id, name))
+        await engine.container("c1")
+        await engine.read()
+    assert told == [("e1", "web"), ("e2", "shop")]

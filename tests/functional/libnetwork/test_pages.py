@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ovn_docker.errors import RequestError, UnreachableError
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
+from ovn_docker.libnetwork.telling import ContainerNames
 from tests.functional.libnetwork.front import REQUESTS, Client, Reply, StubDriver
 
 pytestmark = pytest.mark.functional
@@ -26,7 +28,8 @@ class Watched:
         self.driver = StubDriver()
         self.problems: list[str] = []
         self.counted: list[Counted] = []
-        observation = Observation(self._count, lambda: self.problems, lambda: b"up 1\n")
+        self.names = ContainerNames()
+        observation = Observation(self._count, lambda: self.problems, lambda: b"up 1\n", self.names.of)
         self.listeners = Listeners(create_application(self.driver, deadline=0.5, observation=observation))
         self.path = Path()
 
@@ -122,3 +125,14 @@ async def test_each_request_is_counted_with_its_outcome_and_time(watched: Watche
         ("Plugin.Activate", "ok"),
     ]
     assert all(0 <= seconds < 0.5 for _, _, seconds in watched.counted)
+
+
+async def test_the_log_names_the_container_of_an_endpoint_once_it_is_known(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ovn_docker")
+    await watched.ask("/NetworkDriver.Leave", LEAVE, "POST")
+    watched.names.note(REQUESTS["Leave"]["EndpointID"], "web")
+    await watched.ask("/NetworkDriver.Leave", LEAVE, "POST")
+    lines = [each.getMessage() for each in caplog.records if "NetworkDriver.Leave" in each.getMessage()]
+    assert [" container=web " in each for each in lines] == [False, True]

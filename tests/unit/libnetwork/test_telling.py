@@ -3,7 +3,7 @@
 import pytest
 
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.telling import LONGEST, subject
+from ovn_docker.libnetwork.telling import LONGEST, MOST_NAMES, ContainerNames, subject
 from ovn_docker.libnetwork.verbs import Reply
 
 POOL = "default|10.0.0.0/24|10.0.0.0/24|ab12"
@@ -53,3 +53,32 @@ def test_a_request_is_told_by_what_it_and_its_reply_name(
 
 def test_a_value_that_is_too_long_is_cut() -> None:
     assert subject(messages.PoolRequest(pool_id="x" * 5000), None) == {"pool": "x" * LONGEST}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.JoinRequest(network_id="n", endpoint_id="e"),
+        messages.EndpointRequest(network_id="n", endpoint_id="e"),
+    ],
+)
+def test_an_endpoint_is_told_with_the_container_that_was_read_last(message: messages.Message) -> None:
+    names = ContainerNames()
+    assert subject(message, None, names.of) == {"network_id": "n", "endpoint_id": "e"}
+    names.note("e", "web")
+    names.note("e", "shop")
+    assert subject(message, None, names.of) == {"network_id": "n", "endpoint_id": "e", "container": "shop"}
+
+
+def test_the_container_that_docker_names_itself_comes_first() -> None:
+    request = messages.AddressRequest(pool_id=POOL, options=WEB)
+    assert subject(request, None, lambda _: "other")["container"] == "web"
+
+
+def test_no_more_names_are_kept_than_a_host_may_have_containers() -> None:
+    names = ContainerNames()
+    for number in range(MOST_NAMES):
+        names.note(str(number), "web")
+    names.note("0", "web")
+    names.note("new", "web")
+    assert [names.of(each) for each in ("0", "1", "2", "new")] == ["web", "", "web", "web"]
