@@ -11,6 +11,7 @@ import pytest
 
 from ovn_docker.errors import ConfigError, ConflictError, HostError, NotFoundError
 from ovn_docker.lab import Lab, Machine, down
+from ovn_docker.lab.daemons import UNDERLAY_BRIDGE
 from ovn_docker.lab.plan import BASE
 from ovn_docker.lab.processes import send, start_time
 from ovn_docker.lab.teardown import lab_processes
@@ -82,6 +83,26 @@ def test_every_daemon_of_a_host_can_be_killed_and_started_alone(plain: Lab) -> N
         host.start(daemon)
         assert host.running(daemon)
     eventually(lambda: in_box(host, "ping -c 1 -W 1 10.1.0.1").returncode == 0, 20, "ping works again")
+
+
+def test_the_underlay_gets_its_address_when_ovs_vswitchd_has_configured_itself(plain: Lab) -> None:
+    host = plain.hosts[0]
+    if plain.settings.datapath != "netdev":
+        pytest.skip("the underlay is not a bridge of Open vSwitch")
+
+    def configured_by() -> str:
+        started = ["ovs-vsctl", "get", "Bridge", UNDERLAY_BRIDGE, "external_ids:lab-started"]
+        return host.run(started).stdout.strip().strip('"')
+
+    first = host.pid("ovs-vswitchd")
+    assert configured_by() == str(first)
+    host.kill("ovs-vswitchd")
+    host.start("ovs-vswitchd")
+    assert configured_by() == str(host.pid("ovs-vswitchd")) != str(first)
+    done = host.run(["ovs-vsctl", "get", "Open_vSwitch", ".", "cur_cfg", "next_cfg"])
+    applied, asked = map(int, done.stdout.split())
+    assert applied == asked > 0
+    assert f"dev {UNDERLAY_BRIDGE} " in host.run(["ip", "route"]).stdout
 
 
 def test_every_daemon_of_the_central_can_be_stopped_and_started_alone(plain: Lab) -> None:

@@ -12,6 +12,7 @@ from signal import SIGKILL, SIGTERM, Signals
 from ovn_docker.errors import ConfigError, ConflictError, HostError, NotFoundError
 from ovn_docker.lab.daemons import (
     BOOT_ORDER,
+    UNDERLAY_BRIDGE,
     Daemon,
     central_daemons,
     daemon_named,
@@ -76,7 +77,28 @@ class Machine(Namespaces):
         if not answered:
             raise self.failed(daemon, f"did not answer within {limit:g} s")
         if daemon == "ovs-vswitchd":
+            self._await_configuration(process.pid)
             self.address_underlay()
+
+    def _await_configuration(self, pid: int) -> None:
+        """Wait until ovs-vswitchd has set up the bridge of the underlay, where it is one of its own.
+
+        Until then it writes the flags of a link as it read them before it made or opened it (Open vSwitch
+        lib/netdev-linux.c, update_flags): a bridge that is set up meanwhile is down again, without a route,
+        and a link that is to answer no ARP answers again.
+
+        Args:
+            pid: its own; ovs-vsctl waits for a change only, so each start makes one.
+
+        Raises:
+            HostError: it did not do so in time.
+        """
+        if underlay_device(self.name, self.settings) != UNDERLAY_BRIDGE:
+            return
+        change = ["--if-exists", "set", "Bridge", UNDERLAY_BRIDGE, f"external_ids:lab-started={pid}"]
+        command = ["ovs-vsctl", f"--timeout={START_TIMEOUT:.0f}", *change]
+        if self.run(command, timeout=START_TIMEOUT + 5, check=False).returncode != 0:
+            raise self.failed("ovs-vswitchd", f"did not configure {UNDERLAY_BRIDGE}")
 
     def start_driver(self, extra_arguments: Sequence[str] = ()) -> None:
         """Start the overlay driver, with further flags; the rest is as for start()."""
