@@ -151,6 +151,22 @@ class TestARequestThatIsRepeated:
             with pytest.raises(ConflictError, match=f"endpoint {ENDPOINT} of container web on host h0"):
                 await host.request(pool, ADDRESS, named("web"))
 
+    @pytest.mark.parametrize("leave", [True, False])
+    async def test_before_docker_29_one_to_the_same_process_is_a_second_containers(
+        self, hosts: Hosts, *, leave: bool
+    ) -> None:
+        async with hosts.several(1) as (host,):
+            network = await host.network_create(SUBNET)
+            pool = network.pool_ids[0]
+            await host.request(pool, ADDRESS)
+            with pytest.raises(ConflictError, match="an endpoint that is just being made on host h0 has it"):
+                await host.request(pool, ADDRESS)
+            if leave:  # as Docker does for the container whose start failed
+                await host.release(pool, ADDRESS)
+                assert await host.request(pool, ADDRESS) == f"{ADDRESS}/24"
+            await host.endpoint(network, ENDPOINT, f"{ADDRESS}/24")
+            assert (hosts.rows("lease"), hosts.ports()) == ([ADDRESS], [ENDPOINT])
+
     async def test_what_the_first_one_would_take_back_is_left_alone(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (host,):
             network = await host.network_create(SUBNET)
