@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ovn_docker.assembly import OverlayParts, Parts
+from ovn_docker.commands import southbound
 from ovn_docker.docker.state import names
 from ovn_docker.drivers import twice
 from ovn_docker.health.findings import SECOND_LOOK, Finding
@@ -26,7 +27,7 @@ ACTIVATE = b"POST /Plugin.Activate HTTP/1.1\r\nHost: docker\r\nContent-Length: 0
 
 
 async def findings(parts: Parts, driver_name: str) -> list[Finding]:
-    """What is wrong with the driver, with this host's tunnels, and with the switches of its networks.
+    """What is wrong with the driver, this host's tunnels, OVN Southbound, and the switches of its networks.
 
     Raises:
         OvnDockerError: not everything could be read.
@@ -36,6 +37,8 @@ async def findings(parts: Parts, driver_name: str) -> list[Finding]:
     found = await _driver(parts, driver_name)
     if parts.host is not None:
         found += await _tunnels(parts.host)
+    async with southbound.following(parts.ovs) as client:
+        found += await southbound.findings(parts.ovs, client)
     if parts.presence is None or not parts.presence.problem():
         found += await twice.findings(parts.shared)
     return found

@@ -92,6 +92,8 @@ KINDS: Mapping[str, Kind] = {
     "encap-foreign": Kind(""),
     "datapath-lacks": Kind(""),
     "tunnel-down": Kind(""),
+    "southbound-down": Kind(""),
+    "northd-down": Kind(""),
     "switch-twice": Kind(""),
     "network-missing": Kind("make the network again, as Docker has it"),
     "network-stale": Kind("remove the network, unless a port of others is on it", removes=True),

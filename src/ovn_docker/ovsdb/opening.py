@@ -20,6 +20,9 @@ The probe of the connection finds out sooner whether it answers at all. A server
 clients after a restart, is not to be asked again by each of them: it would do that work too.
 """
 
+NOT_LEADER = "the server is not the leader of its cluster; name all members"
+"""Why a member of a cluster is not used that answers and has the database."""
+
 
 class Opening:
     """One connection from its first question on.
@@ -84,5 +87,5 @@ class Opening:
         if row.get("model") != "standalone" and not optional(row.get("connected", False)):
             return "the server has lost its cluster"
         if row.get("model") == "clustered" and not row.get("leader"):
-            return "the server is not the leader of its cluster; name all members"
+            return NOT_LEADER
         return ""

@@ -20,6 +20,9 @@ CHASSIS, ENCAP, PORT, DATAPATH = "Chassis", "Encap", "Port_Binding", "Datapath_B
 
 VXLAN, VTEP = "vxlan", "ovn-docker-vtep"
 
+NORTHD_LOCK = "ovn_northd"
+"""The lock of Southbound that the active ovn-northd has, and a paused one has not (northd/ovn-northd.c)."""
+
 WATCHES = {CHASSIS: Watch(("name", "hostname"))}
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.conftest import MakeServer
 from tests.functional.drivers.shared_host import SUBNET, Hosts
-from tests.functional.servers import LIMIT, OvsdbServer, run
+from tests.functional.servers import LIMIT, Cluster, OvsdbServer, run
 from tests.polling import eventually
 from tests.versions import needs_ovn
 
@@ -21,13 +22,13 @@ LEASES = 100
 class Northd:
     """An ovn-northd process."""
 
-    def __init__(self, northbound: OvsdbServer, southbound: OvsdbServer, directory: Path) -> None:
+    def __init__(self, northbound: OvsdbServer, southbound: OvsdbServer | Cluster, directory: Path) -> None:
         self._control = directory / "northd.ctl"
         self._nb, self._sb = northbound, southbound
         command = [
             "ovn-northd",
             f"--ovnnb-db={northbound.remote}",
-            f"--ovnsb-db={southbound.remote}",
+            f"--ovnsb-db={','.join(map(str, _remotes(southbound)))}",
             f"--unixctl={self._control}",
             "--no-chdir",
             "-vconsole:off",
@@ -53,7 +54,15 @@ class Northd:
         return parts, self._changes()
 
     def _changes(self) -> int:
+        assert isinstance(self._sb, OvsdbServer)
         return run("ovsdb-tool", "show-log", self._sb.file).count("record ")
+
+    def appctl(self, *words: str) -> str:
+        return run("ovn-appctl", "-t", self._control, *words)
+
+
+def _remotes(served: OvsdbServer | Cluster) -> tuple[Remote, ...]:
+    return served.remotes if isinstance(served, Cluster) else (served.remote,)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from ovn_docker.schema import hosts, northbound, open_vswitch
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 from ovn_docker.state import StateFile
 from tests.functional.conftest import MakeServer
-from tests.functional.servers import OvsdbServer, running
+from tests.functional.drivers.test_northd import Northd
+from tests.functional.servers import LIMIT, OvsdbServer, running
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREATED = "2030-01-02T03:04:05Z"
@@ -63,6 +64,17 @@ class Databases:
         }
         server.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": to_map(ids)}})
         return server
+
+    @contextlib.contextmanager
+    def northd(self) -> Iterator[Northd]:
+        """An ovn-northd between the two, without which something is wrong with the cluster."""
+        (self.southbound.directory / "northd.ctl").unlink(missing_ok=True)
+        daemon = Northd(self.northbound, self.southbound, self.southbound.directory)
+        try:
+            yield daemon
+        finally:
+            daemon.process.kill()
+            daemon.process.wait(LIMIT)
 
     def chassis_add(self, *names: str) -> None:
         """What a host's ovn-controller does at its start."""

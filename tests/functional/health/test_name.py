@@ -163,11 +163,12 @@ async def test_a_command_says_so_too_and_takes_the_name_over_when_the_other_is_a
 
 
 async def test_commands_and_a_second_driver_of_a_host_are_no_other_machine(
-    hosts: tuple[WholeHost, WholeHost],
+    databases: Databases, hosts: tuple[WholeHost, WholeHost]
 ) -> None:
     first, _ = hosts
     async with first.driver() as one:
-        done = await first.run("check")
+        with databases.northd():
+            done = await first.run("check")
         assert done.returncode == 0, done.stdout + done.stderr
         other = str(first.state_file.with_name("other.json"))
         async with first.driver("--driver-name", "other", "--state-file", other) as two:

@@ -1,0 +1,92 @@
+"""What only a command asks OVN Southbound: whether an ovn-northd works on it.
+
+An active ovn-northd has a lock there (ovn-northd(8), "Active-Standby for High Availability"). One that is
+paused or stands by does not have it. A thousand drivers that asked regularly would be a load.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from ovn_docker.commands.databases import reach
+from ovn_docker.drivers.central import RELAY
+from ovn_docker.errors import DatabaseError, UnreachableError
+from ovn_docker.health.findings import SECOND_LOOK, Finding
+from ovn_docker.host import databases
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.opening import NOT_LEADER
+from ovn_docker.schema import southbound
+
+ABSENT_FOR = 5.0
+"""Seconds for which nobody has the lock before that is told: a restart of ovn-northd and the election of a
+leader are over sooner."""
+
+
+@contextlib.asynccontextmanager
+async def following(ovs: Client) -> AsyncIterator[Client]:
+    """A client of Southbound, wherever this host's Open_vSwitch says that it is, and with its TLS files."""
+    client = Client("OVN Southbound", "OVN_Southbound", {})
+    client.own_tls, client.probe_interval = ovs.own_tls, ovs.probe_interval
+    client.service = databases.CENTRAL_SERVICE
+    work = client.run(), databases.follow_settings(ovs, client, databases.SOUTHBOUND)
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield client
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def findings(ovs: Client, client: Client, absent_for: float = ABSENT_FOR) -> list[Finding]:
+    """Southbound cannot be reached from here, or no ovn-northd works on it.
+
+    Nothing is said of ovn-northd where the server cannot know: a relay and a follower of a cluster keep the
+    locks of their own clients. ovn-controller is content with either.
+
+    Args:
+        ovs: this host's Open_vSwitch, read by now.
+        client: of `following`.
+        absent_for: seconds for which no ovn-northd is seen before that is told.
+    """
+    settings = databases.settings_of(ovs)
+    if not settings.southbound:
+        return []  # told as setting-missing
+    try:
+        await reach(client)
+    except UnreachableError as error:
+        return [] if NOT_LEADER in client.outage() else [_unreachable(str(error))]
+    deadline = time.monotonic() + absent_for
+    while client.model != RELAY and await _is_free(client):
+        if time.monotonic() > deadline:
+            return [_absent(settings.southbound)]
+        await asyncio.sleep(SECOND_LOOK)
+    return []
+
+
+async def _is_free(client: Client) -> bool:
+    """Whether no ovn-northd is active: its lock is ours for a moment, and given back at once."""
+    try:
+        async with client.lock(southbound.NORTHD_LOCK) as lock:
+            return lock.held
+    except DatabaseError:  # the server does not let us ask
+        return False
+
+
+def _unreachable(outage: str) -> Finding:
+    text = (
+        f"{outage}: OVN tells this host nothing new, and whether ovn-northd runs is not known: start it there"
+        " with 'systemctl restart ovn-central', or say where it is with 'ovs-vsctl set Open_vSwitch ."
+        " external_ids:ovn-remote=tcp:CENTRAL:6642'"
+    )
+    return Finding("southbound-down", "OVN Southbound", text)
+
+
+def _absent(remotes: str) -> Finding:
+    text = (
+        f"no ovn-northd works on OVN Southbound ({remotes}), so no new port carries anything on any host:"
+        " type 'systemctl restart ovn-northd' or 'ovn-ctl start_northd' on the central host, or, if it is"
+        " paused, 'ovn-appctl -t ovn-northd resume'"
+    )
+    return Finding("northd-down", "ovn-northd", text)

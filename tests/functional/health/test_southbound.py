@@ -1,0 +1,159 @@
+"""Whether an ovn-northd works is told from its lock in OVN Southbound: a real one, on real servers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ovn_docker.commands import southbound
+from ovn_docker.health.findings import Finding
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.ovsdb.values import to_map
+from ovn_docker.schema import open_vswitch
+from tests.functional.conftest import MakeServer
+from tests.functional.drivers.test_northd import Northd
+from tests.functional.health.cluster_of_hosts import Databases
+from tests.functional.health.whole_host import WholeHost
+from tests.functional.servers import LIMIT, Cluster, OvsdbServer, connected, running
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture
+def databases(make_server: MakeServer) -> Databases:
+    return Databases(make_server)
+
+
+@pytest.fixture
+def northd(databases: Databases) -> Iterator[Northd]:
+    with databases.northd() as daemon:
+        yield daemon
+
+
+@asynccontextmanager
+async def local(server: OvsdbServer) -> AsyncIterator[Client]:
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    ovs.redirect((server.remote,))
+    async with running(ovs):
+        await asyncio.wait_for(ovs.ready(), LIMIT)
+        yield ovs
+
+
+async def found(server: OvsdbServer, absent_for: float = 1.5) -> list[str]:
+    """Kinds of what a look from that host shows."""
+    return [each.kind for each in await looked(server, absent_for)]
+
+
+async def looked(server: OvsdbServer, absent_for: float = 1.5) -> list[Finding]:
+    async with local(server) as ovs, southbound.following(ovs) as client:
+        return await southbound.findings(ovs, client, absent_for)
+
+
+async def locked(*remotes: Remote) -> None:
+    """Wait until somebody has northd's lock, as another client sees it."""
+    async with asyncio.timeout(LIMIT), connected(list(remotes), "OVN_Southbound") as client:
+        await client.ready()
+        while True:
+            async with client.lock("ovn_northd") as lock:
+                if lock.asked and not lock.held:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_ovn_northd_that_works_is_no_finding_and_one_that_is_dead_or_paused_is(
+    databases: Databases, northd: Northd
+) -> None:
+    host, southbound_at = databases.open_vswitch("h1"), databases.southbound.remote
+    await locked(southbound_at)
+    assert await found(host) == []
+    northd.appctl("pause")
+    [finding] = await looked(host)
+    assert (finding.kind, finding.subject, finding.repair) == ("northd-down", "ovn-northd", "")
+    assert f"no ovn-northd works on OVN Southbound ({southbound_at})" in finding.text
+    assert "'ovn-appctl -t ovn-northd resume'" in finding.text
+    northd.appctl("resume")
+    await locked(southbound_at)
+    assert await found(host) == []
+    northd.process.kill()
+    northd.process.wait(LIMIT)
+    assert await found(host) == ["northd-down"]
+    with databases.northd():
+        assert await found(host) == []
+
+
+async def test_a_restart_of_ovn_northd_while_it_is_looked_for_is_no_finding(
+    databases: Databases, northd: Northd
+) -> None:
+    host = databases.open_vswitch("h1")
+    northd.process.kill()
+    northd.process.wait(LIMIT)
+    look = asyncio.create_task(found(host, southbound.ABSENT_FOR))
+    await asyncio.sleep(0)  # it has begun
+    with databases.northd():
+        assert await look == []
+
+
+async def test_an_ovn_northd_that_comes_back_gets_its_lock_from_whoever_only_looks(
+    databases: Databases, northd: Northd
+) -> None:
+    host, southbound_at = databases.open_vswitch("h1"), databases.southbound.remote
+    northd.appctl("pause")
+    looks = [asyncio.create_task(found(host)) for _ in range(5)]
+    northd.appctl("resume")
+    await asyncio.gather(*looks)
+    await locked(southbound_at)
+    northd.sync()
+
+
+async def test_a_southbound_that_cannot_be_reached_is_said(databases: Databases) -> None:
+    host = databases.open_vswitch("h1")
+    databases.southbound.kill()
+    [finding] = await looked(host)
+    assert finding.kind == "southbound-down"
+    assert finding.text.startswith("OVN Southbound cannot be reached at unix:")
+    ids = to_map({"system-id": "h1"})
+    host.transact({"op": "update", "table": "Open_vSwitch", "where": [], "row": {"external_ids": ids}})
+    assert await found(host) == []  # told as a setting that is missing
+
+
+async def test_neither_a_relay_nor_a_follower_says_anything_of_ovn_northd(
+    make_server: MakeServer, databases: Databases, short_path: Path
+) -> None:
+    relay = make_server("OVN_Southbound")
+    relay.kill()
+    relay.file = f"relay:OVN_Southbound:{databases.southbound.remote}"  # type: ignore[assignment]
+    relay.start()
+    assert await found(databases.open_vswitch("h1", str(relay.remote))) == []
+    cluster = Cluster(short_path / "c", "OVN_Southbound")
+    try:
+        cluster.start()
+        leader = cluster.leader()
+        follower = next(each for each in cluster.members if each is not leader)
+        assert await found(databases.open_vswitch("h2", str(follower.remote))) == []
+        everywhere = ",".join(map(str, cluster.remotes))
+        members = databases.open_vswitch("h3", everywhere)
+        assert await found(members) == ["northd-down"]
+        daemon = Northd(databases.northbound, cluster, short_path)
+        try:
+            await locked(*cluster.remotes)
+            assert await found(members) == []
+        finally:
+            daemon.process.kill()
+            daemon.process.wait(LIMIT)
+    finally:
+        cluster.kill()
+
+
+async def test_the_command_tells_it_and_fails(databases: Databases, northd: Northd) -> None:
+    host = WholeHost(databases.open_vswitch("h1", encap_ip="127.0.0.1"))
+    await locked(databases.southbound.remote)
+    async with host.docker():
+        told = (await host.run("check")).stdout  # also of links that other tests have made just then
+        assert "northd-down" not in told
+        northd.process.kill()
+        done = await host.run("check")
+    assert done.returncode == 1
+    assert "northd-down: no ovn-northd works on OVN Southbound" in done.stdout
