@@ -278,3 +278,32 @@ def test_without_docker_s_socket_the_driver_says_so_once_and_serves_on(
     assert log_of(tenant.host)[before:].count(said) == 1
     assert plugin.call("Database").body["docker_last_synched"] is None
     assert records.addresses(records.row(central, PORT, endpoint_of(box, network))) == "0a:00:00:00:00:01"
+
+
+def test_check_finds_a_host_that_is_off_and_an_ovn_northd_that_does_not_run(
+    tenant: Tenant, lab: Lab, other: Tenant
+) -> None:
+    network = "10.66.0.0/24", *OURS
+    tenant.container(tenant.network(*network))
+    other.container(other.network(*network))
+    eventually(lambda: agrees(tenant.host), MENDED, "nothing is wrong")
+    off = lab.hosts[1]
+    address = off.run(["ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:ovn-encap-ip"]).stdout
+    off.power_off()
+    try:
+        found = command(tenant.host, "check")
+    finally:
+        off.power_on()
+    assert found.returncode == 1
+    told = (
+        f"peer-down: 1 host does not answer at its tunnel address: h2 ({address.strip().strip(chr(34))}), so"
+    )
+    assert told in found.stdout, found.stdout
+    lab.central.stop("northd")
+    try:
+        found = command(tenant.host, "check")
+    finally:
+        lab.central.start("northd")
+    assert found.returncode == 1
+    assert "northd-down: no ovn-northd works on OVN Southbound" in found.stdout
+    eventually(lambda: agrees(tenant.host), REMOVED, "nothing is wrong any more")

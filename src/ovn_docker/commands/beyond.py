@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ovn_docker.assembly import OverlayParts, Parts
-from ovn_docker.commands import southbound
+from ovn_docker.commands import peers, southbound
 from ovn_docker.docker.state import names
 from ovn_docker.drivers import twice
-from ovn_docker.health.findings import SECOND_LOOK, Finding
-from ovn_docker.health.host_reader import HostReader
+from ovn_docker.health.findings import Finding
 from ovn_docker.libnetwork.plugin_file import SOCKET_DIRECTORIES
 
 ANSWER_TIMEOUT = 3.0
@@ -20,38 +19,41 @@ ANSWER_TIMEOUT = 3.0
 DIRECTORIES = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
 """Where dockerd looks for plugin files (moby pkg/plugins/discovery.go)."""
 
-STATUS_AGE = 7.0
-"""Seconds: ovs-vswitchd writes the status of interfaces each 5 s (other_config:stats-update-interval)."""
-
 ACTIVATE = b"POST /Plugin.Activate HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-async def findings(parts: Parts, driver_name: str) -> list[Finding]:
-    """What is wrong with the driver, this host's tunnels, OVN Southbound, and the switches of its networks.
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What a command has found besides what a driver looks at.
+
+    Attributes:
+        findings: what is wrong.
+        notes: what was left out, for people.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+async def look(parts: Parts, driver_name: str) -> Beyond:
+    """Look at the driver, this host's tunnels and the hosts behind them, OVN Southbound, and the switches.
 
     Raises:
         OvnDockerError: not everything could be read.
     """
     if not isinstance(parts, OverlayParts):
-        return []
-    found = await _driver(parts, driver_name)
-    if parts.host is not None:
-        found += await _tunnels(parts.host)
+        return Beyond()
+    found, notes = await _driver(parts, driver_name), []
     async with southbound.following(parts.ovs) as client:
-        found += await southbound.findings(parts.ovs, client)
+        central = await southbound.findings(parts.ovs, client)
+        if parts.host is not None:
+            seen = await peers.look(parts.host, client)
+            found += seen.findings
+            if seen.unasked:
+                notes.append(f"{seen.unasked} other host(s) were not asked whether they are there")
     if parts.presence is None or not parts.presence.problem():
-        found += await twice.findings(parts.shared)
-    return found
-
-
-async def _tunnels(host: HostReader) -> list[Finding]:
-    """Those that stay down for as long as Open vSwitch takes to say how a tunnel fares, a new one's too."""
-    down = await host.tunnels()
-    deadline = time.monotonic() + STATUS_AGE
-    while down and time.monotonic() < deadline:
-        await asyncio.sleep(SECOND_LOOK)
-        down = [each for each in await host.tunnels() if each in down]
-    return down
+        central += await twice.findings(parts.shared)
+    return Beyond((*found, *central), tuple(notes))
 
 
 async def _driver(parts: Parts, name: str) -> list[Finding]:

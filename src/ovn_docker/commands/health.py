@@ -97,10 +97,17 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What two looks have shown: the findings, and the VTEPs with their modes, as Database has them."""
+    """What two looks have shown.
+
+    Attributes:
+        report: the findings.
+        vteps: with their modes, as NetworkDriver.Database has them.
+        notes: what was not looked at, for people.
+    """
 
     report: Report
     vteps: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +146,13 @@ async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
                 await reach(client)
         if asked.take_over and parts.presence:
             await parts.presence.take_over()
-        report = await _compare(parts, repair=asked.repair, wait=asked.wait)
+        report, notes = await _compare(parts, repair=asked.repair, wait=asked.wait), tuple[str, ...]()
         if not asked.wait:
-            report = Report((*report.findings, *await beyond.findings(parts, asked.driver_name)))
+            more = await beyond.look(parts, asked.driver_name)
+            report, notes = Report((*report.findings, *more.findings)), more.notes
         if asked.probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
             report = Report((*report.findings, *await parts.probe()))
-        return Seen(report, parts.about().get("lookup", {}).get("vteps", []))
+        return Seen(report, parts.about().get("lookup", {}).get("vteps", []), notes)
 
 
 async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
@@ -174,10 +182,10 @@ def _print(seen: Seen, arguments: argparse.Namespace, *, done: bool) -> int:
     report = seen.report
     left = [each for each in report.findings if each not in report.mended]
     if arguments.json:
-        shown = {"good": not left, "findings": _as_json(report), "vteps": seen.vteps}
+        shown = {"good": not left, "findings": _as_json(report), "vteps": seen.vteps, "notes": seen.notes}
         print(json.dumps(shown, indent=2))
     else:
-        for line in [*_lines(report, arguments, done=done), *map(_vtep_line, seen.vteps)]:
+        for line in [*_lines(report, arguments, done=done), *map(_vtep_line, seen.vteps), *seen.notes]:
             print(logs.escape(line))
     return SOMETHING_WRONG if left else NOTHING_WRONG
 

@@ -1,4 +1,4 @@
-"""What only a command asks OVN Southbound: whether an ovn-northd works on it.
+"""What only a command asks OVN Southbound: whether an ovn-northd works on it, and what hosts are called.
 
 An active ovn-northd has a lock there (ovn-northd(8), "Active-Standby for High Availability"). One that is
 paused or stands by does not have it. A thousand drivers that asked regularly would be a load.
@@ -7,7 +7,7 @@ paused or stands by does not have it. A thousand drivers that asked regularly wo
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 
 from ovn_docker.commands.databases import reach
 from ovn_docker.drivers.central import RELAY
@@ -90,3 +90,14 @@ def _absent(remotes: str) -> Finding:
         " paused, 'ovn-appctl -t ovn-northd resume'"
     )
     return Finding("northd-down", "ovn-northd", text)
+
+
+async def hostnames(client: Client, chassis: Collection[str]) -> Mapping[str, str]:
+    """What hosts call themselves, by their names in OVN; nothing where that cannot be asked."""
+    if not chassis or not client.connected:
+        return {}
+    try:
+        results = await client.transact([southbound.hostname_get(each) for each in chassis])
+    except DatabaseError:
+        return {}
+    return southbound.read_hostnames(row for result in results for row in result["rows"])

@@ -92,6 +92,8 @@ KINDS: Mapping[str, Kind] = {
     "encap-foreign": Kind(""),
     "datapath-lacks": Kind(""),
     "tunnel-down": Kind(""),
+    "peer-down": Kind(""),
+    "tunnel-blocked": Kind(""),
     "southbound-down": Kind(""),
     "northd-down": Kind(""),
     "switch-twice": Kind(""),

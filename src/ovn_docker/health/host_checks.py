@@ -3,7 +3,7 @@
 None of them has a repair but by hand: what is wrong is not the driver's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_setup import HostSetup
@@ -12,7 +12,7 @@ from ovn_docker.schema.open_vswitch import Tunnel, lacking
 CONTROLLERS = 2
 """So many connections to its bridge ovn-controller has at least. A watch of ours for --ip-lookup has one."""
 
-MOST_PEERS = 3
+MOST_NAMED = 3
 """How many hosts are named in a text."""
 
 
@@ -87,6 +87,11 @@ def check_tunnels(tunnels: Iterable[Tunnel]) -> Iterator[Finding]:
             why = f"interface {each.egress} has no carrier: see 'ip link show {each.egress}'"
             reasons.setdefault(why, []).append(each.remote)
     for why, remotes in sorted(reasons.items()):
-        more = f" and {len(remotes) - MOST_PEERS} more" if len(remotes) > MOST_PEERS else ""
-        text = f"no packet reaches the tunnel address {', '.join(sorted(remotes)[:MOST_PEERS])}{more}: {why}"
+        text = f"no packet reaches the tunnel address {listed(remotes)}: {why}"
         yield Finding("tunnel-down", why.partition(":")[0], text)
+
+
+def listed(hosts: Collection[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(hosts) - MOST_NAMED} more" if len(hosts) > MOST_NAMED else ""
+    return ", ".join(sorted(hosts)[:MOST_NAMED]) + more

@@ -5,11 +5,12 @@ import contextlib
 
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.host_checks import check_host, check_tunnels
+from ovn_docker.health.host_checks import check_host
 from ovn_docker.health.host_setup import HostSetup
 from ovn_docker.host import daemons
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
+from ovn_docker.schema.open_vswitch import Tunnel
 
 INTERVAL = 15.0
 """Seconds between two looks for /healthz; what is wrong is told when it was so in both."""
@@ -40,13 +41,13 @@ class HostReader:
             capabilities=progress.capabilities,
         )
 
-    async def tunnels(self) -> list[Finding]:
-        """What is wrong with the tunnels to all other hosts.
+    async def tunnels(self) -> tuple[Tunnel, ...]:
+        """The tunnels to all other hosts.
 
         Raises:
             OvnDockerError: Open vSwitch's database cannot be read.
         """
-        return list(check_tunnels(await self._attachments.tunnels()))
+        return await self._attachments.tunnels()
 
     def problems(self) -> tuple[str, ...]:
         """What was wrong in the last two looks of `run`, one line for each."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from ovn_docker import addressing
 from ovn_docker.ovsdb.operations import Operation, Row, insert, mutate, row_is, select, update
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
+from ovn_docker.ovsdb.values import atom, mapping, members, optional, reference, to_map, to_set
 
 ROOT, BRIDGE, PORT, INTERFACE, SSL = "Open_vSwitch", "Bridge", "Port", "Interface", "SSL"
 DATAPATH = "Datapath"
@@ -270,30 +270,56 @@ class Tunnel:
         error: why ovs-vswitchd could not make it, or "".
         egress: the link through which its packets leave, or "" where there is no route.
         carrier: whether that link has a carrier.
+        chassis: the other host's name in OVN, or "" where the tunnel is not ovn-controller's.
+        bfd: the state of its session of Bidirectional Forwarding Detection, or "" without one.
     """
 
     remote: str
     error: str
     egress: str
     carrier: bool
+    chassis: str = ""
+    bfd: str = ""
 
 
 def tunnels_get() -> list[Operation]:
     """Read this host's tunnels to all others, which go to `read_tunnels`: as many as there are hosts."""
-    columns = ["type", "options", "error", "status"]
-    return [select(INTERFACE, [("type", "==", kind)], columns) for kind in ("geneve", "vxlan", "stt")]
+    columns = ["_uuid", "type", "options", "error", "status", "bfd", "bfd_status"]
+    kinds = ("geneve", "vxlan", "stt")
+    return [
+        select(PORT, [], ["interfaces", "external_ids"]),
+        *(select(INTERFACE, [("type", "==", kind)], columns) for kind in kinds),
+    ]
 
 
 def read_tunnels(results: Sequence[Mapping[str, Sequence[Row]]]) -> tuple[Tunnel, ...]:
-    """What `tunnels_get` found (ovs-vswitchd.conf.db(5), Interface, status:tunnel_egress_iface)."""
+    """What `tunnels_get` found (ovs-vswitchd.conf.db(5), Interface, status:tunnel_egress_iface).
+
+    ovn-controller writes the name of the other host to the port (ovn controller/encaps.c, ovn-chassis-id).
+    """
+    ports, *interfaces = results
+    chassis = {each: _chassis(row) for row in ports["rows"] for each in members(row["interfaces"])}
     found = []
-    for row in (row for result in results for row in result["rows"]):
+    for row in (row for result in interfaces for row in result["rows"]):
         remote, status = mapping(row["options"]).get("remote_ip", ""), mapping(row["status"])
         error = optional(row["error"]) or ""
         if remote not in {"", "flow"}:
             egress = status.get("tunnel_egress_iface", "")
-            found.append(Tunnel(remote, error, egress, status.get("tunnel_egress_iface_carrier") != "down"))
+            carrier = status.get("tunnel_egress_iface_carrier") != "down"
+            name = chassis.get(atom(row["_uuid"]), "")
+            found.append(Tunnel(remote, error, egress, carrier, name, _bfd(row)))
     return tuple(found)
+
+
+def _chassis(port: Row) -> str:
+    """From ``h2@192.0.2.2``, or ``h2@192.0.2.2%192.0.2.1``, the name."""
+    return mapping(port["external_ids"]).get("ovn-chassis-id", "").rpartition("@")[0]
+
+
+def _bfd(interface: Row) -> str:
+    """The state, as ``up`` or ``down``, where a session is wanted."""
+    wanted = mapping(interface["bfd"]).get("enable") == "true"
+    return mapping(interface["bfd_status"]).get("state", "") if wanted else ""
 
 
 @dataclass(frozen=True, slots=True)

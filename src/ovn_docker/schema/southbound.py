@@ -62,6 +62,16 @@ def read_chassis(replica: Replica) -> Mapping[str, str]:
     return {str(row.get("name", "")): str(row.get("hostname", "")) for row in rows}
 
 
+def hostname_get(name: str) -> Operation:
+    """Read what one host calls itself; the rows go to `read_hostnames`."""
+    return select(CHASSIS, [("name", "==", name)], ["name", "hostname"])
+
+
+def read_hostnames(rows: Iterable[Row]) -> Mapping[str, str]:
+    """``system-id`` to host name, of the hosts that have one."""
+    return {str(row["name"]): str(row["hostname"]) for row in rows if row["hostname"]}
+
+
 def fabric() -> list[Operation]:
     """Read what goes to `read_fabric` (three scans: for a command)."""
     return [

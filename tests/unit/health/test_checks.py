@@ -172,13 +172,9 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_all_hosts = {"central-slow", "northd-behind", "central-relay"}  # see test_central_checks.py
     others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
     of_the_host = {each[0] for each in test_host_checks.ONE_OF_EACH}
-    of_others = {
-        "driver-down",
-        "northd-down",
-        "southbound-down",
-        "switch-twice",
-        "tunnel-down",
-    }  # see commands/beyond.py
+    of_others = {"driver-down", "switch-twice"}  # see commands/beyond.py
+    of_others |= {"northd-down", "southbound-down"}  # see commands/southbound.py
+    of_others |= {"peer-down", "tunnel-blocked", "tunnel-down"}  # see commands/peers.py
     others |= of_all_hosts | of_the_name | of_the_host | of_others
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 

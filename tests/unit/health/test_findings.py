@@ -165,6 +165,8 @@ def test_each_kind_that_removes_says_so() -> None:
         "encap-foreign",
         "datapath-lacks",
         "tunnel-down",
+        "peer-down",
+        "tunnel-blocked",
         "southbound-down",
         "northd-down",
         "switch-twice",

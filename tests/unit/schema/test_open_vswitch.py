@@ -8,7 +8,7 @@ import pytest
 from ovn_docker.ovsdb.replica import Replica
 from ovn_docker.ovsdb.values import reference, to_map
 from ovn_docker.schema import open_vswitch
-from ovn_docker.schema.open_vswitch import Settings
+from ovn_docker.schema.open_vswitch import Settings, Tunnel
 
 ENDPOINT = "a0b1c2d3" * 8
 EMPTY = ["set", []]
@@ -159,3 +159,25 @@ def test_a_tunnel_of_ovns_is_nobodys_vtep() -> None:
     assert (port.vtep, port.ofport) == ("", None)
     assert open_vswitch.read_vxlan_port(interface(type="geneve", options=row["options"])) is None
     assert open_vswitch.read_vxlan_port(interface()) is None
+
+
+def test_a_tunnel_says_whose_it_is_and_how_its_bfd_fares() -> None:
+    one, two, three = (["uuid", f"00000000-0000-0000-0000-00000000000{each}"] for each in (1, 2, 3))
+    ports = [
+        {"interfaces": one, "external_ids": to_map({"ovn-chassis-id": "h2@192.0.2.2%192.0.2.1"})},
+        {"interfaces": ["set", [two, three]], "external_ids": to_map({})},
+    ]
+    geneve = {"error": ["set", []], "bfd": to_map({}), "bfd_status": to_map({"state": "down"})}
+    routed = to_map({"tunnel_egress_iface": "eth0", "tunnel_egress_iface_carrier": "up"})
+    rows = [
+        geneve
+        | {"_uuid": one, "options": to_map({"remote_ip": "192.0.2.2"}), "status": routed}
+        | {"bfd": to_map({"enable": "true"})},
+        geneve | {"_uuid": two, "options": to_map({"remote_ip": "192.0.2.3"}), "status": to_map({})},
+        geneve | {"_uuid": three, "options": to_map({"remote_ip": "flow"}), "status": to_map({})},
+    ]
+    found = open_vswitch.read_tunnels([{"rows": ports}, {"rows": rows}, {"rows": []}, {"rows": []}])
+    assert found == (
+        Tunnel("192.0.2.2", "", "eth0", carrier=True, chassis="h2", bfd="down"),
+        Tunnel("192.0.2.3", "", "", carrier=True),
+    )

@@ -1,0 +1,93 @@
+"""Other hosts are asked whether they are there: real ones, in a network namespace each."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ovn_docker.host import peers
+from ovn_docker.host.peers import Answer
+from tests.functional.private_network import in_private_network, ip
+
+pytestmark = pytest.mark.functional
+
+HOST, ROUTED = "192.0.2.2", "203.0.113.1"
+
+Ip = Callable[..., None]
+
+
+@contextlib.contextmanager
+def neighbour() -> Iterator[Ip]:
+    """A host at the other end of a link, and a network behind it: ip(8) there."""
+    command = ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+
+            def there(*words: str) -> None:
+                inside = ["nsenter", "--target", str(process.pid), "--net", *words]
+                subprocess.run(inside, check=True, timeout=10)
+
+            ip("link", "add", "here0", "type", "veth", "peer", "name", "there0")
+            ip("link", "set", "there0", "netns", str(process.pid))
+            ip("address", "add", "192.0.2.1/24", "dev", "here0")
+            ip("address", "add", "2001:db8::1/64", "dev", "here0", "nodad")
+            ip("link", "set", "here0", "up")
+            ip("route", "add", "203.0.113.0/24", "via", HOST)
+            there("ip", "link", "set", "lo", "up")
+            there("ip", "address", "add", f"{HOST}/24", "dev", "there0")
+            there("ip", "address", "add", "2001:db8::2/64", "dev", "there0", "nodad")
+            there("ip", "link", "set", "there0", "up")
+            there("ip", "link", "add", "behind0", "type", "veth", "peer", "name", "behind1")
+            there("ip", "address", "add", f"{ROUTED}/24", "dev", "behind0")
+            there("ip", "link", "set", "behind0", "up")
+            there("ip", "link", "set", "behind1", "up")
+            there("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
+            yield there
+        finally:
+            process.kill()
+
+
+@in_private_network
+async def test_who_is_there_answers_at_once_and_who_is_not_is_known_within_four_seconds() -> None:
+    with neighbour():
+        began = time.monotonic()
+        here = dict.fromkeys([HOST, "2001:db8::2", ROUTED], Answer.HERE)
+        assert await peers.ask(list(here)) == here
+        assert time.monotonic() - began < peers.LIMIT
+        away = dict.fromkeys(["192.0.2.9", "2001:db8::9", "203.0.113.9"], Answer.AWAY)
+        began = time.monotonic()
+        assert await peers.ask([*here, *away]) == here | away
+        assert time.monotonic() - began < peers.LIMIT + 2  # a busy machine's
+        assert await peers.failed(["192.0.2.9", HOST]) == {"192.0.2.9"}
+    assert await peers.ask([]) == {}
+
+
+@in_private_network
+async def test_a_host_that_was_switched_off_a_moment_ago_is_known_to_be_away() -> None:
+    """The kernel has its link address still, and would wait for 5 s before it asks anew."""
+    with neighbour() as there:
+        assert await peers.ask([HOST]) == {HOST: Answer.HERE}
+        there("ip", "address", "delete", f"{HOST}/24", "dev", "there0")
+        assert await peers.ask([HOST]) == {HOST: Answer.AWAY}
+
+
+@in_private_network
+async def test_a_host_that_says_nothing_and_a_router_that_forbids_are_no_host_that_is_away() -> None:
+    with neighbour() as there:
+        there("ip", "route", "add", "prohibit", "203.0.113.77/32")
+        there("ip", "route", "add", "unreachable", "203.0.113.78/32")
+        asked = {"203.0.113.77": Answer.SILENT, "203.0.113.78": Answer.AWAY}
+        assert await peers.ask(list(asked)) == asked
+        there(
+            "ip", "route", "add", "blackhole", "192.0.2.1/32"
+        )  # no answer leaves, but to who asks for the link
+        assert await peers.ask([HOST]) == {HOST: Answer.SILENT}
+
+
+@in_private_network
+async def test_an_address_without_a_route_is_no_host_that_is_away() -> None:
+    assert await peers.ask(["198.51.100.7"]) == {"198.51.100.7": Answer.SILENT}

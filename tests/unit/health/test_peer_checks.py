@@ -1,0 +1,70 @@
+"""Hosts that do not answer are one finding, by the names that people know them by."""
+
+from dataclasses import replace
+
+from ovn_docker.health.peer_checks import MOST, check_peers, to_ask, usable
+from ovn_docker.host.peers import Answer
+from ovn_docker.schema.open_vswitch import Tunnel
+
+FINE = Tunnel("192.0.2.2", "", "eth0", carrier=True, chassis="h2")
+
+
+def tunnels(count: int) -> list[Tunnel]:
+    return [replace(FINE, remote=f"192.0.2.{each}", chassis=f"h{each}") for each in range(2, 2 + count)]
+
+
+def first(among: object, count: int) -> list[Tunnel]:
+    assert isinstance(among, list)
+    return among[:count]
+
+
+def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_type() -> None:
+    away = {each.remote: Answer.AWAY for each in tunnels(5)}
+    [finding] = check_peers(tunnels(6), away | {"192.0.2.7": Answer.HERE}, {"h2": "box"})
+    assert finding.kind == "peer-down"
+    named = "box (192.0.2.2), h3 (192.0.2.3), h4 (192.0.2.4) and 2 more"
+    assert finding.text.startswith(
+        f"5 hosts do not answer at their tunnel address: {named}, so nothing passes"
+    )
+    assert "'ovn-docker gc --host NAME'" in finding.text
+
+
+def test_one_host_is_told_in_the_singular_and_without_a_name_by_its_address() -> None:
+    [finding] = check_peers([replace(FINE, chassis="")], {FINE.remote: Answer.AWAY}, {})
+    assert finding.text.startswith(
+        "1 host does not answer at its tunnel address: 192.0.2.2, so nothing passes"
+    )
+
+
+def test_a_host_that_says_nothing_or_was_not_asked_is_no_finding() -> None:
+    answers = {"192.0.2.2": Answer.HERE, "192.0.2.3": Answer.SILENT}
+    assert list(check_peers(tunnels(3), answers, {})) == []
+
+
+def test_a_tunnel_that_bfd_says_is_down_to_a_host_that_is_there_is_told() -> None:
+    down = [replace(each, bfd="down") for each in tunnels(2)]
+    [finding] = check_peers(down, {each.remote: Answer.HERE for each in down}, {})
+    assert finding.kind == "tunnel-blocked"
+    assert finding.text.startswith(
+        "the tunnel to h2 (192.0.2.2), h3 (192.0.2.3) carries nothing, as BFD says"
+    )
+    assert list(check_peers(down, {}, {})) == []  # nobody was asked
+    up = [replace(each, bfd="up") for each in down]
+    assert list(check_peers(up, {each.remote: Answer.HERE for each in up}, {})) == []
+
+
+def test_only_what_nothing_here_prevents_is_asked_and_each_address_once() -> None:
+    bad = [replace(FINE, egress=""), replace(FINE, carrier=False), replace(FINE, error="no")]
+    assert usable(bad) == []
+    assert usable([FINE, replace(FINE, chassis="twice")]) == [replace(FINE, chassis="twice")]
+
+
+def test_of_many_hosts_so_many_are_asked_and_those_that_seem_to_be_away_first() -> None:
+    many = tunnels(MOST + 20)
+    many[-1] = replace(many[-1], bfd="down")
+    asked = to_ask(many, {many[-2].remote}, first)
+    assert len(asked) == MOST
+    assert asked[:2] == many[-2:]
+    assert asked[2:] == many[: MOST - 2]
+    assert len(to_ask(many, {each.remote for each in many}, first)) == MOST
+    assert to_ask(many[:3], (), first) == many[:3]
