@@ -33,6 +33,9 @@ INTERVAL = 60.0
 PATIENCE = 1.0
 """Seconds for whoever only looks to let go of a lock."""
 
+ASKING = 0.5
+"""Seconds for another process that only asks for the lock of a session to have given it back."""
+
 SOON, UNDECIDED = 5.0, 0.5
 """The same while the name is another machine's, and while that is not known."""
 
@@ -241,6 +244,10 @@ class Presence:
         if row.session in {"", self._session}:
             return row.session == self._session
         async with self._asking, self._ovs.lock(hosts.session_lock(row.session)) as lock:
+            if not lock.held:  # another process of this host may be asking the same
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ASKING):
+                        await lock.acquired()
             return lock.asked and not lock.held
 
 

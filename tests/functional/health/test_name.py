@@ -10,7 +10,7 @@ import pytest
 from ovn_docker.errors import ConflictError
 from ovn_docker.health.identity import Standing
 from ovn_docker.ovsdb.values import mapping, to_map
-from ovn_docker.schema.hosts import presence_lock
+from ovn_docker.schema.hosts import presence_lock, session_lock
 from tests.functional.conftest import MakeServer
 from tests.functional.drivers.overlay_host import at, endpoint, network, of
 from tests.functional.health.cluster_of_hosts import Databases, task
@@ -218,3 +218,24 @@ async def test_a_copy_that_still_has_the_firsts_tunnel_address_in_its_settings_i
             async with task(second.run()):
                 await until(second.problem, "the copy is told")
                 assert first.problem() == ""
+
+
+async def test_processes_of_a_copy_that_ask_at_the_same_moment_do_not_take_each_other_for_the_first(
+    databases: Databases,
+) -> None:
+    """Its driver and a `check`: each asks its Open vSwitch for the lock of the first one's session."""
+    server = await asyncio.to_thread(databases.open_vswitch, "h1", encap_ip="192.0.2.1")
+    copy = await asyncio.to_thread(databases.open_vswitch, "h1", encap_ip="192.0.2.2")
+    async with databases.process(server) as one, task(one.presence("first").run()):
+        await until(databases.registered, "it is registered")
+        rows = databases.northbound.rows("DHCP_Options", "external_ids")
+        session = mapping(rows[0]["external_ids"])["ovn-docker-session"]
+        async with databases.process(copy) as two, databases.process(copy) as three:
+            checked = two.presence("second")
+            async with three.ovs.lock(session_lock(session)) as asked:
+                assert asked.held
+                verdict = asyncio.create_task(checked.prove())
+                async with three.ovs.lock(session_lock("another")):
+                    pass  # so that the other one was refused by now
+                await asyncio.wait({verdict}, timeout=0.1)
+            assert (await verdict).standing is Standing.TAKEN
