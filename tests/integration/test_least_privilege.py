@@ -127,6 +127,11 @@ def database(driver: Driver) -> dict[str, object]:
     return Plugin(socket).call("NetworkDriver.Database").body
 
 
+def names_at_ports(central: Machine) -> set[str]:
+    ports = map(records.marks, records.rows(central, records.PORT))
+    return {port.get("ovn-docker-name", "") for port in ports}
+
+
 def test_it_does_its_whole_work(running: Driver, tenant: Tenant, lab: Lab) -> None:
     pid = running.read(f"{RUN}/pid").strip()
     status = running.read(f"/proc/{pid}/status")
@@ -139,8 +144,7 @@ def test_it_does_its_whole_work(running: Driver, tenant: Tenant, lab: Lab) -> No
     eventually(
         lambda: float(str(database(running)["docker_last_synched"] or 0)) > since, 30, "a pass succeeds"
     )
-    ports = [records.marks(port) for port in records.rows(lab.central, records.PORT)]
-    assert {port["ovn-docker-name"] for port in ports} == {one.name, two.name}
+    eventually(lambda: names_at_ports(lab.central) == {one.name, two.name}, 15, "their names are written")
     modes = running.host.run(["stat", "-c", "%a %n", f"{STATE}/state.json", f"{STATE}/log", f"{RUN}/pid"])
     assert {line.split()[0] for line in modes.stdout.splitlines()} <= {"600", "640"}
     tenant.clear()

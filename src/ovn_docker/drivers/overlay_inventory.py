@@ -17,11 +17,23 @@ from ovn_docker.errors import ConflictError, ConstraintError
 from ovn_docker.health.checks import is_name
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.setup import Setup
-from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
-from ovn_docker.ovsdb.operations import Row
+from ovn_docker.health.snapshot import (
+    EndpointIds,
+    Held,
+    HeldEndpoint,
+    HeldLease,
+    HeldNetwork,
+    HeldPool,
+    HeldSwitch,
+    Names,
+)
+from ovn_docker.ovsdb.operations import Row, in_batches
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.schema import leases, northbound
 from ovn_docker.schema.leases import CLAIM, LEASE, Lease
+
+RENAMED_AT_ONCE = 100
+"""Ports whose names one transaction writes: less than 2 MB, with as many labels as a port carries."""
 
 
 class OverlayInventory:
@@ -191,16 +203,25 @@ class OverlayInventory:
             northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)
         )
 
-    async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
-        """Write a container's names to its port, in place of those that are there."""
-        [found] = await self._northbound.transact([northbound.lsp_get(network_id, endpoint_id)])
-        if not found["rows"]:
-            return False
-        old = _names(found["rows"][0])
-        if old != names:
-            rename = northbound.lsp_rename(network_id, endpoint_id, old, names)
-            await self._northbound.transact([rename])
-        return True
+    async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
+        """Write containers' names to their ports, in place of those that are there, in one transaction.
+
+        Each transaction that changes a port has ovn-northd compute once, however many ports it changes.
+
+        Raises:
+            DatabaseError, HostError: not all are written.
+        """
+        for batch in in_batches(list(names.items()), RENAMED_AT_ONCE):
+            found = await self._northbound.transact([northbound.lsp_get(*ids) for ids, _ in batch])
+            renames = [
+                northbound.lsp_rename(*ids, _names(row), new)
+                for (ids, new), each in zip(batch, found, strict=True)
+                for row in each["rows"]
+                if _names(row) != new
+            ]
+            if renames:
+                await self._northbound.transact(renames)
+        return {}
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
         """Lease an address for an endpoint that has it.

@@ -1,5 +1,6 @@
 """What this machine holds in Neutron, for the health check, and the repairs that no verb of Docker's does."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from uuid import UUID
@@ -8,13 +9,25 @@ from ovn_docker.docker.state import Endpoint, Network
 from ovn_docker.drivers.underlay import Cloud
 from ovn_docker.drivers.underlay_places import Place
 from ovn_docker.drivers.underlay_setup import UnderlaySetup
-from ovn_docker.errors import NeutronError
+from ovn_docker.errors import NeutronError, OvnDockerError
 from ovn_docker.health.checks import NAME
 from ovn_docker.health.setup import Setup
-from ovn_docker.health.snapshot import Held, HeldEndpoint, HeldLease, HeldNetwork, HeldPool, HeldSwitch
+from ovn_docker.health.snapshot import (
+    EndpointIds,
+    Held,
+    HeldEndpoint,
+    HeldLease,
+    HeldNetwork,
+    HeldPool,
+    HeldSwitch,
+    Names,
+)
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.neutron import resources
 from ovn_docker.neutron.resources import Port
+
+RENAMED_AT_ONCE = 8
+"""How many ports are named at the same time."""
 
 
 class UnderlayInventory:
@@ -104,16 +117,28 @@ class UnderlayInventory:
             endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses, vlan
         )
 
-    async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
-        """Name a port for its container."""
-        port = await self._cloud.ports.find(endpoint_id)
-        if port is None:
-            return False
-        name = names.get(NAME, "")
-        # By its tags it is found from now on.
-        await self._cloud.ports.tag(port, network_id, endpoint_id, name)
-        await self._cloud.ports.rename(port, name or endpoint_id)
-        return True
+    async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
+        """Name ports for their containers, each with calls of its own: Neutron has no transactions."""
+        few = asyncio.Semaphore(RENAMED_AT_ONCE)
+
+        async def rename(ids: EndpointIds) -> str:
+            async with few:
+                return await self._rename(*ids, names[ids].get(NAME, ""))
+
+        whys = await asyncio.gather(*map(rename, names))
+        return {ids: why for ids, why in zip(names, whys, strict=True) if why}
+
+    async def _rename(self, network_id: str, endpoint_id: str, name: str) -> str:
+        """Name one port; why it could not be, or ""."""
+        try:
+            port = await self._cloud.ports.find(endpoint_id)
+            if port is not None:
+                # By its tags it is found from now on.
+                await self._cloud.ports.tag(port, network_id, endpoint_id, name)
+                await self._cloud.ports.rename(port, name or endpoint_id)
+        except OvnDockerError as error:
+            return str(error)
+        return ""
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: ARG002, FBT001
         """An endpoint's port is its lease."""

@@ -70,6 +70,7 @@ class Kind:
         repair: what its repair would do, as in "it would remove the link", or "" without one.
         removes: whether that takes something away.
         starts: whether that starts a container: it may take long, and what prevents it may end unseen.
+        together: whether those of a pass are repaired in one act: each alone would cost as much as all.
         bars: what is not done while it stands. REPAIRS where it is in doubt who this host is, for then all
             that carries its mark may be another's; REMOVALS where it is in doubt what Docker has, or where
             the host is not set up, so that nothing is known to be of no use.
@@ -79,6 +80,7 @@ class Kind:
     repair: str
     removes: bool = False
     starts: bool = False
+    together: bool = False
     bars: Bars = Bars.NOTHING
     patient: bool = False
 
@@ -103,7 +105,7 @@ KINDS: Mapping[str, Kind] = {
     "endpoint-missing": Kind("make the port again"),
     "endpoint-changed": Kind("give the port the addresses that Docker says"),
     "endpoint-stale": Kind("remove the port and what it claimed", removes=True),
-    "names-changed": Kind("write them to the port"),
+    "names-changed": Kind("write them to the port", together=True),
     "interface-missing": Kind("plug it in again"),
     "interface-stale": Kind("remove the interface and its link", removes=True),
     "interface-dead": Kind(""),

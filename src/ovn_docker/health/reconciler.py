@@ -8,7 +8,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ovn_docker.errors import OvnDockerError, UnreachableError
@@ -191,30 +191,39 @@ class Reconciler:
 async def mend_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
     """Mend what has a repair; each with the reason why it could not be mended, or "".
 
-    One after the other in their order, but containers of one kind at the same time, as dockerd does it.
+    One after the other in their order, but containers of one kind at the same time, as dockerd does it, and
+    names all in one.
     """
     few = asyncio.Semaphore(AT_ONCE)
 
     async def start(finding: Finding) -> tuple[Finding, str]:
         async with few:
-            return finding, await _mend(repairs, finding, None)  # it has a time of its own
+            [result] = await _mend(repairs, [finding], None)  # it has a time of its own
+            return result
 
     results = []
     for kind, group in itertools.groupby((each for each in findings if each.repair), lambda each: each.kind):
         if KINDS[kind].starts:
             results += await asyncio.gather(*map(start, group))
+        elif KINDS[kind].together:
+            results += await _mend(repairs, list(group), REPAIR_TIMEOUT)
         else:
-            results += [(each, await _mend(repairs, each, REPAIR_TIMEOUT)) for each in group]
+            results += [each for one in group for each in await _mend(repairs, [one], REPAIR_TIMEOUT)]
     return results
 
 
-async def _mend(repairs: Repairs, finding: Finding, limit: float | None) -> str:
-    """Mend one; whatever goes wrong, the others have their turn."""
+async def _mend(
+    repairs: Repairs, findings: Sequence[Finding], limit: float | None
+) -> list[tuple[Finding, str]]:
+    """Mend one, or several in one act; whatever goes wrong, the others have their turn."""
     try:
         async with asyncio.timeout(limit) as clock:
-            return await repairs.mend(finding)
+            if len(findings) > 1:
+                return list(zip(findings, await repairs.mend_together(findings), strict=True))
+            return [(each, await repairs.mend(each)) for each in findings]
     except Exception as error:
+        why = f"the repair failed: {type(error).__name__}: {error}"
         if clock.expired():
-            return f"it was not done within {REPAIR_TIMEOUT:.0f} s"
-        LOG.debug("the repair of %s failed", finding.kind, exc_info=error)
-        return f"the repair failed: {type(error).__name__}: {error}"
+            why = f"it was not done within {REPAIR_TIMEOUT:.0f} s"
+        LOG.debug("the repair of %s failed", findings[0].kind, exc_info=error)
+    return [(each, why) for each in findings]

@@ -4,7 +4,7 @@ Wherever Docker has a verb for it, the repair is that verb, called as Docker wou
 for a request of Docker's holds for a repair. Nothing is decided here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ovn_docker import addressing
@@ -14,7 +14,7 @@ from ovn_docker.docker.state import Endpoint, Network, PoolConfig
 from ovn_docker.docker.stopped import Stopped
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.health.findings import KINDS, Finding
-from ovn_docker.health.snapshot import Inventory
+from ovn_docker.health.snapshot import EndpointIds, Inventory
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.contract import NetworkDriver
@@ -54,7 +54,6 @@ class Repairs:
             "endpoint-missing": self._make_endpoint,
             "endpoint-changed": inventory.readdress,
             "endpoint-stale": self._remove_endpoint,
-            "names-changed": self._rename,
             "interface-missing": self._plug,
             "interface-stale": attachments.detach,
             "guard-missing": lambda _: attachments.guard(),
@@ -69,11 +68,25 @@ class Repairs:
 
     async def mend(self, finding: Finding) -> str:
         """Mend one finding; the reason why it could not be, or ""."""
+        if KINDS[finding.kind].together:
+            [why] = await self.mend_together([finding])
+            return why
         try:
             await self._by_kind[finding.kind](finding.evidence)
         except OvnDockerError as error:
             return str(error)
         return ""
+
+    async def mend_together(self, changed: Sequence[Finding]) -> list[str]:
+        """Write the names of all ports that lack theirs; for each the reason why they could not be, or ""."""
+        names: dict[EndpointIds, Mapping[str, str]] = {}
+        for endpoint, wanted in (each.evidence for each in changed):
+            names[endpoint.network_id, endpoint.endpoint_id] = wanted
+        try:
+            failed = await self._inventory.rename(names)
+        except OvnDockerError as error:
+            return [str(error)] * len(changed)
+        return [failed.get(ids, "") for ids in names]
 
     async def _make_network(self, network: Network) -> None:
         if await self._inventory.restore(network.network_id):
@@ -124,10 +137,6 @@ class Repairs:
         await self._driver.delete_endpoint(
             messages.EndpointRequest(network_id=network_id, endpoint_id=endpoint_id)
         )
-
-    async def _rename(self, evidence: tuple[Endpoint, Mapping[str, str]]) -> None:
-        endpoint, names = evidence
-        await self._inventory.rename(endpoint.network_id, endpoint.endpoint_id, names)
 
     async def _plug(self, endpoint: Endpoint) -> None:
         await self._attachments.plug_again(

@@ -15,6 +15,12 @@ from ovn_docker.health.host_setup import HostSetup
 from ovn_docker.health.setup import Setup
 from ovn_docker.schema.open_vswitch import Attached
 
+EndpointIds = tuple[str, str]
+"""Docker's NetworkID and EndpointID."""
+
+Names = Mapping[EndpointIds, Mapping[str, str]]
+"""By endpoint, what its port is to say of its container."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldNetwork:
@@ -216,8 +222,15 @@ class Inventory(Protocol):
     async def readdress(self, endpoint: Endpoint) -> None:
         """Give the endpoint's port its addresses again."""
 
-    async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:
-        """Write a container's names to its port; False where there is none."""
+    async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
+        """Write containers' names to their ports; a port that is gone is passed over.
+
+        Returns:
+            Of those that could not be written, why.
+
+        Raises:
+            OvnDockerError: none could be written, or not all.
+        """
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
         """Lease an address for an endpoint that has it; `leased` where our IPAM gave it."""

@@ -252,7 +252,7 @@ async def test_a_container_s_names_are_written_and_replaced_and_nothing_else_at_
         docker = Docker(host)
         network = await docker.create(SUBNET, leased=True)
         container = await docker.run(network)
-        ids = network.network_id, container.endpoint_id
+        ids, gone = (network.network_id, container.endpoint_id), (network.network_id, ENDPOINT)
         hosts.nbctl("set", "Logical_Switch_Port", container.endpoint_id, "external_ids:admin=me")
 
         def marks() -> dict[str, str]:
@@ -261,13 +261,12 @@ async def test_a_container_s_names_are_written_and_replaced_and_nothing_else_at_
 
         before = marks()
         first = {"ovn-docker-name": "one", "ovn-docker-label:a": "1", "ovn-docker-label:b": 'two, "quoted" ='}
-        assert await host.inventory.rename(*ids, first)
-        assert await host.inventory.rename(*ids, first)
+        assert await host.inventory.rename({gone: first, ids: first}) == {}
+        assert await host.inventory.rename({ids: first}) == {}
         assert marks() == before | first
         second = {"ovn-docker-name": "other", "ovn-docker-label:b": ""}
-        assert await host.inventory.rename(*ids, second)
+        assert await host.inventory.rename({ids: second}) == {}
         assert marks() == before | second
-        assert not await host.inventory.rename(network.network_id, ENDPOINT, first)
 
 
 async def test_what_docker_has_forgotten_is_removed_and_what_it_has_is_not(hosts: Hosts) -> None:

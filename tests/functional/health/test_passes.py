@@ -24,7 +24,7 @@ from ovn_docker.health.naming import Naming
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Reconciler, Report
 from ovn_docker.health.repairs import Repairs, starting
-from ovn_docker.health.snapshot import Snapshot
+from ovn_docker.health.snapshot import EndpointIds, Names, Snapshot
 from ovn_docker.ovsdb.values import to_map
 from tests.agreement import agreeing, container, docker, long_id, network
 from tests.functional.private_network import in_private_network
@@ -315,12 +315,12 @@ async def test_a_name_that_cannot_be_written_keeps_no_other_from_being_written()
         def __init__(self) -> None:
             pass
 
-        async def rename(self, network_id: str, endpoint_id: str, names: Mapping[str, str]) -> bool:  # noqa: ARG002
-            if endpoint_id == "bad":
+        async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
+            if ("n", "bad") in names:
                 tried.set()
                 raise KeyError("ports")
             renamed.set()
-            return True
+            return {}
 
     naming = asyncio.create_task(Naming(Docker("unix:///none", None), Held(), lambda: None).run())
     try:

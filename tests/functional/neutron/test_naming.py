@@ -26,7 +26,7 @@ async def test_every_verb_finds_a_port_that_is_named_for_its_container(
         driver, inventory = vm.parts.driver, vm.parts.inventory
         await driver.create_network(network())
         await driver.create_endpoint(endpoint())
-        assert await inventory.rename(NET, ENDPOINT, BOX)
+        assert await inventory.rename({(NET, ENDPOINT): BOX, (NET, "gone"): BOX}) == {}
         [port] = vm.ports()
         assert port["name"] == "box"
         assert f"{resources.NAME}box" in port["tags"]
@@ -55,7 +55,7 @@ async def test_a_leased_address_loses_the_name_with_its_endpoint(
         request = messages.CreateNetworkRequest(network_id=NET, options={}, ipv4_data=[data])
         await vm.parts.driver.create_network(request)
         await vm.parts.driver.create_endpoint(endpoint(address=leased.address))
-        assert await vm.parts.inventory.rename(NET, ENDPOINT, BOX)
+        assert await vm.parts.inventory.rename({(NET, ENDPOINT): BOX}) == {}
         [port] = vm.ports()
         assert port["name"] == "box"
         await vm.parts.driver.create_endpoint(endpoint(address=leased.address))
