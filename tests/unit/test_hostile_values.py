@@ -26,6 +26,7 @@ from ovn_docker.libnetwork import codec
 from ovn_docker.ovsdb.session import encode_request
 from ovn_docker.ovsdb.values import mapping, to_map
 from ovn_docker.schema import hosts, northbound
+from ovn_docker.schema.last_seen import LastSeen
 
 HOSTILE = [
     "two\nlines",
@@ -77,7 +78,7 @@ def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixtur
     health._print(health.Seen(report, [vtep]), argparse.Namespace(json=False, underlay=False), done=False)
     printed = capsys.readouterr().out
     assert not CONTROL.search(printed.replace("\n", "", 3))
-    listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains())]
+    listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains(), seen=LastSeen())]
     assert not CONTROL.search(gc._as_table(listed).replace("\n", "", 1))
 
 

@@ -13,11 +13,13 @@ from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
 from ovn_docker.drivers import swarm_networks
 from ovn_docker.errors import ConflictError, LockError, UnreachableError
+from ovn_docker.health import away
 from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.health.remains import Remains, remains
 from ovn_docker.host.databases import known_settings
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import hosts, southbound
+from ovn_docker.schema.last_seen import LastSeen
 
 _EPILOG = """\
 Without --host and --swarm-network, lists the hosts in OVN Northbound, and whether each is in OVN still.
@@ -34,12 +36,14 @@ class Listed:
         chassis: whether OVN Southbound knows it, or None when that cannot be asked.
         driver: whether a driver of it is connected to OVN Northbound.
         remains: what Northbound holds of it.
+        seen: when a driver of it was connected last, where none is.
     """
 
     host: str
     chassis: bool | None
     driver: bool
     remains: Remains
+    seen: LastSeen
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -130,7 +134,8 @@ async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
             connected = not lock.held
         there = None if chassis is None else host in chassis
         left = await remains(databases.northbound, host, deep=deep)
-        found.append(Listed(host, there, connected, left))
+        seen = LastSeen() if connected else await away.seen(databases.northbound, host)
+        found.append(Listed(host, there, connected, left, seen))
     return found
 
 
@@ -196,7 +201,14 @@ def _told(host: str, left: Remains, *, dry_run: bool) -> str:
 def _as_json(listed: Iterable[Listed]) -> str:
     return json.dumps(
         [
-            {"host": each.host, "chassis": each.chassis, "driver": each.driver, **asdict(each.remains)}
+            {
+                "host": each.host,
+                "chassis": each.chassis,
+                "driver": each.driver,
+                "away_since": each.seen.moment or None,
+                "stopped": each.seen.stopped,
+                **asdict(each.remains),
+            }
             for each in listed
         ]
     )
@@ -204,7 +216,7 @@ def _as_json(listed: Iterable[Listed]) -> str:
 
 def _as_table(listed: Iterable[Listed]) -> str:
     chassis = {True: "present", False: "absent", None: "unknown"}
-    rows = [("HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES")]
+    rows = [("HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES", "AWAY SINCE")]
     rows += [
         (
             logs.escape(each.host),
@@ -212,6 +224,7 @@ def _as_table(listed: Iterable[Listed]) -> str:
             "connected" if each.driver else "away",
             str(each.remains.ports),
             str(each.remains.leases),
+            str(each.seen) or "-",
         )
         for each in listed
     ]

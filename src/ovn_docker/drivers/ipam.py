@@ -358,10 +358,10 @@ class OverlayIpam:
         deadline = self._clock() + PATIENCE
         while not await self._reserved.use(pool, address):
             try:
-                return await self._addresses.lease(pool, address)
+                return await self._addresses.take(pool, address)
             except TakenError as taken:
                 if not taken.may_be_shared(pool) or self._clock() > deadline:
-                    raise
+                    raise await self._addresses.explained(taken) from None
             await asyncio.sleep(PAUSE)
         return None
 

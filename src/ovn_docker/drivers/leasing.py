@@ -169,6 +169,17 @@ class AddressLeases:
         self._cursors: Recent[tuple[str, IPNetwork], Cursor] = Recent()
 
     async def lease(self, pool: Pool, address: IPAddress, *, swarm: bool = False, name: str = "") -> None:
+        """Lease the address that is asked for, as `take`.
+
+        Raises:
+            TakenError: it is taken; the text says by whom, and what to do where that host is away.
+        """
+        try:
+            await self.take(pool, address, swarm=swarm, name=name)
+        except TakenError as taken:
+            raise await self.explained(taken) from None
+
+    async def take(self, pool: Pool, address: IPAddress, *, swarm: bool = False, name: str = "") -> None:
         """Lease the address that is asked for.
 
         A swarm's leader asks for what the swarm has already, and a node for what its leader has leased. A
@@ -193,15 +204,14 @@ class AddressLeases:
             elif await self._join(pool, address, outcome.lease, swarm=swarm):
                 return
         if outcome.holder:
-            where = await self._remedy(outcome.lease)
-            text = f"address {address} of pool {pool.subnet} is taken: {outcome.holder}{where}"
+            text = f"address {address} of pool {pool.subnet} is taken: {outcome.holder}"
             raise TakenError(text, outcome.lease)
 
-    async def _remedy(self, lease: Lease | None) -> str:
-        """What to do about an address that another host has."""
-        if lease is None or lease.host in {"", (await self._northbound.mark()).host}:
-            return ""
-        return f"; if that host will not come back, free what it has with 'ovn-docker gc --host {lease.host}'"
+    async def explained(self, taken: TakenError) -> TakenError:
+        """The error with what to do about the host that has the address, where that is away."""
+        if taken.lease is None:
+            return taken
+        return TakenError(f"{taken}{await self._northbound.remedy(taken.lease.host)}", taken.lease)
 
     async def _take_over(self, pool: Pool, address: IPAddress, found: Lease, lease: Lease) -> bool:
         """Make a lease of this host that of this request, unless it has changed since it was found."""

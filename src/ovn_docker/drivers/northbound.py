@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker.errors import HostError, OvnDockerError, RequirementError
+from ovn_docker.health import away
 from ovn_docker.health.presence import Presence
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.ovsdb.client import Client
@@ -96,6 +97,10 @@ class Northbound:
             return  # the next pass of the health check sees which
         except OvnDockerError as error:
             LOG.debug("rows that are gone stay in the index of this host: %s", error)
+
+    async def remedy(self, host: str) -> str:
+        """How an error goes on that names a host as the holder of something; "" for this one and for none."""
+        return "" if host in {"", (await self.mark()).host} else await away.remedy(self.client, host)
 
     def moment(self) -> float:
         """Now, in seconds since 1970 by this host's clock."""

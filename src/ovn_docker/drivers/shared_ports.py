@@ -139,7 +139,8 @@ class SharedPorts:
         for (_, address), result in zip(filed, results, strict=True):
             for lease in map(leases.read_lease, result["rows"]):
                 if lease.endpoint_id != port.endpoint_id:
-                    raise macs.taken(port, network.switch, f"{address}: {lease.holder()}")
+                    remedy = await self._northbound.remedy(lease.host)
+                    raise macs.taken(port, network.switch, f"{address}: {lease.holder()}{remedy}")
                 if lease.kind == CLAIM:
                     claimed.add(address)
         return claimed

@@ -18,6 +18,7 @@ from datetime import datetime
 from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
 from ovn_docker.health.identity import Evidence, Standing, Verdict, judge, taken
 from ovn_docker.health.machine import Machine
+from ovn_docker.health.seen import Seen
 from ovn_docker.host.databases import settings_of
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
@@ -64,6 +65,7 @@ class Presence:
         self._refused: float | None = None
         self._held: float | None = None
         self._asking = asyncio.Lock()
+        self._seen = Seen(nb, now)
         self._shown = contextlib.AsyncExitStack()
         self._shown_by: Lock | None = None
 
@@ -79,7 +81,7 @@ class Presence:
                 try:
                     await self._stay(name)
                 finally:
-                    await self._hide()
+                    await self._go(name)
 
     def _name(self) -> str:
         return settings_of(self._ovs).system_id
@@ -146,6 +148,8 @@ class Presence:
             async with self._nb.lock(hosts.name_lock(name)) as lock:
                 while self._name() == name:
                     await self._look(name, lock)
+                    if self._verdict.standing is Standing.OURS:
+                        await self._seen.note(name)
                     if self._verdict.hopeless:
                         break
                     await self._rest()
@@ -187,6 +191,12 @@ class Presence:
         if ours:
             lock = self._nb.lock(hosts.presence_lock(name), steal=True)
             self._shown_by = await self._shown.enter_async_context(lock)
+
+    async def _go(self, name: str) -> None:
+        """Write that this host's driver is stopped, before others can see that it is."""
+        if self._shown_by is not None and self._shown_by.held:
+            await self._seen.stop(name)
+        await self._hide()
 
     async def _hide(self) -> None:
         self._shown_by = None

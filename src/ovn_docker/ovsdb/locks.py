@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError
 
@@ -49,6 +50,7 @@ class Locks:
 
     def __init__(self) -> None:
         self._wanted: dict[str, Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._connection: Connection | None = None
 
     @contextlib.asynccontextmanager
@@ -56,22 +58,23 @@ class Locks:
         """Want a lock; with a connection it has been asked for when this is entered.
 
         Args:
-            name: letters, digits and underscores (RFC 7047 section 3.1, <id>); wanted once at a time.
+            name: letters, digits and underscores (RFC 7047 section 3.1, <id>). A server gives one client the
+                same lock once, so who wants it here while another part of this process does waits until then.
             steal: take it from whoever has it.
 
         Raises:
             DatabaseError: the server refused to hear of it.
         """
-        assert name not in self._wanted, name
-        lock = self._wanted[name] = Lock(name, steal=steal)
-        try:
-            with contextlib.suppress(ConnectionLostError):  # the next connection asks for it
-                await self._ask(lock)
-            yield lock
-        finally:
-            del self._wanted[name]
-            if self._connection is not None and lock.asked:
-                self._connection.post("unlock", [name])
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            lock = self._wanted[name] = Lock(name, steal=steal)
+            try:
+                with contextlib.suppress(ConnectionLostError):  # the next connection asks for it
+                    await self._ask(lock)
+                yield lock
+            finally:
+                del self._wanted[name]
+                if self._connection is not None and lock.asked:
+                    self._connection.post("unlock", [name])
 
     async def open(self, connection: Connection) -> None:
         """Ask for all that is wanted on a new connection."""

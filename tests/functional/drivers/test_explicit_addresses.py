@@ -8,11 +8,15 @@ import pytest
 
 from ovn_docker import addressing
 from ovn_docker.drivers.ipam import PATIENCE
+from ovn_docker.drivers.leasing import TakenError
 from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.libnetwork import messages
+from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.ovsdb.values import mapping
 from ovn_docker.schema import leases, open_vswitch
-from ovn_docker.schema.northbound import CREATED
+from ovn_docker.schema.hosts import host_add, presence_lock
+from ovn_docker.schema.last_seen import seen_set
+from ovn_docker.schema.northbound import CREATED, Mark
 from tests.functional.drivers.shared_host import GATEWAY_OPTIONS, SUBNET, Host, Hosts
 from tests.functional.drivers.swarm_side import Leader, node_network
 from tests.functional.servers import until
@@ -34,6 +38,11 @@ async def foreign_network(host: Host, aux: str = "", gateway: str = "") -> str:
 def named(container: str) -> dict[str, str]:
     """The options of a container's RequestAddress from Docker 29 on."""
     return {messages.ENDPOINT_NAME: container}
+
+
+def registered(host: str) -> Operation:
+    """What a host's driver does when it is connected for the first time."""
+    return host_add(Mark(host, "2030-01-02T03:04:05Z"))
 
 
 def requested(hosts: Hosts, address: str) -> str:
@@ -248,11 +257,42 @@ class TestALeaseThatNobodyReleased:
             network = await host.network_create(SUBNET)
             old = await host.run(network, ADDRESS)
             await change(host, ADDRESS, {CREATED: "2020-01-02T03:04:05Z"})
-            text = f"endpoint {old.endpoint_id} on host h0 has it; .* 'ovn-docker gc --host h0'"
+            holder = f"endpoint {old.endpoint_id} on host h0 has it"
+            remedy = "if that host will not come back, free what it has with 'ovn-docker gc --host h0'"
             theirs = await other.network_create(SUBNET)
-            with pytest.raises(ConflictError, match=text):
+            away = "; the driver of host h0 is away: "
+            with pytest.raises(ConflictError, match=f"{holder}{away}{remedy}$"):
                 await other.run(theirs, ADDRESS)
+            await host.client.transact([registered("h0"), seen_set("h0", "2030-01-02T03:04:05Z")])
+            away = "; the driver of host h0 has been away since about 2030-01-02 03:04 UTC: "
+            with pytest.raises(ConflictError, match=f"{holder}{away}{remedy}$"):
+                await other.run(theirs, ADDRESS)
+            await host.client.transact([seen_set("h0", "2030-01-02T03:09:59Z", stopped=True)])
+            away = "; the driver of host h0 has been away since 2030-01-02 03:09 UTC: "
+            with pytest.raises(ConflictError, match=f"{holder}{away}{remedy}$"):
+                await other.run(theirs, ADDRESS)
+            async with host.client.lock(presence_lock("h0"), steal=True):
+                with pytest.raises(ConflictError, match=f"{holder}$"):
+                    await other.run(theirs, ADDRESS)
             assert hosts.ports() == [old.endpoint_id]
+
+    async def test_containers_that_are_refused_at_once_all_say_so(self, hosts: Hosts) -> None:
+        async with hosts.several(2) as (host, other):
+            network = await host.network_create(SUBNET)
+            await host.run(network, ADDRESS)
+            theirs = await other.network_create(SUBNET)
+            runs = [other.run(theirs, ADDRESS) for _ in range(8)]
+            refused = await asyncio.gather(*runs, return_exceptions=True)
+            assert {type(each) for each in refused} == {TakenError}
+            assert all("the driver of host h0 is away" in str(each) for each in refused)
+
+    async def test_what_dockers_own_ipam_chose_twice_is_told_likewise(self, hosts: Hosts) -> None:
+        async with hosts.several(2) as (host, other):
+            shared = {"create": "true"}
+            one, two = [await each.plain_network_create(SUBNET, options=shared) for each in (host, other)]
+            await host.endpoint(one, ENDPOINT, f"{ADDRESS}/24")
+            with pytest.raises(ConflictError, match=r"on host h0 has it; .* 'ovn-docker gc --host h0'$"):
+                await other.endpoint(two, "b0" * 32, f"{ADDRESS}/24")
 
     async def test_a_swarms_task_takes_the_place_of_one_that_is_gone(self, hosts: Hosts) -> None:
         async with hosts.several(2) as (manager, worker):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.schema import last_seen
 from tests.functional.conftest import MakeServer
 from tests.functional.drivers.shared_host import SUBNET, Hosts
 from tests.functional.servers import LIMIT, Cluster, OvsdbServer, run
@@ -79,7 +80,7 @@ def difference(after: tuple[dict[str, int], int], before: tuple[dict[str, int], 
 
 
 @needs_ovn("23.09", "the northd of an older one computes everything anew at any change")
-async def test_leases_compute_nothing_anew_and_write_nothing_into_southbound(
+async def test_leases_and_signs_of_life_compute_nothing_anew_and_write_nothing_into_southbound(
     hosts: Hosts, northd: Northd
 ) -> None:
     async with hosts.host("h") as host:
@@ -91,6 +92,11 @@ async def test_leases_compute_nothing_anew_and_write_nothing_into_southbound(
             await host.release(network.pool_ids[0], address)
         third = northd.cost_of_sync()
         assert difference(third, second) == difference(second, first)
+        for number in range(60):
+            await host.client.transact([last_seen.seen_set("h", f"2030-01-02T03:{number:02}:00Z")])
+        seen = northd.cost_of_sync()
+        assert difference(seen, third) == difference(second, first)
+        third = seen
         await host.run(network)
         assert difference(northd.cost_of_sync(), third) != difference(second, first), (
             "the measure sees a port"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.schema import host_index, leases, northbound, swarms
+from ovn_docker.schema import host_index, last_seen, leases, northbound, swarms
 from ovn_docker.schema.leases import LEASE, Lease
 from ovn_docker.schema.northbound import Mark, Switch
 from tests.functional.conftest import MakeServer
@@ -58,27 +58,32 @@ def refused(here: OvsdbServer, *flags: str) -> str:
 
 
 def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -> None:
-    lines = [line.split() for line in succeeded(here).splitlines()]
+    databases.northbound.transact(last_seen.seen_set("h2", "2030-01-02T03:04:05Z"))
+    databases.northbound.transact(last_seen.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
+    lines = [line.split(maxsplit=5) for line in succeeded(here).splitlines()]
     assert lines == [
-        ["HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES"],
-        ["h1", "present", "away", "1", "0"],
-        ["h2", "present", "away", "1", "0"],
-        ["h3", "absent", "away", "1", "0"],
+        ["HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES", "AWAY SINCE"],
+        ["h1", "present", "away", "1", "0", "-"],
+        ["h2", "present", "away", "1", "0", "about 2030-01-02 03:04 UTC"],
+        ["h3", "absent", "away", "1", "0", "2030-01-02 03:09 UTC"],
     ]
     assert len(databases.ports()) == 3
 
 
-async def test_the_list_as_json_says_whose_driver_is_connected(
+async def test_the_list_as_json_says_whose_driver_is_connected_and_since_when_another_is_away(
     databases: Databases, here: OvsdbServer
 ) -> None:
+    databases.northbound.transact(last_seen.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
     async with databases.driver("h2") as local, task(local.presence().run()):
         await local.nb.transact([])
         listed = json.loads(await asyncio.to_thread(succeeded, here, "--json"))
     remains: dict[str, Any] = {"ports": 1, "leases": 0, "uses": 0, "switches": 1}
+    unknown = {"away_since": None, "stopped": False}
+    stopped = {"away_since": "2030-01-02T03:09:05Z", "stopped": True}
     assert listed == [
-        {"host": "h1", "chassis": True, "driver": False, **remains},
-        {"host": "h2", "chassis": True, "driver": True, **remains},
-        {"host": "h3", "chassis": False, "driver": False, **remains},
+        {"host": "h1", "chassis": True, "driver": False, **unknown, **remains},
+        {"host": "h2", "chassis": True, "driver": True, **unknown, **remains},
+        {"host": "h3", "chassis": False, "driver": False, **stopped, **remains},
     ]
 
 

@@ -35,7 +35,8 @@ async def test_a_host_is_registered_once_however_often_its_driver_starts(databas
     [row] = databases.northbound.rows("DHCP_Options", "cidr", "external_ids", "options")
     ids = mapping(row.pop("external_ids"))
     assert row == {"cidr": "", "options": to_map({})}
-    assert set(ids) == set(MARKS) | {"ovn-docker-machine", "ovn-docker-hostname", "ovn-docker-session"}
+    identity = {"ovn-docker-machine", "ovn-docker-hostname", "ovn-docker-session"}
+    assert set(ids) == set(MARKS) | identity | {"ovn-docker-seen", "ovn-docker-stopped"}
     assert MARKS.items() <= ids.items()
 
 

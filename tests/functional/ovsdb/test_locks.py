@@ -144,3 +144,22 @@ async def test_a_new_leader_of_the_cluster_is_asked_for_the_lock(cluster: Cluste
             await asyncio.wait_for(write(holder, "by who has it"), 10)
             with pytest.raises(LockError):
                 await asyncio.wait_for(write(loser, "by who has it not"), 10)
+
+
+async def test_two_parts_of_one_client_have_a_lock_one_after_the_other(northbound: OvsdbServer) -> None:
+    async with two(northbound) as (one, other):
+        waiting = asyncio.Event()
+
+        async def second() -> bool:
+            waiting.set()
+            async with one.lock(LOCK) as lock:
+                return lock.held
+
+        async with one.lock(LOCK) as first:
+            task = asyncio.create_task(second())
+            await waiting.wait()
+            assert first.held
+            async with other.lock(LOCK) as elsewhere:
+                assert not elsewhere.held
+            assert not task.done()
+        assert await asyncio.wait_for(task, 5)
