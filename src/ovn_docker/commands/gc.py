@@ -13,10 +13,12 @@ from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
 from ovn_docker.drivers import swarm_networks
 from ovn_docker.errors import ConflictError, LockError, UnreachableError
-from ovn_docker.health import away
+from ovn_docker.health import answer, away
+from ovn_docker.health.answer import Answer
 from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.health.remains import Remains, remains
 from ovn_docker.host.databases import known_settings
+from ovn_docker.ovsdb.locks import Lock
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import hosts, southbound
 from ovn_docker.schema.last_seen import LastSeen
@@ -102,10 +104,15 @@ async def _run(arguments: argparse.Namespace) -> int:
             print(_as_json(shown) if arguments.json else _as_table(shown))
             return 0
         left = await _give_up(databases, arguments)
+        chassis = await _chassis(databases)
+    there = None if chassis is None else arguments.host in chassis
     if arguments.json:
-        print(json.dumps({"host": arguments.host, "dry_run": arguments.dry_run, **asdict(left)}))
-    else:
-        print(logs.escape(_told(arguments.host, left, dry_run=arguments.dry_run)))
+        what = {"host": arguments.host, "dry_run": arguments.dry_run, "chassis": there}
+        print(json.dumps(what | asdict(left)))
+        return 0
+    print(logs.escape(_told(arguments.host, left, dry_run=arguments.dry_run)))
+    if there and not arguments.dry_run:
+        print(logs.escape(_chassis_left(arguments.host)))
     return 0
 
 
@@ -160,14 +167,10 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remai
         raise ConflictError(
             f"host {host} is this host: what it has left over itself is removed with 'ovn-docker repair'"
         )
-    if not force:
-        await _check_absent(databases, host)
     presence = hosts.presence_lock(host)
     async with databases.northbound.lock(presence, steal=force and not dry_run) as lock:
-        if not lock.held and not force:
-            raise ConflictError(
-                f"the driver of host {host} is connected to OVN Northbound: stop it there, or give --force"
-            )
+        if not force:
+            await _check_dead(databases, host, lock)
         if dry_run:
             return await remains(databases.northbound, host, deep=deep)
         try:
@@ -178,18 +181,43 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remai
             ) from None
 
 
-async def _check_absent(databases: Databases, host: str) -> None:
+async def _check_dead(databases: Databases, host: str, lock: Lock) -> None:
+    """Refuse to give up a host that may live; `lock` is that of its driver, asked for.
+
+    A chassis alone says nothing: a host that died has it still.
+
+    Raises:
+        ConflictError: the host lives, or nobody can tell.
+        UnreachableError: Southbound cannot be asked.
+    """
+    if not await away.is_free(lock):
+        raise ConflictError(
+            f"the driver of host {host} is connected to OVN Northbound: stop it there, or give --force"
+        )
     chassis = await _chassis(databases)
     if chassis is None:
         raise UnreachableError(
             f"whether host {host} is still in OVN cannot be told: {databases.southbound.outage()}; give"
             " --force if it will not come back"
         )
-    if host in chassis:
+    if host not in chassis:
+        return
+    given = await answer.ask(databases.northbound, databases.southbound, host)
+    if given is Answer.GIVEN:
+        since = away.away(host, await away.seen(databases.northbound, host))
         raise ConflictError(
-            f"host {host} is still in OVN: if it will not come back, take its chassis away with"
-            f" 'ovn-sbctl chassis-del {host}', or give --force"
+            f"{since}, but its ovn-controller answers, so containers may be running there: start the driver,"
+            " stop the host, or give --force"
         )
+    if given is Answer.NOBODY:
+        raise ConflictError(
+            f"whether host {host} is dead cannot be told, for no ovn-controller of any host answers: see"
+            " that ovn-northd runs, or give --force if the host will not come back"
+        )
+
+
+def _chassis_left(host: str) -> str:
+    return f"its chassis is still in OVN Southbound: 'ovn-sbctl chassis-del {host}' removes the tunnels to it"
 
 
 def _told(host: str, left: Remains, *, dry_run: bool) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,11 +88,38 @@ class Databases:
                     "table": "Chassis",
                     "row": {"name": name, "hostname": f"{name}.test", "encaps": ["named-uuid", "e"]},
                 },
+                {"op": "insert", "table": "Chassis_Private", "row": {"name": name}},
             )
 
     def chassis_del(self, name: str) -> None:
         """``ovn-sbctl chassis-del``."""
-        self.southbound.transact({"op": "delete", "table": "Chassis", "where": [("name", "==", name)]})
+        where = [("name", "==", name)]
+        tables = ("Chassis", "Chassis_Private")
+        self.southbound.transact(*({"op": "delete", "table": each, "where": where} for each in tables))
+
+    @contextlib.contextmanager
+    def answering(self, *names: str) -> Iterator[None]:
+        """What ovn-northd and the ovn-controller of these hosts do when nb_cfg is counted up."""
+        if not self.northbound.rows("NB_Global", "nb_cfg"):
+            self.northbound.transact({"op": "insert", "table": "NB_Global", "row": {}})
+        ended = threading.Event()
+
+        def follow() -> None:
+            while not ended.wait(0.05):
+                [row] = self.northbound.rows("NB_Global", "nb_cfg")
+                for name in names:
+                    where = [("name", "==", name), ("nb_cfg", "!=", row["nb_cfg"])]
+                    self.southbound.transact(
+                        {"op": "update", "table": "Chassis_Private", "where": where, "row": row}
+                    )
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def remains_of(self, *names: str) -> None:
         """What a host leaves that made a network with a port, and was registered."""

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 
+from ovn_docker.health import answer
+from ovn_docker.health.answer import Answer
 from ovn_docker.schema import host_index, last_seen, leases, northbound, swarms
 from ovn_docker.schema.leases import LEASE, Lease
 from ovn_docker.schema.northbound import Mark, Switch
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, Databases, task
-from tests.functional.servers import OvsdbServer, until
+from tests.functional.servers import OvsdbServer, connected, until
 
 pytestmark = pytest.mark.functional
 
+SB = "OVN_Southbound"
 NETWORK = "k9qz3h1x0v7p2m5n8r4t6w1y3"
 PROGRAM = Path(sys.executable).with_name("ovn-docker")
 
@@ -109,17 +112,69 @@ def test_what_no_index_names_is_found_by_deep(databases: Databases, here: OvsdbS
 
 def test_what_it_did_can_be_read_as_json(here: OvsdbServer) -> None:
     done = json.loads(succeeded(here, "--host", "h3", "--json"))
-    assert done == {"host": "h3", "dry_run": False, "ports": 1, "leases": 0, "uses": 0, "switches": 1}
+    remains = {"ports": 1, "leases": 0, "uses": 0, "switches": 1}
+    assert done == {"host": "h3", "dry_run": False, "chassis": False, **remains}
 
 
-def test_a_host_with_a_chassis_is_refused_with_the_command_that_takes_it_away(
+def test_a_host_whose_chassis_is_left_is_given_up_when_it_alone_does_not_answer(
     databases: Databases, here: OvsdbServer
 ) -> None:
-    assert "'ovn-sbctl chassis-del h2'" in refused(here, "--host", "h2")
-    assert len(databases.ports()) == 3
-    databases.chassis_del("h2")
-    succeeded(here, "--host", "h2")
+    with databases.answering("h1"):
+        lines = succeeded(here, "--host", "h2").splitlines()
+    assert lines[0].startswith("host h2 is given up: 1 port, ")
+    assert lines[1:] == [
+        "its chassis is still in OVN Southbound: 'ovn-sbctl chassis-del h2' removes the tunnels to it"
+    ]
+    assert databases.ports() == ["port-of-h1", "port-of-h3"]
+
+
+def test_a_host_without_a_driver_whose_ovn_controller_answers_is_refused(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    databases.northbound.transact(last_seen.seen_set("h2", "2030-01-02T03:09:05Z", stopped=True))
+    with databases.answering("h1", "h2"):
+        for flags in ((), ("--dry-run",)):
+            text = refused(here, "--host", "h2", *flags)
+            assert text == (
+                "ovn-docker: the driver of host h2 has been away since 2030-01-02 03:09 UTC, but its"
+                " ovn-controller answers, so containers may be running there: start the driver, stop the"
+                " host, or give --force"
+            )
+        assert len(databases.ports()) == 3
+        succeeded(here, "--host", "h2", "--force")
     assert "port-of-h2" not in databases.ports()
+
+
+def test_a_host_is_not_taken_for_dead_while_nobody_answers(databases: Databases, here: OvsdbServer) -> None:
+    with databases.answering():
+        text = refused(here, "--host", "h2")
+    assert "no ovn-controller of any host answers: see that ovn-northd runs, or give --force" in text
+    assert len(databases.ports()) == 3
+
+
+async def test_the_one_that_is_asked_about_has_as_long_as_the_others_once_one_has_answered(
+    databases: Databases,
+) -> None:
+    async with databases.driver("h1") as local, connected([databases.southbound.remote], SB) as sb:
+
+        async def ask(*alive: str, patience: float) -> Answer:
+            with databases.answering(*alive):
+                return await answer.ask(local.nb, sb, "h2", patience)
+
+        assert await answer.ask(local.nb, sb, "h2", 0.5) is Answer.NOBODY, "Northbound was never set up"
+        assert await ask("h1", "h2", patience=5) is Answer.GIVEN
+        assert await ask("h1", patience=1) is Answer.MISSING
+        assert await ask(patience=0.5) is Answer.NOBODY
+
+
+async def test_nobody_is_taken_for_dead_when_southbound_is_lost_meanwhile(databases: Databases) -> None:
+    async with databases.driver("h1") as local, connected([databases.southbound.remote], SB) as sb:
+        await asyncio.wait_for(sb.ready(), 5)
+        with databases.answering():
+            asked = asyncio.create_task(answer.ask(local.nb, sb, "h2", 1))
+            await until(lambda: databases.northbound.rows("NB_Global", "nb_cfg")[0]["nb_cfg"], "it is asked")
+            databases.southbound.kill()
+            assert await asked is Answer.NOBODY
 
 
 def test_force_does_it_all_the_same(databases: Databases, here: OvsdbServer) -> None:
