@@ -26,11 +26,12 @@ from ovn_docker.health.snapshot import (
     HeldPool,
     HeldSwitch,
     Names,
+    Taken,
 )
 from ovn_docker.ovsdb.operations import Row, in_batches
 from ovn_docker.ovsdb.values import mapping, members
 from ovn_docker.schema import leases, northbound
-from ovn_docker.schema.leases import CLAIM, LEASE, Lease
+from ovn_docker.schema.leases import CLAIM, LEASE, RESERVED, Lease
 
 RENAMED_AT_ONCE = 100
 """Ports whose names one transaction writes: less than 2 MB, with as many labels as a port carries."""
@@ -146,12 +147,26 @@ class OverlayInventory:
             return held
         mark = await self._northbound.mark()
         rows = await self._rows.named(entries)
+        lost = [each for each in missing if each.kind == "lease-missing"]
         return replace(
             held,
             endpoints=(*held.endpoints, *map(_endpoint, rows.ports)),
             leases=(*held.leases, *map(_lease, rows.leases)),
             pools=(*held.pools, *(_pool(row, mark.host) for row in rows.pools)),
             reserved=(*held.reserved, *(_pool(row, mark.host) for row in rows.reserved)),
+            taken=await self._taken(lost, mark.host) if lost else (),
+        )
+
+    async def _taken(self, missing: Sequence[Finding], host: str) -> tuple[Taken, ...]:
+        """Those of the leases that are missing which this host cannot have, for they are another's."""
+        results = await self._northbound.transact([leases.lease_get(*each.evidence[:2]) for each in missing])
+        return tuple(
+            Taken(key, address, endpoint.endpoint_id, lease.holder())
+            for (key, address, endpoint, _), result in zip(
+                (each.evidence for each in missing), results, strict=True
+            )
+            for lease in map(leases.read_lease, result["rows"])
+            if lease.kind == RESERVED or lease.host not in {"", host}
         )
 
     def _named(self, missing: Finding) -> Iterator[tuple[UUID, str]]:

@@ -120,6 +120,7 @@ KINDS: Mapping[str, Kind] = {
     "lookup-surplus": Kind("remove the flows"),
     "lookup-off": Kind(""),
     "vtep-down": Kind(""),
+    "address-taken": Kind(""),
     "lease-missing": Kind("lease the address again, if nobody else has it"),
     "lease-stale": Kind("give the lease up", removes=True),
     "pool-missing": Kind("enter the network into its pool again"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ovn_docker.docker.state import Endpoint, Network, PoolConfig
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldLease, Snapshot
-from ovn_docker.health.wording import endpoint_name, short
+from ovn_docker.health.wording import container_name, endpoint_name, short
 from ovn_docker.pools import first_gateway
 
 
@@ -42,6 +42,7 @@ def _reserves(snapshot: Snapshot, key: str, pool: PoolConfig) -> bool:
 def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
     """Each address that needs a lease has one of this host, for its endpoint."""
     have = {(each.key, each.address, each.endpoint_id) for each in snapshot.held.leases}
+    taken = {(each.key, each.address, each.endpoint_id): each.holder for each in snapshot.held.taken}
     for network in snapshot.docker.networks.values():
         leased = network.is_leased_by(snapshot.driver_name)
         for endpoint in network.endpoints.values():
@@ -51,9 +52,24 @@ def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
                     not network.is_of(snapshot.driver_name) and (key, address, "") in have
                 ):
                     continue
+                subject = f"{key} {address} {endpoint.endpoint_id}"
+                if holder := taken.get((key, address, endpoint.endpoint_id)):
+                    yield Finding("address-taken", subject, _lost(snapshot, endpoint, address, holder))
+                    continue
                 text = f"{endpoint_name(snapshot.docker, endpoint)} has no lease for {address}"
-                evidence = (key, address, endpoint, leased)
-                yield Finding("lease-missing", f"{key} {address} {endpoint.endpoint_id}", text, evidence)
+                yield Finding("lease-missing", subject, text, (key, address, endpoint, leased))
+
+
+def _lost(snapshot: Snapshot, endpoint: Endpoint, address: str, holder: str) -> str:
+    """That another has an endpoint's address by now, and what to type where a container is on it."""
+    lost = f"{endpoint_name(snapshot.docker, endpoint)} has lost its address {address} in OVN: {holder}"
+    if not endpoint.container_id:
+        return lost
+    container = container_name(snapshot.docker, endpoint).split()[1]
+    return (
+        f"{lost}; 'docker restart {container}' gives it another address, but where --ip named this one,"
+        " make the container again with another --ip"
+    )
 
 
 def _needed(snapshot: Snapshot, network: Network, endpoint: Endpoint) -> Iterator[tuple[str, str]]:

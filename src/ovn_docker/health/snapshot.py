@@ -69,6 +69,23 @@ class HeldLease:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """An address of an endpoint of this host that another host has leased, or that is reserved.
+
+    Attributes:
+        key: what the address is filed under.
+        address: the one.
+        endpoint_id: of this host.
+        holder: who has it, for people.
+    """
+
+    key: str
+    address: str
+    endpoint_id: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeldPool:
     """A pool, or an address that is reserved in one.
 
@@ -102,7 +119,7 @@ class HeldSwitch:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """All that carries this host's mark, in one reading."""
+    """All that carries this host's mark, in one reading; and what others have that this host should have."""
 
     networks: Mapping[str, HeldNetwork]
     endpoints: tuple[HeldEndpoint, ...]
@@ -110,6 +127,12 @@ class Held:
     leases: tuple[HeldLease, ...] = ()
     pools: tuple[HeldPool, ...] = ()
     reserved: tuple[HeldPool, ...] = ()
+    taken: tuple[Taken, ...] = ()
+
+    @property
+    def cut_off(self) -> frozenset[str]:
+        """The endpoints that have no port, for an address of theirs is another's."""
+        return frozenset(each.endpoint_id for each in self.taken)
 
 
 @dataclass(frozen=True, slots=True)

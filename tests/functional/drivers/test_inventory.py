@@ -382,6 +382,32 @@ async def test_an_address_that_another_host_has_leased_meanwhile_stays_its(hosts
         why = await refused(host, finding)
         assert f"has address {container.ip}, which is not its own" in why
         assert "on host h1 has it" in why
+        [finding] = await only(host, docker, "address-taken")
+        assert f" has lost its address {container.ip} in OVN: an endpoint that is " in finding.text
+        assert finding.text.endswith(" on host h1 has it")
+        assert not finding.repair
+
+
+async def test_no_port_is_made_again_with_an_address_that_another_host_has(hosts: Hosts) -> None:
+    async with hosts.several(2) as (host, other):
+        docker, elsewhere = Docker(host), Docker(other)
+        network, theirs = (
+            await docker.create(SUBNET, leased=True),
+            await elsewhere.create(SUBNET, leased=True),
+        )
+        lost, kept = await docker.run(network), await docker.run(network)
+        for each in lost, kept:
+            hosts.nbctl("lsp-del", each.endpoint_id)
+            lose(hosts, "DHCP_Options", cidr=each.ip)
+        new = await other.run(theirs, lost.ip)
+        found = await findings(host, docker.state())
+        assert [each.kind for each in found] == ["address-taken", "lease-missing", "endpoint-missing"]
+        assert f"endpoint {new.endpoint_id} on host h1 has it" in found[0].text
+        for finding in found[1:]:
+            assert await host.repairs.mend(finding) == ""
+        await only(host, docker, "address-taken")
+        assert hosts.ports() == sorted([new.endpoint_id, kept.endpoint_id])
+        assert hosts.rows("lease") == sorted([lost.ip, kept.ip])
 
 
 async def test_a_network_that_is_there_again_is_not_made_twice(hosts: Hosts) -> None:

@@ -14,7 +14,7 @@ from ovn_docker.docker.state import Container, DockerState, Network
 from ovn_docker.docker.swarm import Node, Swarm
 from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
 from ovn_docker.health.findings import KINDS, Finding
-from ovn_docker.health.snapshot import HeldNetwork, HeldPool, HeldSwitch, Snapshot
+from ovn_docker.health.snapshot import HeldNetwork, HeldPool, HeldSwitch, Snapshot, Taken
 from tests.agreement import (
     DOCKERS,
     DRIVER,
@@ -42,6 +42,7 @@ GONE = long_id("gone")
 ONE = next(iter(PLAIN.endpoints.values()))
 LEASE = next(each for each in GOOD.held.leases if each.address == "10.0.2.2")
 CLAIM = next(each for each in GOOD.held.leases if each.address == "10.0.3.2")
+LOST = Taken(LEASE.key, LEASE.address, LEASE.endpoint_id, "container db on host h1 has it")
 LINK = addressing.link_names(ONE.endpoint_id)[0]
 
 Change = Callable[[Snapshot], Snapshot]
@@ -118,6 +119,11 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
                 lease(each.key, each.address, "") if each == LEASE else each for each in GOOD.held.leases
             )
         ),
+    ),
+    (
+        "address-taken",
+        f"{LEASE.key} {LEASE.address} {LEASE.endpoint_id}",
+        held(leases=tuple(each for each in GOOD.held.leases if each != LEASE), taken=(LOST,)),
     ),
     (
         "lease-stale",
@@ -374,6 +380,23 @@ def test_a_lease_that_docker_has_forgotten_goes_before_its_address_is_leased_to_
         )
     )
     assert [each.kind for each in check(taken)] == ["lease-stale", "lease-missing"]
+
+
+def test_a_container_whose_address_another_host_has_is_told_what_to_type_and_gets_no_port() -> None:
+    """It would be the second with one address."""
+    lost = held(
+        leases=tuple(each for each in GOOD.held.leases if each != LEASE),
+        endpoints=tuple(each for each in GOOD.held.endpoints if each.endpoint_id != LEASE.endpoint_id),
+        taken=(LOST,),
+    )
+    off = [replace(each, installed=each.endpoint_id != LEASE.endpoint_id) for each in GOOD.attached]
+    [finding] = check(replace(lost, attached=tuple(off)))
+    assert finding.text == (
+        "container box on network leased has lost its address 10.0.2.2 in OVN: container db on host h1 has"
+        " it; 'docker restart box' gives it another address, but where --ip named this one, make the"
+        " container again with another --ip"
+    )
+    assert not finding.repair
 
 
 def test_a_switch_of_another_driver_on_this_host_is_left_to_it() -> None:

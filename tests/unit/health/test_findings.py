@@ -154,6 +154,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-dead",
         "interface-lost",
         "interface-alive",
+        "address-taken",
         "lookup-off",
         "vtep-down",
         "name-taken",
