@@ -43,6 +43,7 @@ class Northbound:
         self._presence = presence
         self._gone: dict[UUID, str] = {}
         self._striking: set[asyncio.Task[None]] = set()
+        self._looks: dict[str, asyncio.Task[str]] = {}
         if presence is not None:
             client.admit = presence.admit
 
@@ -99,8 +100,16 @@ class Northbound:
             LOG.debug("rows that are gone stay in the index of this host: %s", error)
 
     async def remedy(self, host: str) -> str:
-        """How an error goes on that names a host as the holder of something; "" for this one and for none."""
-        return "" if host in {"", (await self.mark()).host} else await away.remedy(self.client, host)
+        """How an error goes on that names a host as the holder of something; "" for this one and for none.
+
+        Who asks for the same host while somebody does has the same answer: the lock is asked for once.
+        """
+        if host in {"", (await self.mark()).host}:
+            return ""
+        if host not in self._looks:
+            task = self._looks[host] = asyncio.ensure_future(away.remedy(self.client, host))
+            task.add_done_callback(lambda _: self._looks.pop(host))
+        return await asyncio.shield(self._looks[host])
 
     def moment(self) -> float:
         """Now, in seconds since 1970 by this host's clock."""

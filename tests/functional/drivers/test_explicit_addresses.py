@@ -285,6 +285,10 @@ class TestALeaseThatNobodyReleased:
             refused = await asyncio.gather(*runs, return_exceptions=True)
             assert {type(each) for each in refused} == {TakenError}
             assert all("the driver of host h0 is away" in str(each) for each in refused)
+            async with host.client.lock(presence_lock("h0"), steal=True):
+                runs = [other.run(theirs, ADDRESS) for _ in range(20)]
+                refused = await asyncio.gather(*runs, return_exceptions=True)
+            assert not [each for each in refused if not str(each).endswith("on host h0 has it")]
 
     async def test_what_dockers_own_ipam_chose_twice_is_told_likewise(self, hosts: Hosts) -> None:
         async with hosts.several(2) as (host, other):
