@@ -175,7 +175,7 @@ def _judge_leases(hosts: Sequence[Host], central: Central) -> Iterator[Differenc
         }
         yield from _wrong("lease", _text(key), "central", values)
     for hold in central.holds:
-        if hold.kind not in {"lease", "pool", "reserved", "host"}:
+        if hold.kind not in {"lease", "pool", "reserved", "host", "hosts"}:
             yield Difference(STALE, hold.kind, hold.cidr, "central", str(dict(hold.ids)))
 
 
@@ -228,7 +228,7 @@ def _judge_twice(central: Central) -> Iterator[Difference]:
         (port.switch, address) for port in central.ports for address in port.addresses.split()[1:]
     )
     names = Counter(switch.name for switch in central.switches)
-    holds = Counter((hold.pool, hold.cidr) for hold in central.holds if hold.kind != "host")
+    holds = Counter((hold.pool, hold.cidr) for hold in central.holds if hold.kind not in {"host", "hosts"})
     for what, counted in (("address", addresses), ("logical switch", names), ("pool or lease", holds)):
         for key, count in counted.items():
             if count > 1:

@@ -119,10 +119,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A row of DHCP_Options that is ours: a pool, an address in it, or a host.
+    """A row of DHCP_Options that is ours: a pool, an address in it, a host, or the list of hosts.
 
     Attributes:
-        kind: `external_ids:ovn-docker`: pool, lease, claim, reserved, host.
+        kind: `external_ids:ovn-docker`: pool, lease, claim, reserved, host, hosts.
         cidr: the pool's subnet, or the address, or "".
         ids: external_ids.
         users: hosts whose networks use it, sorted; one that uses it twice is in it twice.

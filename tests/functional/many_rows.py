@@ -10,7 +10,7 @@ from ovn_docker import addressing, pools
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import in_batches, mutate, row_is
 from ovn_docker.ovsdb.values import reference, to_set
-from ovn_docker.schema import hosts, leases, northbound
+from ovn_docker.schema import host_list, hosts, leases, northbound
 from ovn_docker.schema.leases import LEASE, Lease
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 from tests.functional.servers import OvsdbServer
@@ -53,8 +53,10 @@ async def fill(client: Client, subnet: str, ports: int, hosts_of_them: int = 100
 
 
 async def register(client: Client, count: int) -> None:
-    """The rows of so many other hosts."""
-    await client.transact([hosts.host_add(Mark(f"other-{number}", CREATED)) for number in range(count)])
+    """The rows of so many other hosts, and the list that names them."""
+    names = [f"other-{number}" for number in range(count)]
+    await client.transact([hosts.host_add(Mark(name, CREATED)) for name in names])
+    await client.transact([host_list.list_add(names)])
 
 
 def _endpoints(

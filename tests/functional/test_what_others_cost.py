@@ -10,6 +10,7 @@ from statistics import median
 
 import pytest
 
+from ovn_docker.health import known_hosts
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.schema import vteps
 from tests.functional.conftest import MakeServer
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.functional
 
 CONNECT = 2.5
 """Milliseconds; one with a watch on Logical_Switch_Port takes 5 to 11."""
+
+LISTING = 2.0
+"""Milliseconds for the list of 100 hosts; going through the table takes 6 to 12."""
 
 PASS = 5.0
 """Milliseconds for a host with 20 containers; going through the tables takes 20 to 60."""
@@ -49,6 +53,15 @@ async def test_a_driver_that_connects_has_the_server_read_no_rows_of_other_hosts
             await client.ready()
 
     assert await cost(full, connect) < CONNECT
+
+
+async def test_who_lists_the_hosts_has_the_server_read_no_leases(full: OvsdbServer) -> None:
+    async with connected([full.remote], "OVN_Northbound") as client:
+
+        async def listing() -> None:
+            assert len(await known_hosts.listed(client)) == 100
+
+        assert await cost(full, listing) < LISTING
 
 
 async def test_a_pass_of_the_health_check_has_the_server_read_no_rows_of_other_hosts(

@@ -13,7 +13,7 @@ from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
 from ovn_docker.drivers import swarm_networks
 from ovn_docker.errors import ConflictError, LockError, UnreachableError
-from ovn_docker.health import answer, away
+from ovn_docker.health import answer, away, known_hosts
 from ovn_docker.health.answer import Answer
 from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.health.remains import Remains, remains
@@ -134,9 +134,9 @@ async def _free(databases: Databases, arguments: argparse.Namespace) -> int:
 async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
     """All hosts that are registered, one after the other."""
     chassis = await _chassis(databases)
-    [listed] = await databases.northbound.transact([hosts.host_list()])
+    names = await known_hosts.listed(databases.northbound, deep=deep)
     found = []
-    for host in sorted(map(hosts.read_host, listed["rows"])):
+    for host in await known_hosts.registered(databases.northbound, names):
         async with databases.northbound.lock(hosts.presence_lock(host)) as lock:
             connected = not lock.held
         there = None if chassis is None else host in chassis

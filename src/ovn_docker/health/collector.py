@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from ovn_docker.errors import LockError, OvnDockerError
+from ovn_docker.health import known_hosts
 from ovn_docker.health.absence import Absences
 from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.host import databases
@@ -91,12 +92,12 @@ class Collector:
     async def _round(self, sb: Client, absences: Absences) -> Absences:
         """One look at both databases, and the end of those that are dead."""
         own = databases.settings_of(self._ovs).system_id
-        [listed] = await self._nb.transact([hosts.host_list()])
+        known = await known_hosts.listed(self._nb)
         if not sb.connected:  # what is known of it has grown old while Northbound was waited for
             return absences
-        known = [hosts.read_host(row) for row in listed["rows"]]
         absences = absences.after(known, southbound.read_chassis(sb.replica), own, self._clock())
-        for host in absences.dead(self._clock(), self._limit):
+        dead = absences.dead(self._clock(), self._limit)
+        for host in await known_hosts.registered(self._nb, dead):
             await self._give_up(host)
         return absences
 

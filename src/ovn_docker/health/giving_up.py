@@ -12,7 +12,7 @@ from ovn_docker.errors import ConflictError, RequirementError
 from ovn_docker.health.remains import Finder, Remains, finder
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation, assert_lock, in_batches
-from ovn_docker.schema import hosts, leases
+from ovn_docker.schema import host_list, hosts, leases
 from ovn_docker.schema.hosts import Use
 
 BATCH = 100
@@ -49,7 +49,7 @@ class GivingUp:
             uses=await self._uses(await find.uses()),
             switches=await self._switches(await find.switches()),
         )
-        await self._transact([hosts.host_del(self._host)])
+        await self._transact([hosts.host_del(self._host), host_list.list_strike(self._host)])
         return gone
 
     async def _transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:

@@ -22,14 +22,14 @@ from ovn_docker.health.seen import Seen
 from ovn_docker.host.databases import settings_of
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
-from ovn_docker.schema import hosts
+from ovn_docker.schema import host_list, hosts
 from ovn_docker.schema.hosts import NOBODY, Identity
 from ovn_docker.schema.northbound import Mark, timestamp
 
 LOG = logging.getLogger(__name__)
 
 INTERVAL = 60.0
-"""Seconds after which the row is looked for again: one look-up by row id."""
+"""Seconds after which the row and the host's entry in the list of hosts are looked for again, by row id."""
 
 PATIENCE = 1.0
 """Seconds for whoever only looks to let go of a lock."""
@@ -66,6 +66,7 @@ class Presence:
         self._held: float | None = None
         self._asking = asyncio.Lock()
         self._seen = Seen(nb, now)
+        self._listed = False
         self._shown = contextlib.AsyncExitStack()
         self._shown_by: Lock | None = None
 
@@ -172,6 +173,8 @@ class Presence:
             if verdict.take and verdict.standing is Standing.OURS:
                 await self._write(name, evidence.own)
                 verdict = Verdict(Standing.OURS)
+            if verdict.standing is Standing.OURS and not self._listed:
+                await self._enter(name)
             lock.steal = verdict.standing is Standing.OURS and not self._is_neighbour(evidence)
             self._tell(name, verdict)
             self._verdict = verdict
@@ -219,8 +222,20 @@ class Presence:
         if written["count"]:
             return
         with contextlib.suppress(ConstraintError):  # another driver of this host was quicker
-            await self._nb.transact([hosts.host_add(Mark(name, timestamp(self._now())), own)])
+            mark = Mark(name, timestamp(self._now()))
+            await self._nb.transact([hosts.host_add(mark, own), host_list.list_enter([name])])
             LOG.info("host %s is registered in OVN Northbound", name)
+
+    async def _enter(self, name: str) -> None:
+        """Have the list of hosts name this one; the first host makes the list."""
+        enter = [host_list.list_enter([name])]
+        [entered] = await self._nb.transact(enter)
+        if entered["count"]:
+            return
+        try:
+            await self._nb.transact([host_list.list_add([name])])
+        except ConstraintError:  # another host was quicker
+            await self._nb.transact(enter)
 
     # --- Evidence ------------------------------------------------------------------------------------------
 
@@ -246,7 +261,8 @@ class Presence:
         )
 
     async def _row(self, name: str) -> Identity | None:
-        [found] = await self._nb.transact([hosts.host_get(name)])
+        found, entry = await self._nb.transact([hosts.host_get(name), host_list.list_has(name)])
+        self._listed = bool(entry["rows"])
         return hosts.read_identity(found["rows"])
 
     async def _is_local(self, row: Identity) -> bool:

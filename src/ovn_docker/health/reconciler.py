@@ -215,7 +215,7 @@ async def mend_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[
 async def _mend(
     repairs: Repairs, findings: Sequence[Finding], limit: float | None
 ) -> list[tuple[Finding, str]]:
-    """Mend one, or several in one act; whatever goes wrong, the others have their turn."""
+    """Repair one, or several in one act; whatever goes wrong, the others have their turn."""
     try:
         async with asyncio.timeout(limit) as clock:
             if len(findings) > 1:

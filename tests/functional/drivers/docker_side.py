@@ -109,7 +109,7 @@ async def repaired(host: Host, state: DockerState, passes: int = 5) -> list[str]
 def picture(northbound: OvsdbServer) -> dict[str, list[Any]]:
     """All that the driver holds in Northbound, without moments and chance."""
     rows = northbound.rows("DHCP_Options", "cidr", "options", "external_ids")
-    rows = [each for each in rows if mapping(each["external_ids"])["ovn-docker"] != "host"]
+    rows = [each for each in rows if mapping(each["external_ids"])["ovn-docker"] not in {"host", "hosts"}]
     ports = northbound.rows("Logical_Switch_Port", "_uuid", "name", "addresses", "port_security")
     names = {each["_uuid"][1]: each["name"] for each in ports}
     return {

@@ -14,7 +14,8 @@ from ovn_docker.health.presence import INTERVAL, Presence
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import insert
 from ovn_docker.ovsdb.values import mapping, to_map
-from ovn_docker.schema import hosts, northbound, open_vswitch
+from ovn_docker.schema import host_list, hosts, northbound, open_vswitch
+from ovn_docker.schema.host_list import HostList
 from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 from ovn_docker.state import StateFile
 from tests.functional.conftest import MakeServer
@@ -121,9 +122,14 @@ class Databases:
             ended.set()
             thread.join()
 
-    def remains_of(self, *names: str) -> None:
-        """What a host leaves that made a network with a port, and was registered."""
+    def remains_of(self, *names: str, listed: bool = True) -> None:
+        """What a host leaves that made a network with a port, and was registered.
+
+        Not `listed` by a version that had no list of hosts.
+        """
         for name in names:
+            if listed and not self.northbound.transact(host_list.list_enter([name]))[0]["count"]:
+                self.northbound.transact(host_list.list_add([name]))
             mark, network = Mark(name, CREATED), f"net-of-{name}"
             port = SwitchPort(network, f"port-of-{name}", "02:00:00:00:00:01")
             self.northbound.transact(
@@ -141,6 +147,11 @@ class Databases:
         rows = self.northbound.rows("DHCP_Options", "external_ids")
         marks = [mapping(row["external_ids"]) for row in rows]
         return sorted(ids[northbound.HOST] for ids in marks if ids["ovn-docker"] == "host")
+
+    def listed(self) -> HostList:
+        """What the list of hosts says."""
+        [found] = self.northbound.transact(host_list.list_get())
+        return host_list.read_list(found["rows"])
 
     def ports(self) -> list[str]:
         return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))

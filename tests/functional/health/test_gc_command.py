@@ -97,6 +97,7 @@ def test_a_host_that_is_gone_is_given_up(databases: Databases, here: OvsdbServer
     assert succeeded(here, "--host", "h3") == told.format("is")
     assert databases.ports() == ["port-of-h1", "port-of-h2"]
     assert databases.registered() == ["h1", "h2"]
+    assert databases.listed().names == ("h1", "h2")
     assert succeeded(here, "--host", "h3") == "there is nothing of host h3 in OVN Northbound\n"
 
 

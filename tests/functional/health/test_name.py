@@ -228,8 +228,7 @@ async def test_processes_of_a_copy_that_ask_at_the_same_moment_do_not_take_each_
     copy = await asyncio.to_thread(databases.open_vswitch, "h1", encap_ip="192.0.2.2")
     async with databases.process(server) as one, task(one.presence("first").run()):
         await until(databases.registered, "it is registered")
-        rows = databases.northbound.rows("DHCP_Options", "external_ids")
-        session = mapping(rows[0]["external_ids"])["ovn-docker-session"]
+        session = marks_of(databases)["ovn-docker-session"]
         async with databases.process(copy) as two, databases.process(copy) as three:
             checked = two.presence("second")
             async with three.ovs.lock(session_lock(session)) as asked:

@@ -10,10 +10,11 @@ from ovn_docker.health import away
 from ovn_docker.health.away import Driver
 from ovn_docker.health.seen import Seen
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import assert_lock
+from ovn_docker.ovsdb.operations import Row, assert_lock
 from ovn_docker.ovsdb.values import mapping
 from ovn_docker.schema import hosts, last_seen
 from ovn_docker.schema.last_seen import LastSeen
+from ovn_docker.schema.leases import HOST_ROW, KIND
 from ovn_docker.schema.northbound import Mark
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, NOW, Databases, task
@@ -27,8 +28,13 @@ def databases(make_server: MakeServer) -> Databases:
     return Databases(make_server)
 
 
+def host_rows(server: OvsdbServer) -> list[Row]:
+    rows = server.rows("DHCP_Options", "external_ids")
+    return [row for row in rows if mapping(row["external_ids"])[KIND] == HOST_ROW]
+
+
 def written(server: OvsdbServer) -> LastSeen:
-    return last_seen.read_seen(server.rows("DHCP_Options", "external_ids"))
+    return last_seen.read_seen(host_rows(server))
 
 
 async def test_it_is_written_now_and_then_and_not_at_each_look(northbound: OvsdbServer) -> None:
@@ -62,7 +68,7 @@ async def test_a_stop_is_written_exactly_and_a_start_takes_that_away(databases: 
                 "it is seen",
             )
         assert written(databases.northbound) == LastSeen(CREATED, stopped=True)
-    [row] = databases.northbound.rows("DHCP_Options", "external_ids")
+    [row] = host_rows(databases.northbound)
     assert mapping(row["external_ids"])["ovn-docker-machine"], "the rest of the row stays"
 
 
