@@ -19,6 +19,7 @@ from ovn_docker.drivers.missing_flows import MissingFlows
 from ovn_docker.drivers.network_making import NetworkMaking
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.own_ports import OwnPorts, no_network
+from ovn_docker.drivers.own_rows import own_switches
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.shared_ports import SharedPorts
 from ovn_docker.drivers.sharing import Policy
@@ -315,15 +316,13 @@ class OverlayDriver:
     async def _networks(self) -> dict[str, Any]:
         if not self._northbound.client.connected or self._northbound.outage():
             return {}
-        [found] = await self._northbound.transact(
-            [northbound.ls_list(self._attachments.settings().system_id)]
-        )
+        switches = await own_switches(self._northbound, self._attachments.settings().system_id)
         containers = self._attachments.by_network()
         networks = {
             network_id: {**each, "Containers": containers.get(network_id, {})}
             for network_id, each in self._shared.describe().items()
         }
-        for row in found["rows"]:
+        for row in switches:
             marks = northbound.read_marks(row)
             network_id = marks.get(northbound.NETWORK, row["name"])
             if network_id != row["name"]:

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -160,6 +160,21 @@ class OwnRows:
                 await self._northbound.transact(host_index.index_strike_foreign(host, uuid, kind, row))
             except RequirementError:
                 continue
+
+
+async def own_switches(database: Northbound, host: str) -> Sequence[Row]:
+    """The switches that a host made: in all of the table only where the index is not whole.
+
+    Raises:
+        DatabaseError, HostError: they cannot be read.
+    """
+    [found] = await database.transact([host_index.index_get(host)])
+    index = host_index.read_index(found["rows"])
+    if not index.is_whole:
+        [found] = await database.transact([northbound.ls_list(host)])
+        return list(found["rows"])
+    entries = {uuid: kind for uuid, kind in index.entries.items() if kind == "switch"}
+    return (await host_rows.read_entries(database, host, replace(index, entries=entries))).rows["switch"]
 
 
 def _sorted(rows: Mapping[str, Sequence[Row]]) -> Rows:

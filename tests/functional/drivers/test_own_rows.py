@@ -121,6 +121,28 @@ async def test_a_pass_reads_the_rows_of_its_host_by_their_ids_alone(hosts: Hosts
         assert scans(proxy) == 0
 
 
+async def test_the_database_shows_the_networks_of_its_host_by_their_ids_alone(
+    hosts: Hosts, short_path: Path
+) -> None:
+    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
+    async with proxy.serve(), hosts.host("h", remote=proxy.remote) as host, hosts.host("other") as other:
+        docker = Docker(host)
+        shared, own = (
+            await docker.create(SUBNET, leased=True),
+            await docker.create("10.9.0.0/24", leased=False),
+        )
+        await Docker(other).create("10.8.0.0/24", leased=False)
+        by_index = (await host.driver.database())["networks"]
+        assert set(by_index) == {shared.network_id, own.network_id}
+        scans(proxy)
+        assert (await host.driver.database())["networks"] == by_index
+        assert scans(proxy) == 0
+        hosts.northbound.transact(host_schema.host_del("h"))
+        register(hosts)
+        assert (await host.driver.database())["networks"] == by_index
+        assert scans(proxy) == 1
+
+
 async def test_what_is_gone_is_struck_out_of_the_index(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "STRUCK_AT_ONCE", 4)
     async with hosts.host("h") as host:
