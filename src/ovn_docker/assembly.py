@@ -32,7 +32,7 @@ from ovn_docker.health.host_reader import HostReader
 from ovn_docker.health.machine import Machine
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Driver, Reader
-from ovn_docker.health.repairs import Repairs, starting
+from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, starting
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import databases
 from ovn_docker.host.attachment import Attachments
@@ -146,7 +146,6 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
     host = HostReader(attachments, links)
     named = Driver(config.driver_name, config.scope, presence, host, CentralLook(nb))
-    flows = {"lookup-missing": ip_lookup.mend, "lookup-surplus": ip_lookup.mend}
     return OverlayParts(
         ovs=ovs,
         peer=nb,
@@ -156,10 +155,12 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         engine=engine,
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, named, ip_lookup.inspect),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, flows | starting(engine)),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(driver, ip_lookup, engine)),
         about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
         work=_northbound_work(ovs, nb),
-        daemon_work=_collecting(config, ovs, nb) | _host_work(presence, host, ip_lookup),
+        daemon_work=_collecting(config, ovs, nb)
+        | _host_work(presence, host, ip_lookup)
+        | {"plugging in before Join": driver.plugging.run},
         presence=presence,
         host=host,
         scan=inventory.scan,
@@ -167,6 +168,16 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         shared=shared,
         ip_lookup=ip_lookup,
     )
+
+
+def _repairs(driver: OverlayDriver, ip_lookup: IpLookup, engine: Engine) -> dict[str, Repair]:
+    """Those that are this driver's own; a port is made again without plugging in, for no Join follows."""
+    return {
+        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
+        "lookup-missing": ip_lookup.mend,
+        "lookup-surplus": ip_lookup.mend,
+        **starting(engine),
+    }
 
 
 def _now() -> datetime:

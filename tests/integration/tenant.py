@@ -130,6 +130,10 @@ class Tenant:
         """Remove containers."""
         self.docker("rm", "--force", *(container.name for container in containers))
 
+    def containers(self) -> tuple[str, ...]:
+        """The names of all that `clear` would remove."""
+        return tuple(self._containers)
+
     def remove_network(self, network: Network) -> None:
         """Remove a network."""
         self.docker("network", "rm", network.name)

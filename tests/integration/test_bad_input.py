@@ -227,6 +227,7 @@ def test_an_endpoint_that_exists_with_another_address_is_not_changed(
     plugin: Plugin, central: Machine
 ) -> None:
     assert plugin.call("CreateEndpoint", ENDPOINT).ok
+    eventually(lambda: records.row(central, PORT, ENDPOINT_ID)["up"] is True, 10, "it is plugged in")
     before = records.row(central, PORT, ENDPOINT_ID)
     other = ENDPOINT | {"Interface": {"Address": "10.20.0.3/24"}}
     assert_refused(plugin.call("CreateEndpoint", other), ENDPOINT_ID)

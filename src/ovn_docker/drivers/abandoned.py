@@ -29,7 +29,8 @@ class AbandonedLeases:
             return False
         attachments = self._northbound.attachments
         plugged, linked = attachments.plugged(lease.endpoint_id), attachments.linked(lease.endpoint_id)
-        if not is_gone(plugged=plugged, linked=linked, age=_seconds(lease.created, mark.created)):
+        waiting, age = attachments.waiting(lease.endpoint_id), _seconds(lease.created, mark.created)
+        if not is_gone(plugged=plugged, linked=linked, waiting=waiting, age=age):
             return False
         if not plugged:  # else CreateEndpoint of the one that gets the address removes all that is left
             await self._remove_port(lease.endpoint_id, mark.host)
@@ -45,17 +46,21 @@ class AbandonedLeases:
                 return
 
 
-def is_gone(*, plugged: bool, linked: bool, age: float) -> bool:
+def is_gone(*, plugged: bool, linked: bool, waiting: bool, age: float) -> bool:
     """Whether the container of an endpoint of this host is gone.
 
     A link goes with its container, an interface in Open vSwitch stays, over a boot too. An endpoint that has
-    neither was unplugged, or lost before it was joined, unless it is just being made.
+    neither was unplugged, or lost before it was joined, unless it is just being made. One that waits for its
+    Join will not be joined after a while.
 
     Args:
         plugged: whether it has an interface in Open vSwitch.
         linked: whether it has a link on this host.
+        waiting: whether it is plugged in for a Join that has not come.
         age: seconds since its address was leased, by this host's clock.
     """
+    if waiting:
+        return age > JOINING
     return not linked and (plugged or age > JOINING)
 
 

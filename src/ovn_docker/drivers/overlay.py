@@ -6,8 +6,8 @@ answered. Between two calls nothing is kept but caches.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from ovn_docker.drivers.network_making import NetworkMaking
 from ovn_docker.drivers.occupied import Occupied
 from ovn_docker.drivers.own_ports import OwnPorts, no_network
 from ovn_docker.drivers.own_rows import own_switches
+from ovn_docker.drivers.plugging import Plugging
 from ovn_docker.drivers.shared_networks import SharedNetworks
 from ovn_docker.drivers.shared_ports import SharedPorts
 from ovn_docker.drivers.sharing import Policy
@@ -49,7 +50,11 @@ class Docker:
 
 
 class OverlayDriver:
-    """Networks are logical switches, endpoints are their ports."""
+    """Networks are logical switches, endpoints are their ports.
+
+    Attributes:
+        plugging: what CreateEndpoint has begun of Join, which is done only while its `run` is.
+    """
 
     def __init__(
         self,
@@ -70,6 +75,7 @@ class OverlayDriver:
         self._docker = docker
         self._making = NetworkMaking(shared, docker.policy, followers.ipam)
         self._followers = followers
+        self.plugging = Plugging()
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
@@ -144,7 +150,21 @@ class OverlayDriver:
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
     ) -> messages.CreateEndpointResponse:
-        """Make the port. Docker's MAC address is taken; without one, it is told the one of the address."""
+        """Make the port, and begin to plug it in, for a Join is next.
+
+        Docker's MAC address is taken; without one, it is told the one of the address.
+        """
+        return await self._create_endpoint(request, self.plugging.begin)
+
+    async def make_port(self, request: messages.CreateEndpointRequest) -> None:
+        """Make the port of an endpoint that Docker has already, so that no Join is next."""
+        await self._create_endpoint(request, lambda _endpoint_id, _work: None)
+
+    async def _create_endpoint(
+        self,
+        request: messages.CreateEndpointRequest,
+        begin: Callable[[str, Callable[[], Awaitable[None]]], None],
+    ) -> messages.CreateEndpointResponse:
         asked = request.interface or messages.EndpointInterface()
         interfaces = [
             each
@@ -163,14 +183,20 @@ class OverlayDriver:
         await self._supersede(port, ips)
         try:
             if network is None:
-                await self._own_ports.add(port, [each.network for each in interfaces])
+                switch = await self._own_ports.add(port, [each.network for each in interfaces])
             else:
                 await self._shared_ports.add(network, port, interfaces)
+                switch = network.as_switch()
         except ConstraintError:
             await self._check_repeat(port)
+        else:
+            begin(port.endpoint_id, partial(self._plug_in, port, switch))
         if asked.mac_address:
             return messages.CreateEndpointResponse()
         return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
+
+    async def _plug_in(self, port: SwitchPort, switch: Switch) -> None:
+        await self._attachments.plug_in(await self._wish(port, switch))
 
     async def _supersede(self, port: SwitchPort, addresses: Sequence[addressing.IPAddress]) -> None:
         """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
@@ -206,6 +232,7 @@ class OverlayDriver:
         await asyncio.gather(self._detach_leftover(request.endpoint_id), self._delete_port(request))
 
     async def _detach_leftover(self, endpoint_id: str) -> None:
+        await self.plugging.end(endpoint_id)
         if self._attachments.leftover(endpoint_id):
             await self._attachments.detach(endpoint_id)
 
@@ -235,15 +262,15 @@ class OverlayDriver:
     async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
         """Plug a veth pair into the integration bridge; Docker moves its other end into the container.
 
+        What CreateEndpoint has begun of that is waited for; what it has not, is done now.
+
         Answered when the switch's flows are in, so the container's first packet arrives. Without a router on
         the switch no gateway is named, and Docker adds its own gateway bridge (remote.md, Join).
         """
         network = self._shared.get(request.network_id)
         row = northbound.switch_id(request.network_id) if network is None else UUID(network.row)
         port = northbound.lsp_get(request.network_id, request.endpoint_id)
-        switches, ports, settings = await self._northbound.transact(
-            [northbound.ls_get(row), port, tunnels.global_get()]
-        )
+        switches, ports = await self._northbound.transact([northbound.ls_get(row), port])
         if not switches["rows"]:
             raise NotFoundError(no_network(request.network_id))
         if not ports["rows"]:
@@ -252,10 +279,12 @@ class OverlayDriver:
         if network is not None:
             switch = network.as_switch()
         gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
-        mac, *addresses = northbound.read_addresses(ports["rows"][0]).split()
+        made = SwitchPort(
+            request.network_id, request.endpoint_id, northbound.read_addresses(ports["rows"][0])
+        )
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
-        wish = await self._wish(request, switch, mac, addresses)
-        wish = replace(wish, encrypted=tunnels.read_encrypted(settings))
+        wish = await self._wish(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
+        await self.plugging.settled(request.endpoint_id)
         inside = await self._attachments.attach(wish, cause)
         return messages.JoinResponse(
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
@@ -264,22 +293,28 @@ class OverlayDriver:
             disable_gateway_service=switch.internal,
         )
 
-    async def _wish(
-        self, request: messages.JoinRequest, switch: Switch, mac: str, addresses: Sequence[str]
-    ) -> Wish:
+    async def _wish(self, port: SwitchPort, switch: Switch, ids: Mapping[str, str] | None = None) -> Wish:
+        """What to attach for a port; `ids` are what is known only at its Join."""
+        mac, *addresses = port.addresses.split()
         mark = await self._northbound.mark()
         marks = {
-            open_vswitch.NETWORK: request.network_id,
+            open_vswitch.NETWORK: port.network_id,
             open_vswitch.CREATED: mark.created,
             open_vswitch.ADDRESSES: " ".join(addresses),
-            "vm-id": request.sandbox_key.rpartition("/")[2],
-            "iface-status": "active",
+            open_vswitch.STATUS: "active",
         }
-        return Wish(endpoint_id=request.endpoint_id, mac=mac, mtu=switch.mtu, external_ids=marks)
+        return Wish(
+            endpoint_id=port.endpoint_id,
+            mac=mac,
+            mtu=switch.mtu,
+            external_ids={**marks, **(ids or {})},
+            encrypted=tunnels.encrypted(self._northbound.client.replica),
+        )
 
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unplug the veth pair and remove it."""
         self._followers.lookups.hurry()
+        await self.plugging.end(request.endpoint_id)
         await self._attachments.detach(request.endpoint_id)
 
     async def discover_new(self, request: messages.DiscoverRequest) -> None:
@@ -303,7 +338,7 @@ class OverlayDriver:
         """Nothing was programmed."""
 
     async def database(self) -> dict[str, Any]:
-        """The networks that this host made and the endpoints joined here; empty while OVN is away."""
+        """The networks that this host made and the endpoints plugged in here; empty while OVN is away."""
         await self._followers.lookups.look()
         return {
             **self._docker.about(),

@@ -20,12 +20,15 @@ class OwnPorts:
         self._northbound = database
         self._macs = Macs(database)
 
-    async def add(self, port: SwitchPort, pools: Sequence[IPNetwork]) -> None:
+    async def add(self, port: SwitchPort, pools: Sequence[IPNetwork]) -> Switch:
         """Make the port with port security, which goes again if the switch says that it has none.
 
         Args:
             port: what it is to be.
             pools: of which its addresses are.
+
+        Returns:
+            The switch that it is on.
 
         Raises:
             NotFoundError: there is no switch.
@@ -51,6 +54,7 @@ class OwnPorts:
                 await self._northbound.transact(drops, drops)
             raise RequestError(outside(port, pools, list(map(str, read_switch(key, rows).pools))))
         await self.unsecure(port, rows)
+        return read_switch(key, rows)
 
     async def unsecure(self, port: SwitchPort, switches: Sequence[Row]) -> None:
         """Let the port send from any address if its switch, which these rows hold, says so."""

@@ -300,8 +300,8 @@ class UnderlayDriver:
             open_vswitch.CREATED: self._now(),
             open_vswitch.ADDRESSES: " ".join(port.addresses),
             open_vswitch.VLAN: str(vlan),
-            "vm-id": request.sandbox_key.rpartition("/")[2],
-            "iface-status": "active",
+            open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2],
+            open_vswitch.STATUS: "active",
         }
         return Wish(endpoint_id=request.endpoint_id, mac=port.mac, mtu=mtu, external_ids=marks)
 

@@ -122,15 +122,7 @@ class Repairs:
         await self._driver.delete_network(messages.NetworkRequest(network_id=network_id))
 
     async def _make_endpoint(self, endpoint: Endpoint) -> None:
-        ipv4, ipv6 = ([each for each in endpoint.interfaces if (":" in each) is six] for six in (False, True))
-        interface = messages.EndpointInterface(
-            address="".join(ipv4[:1]), address_ipv6="".join(ipv6[:1]), mac_address=endpoint.mac
-        )
-        await self._driver.create_endpoint(
-            messages.CreateEndpointRequest(
-                network_id=endpoint.network_id, endpoint_id=endpoint.endpoint_id, interface=interface
-            )
-        )
+        await self._driver.create_endpoint(endpoint_request(endpoint))
 
     async def _remove_endpoint(self, ids: tuple[str, str]) -> None:
         network_id, endpoint_id = ids
@@ -142,6 +134,17 @@ class Repairs:
         await self._attachments.plug_again(
             endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses
         )
+
+
+def endpoint_request(endpoint: Endpoint) -> messages.CreateEndpointRequest:
+    """What Docker would ask for if it had to make an endpoint of its once more."""
+    ipv4, ipv6 = ([each for each in endpoint.interfaces if (":" in each) is six] for six in (False, True))
+    interface = messages.EndpointInterface(
+        address="".join(ipv4[:1]), address_ipv6="".join(ipv6[:1]), mac_address=endpoint.mac
+    )
+    return messages.CreateEndpointRequest(
+        network_id=endpoint.network_id, endpoint_id=endpoint.endpoint_id, interface=interface
+    )
 
 
 def starting(engine: Engine) -> dict[str, Repair]:

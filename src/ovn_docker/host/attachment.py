@@ -94,7 +94,7 @@ class Attachments:
                 "OVSPort": each.name,
                 "EndpointID": each.endpoint_id,
                 "MacAddress": each.external_ids.get("attached-mac", ""),
-                "SandboxID": each.external_ids.get("vm-id", ""),
+                "SandboxID": each.external_ids.get(open_vswitch.SANDBOX, ""),
                 "Added": each.external_ids.get(open_vswitch.CREATED, ""),
                 "Error": each.error,
             }
@@ -112,19 +112,52 @@ class Attachments:
             HostError: the kernel, ovs-vswitchd or ovn-controller did not do its part; nothing is left.
             ConflictError: a name is taken by somebody else.
         """
+        outside, inside = addressing.link_names(wish.endpoint_id)
         async with contextlib.AsyncExitStack() as undo:
-            pair = await self._pair(wish)
-            undo.push_async_callback(self.detach, wish.endpoint_id)
-            try:
-                await self._links.create(pair)
-            except ConflictError:
-                undo.pop_all()  # what is there serves a container, or is not ours
-                raise
-            external_ids = {"attached-mac": wish.mac} | dict(wish.external_ids)
-            await self._plug(wish.endpoint_id, pair.outside, external_ids)
-            await self._installed(wish.endpoint_id, pair, cause)
+            if not await self._labelled(wish, undo):
+                await self._make(wish, undo)
+            await self._installed(wish.endpoint_id, outside, cause)
             undo.pop_all()
-            return pair.inside
+            return inside
+
+    async def plug_in(self, wish: Wish) -> None:
+        """Do what `attach` begins with, for it to find: make the veth pair and plug it in.
+
+        Nothing is done where anything of the endpoint is there, or while Open vSwitch is away.
+
+        Raises:
+            HostError: the kernel or Open vSwitch did not do its part; nothing is left.
+            ConflictError: a name is taken by somebody else.
+        """
+        if self.leftover(wish.endpoint_id) or self.outage():
+            return
+        async with contextlib.AsyncExitStack() as undo:
+            await self._make(wish, undo)
+            undo.pop_all()
+
+    async def _make(self, wish: Wish, undo: contextlib.AsyncExitStack) -> None:
+        """Make the veth pair and plug it in; `undo` is told of what is begun."""
+        pair = await self._pair(wish)
+        undo.push_async_callback(self.detach, wish.endpoint_id)
+        try:
+            await self._links.create(pair)
+        except ConflictError:
+            undo.pop_all()  # what is there serves a container, or is not ours
+            raise
+        await self._plug(wish.endpoint_id, pair.outside, _labels(wish))
+
+    async def _labelled(self, wish: Wish, undo: contextlib.AsyncExitStack) -> bool:
+        """Write the ids of an endpoint that is plugged in and that no container has yet; False for another.
+
+        The VLAN of an access port stands in two places, so such a port is left as it is.
+        """
+        interface = open_vswitch.attached(self._ovs.replica, wish.endpoint_id)
+        free = veth.is_free(*addressing.link_names(wish.endpoint_id))
+        if interface is None or interface.vlan is not None or not free:
+            return False
+        undo.push_async_callback(self.detach, wish.endpoint_id)
+        [labelled] = await self._ovs.request([open_vswitch.set_ids(wish.endpoint_id, _labels(wish))])
+        return bool(labelled["count"])
 
     async def detach(self, endpoint_id: str) -> None:
         """Unplug the endpoint and remove its links; what is gone already is success.
@@ -198,6 +231,8 @@ class Attachments:
     async def superseded(self, network_id: str, endpoint_id: str, addresses: Iterable[str]) -> list[str]:
         """Other endpoints that are plugged in with one of these addresses and whose containers are gone.
 
+        So is one that was plugged in for a Join that did not come.
+
         Docker gives an address of a network to one endpoint at a time. When it was killed it has forgotten
         the endpoints that it had, and asks for no Leave of theirs (moby daemon/libnetwork/sandbox_store.go
         sandboxCleanup). A link goes with its container, or a moment later.
@@ -209,11 +244,14 @@ class Attachments:
             if each.network_id == network_id and each.endpoint_id != endpoint_id and wanted & each.addresses
         ]
         deadline = asyncio.get_running_loop().time() + LINK_TIMEOUT
-        while any(veth.exists(each.name) for each in others):
+        while any(self._in_use(each) for each in others):
             if asyncio.get_running_loop().time() > deadline:
                 break
             await asyncio.sleep(LINK_PAUSE)
-        return [each.endpoint_id for each in others if not veth.exists(each.name)]
+        return [each.endpoint_id for each in others if not self._in_use(each)]
+
+    def _in_use(self, interface: Attached) -> bool:
+        return veth.exists(interface.name) and not self.waiting(interface.endpoint_id)
 
     def leftover(self, endpoint_id: str) -> bool:
         """Whether anything of the endpoint is still on this host."""
@@ -227,6 +265,13 @@ class Attachments:
         """Whether the endpoint has a link on this host, which goes with its container."""
         outside, _ = addressing.link_names(endpoint_id)
         return veth.exists(outside)
+
+    def waiting(self, endpoint_id: str) -> bool:
+        """Whether the endpoint is plugged in for a Join that has not come."""
+        interface = open_vswitch.attached(self._ovs.replica, endpoint_id)
+        if interface is None or not interface.waiting:
+            return False
+        return veth.is_free(*addressing.link_names(endpoint_id))
 
     async def _pair(self, wish: Wish) -> VethPair:
         settings = self.settings()
@@ -289,7 +334,7 @@ class Attachments:
         return open_vswitch.read_tunnels(await self._ovs.request(open_vswitch.tunnels_get()))
 
     async def _installed(
-        self, endpoint_id: str, pair: VethPair, cause: Callable[[], Awaitable[str]] | None
+        self, endpoint_id: str, outside: str, cause: Callable[[], Awaitable[str]] | None
     ) -> None:
         """Wait until a packet through the port would get through the switch.
 
@@ -309,7 +354,7 @@ class Attachments:
             interface = open_vswitch.attached(self._ovs.replica, endpoint_id)
             if cause is None or interface is None or interface.ofport is None:
                 raise HostError(
-                    f"Open vSwitch did not take up {pair.outside} of endpoint {endpoint_id} within"
+                    f"Open vSwitch did not take up {outside} of endpoint {endpoint_id} within"
                     f" {INSTALL_TIMEOUT:g} s: see whether ovs-vswitchd runs"
                 ) from None
             raise HostError(
@@ -317,7 +362,7 @@ class Attachments:
                 f" {await cause()}"
             ) from None
         if error:
-            raise HostError(f"Open vSwitch could not use {pair.outside} of endpoint {endpoint_id}: {error}")
+            raise HostError(f"Open vSwitch could not use {outside} of endpoint {endpoint_id}: {error}")
 
     def _no_bridge(self) -> str:
         if self._bridge:
@@ -326,3 +371,7 @@ class Attachments:
                 f" 'ovn-docker uplink add INTERFACE --bridge {self.bridge}'"
             )
         return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"
+
+
+def _labels(wish: Wish) -> dict[str, str]:
+    return {"attached-mac": wish.mac} | dict(wish.external_ids)

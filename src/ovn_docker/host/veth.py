@@ -226,7 +226,7 @@ class Links:
 
     def _adopt(self, pair: VethPair) -> None:
         """Accept a pair that an earlier call left, if it is ours and whole."""
-        if not (_is_ours(pair.outside) and _is_ours(pair.inside)):
+        if not is_free(pair.outside, pair.inside):
             raise ConflictError(
                 f"link {pair.outside} or {pair.inside} exists and is not a free veth pair of this driver:"
                 " the endpoint is joined already, or the name belongs to somebody else"
@@ -299,6 +299,11 @@ def master_of(link: str) -> str:
 def exists(link: str) -> bool:
     """Whether the link is in this network namespace."""
     return bool(_attribute(link, "ifindex"))
+
+
+def is_free(outside: str, inside: str) -> bool:
+    """Whether a pair is ours and whole in this network namespace, so that no container has it."""
+    return _is_ours(outside) and _is_ours(inside)
 
 
 def _all_ours() -> frozenset[str]:

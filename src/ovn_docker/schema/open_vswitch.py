@@ -18,6 +18,7 @@ DATAPATH = "Datapath"
 
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
 ADDRESSES, VLAN = "ovn-docker-addresses", "ovn-docker-vlan"
+STATUS, SANDBOX = "iface-status", "vm-id"
 VTEP, DRIVER = "ovn-docker-vtep", "ovn-docker-driver"
 
 WATCHES = {
@@ -93,7 +94,7 @@ def _tls(replica: Replica) -> tuple[str, str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A joined endpoint's row of Interface.
+    """The row of Interface of an endpoint that is plugged in.
 
     Attributes:
         name: the link in the host's network namespace.
@@ -118,6 +119,11 @@ class Attached:
     def addresses(self) -> frozenset[str]:
         """The IP addresses of the endpoint."""
         return frozenset(self.external_ids.get(ADDRESSES, "").split())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether its Join, which adds the sandbox's id, has not come; a repair writes neither key."""
+        return STATUS in self.external_ids and SANDBOX not in self.external_ids
 
     @property
     def vlan(self) -> int | None:

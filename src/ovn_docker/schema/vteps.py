@@ -12,7 +12,7 @@ from ovn_docker import addressing
 from ovn_docker.ovsdb.operations import Operation, Row, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.replica import Watch
 from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
-from ovn_docker.schema import routers
+from ovn_docker.schema import routers, tunnels
 from ovn_docker.schema.northbound import CREATED, NETWORK, PORT, SWITCH, Mark
 
 VTEPS, VTEP, PINNED = "ovn-docker-vteps", "ovn-docker-vtep:", "ovn-docker-tnl-key"
@@ -29,7 +29,7 @@ KEY, VXLAN_MODE, GLOBAL = "requested-tnl-key", "vxlan_mode", "NB_Global"
 SWITCHES = {SWITCH: Watch(("name", "external_ids"), (("external_ids", "includes", to_map({VTEPS: "true"})),))}
 """The switches that a VTEP was configured for."""
 
-WATCHES = routers.WATCHES | SWITCHES
+WATCHES = routers.WATCHES | tunnels.WATCHES | SWITCHES
 """All that a host keeps of Northbound. No table of which containers have rows: see decision 1."""
 
 

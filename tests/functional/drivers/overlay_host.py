@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_docker.assembly import cancel, start
 from ovn_docker.drivers.followers import Followers
 from ovn_docker.drivers.ip_lookup import IpLookup
 from ovn_docker.drivers.ipam import OverlayIpam, choose_at_random
@@ -32,6 +33,7 @@ from ovn_docker.ovsdb.values import mapping, optional, to_map
 from ovn_docker.schema import open_vswitch as ovs_schema
 from ovn_docker.schema import vteps
 from ovn_docker.state import StateFile
+from ovn_docker.supervision import Supervision
 from tests.functional.private_network import links
 from tests.functional.servers import OvsdbServer, Proxy, connected, running
 
@@ -120,7 +122,11 @@ class Host:
 
 @dataclass
 class Place:
-    """Started databases, of which hosts are made."""
+    """Started databases, of which hosts are made.
+
+    Attributes:
+        plugging: whether what CreateEndpoint begins is done, as in a daemon; otherwise Join does all.
+    """
 
     northbound: OvsdbServer
     open_vswitch: OvsdbServer
@@ -128,6 +134,7 @@ class Place:
     settings: dict[str, str] = field(default_factory=lambda: {"system-id": "chassis-1"})
     datapath: str = "netdev"
     now: Callable[[], datetime] = lambda: NOW
+    plugging: bool = False
 
     def configure(self, **ids: str) -> None:
         """Fill the host's database as an operator and ovn-controller do."""
@@ -171,7 +178,12 @@ class Place:
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))
         try:
-            async with proxy.serve(), running(ovs), running(nb), daemons.serve():
+            async with contextlib.AsyncExitStack() as stack:
+                for each in (proxy.serve(), running(ovs), running(nb), daemons.serve()):
+                    await stack.enter_async_context(each)
+                if self.plugging:
+                    stack.push_async_callback(cancel, *start(Supervision(), {"it": driver.plugging.run}))
+                    await asyncio.sleep(0)  # it runs
                 yield Host(driver, self.northbound, self.open_vswitch, proxy, daemons, (ovs, nb))
         finally:
             links.close()

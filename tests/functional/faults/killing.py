@@ -5,6 +5,7 @@ that differ outside of it.
 """
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -89,11 +90,13 @@ class FusedProxy(Proxy):
 class DriverProcess:
     """A real driver process on a unix socket, which can be killed and started again."""
 
-    def __init__(self, directory: Path, ovsdb: str, *flags: str) -> None:
+    def __init__(self, directory: Path, ovsdb: str, *flags: str, apart: bool = False) -> None:
+        """Know how to start it; `apart` is in a network namespace of its own, whose links end with it."""
         self.socket = directory / "driver.sock"
         self.state_file = directory / "state" / "state.json"
         self.log = directory / "driver.log"
         self._command = [
+            *(("unshare", "--net") if apart and os.geteuid() == 0 else ()),
             str(PROGRAM),
             *("--unix-socket", str(self.socket), "--plugin-dir", str(directory / "plugins")),
             *("--state-file", str(self.state_file), "--ovsdb", ovsdb, *flags),
@@ -131,9 +134,9 @@ class DriverProcess:
 
 
 @contextlib.contextmanager
-def driver_process(directory: Path, ovsdb: str, *flags: str) -> Iterator[DriverProcess]:
+def driver_process(directory: Path, ovsdb: str, *flags: str, apart: bool = False) -> Iterator[DriverProcess]:
     """A driver process that runs, and is ended with its test."""
-    driver = DriverProcess(directory, ovsdb, *flags)
+    driver = DriverProcess(directory, ovsdb, *flags, apart=apart)
     driver.start()
     try:
         yield driver

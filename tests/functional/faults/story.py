@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 
+from ovn_docker import addressing
 from ovn_docker.drivers.ipam import ADDRESS_SPACE
 from ovn_docker.libnetwork import messages
 
@@ -50,6 +51,11 @@ class Story:
         self._subnet = f"10.{number // 250}.{number % 250}"
         self._pool_id = self._address = ""
         self._shared = "RequestPool" in verbs
+
+    @property
+    def link(self) -> str:
+        """The link of its container that stays on the host."""
+        return addressing.link_names(self._endpoint_id)[0]
 
     async def tell(self, verbs: Sequence[str]) -> None:
         """Ask for these verbs."""

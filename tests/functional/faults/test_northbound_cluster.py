@@ -27,7 +27,7 @@ async def driver(cluster: Cluster, make_server: MakeServer, short_path: Path) ->
     leaders = [each for each in cluster.remotes if each not in followers]
     open_vswitch = make_server("Open_vSwitch")
     configure(open_vswitch, ",".join(map(str, [*followers, *leaders])))
-    with driver_process(short_path, str(open_vswitch.remote)) as process:
+    with driver_process(short_path, str(open_vswitch.remote), apart=True) as process:
         await call(process.socket, "NetworkDriver.CreateNetwork", NETWORK | {"IPv4Data": [{"Pool": SUBNET}]})
         yield process
 

@@ -260,6 +260,20 @@ def test_each_pool_that_does_not_know_this_host_is_found() -> None:
 
 # --- Agreement ----------------------------------------------------------------------------------------------
 
+
+def test_an_endpoint_that_is_plugged_in_and_not_joined_yet_is_docker_s() -> None:
+    made = network("red", "10.0.1.0/24", members=[container("one")])
+    [endpoint] = made.endpoints.values()
+    waiting = replace(made, endpoints={endpoint.endpoint_id: replace(endpoint, container_id="")})
+    interface = replace(attached(made.network_id, endpoint.endpoint_id), installed=False)
+    links = frozenset(addressing.link_names(endpoint.endpoint_id))
+    early = replace(agreeing(docker(waiting)), attached=(interface,), links=links)
+    assert check(early) == []
+    forgotten = replace(early, docker=docker(replace(made, endpoints={})))
+    assert [each.kind for each in check(forgotten)] == ["endpoint-stale", "interface-stale"]
+    assert all(each.removes for each in check(forgotten)), "and so it has to be seen for 10 s"
+
+
 NAMES = st.sampled_from(["red", "green", "blue"])
 
 
