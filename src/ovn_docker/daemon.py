@@ -134,8 +134,9 @@ def _observation(
         check = HealthCheck(config.health.interval, silence) if config.health.on else None
         taken = parts.presence.problem() if parts.presence else ""
         host = parts.host.problems() if parts.host else ()
-        outages = (parts.ovs.outage(), parts.peer.outage(), tls.problem if tls else "", taken, *host)
-        return problems((*outages, *supervision.problems()), check)
+        outages = (parts.ovs.outage(), *host, parts.peer.outage())  # what is wrong here may be why
+        others = tls.problem if tls else "", taken, *supervision.problems()
+        return problems((*outages, *others), check)
 
     names = ContainerNames()
     parts.engine.named = names.note

@@ -179,16 +179,21 @@ def test_the_commands_say_what_differs_and_mend_it_with_no_driver(
     found = command(host, "check")
     assert found.returncode == 1
     assert found.stdout.startswith(f"lease-missing: container {box.name} on network {network.name} ")
-    assert found.stdout.endswith("2 finding(s): run 'ovn-docker repair'\n")
+    summary = "2 finding(s), 1 of them only by hand, as their lines say: run 'ovn-docker repair'\n"
+    assert found.stdout.endswith(summary)
     dry = command(host, "repair", "--dry-run", "--json")
     assert dry.returncode == 1
-    [finding] = json.loads(dry.stdout)["findings"]
+    finding, down = json.loads(dry.stdout)["findings"]
     assert (finding["kind"], finding["repaired"], finding["removes"]) == ("lease-missing", False, False)
+    assert (down["kind"], down["repair"]) == ("driver-down", None)
     assert records.leases(central) == []
 
     repaired = command(host, "repair")
-    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
-    assert "repaired" in repaired.stdout
+    assert repaired.returncode == 1, repaired.stdout + repaired.stderr
+    assert "\ndriver-down: driver openvswitch does not answer Docker" in repaired.stdout
+    assert repaired.stdout.endswith(
+        "2 finding(s), 1 of them repaired, 1 of them only by hand, as their lines say\n"
+    )
     assert records.leases(central) == [box.address(network)]
 
     before = records.held(central)
@@ -301,9 +306,24 @@ def test_check_finds_a_host_that_is_off_and_an_ovn_northd_that_does_not_run(
     assert told in found.stdout, found.stdout
     lab.central.stop("northd")
     try:
-        found = command(tenant.host, "check")
+        found, repaired = command(tenant.host, "check"), command(tenant.host, "repair")
     finally:
         lab.central.start("northd")
-    assert found.returncode == 1
+    assert found.returncode == repaired.returncode == 1
+    assert "northd-down: no ovn-northd works on OVN Southbound" in repaired.stdout
     assert "northd-down: no ovn-northd works on OVN Southbound" in found.stdout
     eventually(lambda: agrees(tenant.host), REMOVED, "nothing is wrong any more")
+
+
+def test_check_says_first_that_ovs_vswitchd_is_dead_which_takes_the_way_to_northbound_with_it(
+    tenant: Tenant,
+) -> None:
+    host = tenant.host
+    host.stop("ovs-vswitchd")
+    try:
+        found = command(host, "check")
+    finally:
+        host.start("ovs-vswitchd")
+    assert found.stdout.startswith("vswitchd-down: ovs-vswitchd does not run on this host"), found.stderr
+    assert found.returncode == (3 if found.stderr else 1)
+    eventually(lambda: agrees(host), REMOVED, "nothing is wrong any more")

@@ -10,7 +10,9 @@ from ovn_docker.assembly import OverlayParts, Parts
 from ovn_docker.commands import peers, southbound
 from ovn_docker.docker.state import names
 from ovn_docker.drivers import twice
+from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.findings import Finding
+from ovn_docker.health.host_checks import check_host
 from ovn_docker.libnetwork.plugin_file import SOCKET_DIRECTORIES
 
 ANSWER_TIMEOUT = 3.0
@@ -54,6 +56,17 @@ async def look(parts: Parts, driver_name: str) -> Beyond:
     if parts.presence is None or not parts.presence.problem():
         central += await twice.findings(parts.shared)
     return Beyond((*found, *central), tuple(notes))
+
+
+async def causes(parts: Parts) -> tuple[Finding, ...]:
+    """What is wrong with this host, where OVN's databases cannot be reached: it may be why."""
+    if parts.host is None or parts.ovs.outage():
+        return ()
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            return tuple(check_host(await parts.host.read()))
+    except (OvnDockerError, TimeoutError):
+        return ()
 
 
 async def _driver(parts: Parts, name: str) -> list[Finding]:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ovn_docker import logs
@@ -14,9 +14,10 @@ from ovn_docker.assembly import Parts, running
 from ovn_docker.commands import beyond, inspection
 from ovn_docker.commands.databases import reach
 from ovn_docker.config import SCOPE_FLAG, SCOPES
-from ovn_docker.errors import ConfigError, OvnDockerError
+from ovn_docker.errors import ConfigError, OvnDockerError, UnreachableError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
+from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import UNREMARKABLE, Report, mend_all
 from ovn_docker.health.setup_checks import HINDRANCES
@@ -31,14 +32,14 @@ STATUS = """exit status:
   0  nothing is wrong, or everything has been repaired
   1  something is wrong still
   2  bad usage
-  3  not everything could be read, so nothing was judged"""
+  3  not everything could be read, so nothing was compared"""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add both commands."""
     for name, run, text in (
         ("check", run_check, "compare what Docker has with this host and OVN, and say what differs"),
-        ("repair", run_repair, "compare in the same way, and repair what differs"),
+        ("repair", run_repair, "look at the same, and repair what can be repaired"),
     ):
         parser = commands.add_parser(
             name,
@@ -86,11 +87,11 @@ def run_repair(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         assemble, probe = inspection.assembler(arguments), not wait and arguments.probe
-        take_over = wait and arguments.take_over and repair
+        take_over = wait and arguments.take_over
         asked = Asked(arguments.driver_name, repair, wait, probe, take_over, arguments.deep)
         seen = asyncio.run(_inspect(assemble, asked))
     except OvnDockerError as error:
-        print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
+        _print_error(str(error))
         return BAD_USAGE if isinstance(error, ConfigError) else NOT_READ
     return _print(seen, arguments, done=repair)
 
@@ -102,12 +103,14 @@ class Seen:
     Attributes:
         report: the findings.
         vteps: with their modes, as NetworkDriver.Database has them.
-        notes: what was not looked at, for people.
+        notes: what was done besides, and what was not looked at, for people.
+        error: why not everything could be read, or "".
     """
 
     report: Report
     vteps: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +137,48 @@ class Asked:
 async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
     """Look twice, and send packets if that is wished for and might succeed.
 
+    Where not everything can be read, what is wrong with this host may be the reason, and is told.
+
     Raises:
-        OvnDockerError: not everything could be read.
+        OvnDockerError: not everything could be read, and nothing is known to be wrong with this host.
     """
     parts = assemble()
     if parts.scan is not None:
         parts.scan(always=asked.deep, note=asked.repair)
     async with running(parts):
-        for client in (parts.ovs, parts.peer):
-            if isinstance(client, Client):  # Neutron is reached by the reading
-                await reach(client)
-        if asked.take_over and parts.presence:
-            await parts.presence.take_over()
-        report, notes = await _compare(parts, repair=asked.repair, wait=asked.wait), tuple[str, ...]()
-        if not asked.wait:
-            more = await beyond.look(parts, asked.driver_name)
-            report, notes = Report((*report.findings, *more.findings)), more.notes
-        if asked.probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
-            report = Report((*report.findings, *await parts.probe()))
-        return Seen(report, parts.about().get("lookup", {}).get("vteps", []), notes)
+        try:
+            return await _look_at_all(parts, asked)
+        except UnreachableError as error:
+            if not (causes := await beyond.causes(parts)):
+                raise
+            return Seen(Report(causes), (), error=str(error))
+
+
+async def _look_at_all(parts: Parts, asked: Asked) -> Seen:
+    for client in (parts.ovs, parts.peer):
+        if isinstance(client, Client):  # Neutron is reached by the reading
+            await reach(client)
+    notes = await _take_over(parts.presence, asked) if asked.take_over and parts.presence else []
+    report = await _compare(parts, repair=asked.repair, wait=asked.wait)
+    more = await beyond.look(parts, asked.driver_name)
+    report = replace(report, findings=(*report.findings, *more.findings))
+    if asked.probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
+        report = replace(report, findings=(*report.findings, *await parts.probe()))
+    return Seen(report, parts.about().get("lookup", {}).get("vteps", []), (*notes, *more.notes))
+
+
+async def _take_over(presence: Presence, asked: Asked) -> list[str]:
+    """Take the host's name over, or see whether that can be done; what to say of it."""
+    loser = await presence.take_over(dry_run=not asked.repair)
+    if loser is None:
+        return ["no other machine has this host's name: there is nothing to take over"]
+    if asked.repair:
+        return [f"this host's name was taken over from {loser}, whose driver is away"]
+    told = (
+        f"this host's name would be taken over from {loser}, whose driver is away; what differs is compared"
+        " and repaired only after that, so it is not shown yet"
+    )
+    return [told]
 
 
 async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
@@ -182,12 +208,25 @@ def _print(seen: Seen, arguments: argparse.Namespace, *, done: bool) -> int:
     report = seen.report
     left = [each for each in report.findings if each not in report.mended]
     if arguments.json:
-        shown = {"good": not left, "findings": _as_json(report), "vteps": seen.vteps, "notes": seen.notes}
+        shown = {
+            "good": not left,
+            "findings": _as_json(report),
+            "vteps": seen.vteps,
+            "notes": seen.notes,
+            "error": seen.error or None,
+        }
         print(json.dumps(shown, indent=2))
     else:
         for line in [*_lines(report, arguments, done=done), *map(_vtep_line, seen.vteps), *seen.notes]:
             print(logs.escape(line))
+    if seen.error:
+        _print_error(seen.error)
+        return NOT_READ
     return SOMETHING_WRONG if left else NOTHING_WRONG
+
+
+def _print_error(text: str) -> None:
+    print(f"ovn-docker: {logs.escape(text)}", file=sys.stderr)
 
 
 def _as_json(report: Report) -> list[dict[str, Any]]:
@@ -227,10 +266,20 @@ def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequ
             lines.append(
                 f"{key.split()[0]}: and {len(group) - SHOWN} more of kind {key.split()[1]}: see --json"
             )
-    repaired = f", {len(report.mended)} of them repaired" if done else ""
+    return [*lines, _summary(report, arguments, done=done)]
+
+
+def _summary(report: Report, arguments: argparse.Namespace, *, done: bool) -> str:
+    """How many there are, how many of them only a person can repair, and the command to run."""
+    by_hand = sum(not each.repair for each in report.findings)
+    parts = [f"{len(report.findings)} finding(s)"]
+    if done:
+        parts.append(f"{len(report.mended)} of them repaired")
+    if by_hand and by_hand < len(report.findings):
+        parts.append(f"{by_hand} of them only by hand, as their lines say")
     typed = "ovn-docker repair --underlay" if arguments.underlay else "ovn-docker repair"
-    can = not done and any(each.repair for each in report.findings)
-    return [*lines, f"{len(report.findings)} finding(s){repaired}" + (f": run '{typed}'" if can else "")]
+    can = not done and by_hand < len(report.findings)
+    return ", ".join(parts) + (f": run '{typed}'" if can else "")
 
 
 def _repair(finding: Finding, failed: Mapping[Finding, str], state: str) -> str:

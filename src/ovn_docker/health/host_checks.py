@@ -20,8 +20,11 @@ def check_host(setup: HostSetup | None) -> Iterator[Finding]:
     """What keeps OVN from serving this host."""
     if setup is None:
         return
-    yield from _check_daemons(setup)
+    daemons = list(_check_daemons(setup))
+    yield from daemons
     yield from _check_settings(setup)
+    if "vswitchd-down" not in {each.kind for each in daemons}:  # its bridges, and their addresses, go with it
+        yield from _check_addresses(setup)
     if names := lacking(setup.capabilities):
         text = (
             f"the datapath of bridge {setup.settings.bridge} lacks {', '.join(names)}, so Open vSwitch"
@@ -61,6 +64,9 @@ def _check_settings(setup: HostSetup) -> Iterator[Finding]:
                 f" 'ovs-vsctl set Open_vSwitch . external_ids:{key}={example}'"
             )
             yield Finding("setting-missing", key, text)
+
+
+def _check_addresses(setup: HostSetup) -> Iterator[Finding]:
     for address, link in setup.addresses.items():
         if link is None:
             text = (

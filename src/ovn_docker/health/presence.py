@@ -121,17 +121,23 @@ class Presence:
             return Verdict(Standing.OURS)
         return Verdict(Standing.UNSETTLED) if self._verdict.standing is Standing.OURS else self._verdict
 
-    async def take_over(self) -> None:
+    async def take_over(self, *, dry_run: bool = False) -> Identity | None:
         """Take the name from a machine that is away; by a command, where no driver runs.
 
+        Args:
+            dry_run: only see whether it can be done.
+
+        Returns:
+            The machine that has lost it, or would; None where nobody else has it.
+
         Raises:
-            ConflictError: it is connected.
+            ConflictError: that machine's driver is connected.
         """
         name = self._name()
         async with self._nb.lock(hosts.name_lock(name)) as lock:
-            evidence = await self._evidence(name, lock)
+            evidence = await self._evidence(name, lock, keep=not dry_run)
             if evidence.local:
-                return
+                return None
             with contextlib.suppress(TimeoutError):  # a driver of this host may be looking who has it
                 async with asyncio.timeout(PATIENCE):
                     await lock.acquired()
@@ -140,7 +146,9 @@ class Presence:
                     f"the name {name} cannot be taken over: the driver of {evidence.row or NOBODY} is"
                     " connected to OVN Northbound: stop it there first"
                 )
-            await self._write(name, evidence.own)
+            if not dry_run:
+                await self._write(name, evidence.own)
+            return evidence.row if judge(evidence).standing is Standing.TAKEN else None
 
     # --- The driver's part ---------------------------------------------------------------------------------
 
@@ -239,9 +247,10 @@ class Presence:
 
     # --- Evidence ------------------------------------------------------------------------------------------
 
-    async def _evidence(self, name: str, lock: Lock) -> Evidence:
+    async def _evidence(self, name: str, lock: Lock, *, keep: bool = False) -> Evidence:
         row = await self._row(name)
-        own = await self._machine.identity(settings_of(self._ovs), self._session, keep=self._running)
+        keep = keep or self._running
+        own = await self._machine.identity(settings_of(self._ovs), self._session, keep=keep)
         local = row is not None and await self._is_local(row)
         now = time.monotonic()
         if lock.held:

@@ -1,6 +1,7 @@
 """A host that OVN does not serve, looked at through a real database, a real kernel, and commands."""
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -44,6 +45,26 @@ async def test_check_fails_where_no_interface_has_the_tunnel_address(host: Whole
     assert done.stdout.startswith("encap-foreign: no interface of this host has the tunnel address 192.0.2.1")
 
 
+async def test_what_is_wrong_with_the_host_comes_before_the_outage_that_it_explains(
+    databases: Databases, host: WholeHost
+) -> None:
+    databases.northbound.kill()
+    for command in ("check", "repair"):
+        done = await host.run(command)
+        assert done.returncode == 3
+        assert done.stdout.startswith(
+            "encap-foreign: no interface of this host has the tunnel address 192.0.2.1"
+        )
+        assert done.stderr.startswith("ovn-docker: OVN Northbound cannot be reached at ")
+    told = json.loads((await host.run("check", "--json")).stdout)
+    assert [each["kind"] for each in told["findings"]] == ["encap-foreign"]
+    assert told["error"].startswith("OVN Northbound cannot be reached at ")
+    host.open_vswitch.kill()
+    done = await host.run("check")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("ovn-docker: Open vSwitch cannot be reached at ")
+
+
 async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
     databases: Databases, host: WholeHost
 ) -> None:
@@ -56,9 +77,11 @@ async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
     lines = [each for each in done.stdout.splitlines() if each.startswith("endpoint-stale")]
     assert lines[0].endswith("which Docker has not; a repair would remove the port and what it claimed")
     assert (len(lines), lines[-1]) == (6, "endpoint-stale: and 3 more of kind endpoint-stale: see --json")
-    assert done.stdout.endswith(" finding(s): run 'ovn-docker repair'\n")
+    assert done.stdout.endswith(" of them only by hand, as their lines say: run 'ovn-docker repair'\n")
     done = await host.run("repair")
     assert done.stdout.count("\nrepaired: OVN has a port for endpoint ") == 5
+    assert "\nnorthd-down: no ovn-northd works on OVN Southbound" in done.stdout
+    assert done.returncode == 1
     assert databases.ports() == []
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -50,9 +52,14 @@ async def standing(driver: Driver) -> Standing:
 
 def user(databases: Databases) -> str:
     """The tunnel address of whoever the row of h1 says uses that name."""
+    return marks_of(databases)["ovn-docker-encap-ip"]
+
+
+def marks_of(databases: Databases) -> dict[str, str]:
+    """All that the row of h1 says."""
     rows = databases.northbound.rows("DHCP_Options", "external_ids")
     [ids] = [each for each in (mapping(row["external_ids"]) for row in rows) if each["ovn-docker"] == "host"]
-    return ids["ovn-docker-encap-ip"]
+    return ids
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["a name that was pasted", "a copy of the machine"])
@@ -153,9 +160,21 @@ async def test_a_command_says_so_too_and_takes_the_name_over_when_the_other_is_a
     done = await second.run("repair")
     assert (done.returncode, "run 'ovn-docker repair --take-over' here" in done.stdout) == (1, True)
     assert (user(databases), len(databases.ports())) == (FIRST, 1)
-    done = await second.run("repair", "--take-over")
-    assert done.returncode == 0, done.stdout + done.stderr
+    with databases.northd():
+        second.state_file.unlink()  # of a machine that never ran a driver
+        dry = await second.run("repair", "--take-over", "--dry-run")
+        loser = f"{socket.gethostname()} (tunnel address {FIRST})"
+        would = f"\nthis host's name would be taken over from {loser}, whose driver is away"
+        assert (dry.returncode, would in dry.stdout) == (1, True), dry.stdout
+        assert (user(databases), len(databases.ports())) == (FIRST, 1)
+        assert not second.state_file.exists()
+        done = await second.run("repair", "--take-over")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"\nthis host's name was taken over from {loser}" in done.stdout
+        again = await second.run("repair", "--take-over", "--dry-run")
+        assert again.stdout.endswith("no other machine has this host's name: there is nothing to take over\n")
     assert (user(databases), databases.ports()) == (SECOND, [])
+    assert json.loads(second.state_file.read_text())["machine"] == marks_of(databases)["ovn-docker-machine"]
     async with second.driver() as two:
         assert await standing(two) is Standing.OURS
     async with first.driver() as one:

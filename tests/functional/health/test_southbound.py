@@ -151,8 +151,9 @@ async def test_the_command_tells_it_and_fails(databases: Databases, northd: Nort
     host = WholeHost(databases.open_vswitch("h1", encap_ip="127.0.0.1"))
     await locked(databases.southbound.remote)
     async with host.docker():
-        told = (await host.run("check")).stdout  # also of links that other tests have made just then
-        assert "northd-down" not in told
+        done = await host.run("check")
+        assert "northd-down" not in done.stdout, done.stdout
+        assert (done.stderr, "southbound-down" in done.stdout) == ("", False)
         northd.process.kill()
         done = await host.run("check")
     assert done.returncode == 1

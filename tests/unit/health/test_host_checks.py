@@ -79,6 +79,11 @@ def test_what_is_well_or_cannot_be_seen_is_not_told(setup: HostSetup | None) -> 
     assert list(check_host(setup)) == []
 
 
+def test_an_address_that_went_with_the_bridges_of_ovs_vswitchd_is_not_told_too() -> None:
+    gone = replace(without("ovs-vswitchd"), addresses={"192.0.2.1": None})
+    assert [each.kind for each in check_host(gone)] == ["vswitchd-down"]
+
+
 def test_a_tunnel_that_leads_nowhere_is_told_with_the_reason() -> None:
     [finding] = check_tunnels([FINE, replace(FINE, egress="")])
     assert finding.kind == "tunnel-down"
