@@ -38,6 +38,14 @@ UNREMARKABLE = frozenset({"names-changed"})
 JITTER = 0.1
 """Part of the interval by which passes differ, so that the hosts of a cluster do not all read at once."""
 
+SPREAD = 60.0
+"""Seconds within which all hosts read when what they share is back; a thousand readings take seconds."""
+
+
+def random_moment(interval: float) -> float:
+    """In how many seconds a host reads what all hosts want to read now."""
+    return random.uniform(0, min(interval, SPREAD))  # noqa: S311  (to spread load)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -101,10 +109,10 @@ class Reconciler:
     def want(self) -> None:
         """Ask for a pass: something has come back that all hosts share.
 
-        It comes at a random moment of the interval. All hosts are told at the same time, and if all read at
-        once, what has just come back would be busy with that and with nothing else.
+        It comes at a random moment of the next minute, or of the interval where that is shorter. All hosts
+        are told at the same time. If all read at once, what has just come back would do nothing else.
         """
-        self._want(random.uniform(0, self._interval))  # noqa: S311  (to spread load)
+        self._want(random_moment(self._interval))
 
     def _want(self, after: float) -> None:
         self._sightings.hurry()

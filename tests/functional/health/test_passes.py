@@ -22,7 +22,7 @@ from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.naming import Naming
 from ovn_docker.health.reader import Reader
-from ovn_docker.health.reconciler import Reconciler, Report
+from ovn_docker.health.reconciler import Reconciler, Report, random_moment
 from ovn_docker.health.repairs import Repairs, starting
 from ovn_docker.health.snapshot import EndpointIds, Names, Snapshot
 from ovn_docker.ovsdb.values import to_map
@@ -229,6 +229,13 @@ async def test_hosts_do_not_all_read_at_once_when_what_they_share_is_back() -> N
     again = [next(when for when in each.times if when > back) - back for each in readers]
     assert max(again) > 1
     assert len([when for when in again if when < 0.2]) < 30
+
+
+def test_however_long_the_interval_a_host_reads_within_a_minute_of_the_return_of_what_all_share() -> None:
+    moments = [random_moment(3600) for _ in range(1000)]
+    assert min(moments) < 10
+    assert 50 < max(moments) <= 60
+    assert max(random_moment(2) for _ in range(1000)) <= 2
 
 
 async def test_a_host_reads_at_once_when_something_of_its_own_is_back() -> None:
