@@ -1,18 +1,20 @@
 """The collector of dead hosts: one driver of all gives up hosts that have been gone from OVN for long.
 
-Gone is a host whose chassis is not in OVN Southbound and whose driver is not connected to Northbound. Of all
-drivers with ``--dead-host-after`` the one that has the collector's lock does it; only that one is connected
-to Southbound.
+Gone is a host whose chassis is not in OVN Southbound and whose driver is not connected to Northbound, both at
+each look. Of all drivers with ``--dead-host-after`` the one that has the collector's lock does it; only that
+one is connected to Southbound.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 from ovn_docker.errors import LockError, OvnDockerError
 from ovn_docker.health import known_hosts
 from ovn_docker.health.absence import Absences
+from ovn_docker.health.away import is_free
 from ovn_docker.health.giving_up import GivingUp
 from ovn_docker.host import databases
 from ovn_docker.ovsdb.client import Client
@@ -26,6 +28,20 @@ LOOKS, LONGEST_INTERVAL = 6, 60.0
 
 REACH_TIMEOUT = 10.0
 """Seconds for Southbound to be reached; then another driver may try."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What looks have shown until now.
+
+    Attributes:
+        gone: since when hosts have had no chassis.
+        dead: since when they have had neither a chassis nor a driver that is connected. Where ovn-controller
+            is stopped for long the driver may be restarted, and is away for a moment.
+    """
+
+    gone: Absences = field(default_factory=Absences)
+    dead: Absences = field(default_factory=Absences)
 
 
 class Collector:
@@ -71,10 +87,10 @@ class Collector:
 
     async def _collect(self, lock: Lock, sb: Client) -> None:
         """Look and act in intervals, until the lock is lost or Southbound cannot be reached."""
-        absences = Absences()
+        seen = _Seen()
         while lock.held and await self._reached(sb):
             try:
-                absences = await self._round(sb, absences)
+                seen = await self._round(sb, seen)
             except OvnDockerError as error:
                 LOG.warning("dead hosts are not looked for: %s", error)
             await asyncio.sleep(self._interval)
@@ -89,25 +105,35 @@ class Collector:
         self._told.pop("", None)
         return True
 
-    async def _round(self, sb: Client, absences: Absences) -> Absences:
+    async def _round(self, sb: Client, seen: "_Seen") -> "_Seen":
         """One look at both databases, and the end of those that are dead."""
         own = databases.settings_of(self._ovs).system_id
         known = await known_hosts.listed(self._nb)
         if not sb.connected:  # what is known of it has grown old while Northbound was waited for
-            return absences
-        absences = absences.after(known, southbound.read_chassis(sb.replica), own, self._clock())
-        dead = absences.dead(self._clock(), self._limit)
-        for host in await known_hosts.registered(self._nb, dead):
+            return seen
+        chassis, now = list(southbound.read_chassis(sb.replica)), self._clock()
+        gone = seen.gone.after(known, chassis, own, now)
+        connected = [host for host in gone.since if await self._is_connected(host)]
+        seen = _Seen(gone, seen.dead.after(known, [*chassis, *connected], own, now))
+        for host in set(gone.dead(now, self._limit)).intersection(connected):
+            self._tell_alive(host)
+        for host in await known_hosts.registered(self._nb, seen.dead.dead(now, self._limit)):
             await self._give_up(host)
-        return absences
+        return seen
+
+    async def _is_connected(self, host: str) -> bool:
+        async with self._nb.lock(hosts.presence_lock(host)) as lock:
+            return not await is_free(lock)
+
+    def _tell_alive(self, host: str) -> None:
+        why = "its driver is connected to OVN Northbound: it is not given up"
+        self._tell(host, f"host {host} has no chassis in OVN Southbound, but {why}")
 
     async def _give_up(self, host: str) -> None:
         presence = hosts.presence_lock(host)
         async with self._nb.lock(presence) as lock:
             if not lock.held:
-                why = "its driver is connected to OVN Northbound: it is not given up"
-                self._tell(host, f"host {host} has no chassis in OVN Southbound, but {why}")
-                return
+                return  # its driver has come back since it was looked for
             try:
                 gone = await GivingUp(self._nb, host, [hosts.COLLECTOR_LOCK, presence]).run()
             except LockError:

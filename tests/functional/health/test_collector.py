@@ -114,6 +114,22 @@ async def test_a_host_whose_driver_is_connected_is_not_given_up_and_that_is_told
         await gone(databases, "h3")
 
 
+async def test_a_driver_that_goes_long_after_its_chassis_has_the_whole_time_still(
+    databases: Databases,
+) -> None:
+    """As one that is restarted on a host whose ovn-controller has been stopped for hours."""
+    async with collecting(databases, "h1", clock=Clock(0)) as clock:
+        async with databases.driver("h3") as alive, task(alive.presence().run()):
+            await asyncio.wait_for(alive.nb.transact([]), 5)
+            await clock.again()
+            clock.now = 10 * LIMIT
+            await clock.again()
+        await clock.again()
+        assert "port-of-h3" in databases.ports()
+        clock.now = 12 * LIMIT
+        await gone(databases, "h3")
+
+
 async def test_a_southbound_that_does_not_know_this_host_is_not_believed(databases: Databases) -> None:
     databases.chassis_del("h1")
     async with collecting(databases, "h1") as clock:
