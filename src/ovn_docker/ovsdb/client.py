@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
@@ -105,7 +106,7 @@ class Client:
         self._hurry = asyncio.Event()
         self._told: set[str] = set()
         self._ready = asyncio.Event()
-        self._undoing = Undoing(title, lambda undo: self._carry_out(undo, self._admitted_late))
+        self._undoing = Undoing(title, partial(self._carry_out, server=partial(self._admitted, self.ready)))
         self.model = ""
         self.answered: Callable[[float], object] = lambda _seconds: None
         self._when_connected: list[Callable[[], object]] = []
@@ -217,15 +218,11 @@ class Client:
             DatabaseError: the database refused; nothing was changed.
             UnreachableError: there is no server and has been none for long; `undo` is sent when there is one.
         """
-        return await self._carry_out_or_undo(operations, undo, self._admitted)
+        return await self._carry_out_or_undo(operations, undo, partial(self._admitted, self.available))
 
-    async def _admitted(self) -> None:
-        await self.available()
-        if self.admit is not None:
-            await self.admit()
-
-    async def _admitted_late(self) -> None:
-        await self.ready()
+    async def _admitted(self, server: Callable[[], Awaitable[None]]) -> None:
+        """Wait for a server in one of the two ways, and then to be let in."""
+        await server()
         if self.admit is not None:
             await self.admit()
 
