@@ -1,7 +1,8 @@
 """A switch with more ports than a host reads for each lease: what others hold on it is known all the same."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ async def large(hosts: Hosts, host: Host) -> Network:
     return network
 
 
+@contextlib.asynccontextmanager
+async def two_hosts(
+    hosts: Hosts, directory: Path
+) -> AsyncIterator[tuple[Host, Host, Network, Network, Proxy]]:
+    """Two hosts with a network each on one large switch, and the second one's way to Northbound."""
+    proxy = Proxy(directory / "proxy", hosts.northbound.socket)
+    async with hosts.host("h1") as one, proxy.serve(), hosts.host("h2", remote=proxy.remote) as other:
+        yield one, other, await large(hosts, one), await other.network_create(SUBNET), proxy
+
+
 def listings(proxy: Proxy) -> int:
     """How often the ports of a switch were read since the last question."""
     count = sum("ports" in op.get("columns", ()) for each in proxy.transactions for op in each)
@@ -64,10 +75,7 @@ def is_up_to_date(hosts: Hosts) -> bool:
 
 async def test_the_look_of_one_host_serves_all(hosts: Hosts, short_path: Path, patience: SetPatience) -> None:
     patience(1000.0)
-    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
-    async with hosts.host("h1") as one, proxy.serve(), hosts.host("h2", remote=proxy.remote) as other:
-        network = await large(hosts, one)
-        same = await other.network_create(SUBNET)
+    async with two_hosts(hosts, short_path) as (one, other, network, same, proxy):
         assert await one.request(network.pool_ids[0]) == "10.0.0.3/24"
         assert is_up_to_date(hosts)
         assert await other.request(same.pool_ids[0]) == "10.0.0.4/24"
@@ -82,9 +90,7 @@ async def test_a_container_that_any_host_starts_costs_no_lease_a_look(
     patience: SetPatience,
 ) -> None:
     patience(1000.0)
-    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
-    async with hosts.host("h1") as one, proxy.serve(), hosts.host("h2", remote=proxy.remote) as other:
-        network, same = await large(hosts, one), await other.network_create(SUBNET)
+    async with two_hosts(hosts, short_path) as (one, other, network, same, proxy):
         await one.request(network.pool_ids[0])
         for _ in range(3):
             await one.run(network)
@@ -100,9 +106,7 @@ async def test_the_survey_follows_a_container_that_starts_alone(
 ) -> None:
     """The host that made the port looks once more, while nobody waits."""
     patience(0.0)
-    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
-    async with hosts.host("h1") as one, proxy.serve(), hosts.host("h2", remote=proxy.remote) as other:
-        network, same = await large(hosts, one), await other.network_create(SUBNET)
+    async with two_hosts(hosts, short_path) as (one, other, network, same, proxy):
         await other.request(same.pool_ids[0])
         for change in ("started", "removed"):
             if change == "started":
