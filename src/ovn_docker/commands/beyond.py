@@ -3,7 +3,6 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from ovn_docker.assembly import OverlayParts, Parts
@@ -13,13 +12,10 @@ from ovn_docker.drivers import twice
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_checks import check_host
-from ovn_docker.libnetwork.plugin_file import SOCKET_DIRECTORIES
+from ovn_docker.libnetwork.plugin_file import FILE_DIRECTORIES, socket_paths
 
 ANSWER_TIMEOUT = 3.0
 """Seconds for the driver to answer Plugin.Activate, which needs nothing."""
-
-DIRECTORIES = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
-"""Where dockerd looks for plugin files (moby pkg/plugins/discovery.go)."""
 
 ACTIVATE = b"POST /Plugin.Activate HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -90,11 +86,10 @@ async def _driver(parts: Parts, name: str) -> list[Finding]:
 
 def address_of(name: str) -> str:
     """Where dockerd finds a driver, as a URL, or "" if it finds none."""
-    for place in SOCKET_DIRECTORIES:
-        for path in (place / f"{name}.sock", place / name / f"{name}.sock"):
-            if path.exists():
-                return f"unix://{path}"
-    for place in DIRECTORIES:
+    for path in socket_paths(name):
+        if path.exists():
+            return f"unix://{path}"
+    for place in FILE_DIRECTORIES:
         try:
             return (place / f"{name}.spec").read_text().strip()
         except OSError:

@@ -23,8 +23,17 @@ ANSWER_TIMEOUT = 2.0
 
 ACTIVATE = b"POST /Plugin.Activate HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
-# Docker looks here for NAME.sock and NAME/NAME.sock, before it looks for any file.
 SOCKET_DIRECTORIES = (Path("/run/docker/plugins"), Path("/var/run/docker/plugins"))
+"""Where dockerd looks for a plugin's socket, before it looks for any file."""
+
+FILE_DIRECTORIES = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
+"""Where dockerd looks for plugin files (moby pkg/plugins/discovery.go)."""
+
+
+def socket_paths(name: str) -> list[Path]:
+    """Where dockerd finds the socket of a plugin without a file, in its order."""
+    file = f"{name}.sock"
+    return [path for place in SOCKET_DIRECTORIES for path in (place / file, place / name / file)]
 
 
 def advertised_address(name: str, unix_path: Path | None, tcp: tuple[str, int] | None) -> str | None:
@@ -39,7 +48,7 @@ def advertised_address(name: str, unix_path: Path | None, tcp: tuple[str, int] |
         ``unix:///run/x.sock``, ``tcp://127.0.0.1:5000``, or None where dockerd finds the socket by itself.
     """
     if unix_path is not None:
-        return None if _is_found_by_docker(name, unix_path) else f"unix://{unix_path.absolute()}"
+        return None if unix_path in socket_paths(name) else f"unix://{unix_path.absolute()}"
     if tcp is None:
         return None
     ip = ipaddress.ip_address(tcp[0])
@@ -47,11 +56,6 @@ def advertised_address(name: str, unix_path: Path | None, tcp: tuple[str, int] |
         ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")  # noqa: PLR2004
     host = str(ip) if ip.version == 4 else f"[{ip}]"  # noqa: PLR2004
     return f"tcp://{host}:{tcp[1]}"
-
-
-def _is_found_by_docker(name: str, unix_path: Path) -> bool:
-    file = f"{name}.sock"
-    return any(unix_path in {place / file, place / name / file} for place in SOCKET_DIRECTORIES)
 
 
 @dataclass(frozen=True, slots=True)
