@@ -15,6 +15,9 @@ from ovn_docker.libnetwork.messages import CreateNetworkRequest, IPAMData
 LONGEST = 64
 """Characters of an option's name that are compared with those that are known."""
 
+NEARLY = 0.8
+"""How alike a mistyped key is to the one that is meant; `driver.name` and `driver.mtu` have 0.76."""
+
 MINIMUM_IPV6_MTU = 1280
 """RFC 8200 section 5."""
 
@@ -64,15 +67,17 @@ def generic(options: dict[str, Any], ours: Collection[str]) -> dict[str, Any]:
 
     Raises:
         RequestError: an option is not ours; the text says which may be meant. Docker's own keys are left
-            alone, for they grow in number with its versions and are put here by dockerd's defaults too.
+            alone, for they grow in number with its versions and are put here by dockerd's defaults too; but
+            not one that is nearly the one that we honour.
     """
     generic = options.get(messages.GENERIC) or {}
     if not isinstance(generic, dict):
         raise RequestError(f"option {messages.GENERIC} does not map names to values")
     for name in generic:
-        if not name.startswith(messages.DOCKER_OPTIONS) and name not in ours:
-            known = (*ours, messages.MTU)
-            hint = meant(name, known)
+        known = (*ours, messages.MTU)
+        dockers = name.startswith(messages.DOCKER_OPTIONS)
+        if (dockers and is_mistyped(name)) or (not dockers and name not in ours):
+            hint = f"; did you mean {messages.MTU}?" if dockers else meant(name, known)
             raise RequestError(f"unknown network option '{name}': this driver knows {', '.join(known)}{hint}")
         if name in ours and not isinstance(generic[name], str):
             raise RequestError(f"network option '{name}' is not text")
@@ -86,6 +91,21 @@ def meant(name: str, known: Collection[str]) -> str:
         if close := difflib.get_close_matches(text.lower()[:LONGEST], [*known, *short], 1):
             return f"; did you mean {short.get(close[0], close[0])}?"
     return ""
+
+
+def is_mistyped(name: str) -> bool:
+    """Whether a key of Docker's is nearly that of the MTU. Docker's own drivers would ignore it.
+
+    Only what follows the prefix is compared, for all of Docker's keys are alike in that.
+    """
+    if name == messages.MTU:
+        return False
+    rest, wanted = (each.removeprefix(messages.DOCKER_OPTIONS).lower() for each in (name, messages.MTU))
+    last, wanted_last = (each[:LONGEST].rpartition(".")[2] for each in (rest, wanted))
+    return bool(
+        difflib.get_close_matches(rest[:LONGEST], [wanted], 1, NEARLY)
+        or difflib.get_close_matches(last, [wanted_last], 1)
+    )
 
 
 def without_effect(generic: dict[str, Any]) -> list[str]:

@@ -127,3 +127,32 @@ def test_an_option_that_is_like_none_names_none(name: str) -> None:
 def test_the_options_of_dockers_own_drivers_have_no_effect() -> None:
     theirs = {"com.docker.network.bridge.name": "br0", "com.docker.network.bridge.enable_icc": "false"}
     assert without_effect({**theirs, MTU: "1400", "context": "red"}) == sorted(theirs)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("driver.mtuu", "driver.mut", "driver.MTU", "drivers.mtu", "drivr.mtu", "driver.mt", "driver_mtu"),
+        *("mtu", "MTU", "bridge.mtu", "driver.mtu ", "driver.mtu.", "network.driver.mtu"),
+    ],
+)
+def test_a_key_of_dockers_that_is_nearly_the_mtus_is_refused_with_what_is_meant(name: str) -> None:
+    key = f"com.docker.network.{name}"
+    with pytest.raises(RequestError, match=re.escape(f"unknown network option '{key}'")) as refused:
+        ask(None, None, generic(**{key: "1400"}))
+    assert str(refused.value).endswith(f"; did you mean {MTU}?")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bridge.name", "bridge.enable_icc", "bridge.enable_ip_masquerade", "bridge.host_binding_ipv4"),
+        *("bridge.default_bridge", "bridge.inhibit_ipv4", "bridge.gateway_mode_ipv4", "host_ipv4"),
+        *("bridge.gateway_mode_ipv6", "bridge.trusted_host_interfaces", "container_iface_prefix"),
+        *("driver.overlay.vxlanid_list", "driver.overlay.bind_interface", "driver", "driver.name"),
+        *("windowsshim.dnssuffix", "windowsshim.disable_dns", "windowsshim.interface", "endpoint.ifname"),
+        *("enable_ipv4", "enable_ipv6", "internal", "ipam.serial", "endpoint.sysctls", "", "x" * 100_000),
+    ],
+)
+def test_no_key_of_dockers_own_is_taken_for_one_that_is_mistyped(name: str) -> None:
+    assert ask(None, None, generic(**{f"com.docker.network.{name}": "x"})) == Switch(network_id="n")
