@@ -290,7 +290,7 @@ class TestALeaseThatNobodyReleased:
                 refused = await asyncio.gather(*runs, return_exceptions=True)
             assert not [each for each in refused if not str(each).endswith("on host h0 has it")]
 
-    async def test_what_dockers_own_ipam_chose_twice_is_told_likewise(self, hosts: Hosts) -> None:
+    async def test_what_dockers_own_ipam_chose_twice_is_told_in_the_same_way(self, hosts: Hosts) -> None:
         async with hosts.several(2) as (host, other):
             shared = {"create": "true"}
             one, two = [await each.plain_network_create(SUBNET, options=shared) for each in (host, other)]
