@@ -23,7 +23,7 @@ from ovn_docker.drivers.reserved import ReservedAddresses
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
 from ovn_docker.pools import DefaultPool, Pool
-from ovn_docker.schema import contexts, leases, northbound, swarms
+from ovn_docker.schema import contexts, handovers, leases, northbound, swarms
 from ovn_docker.schema.northbound import CREATED
 
 ADDRESS_SPACES = ADDRESS_SPACE, GLOBAL_SPACE = "ovn-docker", "ovn-docker-global"
@@ -66,6 +66,7 @@ class OverlayIpam:
         self._clock = clock
         self._opening: Recent[Pool, float] = Recent()
         self._gateways: Recent[Pool, IPAddress] = Recent()
+        self._named: Recent[Pool, tuple[IPAddress, ...]] = Recent()
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
         """Two names for one space: the global one tells a swarm's allocator from its nodes."""
@@ -85,6 +86,7 @@ class OverlayIpam:
             for address in made[pool.subnet]:
                 await self._reserved.keep(pool, address)
             self._opening.pop(pool, None)
+            self._named.pop(pool, None)
 
     def elsewhere(self, context: str, subnets: Sequence[IPNetwork], *, swarm: bool) -> Pool | None:
         """A pool of a network that is being made, if it was requested in another context than its switch's.
@@ -294,11 +296,16 @@ class OverlayIpam:
         return [subnet for subnet, hosts in zip(subnets, choosers, strict=True) if mark.host in hosts]
 
     async def release_pool(self, request: messages.PoolRequest) -> None:
-        """Strike the network out of its pool."""
+        """Strike the network out of its pool, with the auxiliary addresses that it had leased so far.
+
+        Of a network that is refused, Docker releases the pool only (moby network.go, ipamAllocateVersion).
+        """
         pool = pools.parse_pool(request.pool_id)
         self._opening.pop(pool, None)
+        named = self._named.pop(pool, ())
         leave = leases.leave(leases.pool_id(pool.key), [pool.token, await self._again(pool)])
-        _, went = await self._northbound.transact(leave, leave)
+        forsake = [handovers.lease_forsake(pool.key, each, pool.token) for each in named]
+        *_, went = await self._northbound.transact([*forsake, *leave], [*forsake, *leave])
         if went["count"]:
             await self.forget_reserved(pool.key)
 
@@ -348,9 +355,6 @@ class OverlayIpam:
 
         Under another network driver it may as well be a container's, which two hosts must not have. Another
         host that asks for its auxiliary addresses just now has them leased until its CreateNetwork.
-
-        Raises:
-            ConflictError: it is taken, perhaps by the gateway of the same network.
         """
         if address == self._gateways.get(pool):
             text = f"address {address} of pool {pool.subnet} is taken: it is the gateway of the same network"
@@ -358,12 +362,14 @@ class OverlayIpam:
         deadline = self._clock() + PATIENCE
         while not await self._reserved.use(pool, address):
             try:
-                return await self._addresses.take(pool, address)
+                await self._addresses.take(pool, address)
             except TakenError as taken:
                 if not taken.may_be_shared(pool) or self._clock() > deadline:
                     raise await self._addresses.explained(taken) from None
+            else:
+                self._named[pool] = (*self._named.get(pool, ()), address)
+                return
             await asyncio.sleep(PAUSE)
-        return None
 
 
 def _asked(pool: Pool, text: str) -> IPAddress | None:

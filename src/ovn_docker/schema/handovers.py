@@ -1,7 +1,7 @@
 """What becomes of a lease that is not given up first, so that nobody else has its address between. Pure."""
 
 from ovn_docker.addressing import IPAddress
-from ovn_docker.ovsdb.operations import Condition, Operation, row_is, update
+from ovn_docker.ovsdb.operations import Condition, Operation, delete, row_is, update
 from ovn_docker.ovsdb.values import to_map
 from ovn_docker.schema.leases import (
     ENDPOINT,
@@ -28,6 +28,12 @@ def lease_reserve(key: str, address: IPAddress, token: str, mark: Mark) -> Opera
     unused = [row_is(lease_id(key, address)), of_endpoint(mark.host, LEASE, ""), not_a_swarms]
     ids = {KIND: RESERVED, POOL: key, CREATED: mark.created}
     return update(TABLE, unused, {"options": to_map({token: mark.host}), "external_ids": to_map(ids)})
+
+
+def lease_forsake(key: str, address: IPAddress, token: str) -> Operation:
+    """Give up what was leased by its address through one hold on a pool, and no endpoint uses."""
+    unused = {KIND: LEASE, HOLD: token, ENDPOINT: ""}
+    return delete(TABLE, [row_is(lease_id(key, address)), ("external_ids", "includes", to_map(unused))])
 
 
 def lease_take_over(key: str, address: IPAddress, found: Lease, lease: Lease, mark: Mark) -> Operation:

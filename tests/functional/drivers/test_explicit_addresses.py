@@ -108,6 +108,16 @@ class TestAuxiliaryAddresses:
             await foreign_network(other, aux="10.0.0.7")
             assert hosts.rows("reserved") == ["10.0.0.1", "10.0.0.7"]
 
+    async def test_what_a_refused_network_had_leased_goes_with_its_pool(self, hosts: Hosts) -> None:
+        async with hosts.several(1) as (host,):
+            kept = await foreign_network(host, aux="10.0.0.5")
+            pool = await foreign_network(host, aux=ADDRESS)
+            with pytest.raises(ConflictError, match=r"10\.0\.0\.5 of pool"):
+                await host.request(pool, "10.0.0.5")
+            await host.ipam.release_pool(messages.PoolRequest(pool_id=pool))
+            assert hosts.rows("lease") == ["10.0.0.5"]
+            await host.release(kept, "10.0.0.5")
+
     async def test_two_that_are_the_same_are_refused_at_once(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (host,):
             began = time.monotonic()
