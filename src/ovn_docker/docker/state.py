@@ -245,6 +245,9 @@ def read_network_list(body: bytes) -> dict[str, str]:
 def read_network(body: bytes) -> Network:
     """NetworkInspect.
 
+    Docker shows each subnet that was named, and asks for an IPv6 pool only with ``--ipv6`` (moby
+    daemon/libnetwork/network.go, ipamAllocate): without it such a subnet is not a pool of the network.
+
     Raises:
         HostError: the body is not what the Engine API says.
     """
@@ -265,6 +268,7 @@ def read_network(body: bytes) -> Network:
                 {name: _address(text) for name, text in (each.auxiliary_addresses or {}).items()},
             )
             for each in ipam.config or []
+            if read.ipv6 or ":" not in each.subnet
         ),
         internal=read.internal,
         ipv6=read.ipv6,

@@ -253,3 +253,11 @@ def test_an_answer_that_ends_early_is_an_error(name: str, reader: Callable[[byte
 def test_what_is_read_twice_is_the_same() -> None:
     first, second = (state.read_network(body("network-two.json")) for _ in range(2))
     assert asdict(first) == asdict(second)
+
+
+@pytest.mark.parametrize(("ipv6", "pools"), [(False, ["10.0.0.0/24"]), (True, ["fd00::/64", "10.0.0.0/24"])])
+def test_an_ipv6_subnet_is_not_a_pool_of_a_network_without_ipv6(*, ipv6: bool, pools: list[str]) -> None:
+    config = [{"Subnet": "fd00::/64"}, {"Subnet": "10.0.0.0/24"}]
+    shown = {"Id": "n1", "Name": "foo", "EnableIPv6": ipv6, "IPAM": {"Driver": "ovn", "Config": config}}
+    read = state.read_network(json.dumps(shown).encode())
+    assert [each.subnet for each in read.pools] == pools
