@@ -5,12 +5,13 @@ A namespace belongs to a thread, so the test runs on one of its own, and so does
 """
 
 import asyncio
+import contextlib
 import ctypes
 import functools
 import os
 import subprocess
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec
 
@@ -67,6 +68,19 @@ def _enter() -> None:
 def ip(*words: str) -> str:
     """ip(8) in the namespace of the calling thread."""
     return subprocess.run(["ip", *words], capture_output=True, text=True, timeout=10, check=True).stdout
+
+
+@contextlib.contextmanager
+def other_network() -> Iterator[int]:
+    """A network namespace besides, by the id of a process in it."""
+    command = ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield process.pid
+        finally:
+            process.kill()
 
 
 def links() -> set[str]:

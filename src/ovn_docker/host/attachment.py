@@ -138,6 +138,8 @@ class Attachments:
     async def _make(self, wish: Wish, undo: contextlib.AsyncExitStack) -> None:
         """Make the veth pair and plug it in; `undo` is told of what is begun."""
         pair = await self._pair(wish)
+        if veth.exists(pair.outside):
+            veth.check_free(pair)  # before anything is undone, which a caller who gives up asks for
         undo.push_async_callback(self.detach, wish.endpoint_id)
         try:
             await self._links.create(pair)

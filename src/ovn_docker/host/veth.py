@@ -215,7 +215,7 @@ class Links:
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise HostError(f"veth pair {pair.outside} could not be made: {_text(error)}") from error
-            self._adopt(pair)
+            check_free(pair)
         try:
             if not pair.checksums:
                 disable_checksums(pair.inside)
@@ -223,14 +223,6 @@ class Links:
             self._request("set", pair.outside, state="up")
         except OSError as error:
             raise HostError(f"veth pair {pair.outside} could not be set up: {_text(error)}") from error
-
-    def _adopt(self, pair: VethPair) -> None:
-        """Accept a pair that an earlier call left, if it is ours and whole."""
-        if not is_free(pair.outside, pair.inside):
-            raise ConflictError(
-                f"link {pair.outside} or {pair.inside} exists and is not a free veth pair of this driver:"
-                " the endpoint is joined already, or the name belongs to somebody else"
-            )
 
     def _delete(self, outsides: Collection[str]) -> dict[str, OSError]:
         """Remove pairs; those that the kernel refused, and why.
@@ -304,6 +296,19 @@ def exists(link: str) -> bool:
 def is_free(outside: str, inside: str) -> bool:
     """Whether a pair is ours and whole in this network namespace, so that no container has it."""
     return _is_ours(outside) and _is_ours(inside)
+
+
+def check_free(pair: VethPair) -> None:
+    """Accept a pair that is there already, if it is ours and whole.
+
+    Raises:
+        ConflictError: one of the names belongs to another link, or the inside end is in a container.
+    """
+    if not is_free(pair.outside, pair.inside):
+        raise ConflictError(
+            f"link {pair.outside} or {pair.inside} exists and is not a free veth pair of this driver:"
+            " the endpoint is joined already, or the name belongs to somebody else"
+        )
 
 
 def _all_ours() -> frozenset[str]:

@@ -25,7 +25,14 @@ from tests.functional.drivers.overlay_host import (
     of,
     only,
 )
-from tests.functional.private_network import attribute, in_private_network, ip, links, transmits_checksums
+from tests.functional.private_network import (
+    attribute,
+    in_private_network,
+    ip,
+    links,
+    other_network,
+    transmits_checksums,
+)
 from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
@@ -189,6 +196,23 @@ async def test_a_link_of_somebody_else_fails_at_join_and_stays(place: Place) -> 
             await host.driver.join(join())
         assert links() == {OUTSIDE, "theirs"}
         assert host.interfaces() == {}
+
+
+@in_private_network
+async def test_a_repeated_join_that_is_given_up_leaves_a_container_its_link(place: Place) -> None:
+    async with place.host() as host:
+        await created(host)
+        await host.driver.join(join())
+        with other_network() as container:
+            ip("link", "set", INSIDE, "netns", str(container))
+            for moment in range(60):
+                repeat = asyncio.create_task(host.driver.join(join()))
+                for _ in range(moment):
+                    await asyncio.sleep(0)
+                repeat.cancel()
+                await asyncio.gather(repeat, return_exceptions=True)
+                assert links() == {OUTSIDE}
+                assert list(host.interfaces()) == [OUTSIDE]
 
 
 @in_private_network

@@ -9,7 +9,7 @@ import pytest
 
 from ovn_docker.host import peers
 from ovn_docker.host.peers import Answer
-from tests.functional.private_network import in_private_network, ip
+from tests.functional.private_network import in_private_network, ip, other_network
 
 pytestmark = pytest.mark.functional
 
@@ -21,34 +21,28 @@ Ip = Callable[..., None]
 @contextlib.contextmanager
 def neighbour() -> Iterator[Ip]:
     """A host at the other end of a link, and a network behind it: ip(8) there."""
-    command = ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
+    with other_network() as pid:
 
-            def there(*words: str) -> None:
-                inside = ["nsenter", "--target", str(process.pid), "--net", *words]
-                subprocess.run(inside, check=True, timeout=10)
+        def there(*words: str) -> None:
+            inside = ["nsenter", "--target", str(pid), "--net", *words]
+            subprocess.run(inside, check=True, timeout=10)
 
-            ip("link", "add", "here0", "type", "veth", "peer", "name", "there0")
-            ip("link", "set", "there0", "netns", str(process.pid))
-            ip("address", "add", "192.0.2.1/24", "dev", "here0")
-            ip("address", "add", "2001:db8::1/64", "dev", "here0", "nodad")
-            ip("link", "set", "here0", "up")
-            ip("route", "add", "203.0.113.0/24", "via", HOST)
-            there("ip", "link", "set", "lo", "up")
-            there("ip", "address", "add", f"{HOST}/24", "dev", "there0")
-            there("ip", "address", "add", "2001:db8::2/64", "dev", "there0", "nodad")
-            there("ip", "link", "set", "there0", "up")
-            there("ip", "link", "add", "behind0", "type", "veth", "peer", "name", "behind1")
-            there("ip", "address", "add", f"{ROUTED}/24", "dev", "behind0")
-            there("ip", "link", "set", "behind0", "up")
-            there("ip", "link", "set", "behind1", "up")
-            there("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
-            yield there
-        finally:
-            process.kill()
+        ip("link", "add", "here0", "type", "veth", "peer", "name", "there0")
+        ip("link", "set", "there0", "netns", str(pid))
+        ip("address", "add", "192.0.2.1/24", "dev", "here0")
+        ip("address", "add", "2001:db8::1/64", "dev", "here0", "nodad")
+        ip("link", "set", "here0", "up")
+        ip("route", "add", "203.0.113.0/24", "via", HOST)
+        there("ip", "link", "set", "lo", "up")
+        there("ip", "address", "add", f"{HOST}/24", "dev", "there0")
+        there("ip", "address", "add", "2001:db8::2/64", "dev", "there0", "nodad")
+        there("ip", "link", "set", "there0", "up")
+        there("ip", "link", "add", "behind0", "type", "veth", "peer", "name", "behind1")
+        there("ip", "address", "add", f"{ROUTED}/24", "dev", "behind0")
+        there("ip", "link", "set", "behind0", "up")
+        there("ip", "link", "set", "behind1", "up")
+        there("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
+        yield there
 
 
 @in_private_network
