@@ -51,6 +51,10 @@ STOP_TIMEOUT = 5.0
 """Seconds for work in the background to end when it is told to."""
 
 
+About = Callable[[], Mapping[str, Any]]
+"""What NetworkDriver.Database is to show besides networks."""
+
+
 class Peer(Protocol):
     """What a driver keeps networks in: OVN Northbound, or Neutron."""
 
@@ -99,7 +103,7 @@ class Parts:
     inventory: Inventory
     reader: Reader
     repairs: Repairs
-    about: Callable[[], Mapping[str, Any]]
+    about: About
     work: Mapping[str, Work]
     daemon_work: Mapping[str, Work] = field(default_factory=dict)
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
@@ -118,19 +122,45 @@ class OverlayParts(Parts):
     ip_lookup: IpLookup
 
 
-def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayParts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a driver uses of the host that it runs on, none of it opened.
+
+    Attributes:
+        ovs: its Open_vSwitch database.
+        links: of its network namespace.
+        engine: its Docker.
+    """
+
+    ovs: Client
+    links: Links
+    engine: Engine
+
+
+def this_host(config: Config) -> Host:
+    """The host that this process runs on.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
+    return Host(ovs=open_vswitch_client(config), links=Links(), engine=engine)
+
+
+def assemble(config: Config, about: About, host: Host | None = None) -> OverlayParts:
     """Make the parts.
 
     Args:
         config: of the driver.
         about: what NetworkDriver.Database is to show besides networks.
+        host: to run on; None for this one.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
-    ovs = open_vswitch_client(config)
+    host = host or this_host(config)
+    ovs, links, engine = host.ovs, host.links, host.engine
     nb = _northbound_client(ovs)
-    links = Links()
     attachments = Attachments(ovs, links)
     file = StateFile(config.state_file)
     presence = Presence(ovs, nb, Machine(file, socket.gethostname(), links.holding), _now)
@@ -142,10 +172,9 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
     docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACES), about)
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
-    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
-    host = HostReader(attachments, links)
-    named = Driver(config.driver_name, config.scope, presence, host, CentralLook(nb))
+    look = HostReader(attachments, links)
+    named = Driver(config.driver_name, config.scope, presence, look, CentralLook(nb))
     return OverlayParts(
         ovs=ovs,
         peer=nb,
@@ -159,10 +188,10 @@ def assemble(config: Config, about: Callable[[], Mapping[str, Any]]) -> OverlayP
         about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
         work=_northbound_work(ovs, nb),
         daemon_work=_collecting(config, ovs, nb)
-        | _host_work(presence, host, ip_lookup)
+        | _host_work(presence, look, ip_lookup)
         | {"plugging in before Join": driver.plugging.run},
         presence=presence,
-        host=host,
+        host=look,
         scan=inventory.scan,
         northbound=nb,
         shared=shared,

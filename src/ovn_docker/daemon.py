@@ -62,7 +62,7 @@ async def serve(
         await undo.enter_async_context(running(parts, supervision))
         # Before the databases are connected, so that the first connection is not used by anything else first.
         undo.push_async_callback(cancel, *start(supervision, parts.daemon_work))
-        metrics = _metrics(parts)
+        metrics = measured(parts)
         tls = _certificates(config)
         observation = _observation(config, parts, metrics, tls, supervision)
         application = create_application(parts.driver, parts.ipam, observation=observation)
@@ -70,7 +70,7 @@ async def serve(
         await listeners.start(config.unix_socket, config.bind, tls, bound)
         undo.push_async_callback(listeners.stop)
         _announce(config, listeners, tls, undo)
-        undo.push_async_callback(cancel, *start(supervision, _watching(config, parts, metrics, synched)))
+        undo.push_async_callback(cancel, *start(supervision, watching(config, parts, metrics, synched.note)))
         LOG.info("ovn-docker %s serves driver %s", __version__, config.driver_name)
         ready()
         await parts.links.open()
@@ -94,14 +94,16 @@ class _LastSynched:
             self.when = time.time()
 
 
-def _watching(config: Config, parts: Parts, metrics: Metrics, synched: _LastSynched) -> dict[str, Work]:
-    """The health check, and without it what is told of Docker all the same."""
+def watching(
+    config: Config, parts: Parts, metrics: Metrics, note: Callable[[Report], None]
+) -> dict[str, Work]:
+    """The health check, which tells `note` of each pass; without it what is told of Docker all the same."""
     if not config.health.on:
         scope = {"the watch on Docker's scope": partial(watch_scope, parts.engine, config.driver_name)}
         return dict(scope) if config.scope == "global" else {}
 
     def done(report: Report) -> None:
-        synched.note(report)
+        note(report)
         findings = Counter(each.kind for each in report.findings)
         metrics.pass_done(findings, Counter(each.kind for each in report.mended), good=report.good)
 
@@ -112,7 +114,8 @@ def _watching(config: Config, parts: Parts, metrics: Metrics, synched: _LastSync
     return {"the health check": reconciler.run, "the naming of ports": naming.run}
 
 
-def _metrics(parts: Parts) -> Metrics:
+def measured(parts: Parts) -> Metrics:
+    """The metrics of a driver, which its databases tell from now on."""
     databases = (parts.ovs, parts.peer)
     metrics = Metrics(__version__, {each.database: each.answers for each in databases})
     for each in databases:
