@@ -4,6 +4,7 @@ import sys
 
 from bench import cli, health, ip_lookup
 from bench.ipam import cli as ipam
+from bench.scale import cli as scale
 from bench.underlay import cli as underlay
 from bench.vm import cli as vm
 
@@ -12,6 +13,7 @@ others = {
     "ipam": ipam.main,
     "health": health.main,
     "ip-lookup": ip_lookup.main,
+    "scale": scale.main,
     "underlay": underlay.main,
     "vm": vm.main,
 }

@@ -23,8 +23,9 @@ Compare this driver, the incumbent (Debian's package ovn-docker, run in place) a
 bridge, in one run on an emulated host of its own. Needs root. About 15 minutes, --quick about 3.
 
 scripts/bench ipam measures how fast addresses are leased instead, scripts/bench health what a reading of
-the health check costs, scripts/bench ip-lookup what IP lookups do, scripts/bench underlay the underlay driver
-on a real Neutron, scripts/bench vm the kernel's datapath beside Docker's own overlay; each has a --help.
+the health check costs, scripts/bench scale what 1,000 hosts do to OVN's databases, scripts/bench ip-lookup
+what IP lookups do, scripts/bench underlay the underlay driver on a real Neutron, scripts/bench vm the
+kernel's datapath beside Docker's own overlay; each has a --help.
 """
 
 

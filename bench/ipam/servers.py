@@ -1,32 +1,46 @@
 """Private OVSDB servers in a directory: one alone, or three members of a RAFT cluster on loopback."""
 
+import contextlib
+import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Any
 
 from bench.ovsdb import Database
 from ovn_docker.errors import HostError
 from ovn_docker.lab.processes import Process, alive, send, spawn, wait_until
 from ovn_docker.lab.requirements import environment, find_program
 from ovn_docker.ovsdb.operations import select
+from ovn_docker.ovsdb.values import optional
 
-NORTHBOUND = "OVN_Northbound"
+NORTHBOUND, SOUTHBOUND = "OVN_Northbound", "OVN_Southbound"
 _SCHEMAS = {
     NORTHBOUND: Path("/usr/share/ovn/ovn-nb.ovsschema"),
+    SOUTHBOUND: Path("/usr/share/ovn/ovn-sb.ovsschema"),
     "Open_vSwitch": Path("/usr/share/openvswitch/vswitch.ovsschema"),
 }
 MEMBERS = 3
 TIMEOUT = 30.0
+LONG = 120.0
+"""Seconds for what takes all rows of a large database in hand."""
 
 
 class Server:
     """One ovsdb-server process with one database file, on a Unix socket."""
 
-    def __init__(self, directory: Path, database: str) -> None:
-        """Describe it; the file is made by `create` or by ovsdb-tool(1) join-cluster."""
+    def __init__(self, directory: Path, database: str, *, port: int | None = None) -> None:
+        """Describe it; the file is made by `create` or by ovsdb-tool(1) join-cluster.
+
+        Args:
+            directory: for its files; a new one.
+            database: by name.
+            port: TCP port of loopback that it listens on too, and is named by; None for the socket alone.
+        """
         directory.mkdir(parents=True)
+        self.port = port
         self.database = database
         self.file = directory / "db"
         self.socket = directory / "sock"
@@ -36,7 +50,13 @@ class Server:
     @property
     def remote(self) -> str:
         """As clients name it."""
-        return f"unix:{self.socket}"
+        return f"unix:{self.socket}" if self.port is None else f"tcp:127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of its process, which was started."""
+        assert self._process is not None
+        return self._process.pid
 
     def create(self) -> None:
         """Make the file of a database that stands alone."""
@@ -49,7 +69,9 @@ class Server:
             HostError: it does not.
         """
         program = find_program("ovsdb-server") or "ovsdb-server"
-        places = [f"--remote=p{self.remote}", f"--unixctl={self.socket}.ctl"]
+        places = [f"--remote=punix:{self.socket}", f"--unixctl={self.socket}.ctl"]
+        if self.port is not None:
+            places.append(f"--remote=ptcp:{self.port}:127.0.0.1")
         command = [program, "-vconsole:warn", *places, "--no-chdir", str(self.file)]
         self._process = spawn(command, self.log, environment())
         if not wait_until(self._accepts, TIMEOUT):
@@ -59,18 +81,31 @@ class Server:
         """End it and wait until it has."""
         stop(self._process)
 
+    def kill(self) -> None:
+        """End it without warning, and wait until it is gone; `start` starts it again."""
+        assert self._process is not None
+        send(self._process, SIGKILL)
+        if not wait_until(lambda: not alive(self._process), TIMEOUT):  # type: ignore[arg-type]
+            raise HostError(f"ovsdb-server {self.pid} does not end")
+
     def usable(self) -> bool:
         """Whether it takes transactions: a member of a cluster must be its leader.
 
         Source: ovsdb-server(5), table Database of _Server.
         """
-        database = Database(self.socket, "_Server")
-        try:
-            asked = select("Database", [("name", "==", self.database)], ["leader", "connected"])
-            [found] = database.transact([asked])
-        finally:
-            database.close()
-        return any(row["leader"] and row["connected"] for row in found["rows"])
+        row = self._state()
+        return bool(row["leader"] and row["connected"])
+
+    def applied(self) -> int | None:
+        """How much of a cluster's log it has taken in, None while it has no cluster."""
+        row = self._state()
+        return optional(row["index"]) if row["connected"] else None
+
+    def _state(self) -> Mapping[str, Any]:
+        columns = ["leader", "connected", "index"]
+        with contextlib.closing(Database(self.socket, "_Server")) as database:
+            [found] = database.transact([select("Database", [("name", "==", self.database)], columns)])
+        return dict(found["rows"][0]) if found["rows"] else dict.fromkeys(columns, False)
 
     def connect(self) -> Database:
         """A connection to its database."""
@@ -111,13 +146,34 @@ class Servers:
         Raises:
             HostError: there is none.
         """
-        leader = self._leader()
-        if leader is None:
+        return self.leader().connect()
+
+    def leader(self) -> Server:
+        """The member that takes transactions.
+
+        Raises:
+            HostError: there is none.
+        """
+        found = self._leader()
+        if found is None:
             raise HostError("the servers of Northbound have no leader")
-        return leader.connect()
+        return found
 
     def _leader(self) -> Server | None:
         return next((each for each in self.members if each.usable()), None)
+
+    def settle(self) -> None:
+        """Wait until all members have the same.
+
+        Raises:
+            HostError: they have not in time.
+        """
+        if not wait_until(self._agree, LONG):
+            raise HostError("the members of Northbound's cluster do not agree")
+
+    def _agree(self) -> bool:
+        applied = {each.applied() for each in self.members}
+        return len(applied) == 1 and None not in applied
 
     def stop(self) -> None:
         """End all."""
@@ -125,32 +181,48 @@ class Servers:
             each.stop()
 
 
-def standalone(directory: Path) -> Servers:
-    """A Northbound of one server."""
-    server = Server(directory / "nb", NORTHBOUND)
-    server.create()
+def standalone(directory: Path, source: Path | None = None, *, tcp: bool = False) -> Servers:
+    """A Northbound of one server.
+
+    Args:
+        directory: for its files; a new one.
+        source: the file of another that it begins with a copy of.
+        tcp: whether clients reach it over TCP on loopback too.
+    """
+    server = Server(directory / "nb", NORTHBOUND, port=_ports(1, tcp=tcp)[0])
+    if source is None:
+        server.create()
+    else:
+        shutil.copyfile(source, server.file)
     return Servers([server])
 
 
-def cluster(directory: Path) -> Servers:
-    """A Northbound of three servers, which speak with each other over TCP on loopback (ovsdb(7))."""
-    members = [Server(directory / f"nb{number}", NORTHBOUND) for number in range(MEMBERS)]
+def cluster(directory: Path, source: Path | None = None, *, tcp: bool = False) -> Servers:
+    """A Northbound of three servers, which speak with each other over TCP on loopback (ovsdb(7)).
+
+    Args:
+        directory: for their files; a new one.
+        source: the file of a database that stands alone, whose rows it begins with.
+        tcp: whether clients reach it over TCP too.
+    """
+    ports = _ports(MEMBERS, tcp=tcp)
+    members = [Server(directory / f"nb{number}", NORTHBOUND, port=port) for number, port in enumerate(ports)]
     first, *others = members
     ours, *theirs = [f"tcp:127.0.0.1:{port}" for port in _free_ports(MEMBERS)]
-    tool("create-cluster", str(first.file), str(_SCHEMAS[NORTHBOUND]), ours)
+    tool("create-cluster", str(first.file), str(source or _SCHEMAS[NORTHBOUND]), ours, limit=LONG)
     for member, address in zip(others, theirs, strict=True):
         tool("join-cluster", str(member.file), NORTHBOUND, address, ours)
     return Servers(members)
 
 
-def tool(*arguments: str) -> None:
-    """Run ovsdb-tool(1).
+def tool(*arguments: str, limit: float = TIMEOUT) -> None:
+    """Run ovsdb-tool(1), for so many seconds at most.
 
     Raises:
         HostError: it failed.
     """
     command = [find_program("ovsdb-tool") or "ovsdb-tool", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode != 0:
         raise HostError(f"'ovsdb-tool {' '.join(arguments)}' failed: {done.stderr.strip()}")
 
@@ -163,6 +235,10 @@ def stop(process: Process | None) -> None:
         send(process, number)
         if wait_until(lambda: not alive(process), TIMEOUT / 3):
             return
+
+
+def _ports(count: int, *, tcp: bool) -> Sequence[int | None]:
+    return _free_ports(count) if tcp else [None] * count
 
 
 def _free_ports(count: int) -> list[int]:

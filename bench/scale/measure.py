@@ -1,0 +1,206 @@
+"""The parts of a run on each kind of Northbound, in their order."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+
+from bench.drivers import resident_mb
+from bench.figures import Figure, median
+from bench.ipam.page import CLUSTER, STANDALONE
+from bench.ipam.servers import Servers
+from bench.run import Part
+from bench.scale import driver, page, plan
+from bench.scale.cells import figure
+from bench.scale.clock import processor_seconds
+from bench.scale.northd import southbound_parts
+from bench.scale.place import Place
+from ovn_docker.errors import HostError, OvnDockerError
+
+_CONNECT, _FILL = 120.0, 600.0
+"""Seconds for all to be connected, and to have made their containers."""
+
+
+def parts(place: Place, sections: Sequence[str]) -> Generator[Part, None, None]:
+    """Name and function of each part; those that write the rows come first, whichever is asked for.
+
+    Args:
+        place: with all that runs.
+        sections: of `plan.SECTIONS`.
+    """
+    of_section: dict[str, Callable[[Place], Iterator[Part]]] = {
+        plan.STANDALONE: _standalone,
+        plan.CLUSTER: _cluster,
+        plan.SOUTHBOUND: southbound_parts,
+    }
+    yield from _guarded("filling Northbound", _rows(place, empty=plan.STANDALONE in sections))
+    for section in plan.SECTIONS:
+        if section in sections:
+            yield from _guarded(section, of_section[section](place))
+
+
+def _guarded(name: str, steps: Iterator[Part]) -> Iterator[Part]:
+    """The parts; where what they stand on fails between two of them, that is a part that fails."""
+    try:
+        yield from steps
+    except (OvnDockerError, OSError) as error:
+        yield name, partial(_fail, error)
+
+
+def _fail(error: Exception) -> list[Figure]:
+    raise error
+
+
+def _rows(place: Place, *, empty: bool) -> Iterator[Part]:
+    with place.standalone() as northbound:
+        if empty:
+            yield "an empty Northbound", partial(_lives, place, northbound, page.EMPTY)
+        yield f"{place.plan.ports:,} ports are made", partial(_fill, place, northbound)
+
+
+def _standalone(place: Place) -> Iterator[Part]:
+    with place.filled_standalone() as northbound:
+        yield "standalone: endpoint lives", partial(_lives, place, northbound, page.FILLED)
+        yield "  all connect", partial(_connect, place, northbound, STANDALONE)
+        yield "  endpoint lives beside idle drivers", partial(_lives, place, northbound, page.CROWDED)
+        yield "  health checks", partial(_health, place, northbound)
+        yield "  memory", partial(_memory, place, northbound)
+        yield "  kill -9 of the server", partial(_kill, place, northbound, STANDALONE)
+
+
+def _cluster(place: Place) -> Iterator[Part]:
+    with place.cluster() as northbound:
+        yield "3-node cluster: endpoint lives", partial(_lives, place, northbound, CLUSTER)
+        yield "  all connect", partial(_connect, place, northbound, CLUSTER)
+        crowded = partial(_lives, place, northbound, page.CLUSTER_CROWDED)
+        yield "  endpoint lives beside idle drivers", crowded
+        member = partial(_one, page.MEMORY, page.MEMBER_MB, lambda: resident_mb(_pid(northbound)), "MB")
+        yield "  memory", member
+        yield "  kill -9 of the leader", partial(_kill, place, northbound, CLUSTER)
+
+
+def _one(section: str, item: str, value: Callable[[], float], unit: str) -> list[Figure]:
+    return [figure(section, item, [value()], unit)]
+
+
+def _pid(northbound: Servers) -> int:
+    return northbound.leader().pid
+
+
+def _fill(place: Place, northbound: Servers) -> list[Figure]:
+    """Have all hosts make their networks and containers, and keep the rows."""
+    began = time.monotonic()
+    seconds = place.clock.left(_FILL)
+    place.crowd.ask("fill", seconds + 5, northbound=northbound.remote, limit=seconds)
+    took = time.monotonic() - began
+    place.callers.ask("stop")
+    place.keep(northbound)
+    sizes = place.plan
+    return [
+        figure(page.SIZES, page.HOSTS, [sizes.hosts], "number"),
+        figure(page.SIZES, page.NETWORKS, [sizes.hosts], "number"),
+        figure(page.SIZES, page.PORTS, [sizes.ports], "number"),
+        figure(page.SIZES, page.FILL, [sizes.ports / took], "per s"),
+    ]
+
+
+def _lives(place: Place, northbound: Servers, column: str) -> list[Figure]:
+    """Endpoints made and removed by one caller, then by several."""
+    _callers(place, northbound)
+    figures = []
+    for count in plan.CALLERS:
+        seconds = place.plan.seconds
+        [answer] = place.callers.ask("lives", seconds + 60, callers=count, seconds=seconds)
+        if answer["errors"]:
+            raise HostError(f"{count} callers were refused: {answer['errors']}")
+        times = answer["times"]
+        rate = len(times[driver.CREATE]) / answer["seconds"]
+        figures.append(figure(page.RATES, page.callers(count), [rate], "per s", column))
+        figures += [
+            figure(page.TIMES, page.call(verb, count), times[verb], "ms", column) for verb in driver.VERBS
+        ]
+    return figures
+
+
+def _callers(place: Place, northbound: Servers) -> None:
+    """See to it that the callers run, and are connected there."""
+    place.callers.ask("stop")
+    place.callers.ask("start")
+    began = time.monotonic()
+    place.callers.ask("point", northbound=northbound.remote)
+    place.callers.ask("wait", _CONNECT + 5, since=began, limit=_CONNECT)
+    place.callers.ask("network", subnet=plan.CALLERS_SUBNET)
+
+
+def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
+    """Tell all drivers at once where Northbound is."""
+    place.crowd.ask("start", _CONNECT)
+    pid = _pid(northbound)
+    used, began = processor_seconds(pid), time.monotonic()
+    place.crowd.ask("point", northbound=northbound.remote)
+    connected, serving = _wait(place, began)
+    cost = 1000 * (processor_seconds(pid) - used) / place.plan.hosts
+    return [
+        figure(page.SESSIONS, page.CONNECT, [max(connected)], "s", column),
+        figure(page.SESSIONS, page.CONNECT_HALF, [median(connected)], "s", column),
+        figure(page.SESSIONS, page.SERVING, [serving], "s", column),
+        figure(page.SESSIONS, page.CONNECT_COST, [cost], "ms", column),
+    ]
+
+
+def _wait(place: Place, since: float) -> tuple[list[float], float]:
+    """Seconds until each driver was connected, and until the last would serve Docker."""
+    answers = place.crowd.ask("wait", _CONNECT + 5, since=since, limit=_CONNECT)
+    connected = [each for answer in answers for each in answer["connected"]]
+    return connected, max(answer["serving"] for answer in answers)
+
+
+def _kill(place: Place, northbound: Servers, column: str) -> list[Figure]:
+    """Kill the server that all are connected to; a standalone one is started again at once."""
+    victim = northbound.leader()
+    began = time.monotonic()
+    victim.kill()
+    if column == STANDALONE:
+        victim.start()
+    connected, _ = _wait(place, began)
+    return [
+        figure(page.SESSIONS, page.BACK, [max(connected)], "s", column),
+        figure(page.SESSIONS, page.BACK_HALF, [median(connected)], "s", column),
+    ]
+
+
+def _health(place: Place, northbound: Servers) -> list[Figure]:
+    """Northbound's processor without health checks, and with those of all hosts at their interval."""
+    place.callers.ask("stop")
+    sizes = place.plan
+    idle = _share(northbound, sizes.idle_seconds)
+    place.crowd.ask("watch")
+    busy = _share(northbound, sizes.health_seconds)
+    answers = place.crowd.ask("passes")
+    passes = sum(each["passes"] for each in answers)
+    troubles = {text for each in answers for text in each["troubles"]}
+    if troubles:
+        raise HostError(f"health checks found what should not be: {', '.join(sorted(troubles)[:5])}")
+    cost = [1000 * (busy - idle) / 100 * sizes.health_seconds / passes] if passes else []
+    return [
+        figure(page.HEALTH, page.IDLE, [idle], "% of a core"),
+        figure(page.HEALTH, page.WITH_CHECKS, [busy], "% of a core"),
+        figure(page.HEALTH, page.CHECKS, [max(0.0, busy - idle)], "% of a core"),
+        *([figure(page.HEALTH, page.A_PASS, cost, "ms")] if cost else []),
+        figure(page.HEALTH, page.TROUBLES, [0], f"in {passes} checks"),
+    ]
+
+
+def _share(northbound: Servers, seconds: float) -> float:
+    """What a server uses of a core, in percent."""
+    pid = _pid(northbound)
+    used, began = processor_seconds(pid), time.monotonic()
+    time.sleep(seconds)
+    return 100 * (processor_seconds(pid) - used) / (time.monotonic() - began)
+
+
+def _memory(place: Place, northbound: Servers) -> list[Figure]:
+    a_driver = (place.crowd.memory() - place.empty_mb) / place.plan.hosts
+    return [
+        figure(page.MEMORY, page.STANDALONE_MB, [resident_mb(_pid(northbound))], "MB"),
+        figure(page.MEMORY, page.DRIVER_MB, [a_driver], "MB"),
+    ]

@@ -1,0 +1,96 @@
+"""The parts that need ovn-northd, a Southbound and ovn-controllers."""
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+
+from bench.drivers import resident_mb
+from bench.figures import Figure
+from bench.run import Part
+from bench.scale import page
+from bench.scale.cells import figure
+from bench.scale.central import Central
+from bench.scale.chassis import Chassis
+from bench.scale.clock import processor_seconds
+from bench.scale.place import Place
+from bench.scale.plan import host_name
+from ovn_docker.schema import northbound
+from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+
+_NETWORK, _ENDPOINT, _SUBNET = "b" * 64, "e" * 64, "172.21.0.0/24"
+
+_WRITE, _CATCH_UP = 480.0, 180.0
+"""Seconds for ovn-northd to write all of Southbound, and what a chassis that joins changes."""
+
+
+def southbound_parts(place: Place) -> Iterator[Part]:
+    """Name and function of each part."""
+    with ExitStack() as undo:
+        servers = undo.enter_context(place.filled_standalone())
+        central = Central(place.directory / "central", place.clock, servers.members[0])
+        undo.callback(central.stop)
+        yield "ovn-northd and Southbound", partial(_northd, central)
+        yield "  a network and a port", partial(_changes, central)
+        names = [host_name(number) for number in range(min(place.plan.chassis, place.plan.hosts))]
+        chassis = Chassis(place.directory / "chassis", names, central.southbound)
+        undo.callback(chassis.stop)
+        yield f"  {len(names)} ovn-controllers bind ports", partial(_bind, place, central, chassis)
+        yield "  memory", partial(_memory, central, chassis)
+
+
+def _northd(central: Central) -> list[Figure]:
+    took = central.catch_up(_WRITE)
+    return [
+        figure(page.NORTHD, page.NORTHD_START, [took], "s"),
+        figure(page.NORTHD, page.NORTHD_COST, [processor_seconds(central.pid)], "s"),
+    ]
+
+
+def _changes(central: Central) -> list[Figure]:
+    """What ovn-northd has to do for a network and for an endpoint, as the driver writes them."""
+    subnet, mark = ipaddress.ip_network(_SUBNET), Mark("bench", "2026-01-01T00:00:00Z")
+    switch = northbound.switch_id(_NETWORK)
+    port = SwitchPort(_NETWORK, _ENDPOINT, "02:42:ac:15:00:02 172.21.0.2")
+    changes = {
+        page.NETWORK_MADE: northbound.ls_add(Switch(_NETWORK, (subnet,), (subnet[1],)), mark),
+        page.PORT_MADE: northbound.lsp_add(port, switch, (), mark),
+        page.PORT_GONE: [northbound.lsp_del(_NETWORK, _ENDPOINT, switch)],
+        page.NETWORK_GONE: [northbound.ls_del(switch)],
+    }
+    figures = []
+    for item, operations in changes.items():
+        before = processor_seconds(central.pid)
+        central.transact(operations)
+        central.catch_up(_CATCH_UP)
+        spent = 1000 * (processor_seconds(central.pid) - before)
+        figures.append(figure(page.NORTHD, item, [spent], "ms"))
+    return figures
+
+
+def _bind(place: Place, central: Central, chassis: Chassis) -> list[Figure]:
+    """Plug ports in, of one network after the other: the first on its chassis, then one more."""
+    chassis.join(place.clock)
+    central.catch_up(_CATCH_UP)
+    first, known = [], []
+    with closing(chassis.watch()) as watch:
+        for number in range(len(chassis.names)):
+            answers = place.crowd.ask("endpoints", host=number)
+            networks = [ids for each in answers for ids in each["networks"].values()]
+            for one, *others in networks[: place.plan.bound]:
+                first.append(chassis.bind(watch, number, one))
+                known += [chassis.bind(watch, number, each) for each in others[:1]]
+    return [
+        figure(page.SIZES, page.CHASSIS, [len(chassis.names)], "number"),
+        figure(page.BINDING, page.FIRST, first, "ms"),
+        *([figure(page.BINDING, page.KNOWN, known, "ms")] if known else []),
+    ]
+
+
+def _memory(central: Central, chassis: Chassis) -> list[Figure]:
+    return [
+        figure(page.MEMORY, page.SOUTHBOUND_MB, [resident_mb(central.southbound.pid)], "MB"),
+        figure(page.MEMORY, page.NORTHD_MB, [resident_mb(central.pid)], "MB"),
+        figure(page.MEMORY, page.CONTROLLER_MB, chassis.controllers_mb(), "MB"),
+        figure(page.MEMORY, page.SWITCH_MB, [chassis.switch_mb()], "MB"),
+    ]
