@@ -126,6 +126,11 @@ class Driver:
         assert self.parts.presence is not None
         await self.parts.presence.admit()
 
+    async def look(self) -> None:
+        """Look for this host's row, as each minute."""
+        assert self.parts.presence is not None
+        await self.parts.presence.prove()
+
     def problems(self) -> list[str]:
         """What failed in the background."""
         return self._supervision.problems()

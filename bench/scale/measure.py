@@ -16,6 +16,9 @@ from bench.scale.northd import southbound_parts
 from bench.scale.place import Place
 from ovn_docker.errors import HostError, OvnDockerError
 
+_PROBE = 5.0
+"""Seconds after which ovsdb-server probes a session (ovsdb-server(1), inactivity_probe)."""
+
 _CONNECT, _FILL = 120.0, 600.0
 """Seconds for all to be connected, and to have made their containers."""
 
@@ -139,6 +142,7 @@ def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
     place.crowd.ask("point", northbound=northbound.remote)
     connected, serving = _wait(place, began)
     cost = 1000 * (processor_seconds(pid) - used) / place.plan.hosts
+    place.crowd.ask("drift", seconds=_PROBE)
     return [
         figure(page.SESSIONS, page.CONNECT, [max(connected)], "s", column),
         figure(page.SESSIONS, page.CONNECT_HALF, [median(connected)], "s", column),

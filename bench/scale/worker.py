@@ -6,6 +6,7 @@ Ends when its standard input does, so that none outlives whoever started it.
 import asyncio
 import json
 import logging
+import random
 import sys
 import time
 from collections import Counter
@@ -62,6 +63,20 @@ class Worker:
             "connected": [each.connected_at - since for each in self._drivers],
             "serving": time.monotonic() - since,
         }
+
+    async def drift(self, seconds: float) -> Answer:
+        """Have each host ask Northbound for a row at a moment of its own, spread over so many seconds.
+
+        A server probes a session so long after its last message. Hosts that have just connected at once would
+        be probed at once too, which costs the server much less than what comes of it in time.
+        """
+
+        async def one(driver: Driver) -> None:
+            await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311 (to spread load)
+            await driver.look()
+
+        await asyncio.gather(*map(one, self._drivers))
+        return {}
 
     async def fill(self, northbound: str, limit: float) -> Answer:
         """Have each host make its networks and containers, a few hosts at a time."""
