@@ -87,7 +87,7 @@ def _absent(remotes: str) -> Finding:
     text = (
         f"no ovn-northd works on OVN Southbound ({remotes}), so no new port carries anything on any host:"
         " type 'systemctl restart ovn-northd' or 'ovn-ctl start_northd' on the central host, or, if it is"
-        " paused, 'ovn-appctl -t ovn-northd resume'"
+        " paused, 'ovn-appctl -t ovn-northd resume' and then 'ovn-appctl -t ovn-northd status'"
     )
     return Finding("northd-down", "ovn-northd", text)
 

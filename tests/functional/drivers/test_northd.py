@@ -58,6 +58,24 @@ class Northd:
         assert isinstance(self._sb, OvsdbServer)
         return run("ovsdb-tool", "show-log", self._sb.file).count("record ")
 
+    def pause(self) -> None:
+        """Let it pause, and wait until it has given up its lock."""
+        self._switch("pause")
+
+    def resume(self) -> None:
+        """Let it go on, and wait until it has asked for its lock."""
+        self._switch("resume")
+
+    def _switch(self, command: str) -> None:
+        """Give a command that it follows when it next wakes, and wake it.
+
+        Without a second command that may be never: the end of the first one's connection wakes it only if it
+        sleeps by then. OVN wakes it after resume since 23.06.5, 23.09.5, 24.03.3 and 24.09, and after pause
+        in no release until 26.03.2. The second command is answered after the first was followed.
+        """
+        self.appctl(command)
+        self.appctl("is-paused")
+
     def appctl(self, *words: str) -> str:
         return run("ovn-appctl", "-t", self._control, *words)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,14 +10,16 @@ import pytest
 from ovn_docker.commands import southbound
 from ovn_docker.health.findings import Finding
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.locks import Lock
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.values import to_map
 from ovn_docker.schema import open_vswitch
+from ovn_docker.schema.southbound import NORTHD_LOCK
 from tests.functional.conftest import MakeServer
-from tests.functional.drivers.test_northd import Northd
+from tests.functional.drivers.test_northd import Northd, difference
 from tests.functional.health.cluster_of_hosts import Databases
 from tests.functional.health.whole_host import WholeHost
-from tests.functional.servers import LIMIT, Cluster, OvsdbServer, connected, running
+from tests.functional.servers import LIMIT, Cluster, OvsdbServer, connected, running, until
 
 pytestmark = pytest.mark.functional
 
@@ -57,10 +59,25 @@ async def locked(*remotes: Remote) -> None:
     async with asyncio.timeout(LIMIT), connected(list(remotes), "OVN_Southbound") as client:
         await client.ready()
         while True:
-            async with client.lock("ovn_northd") as lock:
+            async with client.lock(NORTHD_LOCK) as lock:
                 if lock.asked and not lock.held:
                     return
             await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def looking(server: OvsdbServer) -> AsyncIterator[Lock]:
+    """Somebody who looks, at the moment between asking for northd's lock and giving it back."""
+    async with connected([server.remote], "OVN_Southbound") as client:
+        await asyncio.wait_for(client.ready(), LIMIT)
+        async with client.lock(NORTHD_LOCK) as lock:
+            yield lock
+
+
+async def waiting(server: OvsdbServer, clients: int) -> None:
+    """Wait until so many clients were told that a lock is another's, since the server writes that down."""
+    refusal = 'result={"locked":false}'
+    await until(lambda: server.log.read_text().count(refusal) == clients, f"{clients} wait for a lock")
 
 
 async def test_an_ovn_northd_that_works_is_no_finding_and_one_that_is_dead_or_paused_is(
@@ -69,12 +86,12 @@ async def test_an_ovn_northd_that_works_is_no_finding_and_one_that_is_dead_or_pa
     host, southbound_at = databases.open_vswitch("h1"), databases.southbound.remote
     await locked(southbound_at)
     assert await found(host) == []
-    northd.appctl("pause")
+    northd.pause()
     [finding] = await looked(host)
     assert (finding.kind, finding.subject, finding.repair) == ("northd-down", "ovn-northd", "")
     assert f"no ovn-northd works on OVN Southbound ({southbound_at})" in finding.text
-    assert "'ovn-appctl -t ovn-northd resume'" in finding.text
-    northd.appctl("resume")
+    assert "'ovn-appctl -t ovn-northd resume' and then 'ovn-appctl -t ovn-northd status'" in finding.text
+    northd.resume()
     await locked(southbound_at)
     assert await found(host) == []
     northd.process.kill()
@@ -96,16 +113,67 @@ async def test_a_restart_of_ovn_northd_while_it_is_looked_for_is_no_finding(
         assert await look == []
 
 
-async def test_an_ovn_northd_that_comes_back_gets_its_lock_from_whoever_only_looks(
+async def test_an_ovn_northd_that_starts_while_somebody_looks_has_its_lock_after_them(
+    databases: Databases,
+) -> None:
+    server = databases.southbound
+    server.appctl("vlog/set", "jsonrpc:file:dbg")
+    with ExitStack() as daemons:
+        async with looking(server) as lock:
+            assert lock.held
+            northd = daemons.enter_context(databases.northd())
+            await waiting(server, 1)
+            assert server.rows("SB_Global") == []
+        await until(lambda: server.rows("SB_Global"), "it works, and nothing else woke it")
+        northd.sync()
+
+
+async def test_an_ovn_northd_that_stands_by_takes_over_from_those_who_looked_before_it_did(
     databases: Databases, northd: Northd
 ) -> None:
-    host, southbound_at = databases.open_vswitch("h1"), databases.southbound.remote
-    northd.appctl("pause")
-    looks = [asyncio.create_task(found(host)) for _ in range(5)]
-    northd.appctl("resume")
-    await asyncio.gather(*looks)
-    await locked(southbound_at)
+    server = databases.southbound
     northd.sync()
+    server.appctl("vlog/set", "jsonrpc:file:dbg")
+    with ExitStack() as daemons:
+        async with looking(server) as lock:
+            await waiting(server, 1)
+            standby = daemons.enter_context(databases.northd())
+            await waiting(server, 2)
+            northd.process.kill()
+            northd.process.wait(LIMIT)
+            await asyncio.wait_for(lock.acquired(), LIMIT)
+        await locked(server.remote)
+        standby.sync()
+
+
+async def test_an_ovn_northd_works_after_each_of_many_restarts_however_many_look(
+    databases: Databases,
+) -> None:
+    over = asyncio.Event()
+
+    async def look() -> None:
+        while not over.is_set():
+            async with looking(databases.southbound):
+                pass
+
+    async with asyncio.timeout(3 * LIMIT), asyncio.TaskGroup() as lookers:
+        for _ in range(5):
+            lookers.create_task(look())
+        try:
+            for _ in range(5):
+                with databases.northd() as daemon:
+                    await asyncio.to_thread(daemon.sync)
+        finally:
+            over.set()
+
+
+async def test_those_who_look_make_ovn_northd_compute_nothing(databases: Databases, northd: Northd) -> None:
+    northd.sync()
+    first, second = northd.cost_of_sync(), northd.cost_of_sync()
+    for _ in range(20):
+        async with looking(databases.southbound) as lock:
+            assert not lock.held
+    assert difference(northd.cost_of_sync(), second) == difference(second, first)
 
 
 async def test_a_southbound_that_cannot_be_reached_is_said(databases: Databases) -> None:
