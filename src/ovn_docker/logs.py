@@ -33,6 +33,15 @@ LEVELS: Mapping[str, int] = {
 PACKAGE = "ovn_docker"
 THIRD_PARTIES = frozenset({"aiohttp", "asyncio", "pyroute2"})
 
+PRIORITIES: Mapping[int, int] = {
+    logging.CRITICAL: 2,
+    logging.ERROR: 3,
+    logging.WARNING: 4,
+    logging.INFO: 6,
+    logging.DEBUG: 7,
+}
+"""The journal's (sd-daemon(3))."""
+
 _NAMES = {number: name.upper() for name, number in LEVELS.items()}
 # C0, DEL, C1, the two Unicode line ends, what turns a text's direction so that it reads as another (Unicode
 # UAX #9), and surrogates, which no file can hold.
@@ -148,9 +157,16 @@ class LineFormatter(logging.Formatter):
     of its own, with the same head.
     """
 
-    def __init__(self, *, timestamp: bool = True) -> None:
+    def __init__(self, *, timestamp: bool = True, priority: bool = False) -> None:
+        """Make one.
+
+        Args:
+            timestamp: whether a line begins with its time.
+            priority: whether each line says its priority before that, as the journal reads it: ``<4>``.
+        """
         super().__init__()
         self._timestamp = timestamp
+        self._priority = priority
 
     def format(self, record: logging.LogRecord) -> str:
         """The event's line, or lines."""
@@ -158,6 +174,8 @@ class LineFormatter(logging.Formatter):
         if self._timestamp:
             seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             head = f"{seconds}.{int(record.msecs):03d}Z|{head}"
+        if self._priority:
+            head = f"<{PRIORITIES.get(record.levelno, PRIORITIES[logging.INFO])}>{head}"
         return "\n".join(head + escape(line) for line in self._lines(record))
 
     def _lines(self, record: logging.LogRecord) -> list[str]:
@@ -234,10 +252,22 @@ def _install(levels: Levels, handlers: Mapping[str, logging.Handler]) -> None:
         root.removeHandler(old)
         old.close()
     for destination, handler in handlers.items():
-        handler.setFormatter(LineFormatter(timestamp=destination != "syslog"))
+        formatter = LineFormatter(timestamp=destination != "syslog", priority=_is_journal(handler))
+        handler.setFormatter(formatter)
         handler.addFilter(_filter(levels, destination))
         root.addHandler(handler)
     root.setLevel(levels.lowest(handlers))
+
+
+def _is_journal(handler: logging.Handler) -> bool:
+    """Whether it writes to standard error, which is the journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    if not isinstance(handler, logging.StreamHandler) or handler.stream is not sys.stderr:
+        return False
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _filter(levels: Levels, destination: str) -> logging.Filter:

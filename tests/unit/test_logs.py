@@ -1,6 +1,7 @@
 """The syntax of -v, the form of a line, and that nothing breaks it."""
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,24 @@ def test_each_destination_has_its_own_level(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("journal", [True, False])
+def test_only_systemds_journal_is_told_a_lines_priority(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    journal: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
+    status = os.fstat(sys.stderr.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino if journal else 0}")
+    logs.configure(logs.parse([]), tmp_path / "log", console=True, syslog=False)
+    logging.getLogger("ovn_docker.drivers.overlay").warning("trouble")
+    logging.getLogger("ovn_docker.drivers.overlay").info("a word")
+    lines = capfd.readouterr().err.splitlines()
+    assert [re.sub(LINE, "", line) for line in lines] == (["<4>", "<6>"] if journal else ["", ""])
+    assert (tmp_path / "log").read_text().startswith("2")
+
+
 def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     logs.configure(logs.parse([], MODULES), path, console=False, syslog=False)
