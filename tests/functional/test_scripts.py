@@ -111,6 +111,56 @@ def test_quickstart_keeps_in_mind_what_could_not_be_undone(tmp_path: Path) -> No
     assert _journal(tmp_path, commands)[-1:] == ["started ovs"]
 
 
+FAKE_DOCKER = """#!/bin/sh
+case "$*" in
+"version "*) echo 1 ;;
+"network ls "*) printf '1d demo\\n2f foo\\n3b bar\\n4e empty\\n' ;;
+*network=1d*) printf 'demo-a\\ndemo-b\\n%s' "$ON_DEMO" ;;
+*network=2f*) printf 'two\\none\\n' ;;
+*network=3b*) printf 'one\\n' ;;
+*network=4e*) ;;
+*) echo "not expected: docker $*" >&2; exit 1 ;;
+esac
+"""
+
+
+def _in_the_way(tmp_path: Path, state: str, on_demo: str = "") -> str:
+    """What --down says of containers of the user's, where quickstart did what this state tells."""
+    (tmp_path / "docker").write_text(FAKE_DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    script = f"""
+        set -euo pipefail
+        export PATH={tmp_path}:$PATH ON_DEMO={on_demo}
+        state_file={tmp_path}/state log_dir={tmp_path}
+        for name in steps packages journal daemons demo in_use; do . {ROOT}/scripts/lib/$name.sh; done
+        printf '%s\\n' {state} >$state_file
+        step Look check_unused
+    """
+    return _run("bash", "-c", script).stderr
+
+
+DEMO = "'network demo' 'container demo-a' 'container demo-b'"
+
+
+@pytest.mark.parametrize(
+    ("state", "on_demo", "names"),
+    [
+        (f"'started driver' {DEMO}", "", "(bar foo): remove them first: docker rm -f one two"),
+        (f"'started driver' {DEMO}", "x", "(bar demo foo): remove them first: docker rm -f one two x"),
+        (DEMO, "x", "(demo): remove them first: docker rm -f x"),
+    ],
+)
+def test_the_containers_in_the_way_of_down_are_named(
+    state: str, on_demo: str, names: str, tmp_path: Path
+) -> None:
+    said = _in_the_way(tmp_path, state, on_demo)
+    assert said.startswith(f"FAILED  Look: containers are on networks of this driver {names}\n"), said
+
+
+def test_the_demo_and_what_a_driver_that_stays_serves_are_in_nobodys_way(tmp_path: Path) -> None:
+    assert _in_the_way(tmp_path, DEMO) == ""
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     # The program may not be installed here, and that is no fault of the unit.

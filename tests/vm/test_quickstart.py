@@ -70,6 +70,13 @@ def test_containers_start_after_a_restart_of_a_daemon(quick: Vm, unit: str) -> N
 
 
 def test_the_demo_goes_and_comes_back(quick: Vm) -> None:
+    quick.run("docker network create -d openvswitch --subnet 10.66.0.0/24 foo")
+    quick.run("docker run -d --net foo --name one ovn-docker-demo/busybox sleep 1000")
+    refused = quick.try_(f"{TREE}/scripts/quickstart --down", timeout=600)
+    assert refused.status != 0
+    assert "docker rm -f one" in refused.output
+    talk(quick, 10)  # nothing was undone
+    quick.run("docker rm -f one && docker network rm foo")
     quick.run(f"{TREE}/scripts/quickstart --down", timeout=600)
     for unit in ("ovn-docker-overlay-driver", "docker", "ovn-controller", "ovn-northd", "ovs-vswitchd"):
         assert quick.try_(f"systemctl is-active {unit}").output.strip() == "inactive"
