@@ -86,8 +86,9 @@ def _unreachable(outage: str) -> Finding:
 def _absent(remotes: str) -> Finding:
     text = (
         f"no ovn-northd works on OVN Southbound ({remotes}), so no new port carries anything on any host:"
-        " type 'systemctl restart ovn-northd' or 'ovn-ctl start_northd' on the central host, or, if it is"
-        " paused, 'ovn-appctl -t ovn-northd resume' and then 'ovn-appctl -t ovn-northd status'"
+        " on the central host type 'systemctl restart ovn-northd', or without systemd"
+        " '/usr/share/ovn/scripts/ovn-ctl start_northd', or, if it is paused,"
+        " 'ovn-appctl -t ovn-northd resume' and then 'ovn-appctl -t ovn-northd status'"
     )
     return Finding("northd-down", "ovn-northd", text)
 

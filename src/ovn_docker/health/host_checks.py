@@ -48,7 +48,7 @@ def _check_daemons(setup: HostSetup) -> Iterator[Finding]:
     elif "ovn-controller" not in running and setup.daemons.controlled.get(bridge, 0) < CONTROLLERS:
         text = (
             "ovn-controller does not run on this host, so OVN installs no flow here: 'systemctl restart"
-            " ovn-controller', or 'ovn-ctl start_controller'"
+            " ovn-controller', or without systemd '/usr/share/ovn/scripts/ovn-ctl start_controller'"
         )
         yield Finding("controller-down", "ovn-controller", text)
 

@@ -27,7 +27,7 @@ ONE_OF_EACH = [
         "controller-down",
         "ovn-controller",
         without("ovn-controller", controlled=1),  # a watch of ours
-        "'ovn-ctl start_controller'",
+        "'/usr/share/ovn/scripts/ovn-ctl start_controller'",
     ),
     (
         "setting-missing",
