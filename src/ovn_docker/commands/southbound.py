@@ -75,11 +75,11 @@ async def _is_free(client: Client) -> bool:
 
 
 def _unreachable(outage: str) -> Finding:
-    text = (
-        f"{outage}: OVN tells this host nothing new, and whether ovn-northd runs is not known: start it there"
-        " with 'systemctl restart ovn-central', or say where it is with 'ovs-vsctl set Open_vSwitch ."
-        " external_ids:ovn-remote=tcp:CENTRAL:6642'"
-    )
+    text = f"{outage}: OVN tells this host nothing new, and whether ovn-northd runs is not known"
+    if "systemctl" not in outage:  # that of a unix socket says already what to type
+        text += (
+            "; if external_ids:ovn-remote is right, type 'systemctl restart ovn-central' on the central host"
+        )
     return Finding("southbound-down", "OVN Southbound", text)
 
 

@@ -8,12 +8,12 @@ import stat
 from pathlib import Path
 
 REMEDIES = {
-    errno.ENOENT: "see whether its ovsdb-server runs, and with this path",
-    errno.ECONNREFUSED: "see whether its ovsdb-server runs",
-    errno.ECONNRESET: "see whether the database behind it runs",
-    errno.EPIPE: "see whether the database behind it runs",
+    errno.ENOENT: "see whether its ovsdb-server runs{start} and uses this path",
+    errno.ECONNREFUSED: "see whether its ovsdb-server runs{start}",
+    errno.ECONNRESET: "see whether the database behind it runs{start}",
+    errno.EPIPE: "see whether the database behind it runs{start}",
 }
-"""The last two come of a proxy that has no server."""
+"""The last two come of a proxy that has no server. {start} is the command that starts it, or ""."""
 
 
 def explain(path: str, error: OSError, service: str = "") -> str:
@@ -33,8 +33,8 @@ def explain(path: str, error: OSError, service: str = "") -> str:
             " run it as root, or the driver by its systemd unit (scripts/install-unit)"
         )
     remedy = REMEDIES.get(error.errno, "")
-    start = f": 'systemctl start {service}'" if service else ""
-    return f"{text}: {remedy}{start}" if remedy else ""
+    start = f" ('systemctl start {service}')" if service else ""
+    return f"{text}: {remedy.format(start=start)}" if remedy else ""
 
 
 def _whose(socket: Path) -> str:

@@ -182,6 +182,10 @@ async def test_a_southbound_that_cannot_be_reached_is_said(databases: Databases)
     [finding] = await looked(host)
     assert finding.kind == "southbound-down"
     assert finding.text.startswith("OVN Southbound cannot be reached at unix:")
+    assert finding.text.count("systemctl") == 1
+    nowhere = databases.open_vswitch("h2", "tcp:127.0.0.1:1")
+    [finding] = await looked(nowhere)
+    assert "type 'systemctl restart ovn-central' on the central host" in finding.text
     ids = to_map({"system-id": "h1"})
     host.transact({"op": "update", "table": "Open_vSwitch", "where": [], "row": {"external_ids": ids}})
     assert await found(host) == []  # told as a setting that is missing

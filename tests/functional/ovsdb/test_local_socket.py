@@ -58,7 +58,7 @@ def test_a_socket_of_somebody_else_is_told_with_its_owner_its_mode_and_the_remed
     ("name", "reason"),
     [
         ("left", "Connection refused: see whether its ovsdb-server runs"),
-        ("none", "No such file or directory: see whether its ovsdb-server runs, and with this path"),
+        ("none", "No such file or directory: see whether its ovsdb-server runs and uses this path"),
     ],
 )
 async def test_a_socket_without_a_server_is_told_with_the_remedy(
