@@ -39,6 +39,8 @@ def check_peers(
 ) -> Iterator[Finding]:
     """Hosts that are away are one finding, and tunnels that do not work to hosts that are there another.
 
+    The subject names them all, the text only the first of them.
+
     Args:
         tunnels: as they are after all were asked.
         answers: by tunnel address.
@@ -55,20 +57,24 @@ def check_peers(
         text = (
             f"{_count(away)} not answer at {_its(away)} tunnel address: {listed(away)}, so nothing passes"
             " between containers there and here: see whether it is on, and 'ip neigh show ADDRESS'; one that"
-            " stays away goes with 'ovn-sbctl chassis-del NAME' and 'ovn-docker gc --host NAME'"
+            " stays away goes with 'ovn-docker gc --host NAME', then 'ovn-sbctl chassis-del NAME'"
         )
-        yield Finding("peer-down", "hosts", text)
+        yield Finding("peer-down", ", ".join(sorted(away)), text)
     if blocked:
         text = (
             f"the tunnel to {listed(blocked)} carries nothing, as BFD says, though the host behind it may"
             " answer: see whether ovs-vswitchd runs there, and firewalls let UDP port 6081 (Geneve) pass"
         )
-        yield Finding("tunnel-blocked", "hosts", text)
+        yield Finding("tunnel-blocked", ", ".join(sorted(blocked)), text)
 
 
 def _name(tunnel: Tunnel, hostnames: Mapping[str, str]) -> str:
-    name = hostnames.get(tunnel.chassis) or tunnel.chassis
-    return f"{name} ({tunnel.remote})" if name else tunnel.remote
+    """The name that commands take, and what else a person may know the host by."""
+    if not tunnel.chassis:
+        return tunnel.remote
+    hostname = hostnames.get(tunnel.chassis, "")
+    known = [hostname] if hostname and hostname != tunnel.chassis else []
+    return f"{tunnel.chassis} ({', '.join([*known, tunnel.remote])})"
 
 
 def _count(hosts: Sequence[str]) -> str:

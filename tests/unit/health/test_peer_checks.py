@@ -20,13 +20,14 @@ def first(among: object, count: int) -> list[Tunnel]:
 
 def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_type() -> None:
     away = {each.remote: Answer.AWAY for each in tunnels(5)}
-    [finding] = check_peers(tunnels(6), away | {"192.0.2.7": Answer.HERE}, {"h2": "box"})
+    [finding] = check_peers(tunnels(6), away | {"192.0.2.7": Answer.HERE}, {"h2": "box", "h3": "h3"})
     assert finding.kind == "peer-down"
-    named = "box (192.0.2.2), h3 (192.0.2.3), h4 (192.0.2.4) and 2 more"
+    named = "h2 (box, 192.0.2.2), h3 (192.0.2.3), h4 (192.0.2.4) and 2 more"
     assert finding.text.startswith(
         f"5 hosts do not answer at their tunnel address: {named}, so nothing passes"
     )
-    assert "'ovn-docker gc --host NAME'" in finding.text
+    assert "'ovn-docker gc --host NAME', then 'ovn-sbctl chassis-del NAME'" in finding.text
+    assert finding.subject == f"{named.partition(' and ')[0]}, h5 (192.0.2.5), h6 (192.0.2.6)"
 
 
 def test_one_host_is_told_in_the_singular_and_without_a_name_by_its_address() -> None:
