@@ -16,9 +16,10 @@ from ovn_docker.errors import ConflictError, LockError, UnreachableError
 from ovn_docker.health import answer, away, known_hosts
 from ovn_docker.health.answer import Answer
 from ovn_docker.health.giving_up import GivingUp
+from ovn_docker.health.host_rows import AT_ONCE
 from ovn_docker.health.remains import Remains, remains
 from ovn_docker.host.databases import known_settings
-from ovn_docker.ovsdb.locks import Lock
+from ovn_docker.ovsdb.operations import in_batches
 from ovn_docker.ovsdb.tls import TlsFiles
 from ovn_docker.schema import hosts, southbound
 from ovn_docker.schema.last_seen import LastSeen
@@ -136,13 +137,13 @@ async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
     chassis = await _chassis(databases)
     names = await known_hosts.listed(databases.northbound, deep=deep)
     found = []
-    for host in await known_hosts.registered(databases.northbound, names):
-        async with databases.northbound.lock(hosts.presence_lock(host)) as lock:
-            connected = not lock.held
-        there = None if chassis is None else host in chassis
-        left = await remains(databases.northbound, host, deep=deep)
-        seen = LastSeen() if connected else await away.seen(databases.northbound, host)
-        found.append(Listed(host, there, connected, left, seen))
+    for batch in in_batches(await known_hosts.registered(databases.northbound, names), AT_ONCE):
+        drivers = await asyncio.gather(*(away.look(databases.northbound, host) for host in batch))
+        for host, driver in zip(batch, drivers, strict=True):
+            there = None if chassis is None else host in chassis
+            left = await remains(databases.northbound, host, deep=deep)
+            seen = LastSeen() if driver.connected else driver.seen
+            found.append(Listed(host, there, driver.connected, left, seen))
     return found
 
 
@@ -167,12 +168,14 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remai
         raise ConflictError(
             f"host {host} is this host: what it has left over itself is removed with 'ovn-docker repair'"
         )
+    if not force:
+        await _check_dead(databases, host)
+    if dry_run:
+        return await remains(databases.northbound, host, deep=deep)
     presence = hosts.presence_lock(host)
-    async with databases.northbound.lock(presence, steal=force and not dry_run) as lock:
-        if not force:
-            await _check_dead(databases, host, lock)
-        if dry_run:
-            return await remains(databases.northbound, host, deep=deep)
+    async with databases.northbound.lock(presence, steal=force) as lock:
+        if lock.asked and not await away.is_free(lock):
+            raise _connected(host)
         try:
             return await GivingUp(databases.northbound, host, [presence], deep=deep).run()
         except LockError:
@@ -181,19 +184,19 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remai
             ) from None
 
 
-async def _check_dead(databases: Databases, host: str, lock: Lock) -> None:
-    """Refuse to give up a host that may live; `lock` is that of its driver, asked for.
+async def _check_dead(databases: Databases, host: str) -> None:
+    """Refuse to give up a host that may live.
 
-    A chassis alone says nothing: a host that died has it still.
+    A chassis alone says nothing: a host that died has it still. Nothing is held meanwhile: for as long as the
+    host is asked for a sign of life, whoever looks for its driver would take this command for it.
 
     Raises:
         ConflictError: the host lives, or nobody can tell.
         UnreachableError: Southbound cannot be asked.
     """
-    if not await away.is_free(lock):
-        raise ConflictError(
-            f"the driver of host {host} is connected to OVN Northbound: stop it there, or give --force"
-        )
+    driver = await away.look(databases.northbound, host)
+    if driver.connected:
+        raise _connected(host)
     chassis = await _chassis(databases)
     if chassis is None:
         raise UnreachableError(
@@ -204,7 +207,7 @@ async def _check_dead(databases: Databases, host: str, lock: Lock) -> None:
         return
     given = await answer.ask(databases.northbound, databases.southbound, host)
     if given is Answer.GIVEN:
-        since = away.away(host, await away.seen(databases.northbound, host))
+        since = away.away(host, driver.seen)
         raise ConflictError(
             f"{since}, but its ovn-controller answers, so containers may be running there: start the driver,"
             " stop the host, or give --force"
@@ -214,6 +217,12 @@ async def _check_dead(databases: Databases, host: str, lock: Lock) -> None:
             f"whether host {host} is dead cannot be told, for no ovn-controller of any host answers: see"
             " that ovn-northd runs, or give --force if the host will not come back"
         )
+
+
+def _connected(host: str) -> ConflictError:
+    return ConflictError(
+        f"the driver of host {host} is connected to OVN Northbound: stop it there, or give --force"
+    )
 
 
 def _chassis_left(host: str) -> str:

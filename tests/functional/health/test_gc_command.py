@@ -1,16 +1,18 @@
 """`ovn-docker gc` as an operator types it."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ovn_docker.health import answer
+from ovn_docker.health import answer, away
 from ovn_docker.health.answer import Answer
 from ovn_docker.schema import host_index, last_seen, leases, northbound, swarms
 from ovn_docker.schema.leases import LEASE, Lease
@@ -188,6 +190,41 @@ def test_this_host_itself_is_refused_whatever_the_flags(
     databases: Databases, here: OvsdbServer, force: tuple[str, ...]
 ) -> None:
     assert "'ovn-docker repair'" in refused(here, "--host", "h1", *force)
+    assert len(databases.ports()) == 3
+
+
+@contextlib.contextmanager
+def asking(databases: Databases, here: OvsdbServer, host: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A `gc` that has asked a host for a sign of life, and waits for it."""
+    command = [str(PROGRAM), "gc", "--ovsdb", str(here.remote), "--host", host]
+    with databases.answering(), subprocess.Popen(command) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def test_a_host_that_is_asked_for_a_sign_of_life_is_not_taken_for_connected(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    with asking(databases, here, "h2") as other:
+        await until(lambda: databases.northbound.rows("NB_Global", "nb_cfg")[0]["nb_cfg"], "it is asked")
+        listed = json.loads(await asyncio.to_thread(succeeded, here, "--json"))
+        assert [each["driver"] for each in listed] == [False] * 3
+        async with databases.driver("h1") as local:
+            assert "away" in await away.remedy(local.nb, "h2")
+        assert other.poll() is None, "it waits still"
+
+
+async def test_a_host_that_comes_back_while_it_is_asked_is_refused(
+    databases: Databases, here: OvsdbServer
+) -> None:
+    with databases.answering("h1"):
+        given_up = asyncio.create_task(asyncio.to_thread(refused, here, "--host", "h2"))
+        await until(lambda: databases.northbound.rows("NB_Global", "nb_cfg")[0]["nb_cfg"], "it is asked")
+        async with databases.driver("h2") as local, task(local.presence().run()):
+            text = await given_up
+    assert "the driver of host h2 is connected to OVN Northbound" in text
     assert len(databases.ports()) == 3
 
 
