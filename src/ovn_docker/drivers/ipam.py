@@ -16,7 +16,7 @@ from ovn_docker import addressing, pools
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.drivers import swarm_networks
 from ovn_docker.drivers.asked import meant
-from ovn_docker.drivers.leasing import AddressLeases, TakenError
+from ovn_docker.drivers.leasing import AddressLeases, TakenError, of_same_network
 from ovn_docker.drivers.northbound import Northbound
 from ovn_docker.drivers.recent import Recent
 from ovn_docker.drivers.reserved import ReservedAddresses
@@ -357,13 +357,14 @@ class OverlayIpam:
         host that asks for its auxiliary addresses just now has them leased until its CreateNetwork.
         """
         if address == self._gateways.get(pool):
-            text = f"address {address} of pool {pool.subnet} is taken: it is the gateway of the same network"
-            raise ConflictError(text)
+            raise of_same_network(pool, address, "the gateway")
         deadline = self._clock() + PATIENCE
         while not await self._reserved.use(pool, address):
             try:
                 await self._addresses.take(pool, address)
             except TakenError as taken:
+                if taken.is_own(pool) and address in self._named.get(pool, ()):
+                    raise of_same_network(pool, address, "an auxiliary address") from None
                 if not taken.may_be_shared(pool) or self._clock() > deadline:
                     raise await self._addresses.explained(taken) from None
             else:

@@ -125,6 +125,17 @@ class TakenError(ConflictError):
             return False
         return lease.kind == RESERVED or bool(lease.hold and not lease.endpoint_id and not lease.name)
 
+    def is_own(self, pool: Pool) -> bool:
+        """Whether the address was leased through `pool`'s own hold, and no endpoint uses it."""
+        return self.lease is not None and self.lease.hold == pool.token and not self.lease.endpoint_id
+
+
+def of_same_network(pool: Pool, address: IPAddress, role: str) -> ConflictError:
+    """The error for an auxiliary address that its own network has in this role already."""
+    return ConflictError(
+        f"address {address} of pool {pool.subnet} is taken: it is {role} of the same network"
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:

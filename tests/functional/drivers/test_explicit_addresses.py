@@ -121,7 +121,10 @@ class TestAuxiliaryAddresses:
     async def test_two_that_are_the_same_are_refused_at_once(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (host,):
             began = time.monotonic()
-            with pytest.raises(ConflictError, match=f"address {ADDRESS} of pool {SUBNET} is taken"):
+            text = (
+                f"address {ADDRESS} of pool {SUBNET} is taken: it is an auxiliary address of the same network"
+            )
+            with pytest.raises(ConflictError, match=text):
                 await host.network_create(SUBNET, aux=[ADDRESS, ADDRESS])
             assert time.monotonic() - began < PATIENCE
         assert hosts.northbound.rows("DHCP_Options") == []
