@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from ovn_docker import config, logs, tls_flags
 from ovn_docker.commands.databases import Databases, following, reach
 from ovn_docker.drivers import swarm_networks
-from ovn_docker.errors import ConflictError, LockError, UnreachableError
+from ovn_docker.errors import ConflictError, LockError, NotFoundError, UnreachableError
 from ovn_docker.health import answer, away, known_hosts
 from ovn_docker.health.answer import Answer
 from ovn_docker.health.giving_up import GivingUp
@@ -66,7 +66,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--host", metavar="NAME", help="give up this host, named by its system-id")
+    what.add_argument("--host", metavar="NAME", type=_name, help="give up this host, named by its system-id")
     what.add_argument(
         "--swarm-network",
         metavar="ID",
@@ -91,6 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tls_flags.add_database_arguments(parser)
 
 
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: 'ovn-docker gc' lists the hosts")
+    return text
+
+
 async def _run(arguments: argparse.Namespace) -> int:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     files = tls_flags.read_databases(arguments)
@@ -106,6 +112,8 @@ async def _run(arguments: argparse.Namespace) -> int:
             return 0
         left = await _give_up(databases, arguments)
         chassis = await _chassis(databases)
+        if not left:
+            await _check_name(databases, arguments.host, chassis or {})
     there = None if chassis is None else arguments.host in chassis
     if arguments.json:
         what = {"host": arguments.host, "dry_run": arguments.dry_run, "chassis": there}
@@ -216,6 +224,23 @@ async def _check_dead(databases: Databases, host: str) -> None:
         raise ConflictError(
             f"whether host {host} is dead cannot be told, for no ovn-controller of any host answers: see"
             " that ovn-northd runs, or give --force if the host will not come back"
+        )
+
+
+async def _check_name(databases: Databases, host: str, chassis: Mapping[str, str]) -> None:
+    """Refuse a name of which there is nothing, if it seems to mean another host.
+
+    A host that was given up before cannot be told from one that never was.
+
+    Raises:
+        NotFoundError: it is another's host name, or its ``system-id`` in another case.
+    """
+    registered = dict.fromkeys(await known_hosts.listed(databases.northbound), "")
+    known, name = {**registered, **chassis}, host.casefold()
+    alike = sorted(each for each, called in known.items() if name in {each.casefold(), called.casefold()})
+    if alike and host not in known:
+        raise NotFoundError(
+            f"host {host} is not in OVN, and {' or '.join(alike)} may be meant: --host takes a system-id"
         )
 
 

@@ -103,6 +103,15 @@ def test_a_host_that_is_gone_is_given_up(databases: Databases, here: OvsdbServer
     assert succeeded(here, "--host", "h3") == "there is nothing of host h3 in OVN Northbound\n"
 
 
+@pytest.mark.parametrize(("name", "meant"), [("h2.test", "h2"), ("H2", "h2"), ("H3", "h3")])
+def test_a_name_that_means_another_host_is_refused_with_that(
+    databases: Databases, here: OvsdbServer, name: str, meant: str
+) -> None:
+    text = f"ovn-docker: host {name} is not in OVN, and {meant} may be meant: --host takes a system-id"
+    assert refused(here, "--host", name) == text
+    assert len(databases.ports()) == 3
+
+
 def test_what_no_index_names_is_found_by_deep(databases: Databases, here: OvsdbServer) -> None:
     databases.northbound.transact(host_index.index_finish(Mark("h3", CREATED), {}))
     assert succeeded(here, "--host", "h3", "--dry-run") == "there is nothing of host h3 in OVN Northbound\n"
@@ -290,3 +299,4 @@ def test_what_cannot_be_reached_is_one_line(databases: Databases, here: OvsdbSer
 
 def test_flags_that_cannot_be_read_are_status_2(here: OvsdbServer) -> None:
     assert gc(here, "--nonsense").returncode == 2
+    assert gc(here, "--host", "").returncode == 2
