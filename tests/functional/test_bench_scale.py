@@ -52,6 +52,7 @@ def left(directory: Path) -> Iterator[str]:
             yield words
 
 
+@pytest.mark.slow
 def test_every_section_without_ovn_northd_is_measured(short_path: Path) -> None:
     results = measured(short_path, "--only=standalone", "--only=cluster")
     assert (results.failures, results.complete) == ([], True)

@@ -114,6 +114,7 @@ async def test_a_host_whose_driver_is_connected_is_not_given_up_and_that_is_told
         await gone(databases, "h3")
 
 
+@pytest.mark.slow
 async def test_a_driver_that_goes_long_after_its_chassis_has_the_whole_time_still(
     databases: Databases,
 ) -> None:

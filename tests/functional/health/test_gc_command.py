@@ -157,6 +157,7 @@ def test_a_host_without_a_driver_whose_ovn_controller_answers_is_refused(
     assert "port-of-h2" not in databases.ports()
 
 
+@pytest.mark.slow
 def test_a_host_is_not_taken_for_dead_while_nobody_answers(databases: Databases, here: OvsdbServer) -> None:
     with databases.answering():
         text = refused(here, "--host", "h2")
@@ -225,6 +226,7 @@ async def test_a_host_that_is_asked_for_a_sign_of_life_is_not_taken_for_connecte
         assert other.poll() is None, "it waits still"
 
 
+@pytest.mark.slow
 async def test_a_host_that_comes_back_while_it_is_asked_is_refused(
     databases: Databases, here: OvsdbServer
 ) -> None:

@@ -45,6 +45,7 @@ async def test_check_fails_where_no_interface_has_the_tunnel_address(host: Whole
     assert done.stdout.startswith("encap-foreign: no interface of this host has the tunnel address 192.0.2.1")
 
 
+@pytest.mark.slow
 async def test_what_is_wrong_with_the_host_comes_before_the_outage_that_it_explains(
     databases: Databases, host: WholeHost
 ) -> None:

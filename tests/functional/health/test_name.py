@@ -145,6 +145,7 @@ async def test_a_host_has_its_name_again_at_once_when_its_driver_starts_again(
             assert user(databases) == FIRST
 
 
+@pytest.mark.slow
 async def test_a_command_says_so_too_and_takes_the_name_over_when_the_other_is_away(
     databases: Databases, hosts: tuple[WholeHost, WholeHost]
 ) -> None:
