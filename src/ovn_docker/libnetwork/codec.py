@@ -26,15 +26,17 @@ def decode(request_type: type[RequestType], body: bytes) -> RequestType:
 
     Args:
         request_type: what the verb takes.
-        body: JSON. An empty one is refused: dockerd, when it sends a request again after a broken connection,
-            may send it without the body that it has consumed already (moby issue 35459).
+        body: JSON. An empty one is refused: when a connection breaks, dockerd sends the request again, but
+            without its body, which it has used up (moby issue 35459).
 
     Raises:
         RequestError: the body is empty or no JSON, or a member is absent or of a wrong type; the text names
             it by its JSON path.
     """
     if not body.strip():
-        raise RequestError("the body is empty where a JSON object is due")
+        raise RequestError(
+            "the body is empty: after a broken connection dockerd repeats a request without it; try again"
+        )
     try:
         request: RequestType = _decoder(request_type).decode(body)
     except msgspec.ValidationError as error:
