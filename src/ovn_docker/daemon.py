@@ -143,7 +143,7 @@ def _observation(
 
     names = ContainerNames()
     parts.engine.named = names.note
-    return Observation(metrics.verb_done, found, metrics.exposition, names.of)
+    return Observation(metrics.verb_done, found, metrics.exposition, names.of, in_flight=metrics.in_flight)
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -9,6 +9,7 @@ Source: Prometheus "Metric and label naming" and "Exposition formats" (text form
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from prometheus_client import (
     CollectorRegistry,
@@ -54,6 +55,11 @@ class Metrics:
             registry=registry,
             buckets=BUCKETS,
         )
+        self._in_flight = Gauge(
+            "ovn_docker_requests_in_flight",
+            "Requests that have begun and have no reply yet.",
+            registry=registry,
+        )
         self._findings = Gauge(
             "ovn_docker_findings",
             "Discrepancies that the last pass of the health check found.",
@@ -72,6 +78,10 @@ class Metrics:
         ProcessCollector(registry=registry)
         build = Gauge("ovn_docker_build_info", "Always 1.", ("version", "python"), registry=registry)
         build.labels(version, platform.python_version()).set(1)
+
+    def in_flight(self) -> AbstractContextManager[object]:
+        """Count a request as one in flight while the context is entered."""
+        return self._in_flight.track_inprogress()
 
     def verb_done(self, verb: str, outcome: str, seconds: float) -> None:
         """Count a request.

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from ovn_docker.lab import Lab, Machine
+from tests.exposition import value
 from tests.integration import records
+from tests.integration.plugin import Plugin
 from tests.integration.records import SWITCH, marks
 from tests.integration.tenant import IMAGE, OURS, Network, Tenant
 from tests.polling import eventually
@@ -59,6 +61,7 @@ def before_join(tenant: Tenant, start: Start) -> Iterator["Future[Any]"]:
                 while not log.has("CreateEndpoint"):
                     assert not starting.done()
                 os.kill(pid, signal.SIGSTOP)
+                eventually(lambda: is_idle(tenant.host), 15, "the driver has answered what dockerd sent")
                 if not log.has("Join") and plugged(tenant.host) == {""}:
                     yield starting
                     return
@@ -69,6 +72,12 @@ def before_join(tenant: Tenant, start: Start) -> Iterator["Future[Any]"]:
             for name in there(tenant) - others:
                 tenant.docker("rm", "--force", name, check=False)
     pytest.skip("dockerd asks for Join too soon on this machine")
+
+
+def is_idle(host: Machine) -> bool:
+    """Whether the driver carries out no request. What was sent before this call counts: it is read first."""
+    shown = Plugin(host.paths.plugin_socket).metrics()
+    return value(shown, "ovn_docker_requests_in_flight") == 0
 
 
 def there(tenant: Tenant) -> set[str]:

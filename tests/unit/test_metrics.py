@@ -1,5 +1,8 @@
 """The numbers that Prometheus reads: what is counted, what is looked up, and what is not there yet."""
 
+import asyncio
+import contextlib
+
 from ovn_docker.metrics import Metrics
 from tests.exposition import read, value
 
@@ -31,6 +34,17 @@ def test_a_verb_is_counted_by_its_outcome_and_its_time() -> None:
     assert value(shown, f"{series}_bucket", le="0.025", **ok) == 1
     assert value(shown, f"{series}_bucket", le="5.0", **overdue) == 0
     assert value(shown, f"{series}_bucket", le="10.0", **overdue) == 1
+
+
+def test_a_request_is_in_flight_until_its_reply_even_if_it_is_cancelled() -> None:
+    counted = metrics()
+    name = "ovn_docker_requests_in_flight"
+    with contextlib.suppress(asyncio.CancelledError), counted.in_flight():
+        with counted.in_flight():
+            assert value(read(counted.exposition()), name) == 2
+        assert value(read(counted.exposition()), name) == 1
+        raise asyncio.CancelledError
+    assert value(read(counted.exposition()), name) == 0
 
 
 def test_round_trips_and_reconnects_are_counted_but_not_the_first_connection() -> None:

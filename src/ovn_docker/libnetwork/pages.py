@@ -7,6 +7,7 @@ Source: Prometheus "Exposition formats", text format 0.0.4.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import msgspec
@@ -32,12 +33,14 @@ class Observation:
         problems: what is wrong just now, one line for each; none when all is well.
         exposition: all metrics in Prometheus's text format.
         container_of: the name of an endpoint's container, for the log, or "".
+        in_flight: makes a context that lasts from a request's head to its reply.
     """
 
     verb_done: Callable[[str, str, float], None] = _uncounted
     problems: Callable[[], Sequence[str]] = tuple
     exposition: Callable[[], bytes] = bytes
     container_of: Callable[[str], str] = nobody
+    in_flight: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def routes(observation: Observation) -> list[web.RouteDef]:

@@ -74,7 +74,7 @@ class _Front:
     def __init__(self, driver: NetworkDriver, deadline: float, observation: Observation) -> None:
         self._driver = driver
         self._deadline = deadline
-        self._verb_done = observation.verb_done
+        self._in_flight, self._verb_done = observation.in_flight, observation.verb_done
         self._container_of = observation.container_of
         self._bodies = Bodies()
         self._rollback = min(ROLLBACK, deadline / 2)
@@ -82,26 +82,30 @@ class _Front:
 
     def handler(self, verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            started = time.monotonic()
-            cancel_at = asyncio.get_running_loop().time() + self._deadline - self._rollback
-            message: messages.Message | None = None
-            reply: Reply = None
-            try:
-                message = await _message(verb, request, self._bodies, cancel_at)
-                reply = await self._reply(verb, message, cancel_at)
-                body, status = codec.encode(reply), 200
-                outcome = text = "ok"
-            except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
-                text, outcome = _shortened(_error_text(verb, error)), _outcome(error)
-                body, status = codec.encode_error(text), _status(error)
-            seconds = time.monotonic() - started
-            level = logging.WARNING if status >= FAILED else verb.level
-            told = subject(message, reply, self._container_of)
-            _log_outcome(verb, told, text, seconds, level=level)
-            self._verb_done(verb.name, outcome, seconds)
-            return web.Response(body=body, status=status, content_type=verb.content_type)
+            with self._in_flight():
+                return await self._handle(verb, request)
 
         return handle
+
+    async def _handle(self, verb: Verb, request: web.Request) -> web.Response:
+        started = time.monotonic()
+        cancel_at = asyncio.get_running_loop().time() + self._deadline - self._rollback
+        message: messages.Message | None = None
+        reply: Reply = None
+        try:
+            message = await _message(verb, request, self._bodies, cancel_at)
+            reply = await self._reply(verb, message, cancel_at)
+            body, status = codec.encode(reply), 200
+            outcome = text = "ok"
+        except Exception as error:  # noqa: BLE001 - whatever it is, dockerd needs an answer
+            text, outcome = _shortened(_error_text(verb, error)), _outcome(error)
+            body, status = codec.encode_error(text), _status(error)
+        seconds = time.monotonic() - started
+        level = logging.WARNING if status >= FAILED else verb.level
+        told = subject(message, reply, self._container_of)
+        _log_outcome(verb, told, text, seconds, level=level)
+        self._verb_done(verb.name, outcome, seconds)
+        return web.Response(body=body, status=status, content_type=verb.content_type)
 
     async def _reply(self, verb: Verb, message: messages.Message | None, cancel_at: float) -> Reply:
         """Run the verb as a task of its own, which neither a client that leaves nor a stop cancels."""

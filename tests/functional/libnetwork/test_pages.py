@@ -13,6 +13,8 @@ from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.pages import Observation
 from ovn_docker.libnetwork.server import create_application
 from ovn_docker.libnetwork.telling import ContainerNames
+from ovn_docker.metrics import Metrics
+from tests.exposition import read, value
 from tests.functional.libnetwork.front import REQUESTS, Client, Reply, StubDriver
 
 pytestmark = pytest.mark.functional
@@ -29,12 +31,22 @@ class Watched:
         self.problems: list[str] = []
         self.counted: list[Counted] = []
         self.names = ContainerNames()
-        observation = Observation(self._count, lambda: self.problems, lambda: b"up 1\n", self.names.of)
+        self.metrics = Metrics("1", {})
+        observation = Observation(
+            self._count,
+            lambda: self.problems,
+            lambda: b"up 1\n",
+            self.names.of,
+            in_flight=self.metrics.in_flight,
+        )
         self.listeners = Listeners(create_application(self.driver, deadline=0.5, observation=observation))
         self.path = Path()
 
     def _count(self, verb: str, outcome: str, seconds: float) -> None:
         self.counted.append((verb, outcome, seconds))
+
+    def in_flight(self) -> float | None:
+        return value(read(self.metrics.exposition()), "ovn_docker_requests_in_flight")
 
     async def ask(self, path: str, body: bytes = b"", method: str = "GET") -> Reply:
         client = Client(*await asyncio.open_unix_connection(str(self.path)))
@@ -81,7 +93,7 @@ async def test_both_are_for_get_only_and_are_not_counted(watched: Watched, path:
     assert watched.counted == []
 
 
-async def test_both_answer_while_a_verb_waits_for_a_database(watched: Watched) -> None:
+async def test_both_answer_while_a_verb_waits_for_a_database_and_is_in_flight(watched: Watched) -> None:
     release = asyncio.Event()
 
     async def wait() -> None:
@@ -93,8 +105,10 @@ async def test_both_answer_while_a_verb_waits_for_a_database(watched: Watched) -
         assert (await watched.ask("/healthz")).status == 200
         assert (await watched.ask("/metrics")).status == 200
     assert not request.done()
+    assert watched.in_flight() == 1
     release.set()
     assert (await request).status == 200
+    assert watched.in_flight() == 0
 
 
 async def test_each_request_is_counted_with_its_outcome_and_time(watched: Watched) -> None:
