@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker.lab import Lab, Machine
 from tests.integration import records
 from tests.integration.faults.account import balances
 from tests.integration.faults.parts import DOCKERD, KILL, STOP, caught_up, restart, same_drivers, started_with
 from tests.integration.faults.talk import Talk, begin
-from tests.integration.records import PORT
+from tests.integration.records import PORT, Row, marks
 from tests.integration.tenant import Container, Tenant
 from tests.polling import eventually
 
@@ -31,14 +31,21 @@ def live_restore(lab: Lab) -> Iterator[None]:
 
 @how
 def test_no_packet_is_lost_with_live_restore(live_restore: None, how: str, talk: Talk, lab: Lab) -> None:  # noqa: ARG001
-    ports = records.rows(lab.central, PORT)
+    ports = eventually(lambda: named(lab.central), 10, "each port has its container's name")
     with same_drivers(lab):
         restart(lab.hosts[0], DOCKERD, how)
         talk.goes_on()
         assert talk.lost() == 0
         talk.new_containers_reach_the_old(limit=0)
-    assert records.rows(lab.central, PORT) == ports, "the ports are the same"
+    after = eventually(lambda: named(lab.central), 10, "each port has its container's name")
+    assert after == ports, "the ports are the same"
     balances(lab)
+
+
+def named(central: Machine) -> list[Row]:
+    """The ports, once each has the name of its container, which is written after it."""
+    ports = records.rows(central, PORT)
+    return ports if all("ovn-docker-name" in marks(each) for each in ports) else []
 
 
 @how
