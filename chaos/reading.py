@@ -54,7 +54,7 @@ def _inspect(host: Machine, kind: str, listing: Sequence[str]) -> list[Row]:
 
 def _remembered(host: Machine) -> tuple[str, ...]:
     file = host.paths.state / f"{DRIVER}.json"
-    return tuple(json.loads(file.read_text())["networks"]) if file.exists() else ()
+    return tuple(json.loads(file.read_text()).get("networks", ())) if file.exists() else ()
 
 
 def networks_of(inspected: Iterable[Row]) -> dict[str, Network]:
