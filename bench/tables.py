@@ -8,13 +8,13 @@ from bench.targets import TARGETS, Target, Verdict, judge
 
 SECTIONS = {
     "verbs": "Calls to the driver (median / 99th percentile)",
-    "join": "Inside a Join: since its start, as seen in Open_vSwitch (median / 99th percentile)",
+    "join": "From CreateEndpoint to Join, as seen in Open_vSwitch (median / 99th percentile)",
     "docker": "Docker's commands (median, ratio to bridge)",
     "shares": "Where a `docker run` and `docker rm` spend their time (median)",
     "burst": "Containers started at the same time (median)",
     "first packet": "The first packet of a new container",
     "costs": "The daemon itself",
-    "northbound": "Calls that need only Northbound, with ovn-northd stopped (median / 99th percentile)",
+    "northbound": "Calls with ovn-northd stopped (median / 99th percentile)",
     "one switch": "The same with all other ports in the network's own switch (median / 99th percentile)",
 }
 """Titles by section, in the order in which they are shown."""

@@ -100,25 +100,28 @@ def _lifecycle(place: Site, caller: Caller, samples: Samples, stages: Samples) -
     def call(verb: str, body: dict[str, object]) -> None:
         samples.add(caller.title, verb, caller.plugin.call(verb, body))
 
+    began = time.perf_counter()
     call("CreateEndpoint", endpoint(caller.network_id, endpoint_id, address))
     try:
+        made = time.perf_counter()
         call("EndpointOperInfo", ids)
-        started = time.perf_counter()
+        asked = time.perf_counter()
         call("Join", join(caller.network_id, endpoint_id))
         answered = time.perf_counter()
-        moments = place.watch.moments(endpoint_id)
-        installed = (max(moments[INSTALLED], answered) - started) * 1000
-        samples.add(caller.title, JOIN_INSTALLED, installed)
-        for stage in (PLUGGED, OFPORT, INSTALLED):
-            stages.add(caller.title, stage, (moments[stage] - started) * 1000)
-        stages.add(caller.title, "answered", (answered - started) * 1000)
+        seen = place.watch.moments(endpoint_id)
+        samples.add(caller.title, JOIN_INSTALLED, (max(seen[INSTALLED], answered) - asked) * 1000)
+        moments = {"CreateEndpoint answered": made, "Join asked for": asked}
+        moments |= {stage: seen[stage] for stage in (PLUGGED, OFPORT, INSTALLED)}
+        moments["Join answered"] = answered
+        for moment, at in moments.items():
+            stages.add(caller.title, moment, (at - began) * 1000)
         call("Leave", ids)
     finally:
         call("DeleteEndpoint", ids)
 
 
 def measure_northbound(place: Place, who: Sequence[Caller], one_switch: int = 0) -> list[Figure]:
-    """Time the verbs that need nothing but Northbound, while northd is paused.
+    """Time the verbs that need no northd, while it is paused.
 
     Args:
         place: with northd paused.
