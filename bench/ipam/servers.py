@@ -1,6 +1,7 @@
 """Private OVSDB servers in a directory: one alone, or three members of a RAFT cluster on loopback."""
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,8 @@ _SCHEMAS = {
     "Open_vSwitch": Path("/usr/share/openvswitch/vswitch.ovsschema"),
 }
 MEMBERS = 3
+PROBE = 5.0
+"""Seconds of silence after which ovsdb-server probes a client, unless told otherwise (ovsdb-server(1))."""
 TIMEOUT = 30.0
 LONG = 120.0
 """Seconds for what takes all rows of a large database in hand."""
@@ -31,16 +34,20 @@ LONG = 120.0
 class Server:
     """One ovsdb-server process with one database file, on a Unix socket."""
 
-    def __init__(self, directory: Path, database: str, *, port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, database: str, *, port: int | None = None, probe: float = PROBE
+    ) -> None:
         """Describe it; the file is made by `create` or by ovsdb-tool(1) join-cluster.
 
         Args:
             directory: for its files; a new one.
             database: by name.
             port: TCP port of loopback that it listens on too, and is named by; None for the socket alone.
+            probe: seconds of silence after which it probes who is connected over TCP.
         """
         directory.mkdir(parents=True)
         self.port = port
+        self.probe = probe
         self.database = database
         self.file = directory / "db"
         self.socket = directory / "sock"
@@ -69,13 +76,25 @@ class Server:
             HostError: it does not.
         """
         program = find_program("ovsdb-server") or "ovsdb-server"
-        places = [f"--remote=punix:{self.socket}", f"--unixctl={self.socket}.ctl"]
+        remotes = [f"punix:{self.socket}"]
         if self.port is not None:
-            places.append(f"--remote=ptcp:{self.port}:127.0.0.1")
-        command = [program, "-vconsole:warn", *places, "--no-chdir", str(self.file)]
+            remotes.append(f"ptcp:{self.port}:127.0.0.1")
+        command = [program, "-vconsole:warn", f"--unixctl={self.socket}.ctl", "--no-chdir"]
+        if self.probe == PROBE:
+            command += [*(f"--remote={each}" for each in remotes), str(self.file)]
+        else:
+            command.append(f"--config-file={self._settings(remotes)}")
         self._process = spawn(command, self.log, environment())
         if not wait_until(self._accepts, TIMEOUT):
             raise HostError(f"ovsdb-server does not start, see {self.log}")
+
+    def _settings(self, remotes: Sequence[str]) -> Path:
+        """The file that says more of a remote than a command line can (ovsdb(7), since Open vSwitch 3.3)."""
+        probe = {"inactivity-probe": round(self.probe * 1000)}
+        settings = {each: probe if each.startswith("ptcp:") else {} for each in remotes}
+        file = self.socket.with_suffix(".json")
+        file.write_text(json.dumps({"remotes": settings, "databases": {str(self.file): {}}}))
+        return file
 
     def stop(self) -> None:
         """End it and wait until it has."""
@@ -181,15 +200,18 @@ class Servers:
             each.stop()
 
 
-def standalone(directory: Path, source: Path | None = None, *, tcp: bool = False) -> Servers:
+def standalone(
+    directory: Path, source: Path | None = None, *, tcp: bool = False, probe: float = PROBE
+) -> Servers:
     """A Northbound of one server.
 
     Args:
         directory: for its files; a new one.
         source: the file of another that it begins with a copy of.
         tcp: whether clients reach it over TCP on loopback too.
+        probe: as of `Server`.
     """
-    server = Server(directory / "nb", NORTHBOUND, port=_ports(1, tcp=tcp)[0])
+    server = Server(directory / "nb", NORTHBOUND, port=_ports(1, tcp=tcp)[0], probe=probe)
     if source is None:
         server.create()
     else:
@@ -197,16 +219,22 @@ def standalone(directory: Path, source: Path | None = None, *, tcp: bool = False
     return Servers([server])
 
 
-def cluster(directory: Path, source: Path | None = None, *, tcp: bool = False) -> Servers:
+def cluster(
+    directory: Path, source: Path | None = None, *, tcp: bool = False, probe: float = PROBE
+) -> Servers:
     """A Northbound of three servers, which speak with each other over TCP on loopback (ovsdb(7)).
 
     Args:
         directory: for their files; a new one.
         source: the file of a database that stands alone, whose rows it begins with.
         tcp: whether clients reach it over TCP too.
+        probe: as of `Server`.
     """
     ports = _ports(MEMBERS, tcp=tcp)
-    members = [Server(directory / f"nb{number}", NORTHBOUND, port=port) for number, port in enumerate(ports)]
+    members = [
+        Server(directory / f"nb{number}", NORTHBOUND, port=port, probe=probe)
+        for number, port in enumerate(ports)
+    ]
     first, *others = members
     ours, *theirs = [f"tcp:127.0.0.1:{port}" for port in _free_ports(MEMBERS)]
     tool("create-cluster", str(first.file), str(source or _SCHEMAS[NORTHBOUND]), ours, limit=LONG)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.scale.plan import Plan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
 from ovn_docker import config, daemon
 from ovn_docker.assembly import Host, OverlayParts, assemble, cancel, running, start
@@ -35,12 +36,13 @@ class Network:
     pool_id: str
 
 
-def configuration(interval: float) -> Config:
+def configuration(plan: Plan) -> Config:
     """A driver's, with the health check on, and listening nowhere; its state file is a host's own."""
     parser = argparse.ArgumentParser()
     config.add_arguments(parser)
     words = ["--unix-socket=/nowhere", "--docker-driver-scope=local", "--health-check-on"]
-    return config.read(parser.parse_args([*words, f"--health-check-interval={interval}"]))
+    words += [f"--health-check-interval={plan.interval}", f"--db-probe-interval={round(plan.probe * 1000)}"]
+    return config.read(parser.parse_args(words))
 
 
 class Driver:

@@ -16,9 +16,6 @@ from bench.scale.northd import southbound_parts
 from bench.scale.place import Place
 from ovn_docker.errors import HostError, OvnDockerError
 
-_PROBE = 5.0
-"""Seconds after which ovsdb-server probes a session (ovsdb-server(1), inactivity_probe)."""
-
 _CONNECT, _FILL = 120.0, 600.0
 """Seconds for all to be connected, and to have made their containers."""
 
@@ -142,7 +139,7 @@ def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
     place.crowd.ask("point", northbound=northbound.remote)
     connected, serving = _wait(place, began)
     cost = 1000 * (processor_seconds(pid) - used) / place.plan.hosts
-    place.crowd.ask("drift", seconds=_PROBE)
+    place.crowd.ask("drift", place.plan.probe + 60, seconds=place.plan.probe)
     return [
         figure(page.SESSIONS, page.CONNECT, [max(connected)], "s", column),
         figure(page.SESSIONS, page.CONNECT_HALF, [median(connected)], "s", column),
@@ -184,11 +181,12 @@ def _health(place: Place, northbound: Servers) -> list[Figure]:
     troubles = {text for each in answers for text in each["troubles"]}
     if troubles:
         raise HostError(f"health checks found what should not be: {', '.join(sorted(troubles)[:5])}")
-    cost = [1000 * (busy - idle) / 100 * sizes.health_seconds / passes] if passes else []
+    share = max(0.0, busy - idle)  # below zero it is noise
+    cost = [1000 * share / 100 * sizes.health_seconds / passes] if passes else []
     return [
         figure(page.HEALTH, page.IDLE, [idle], "% of a core"),
         figure(page.HEALTH, page.WITH_CHECKS, [busy], "% of a core"),
-        figure(page.HEALTH, page.CHECKS, [max(0.0, busy - idle)], "% of a core"),
+        figure(page.HEALTH, page.CHECKS, [share], "% of a core"),
         *([figure(page.HEALTH, page.A_PASS, cost, "ms")] if cost else []),
         figure(page.HEALTH, page.TROUBLES, [0], f"in {passes} checks"),
     ]

@@ -58,19 +58,22 @@ class Place:
     @contextmanager
     def standalone(self) -> Iterator[Servers]:
         """An empty Northbound of one server."""
-        with self._up(servers.standalone(self._new("standalone"), tcp=True)) as northbound:
+        probe = self.plan.probe
+        with self._up(servers.standalone(self._new("standalone"), tcp=True, probe=probe)) as northbound:
             yield northbound
 
     @contextmanager
     def filled_standalone(self) -> Iterator[Servers]:
         """A Northbound of one server with all rows."""
-        with self._up(servers.standalone(self._new("standalone"), self.filled(), tcp=True)) as northbound:
+        directory, probe = self._new("standalone"), self.plan.probe
+        with self._up(servers.standalone(directory, self.filled(), tcp=True, probe=probe)) as northbound:
             yield northbound
 
     @contextmanager
     def cluster(self) -> Iterator[Servers]:
         """A Northbound of three servers with all rows."""
-        with self._up(servers.cluster(self._new("cluster"), self.filled(), tcp=True)) as northbound:
+        directory, probe = self._new("cluster"), self.plan.probe
+        with self._up(servers.cluster(directory, self.filled(), tcp=True, probe=probe)) as northbound:
             northbound.settle()
             yield northbound
 

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 
+from bench.ipam.servers import PROBE
 from ovn_docker.addressing import IPNetwork
 from ovn_docker.config import HEALTH_CHECK_INTERVAL
 
@@ -36,6 +37,7 @@ class Plan:
         idle_seconds: for which drivers are left alone.
         health_seconds: for which their health checks are watched.
         interval: seconds from one health check of a host to its next.
+        probe: seconds of silence after which Northbound's servers and drivers probe each other.
         chassis: ovn-controllers.
         bound: networks of which each of them binds the first port, and a second one.
         limit: seconds for the whole run.
@@ -48,6 +50,7 @@ class Plan:
     idle_seconds: float = 20
     health_seconds: float = 60
     interval: float = HEALTH_CHECK_INTERVAL
+    probe: float = PROBE
     chassis: int = 20
     bound: int = 4
     limit: float = LIMIT

@@ -37,7 +37,7 @@ class Worker:
     async def make(self, directory: str, hosts: list[int], plan: dict[str, Any]) -> Answer:
         """Have these hosts; nothing runs yet."""
         self._plan = Plan(**plan)
-        shared = configuration(self._plan.interval)
+        shared = configuration(self._plan)
         self._numbers = {host_name(number): number for number in hosts}
         self._drivers = [Driver(name, Path(directory), shared) for name in self._numbers]
         return {}

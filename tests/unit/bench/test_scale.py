@@ -63,10 +63,10 @@ def test_the_full_size_is_a_thousand_hosts_with_a_hundred_containers_each() -> N
 
 def test_quick_has_a_hundred_hosts_and_flags_change_single_sizes() -> None:
     assert cli.plan(cli.parser().parse_args(["--quick"])) == QUICK
-    words = ["--quick", "--hosts", "5", "--seconds", "0.5"]
+    words = ["--quick", "--hosts", "5", "--seconds", "0.5", "--probe", "60"]
     chosen = cli.plan(cli.parser().parse_args(words))
     assert (chosen.hosts, chosen.seconds, chosen.health_seconds) == (5, 0.5, 0.5)
-    assert chosen.chassis == QUICK.chassis
+    assert (chosen.probe, chosen.chassis) == (60, QUICK.chassis)
 
 
 def test_more_networks_than_there_are_addresses_are_refused() -> None:
