@@ -20,7 +20,7 @@ from ovn_docker.errors import OvnDockerError
 
 _DESCRIPTION = """\
 Compare this driver, the incumbent (Debian's package ovn-docker, run in place) and Docker's
-bridge, in one run on an emulated host of its own. Needs root. About 15 minutes, --quick about 3.
+bridge, in one run on an emulated host of its own. Needs root. About 10 minutes, --quick about 3.
 
 scripts/bench ipam measures how fast addresses are leased instead, scripts/bench health what a reading of
 the health check costs, scripts/bench scale what 1,000 hosts do to OVN's databases, scripts/bench ip-lookup
