@@ -285,6 +285,7 @@ def test_no_lease_is_lost_or_given_twice_while_drivers_and_northbound_are_killed
     sweep(account, drivers, lambda: northbound.rows("DHCP_Options", "cidr", "external_ids"))
 
 
+@pytest.mark.slow
 def test_no_lease_is_lost_or_given_twice_while_drivers_and_the_leader_of_a_cluster_are_killed(
     cluster: Cluster, make_drivers: Callable[[str], list[Driver]], tmp_path: Path
 ) -> None:

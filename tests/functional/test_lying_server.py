@@ -111,7 +111,7 @@ def started(short_path: Path) -> Iterator[Daemons]:
     daemons.end()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_whatever_servers_say_the_driver_goes_on_without_a_traceback(
     started: Daemons, northbound: OvsdbServer, open_vswitch: OvsdbServer, short_path: Path, seed: int
 ) -> None:

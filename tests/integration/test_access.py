@@ -149,6 +149,7 @@ def test_over_tls_another_host_is_served_by_its_certificate_and_by_nothing_else(
     assert curl(there, f"http://{at}:5000/healthz").status in {0, 400}
 
 
+@pytest.mark.slow
 def test_a_docker_that_trusts_another_authority_is_told_before_and_when_it_tries(
     driver: Driver, tenant: Tenant, tls: Tls, tmp_path: Path
 ) -> None:

@@ -285,6 +285,7 @@ def test_without_docker_s_socket_the_driver_says_so_once_and_serves_on(
     assert records.addresses(records.row(central, PORT, endpoint_of(box, network))) == "0a:00:00:00:00:01"
 
 
+@pytest.mark.slow
 def test_check_finds_a_host_that_is_off_and_an_ovn_northd_that_does_not_run(
     tenant: Tenant, lab: Lab, other: Tenant
 ) -> None:

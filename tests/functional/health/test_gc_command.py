@@ -250,6 +250,7 @@ async def test_a_host_whose_driver_is_connected_is_refused_unless_forced(
         await until(lambda: "port-of-h3" not in databases.ports(), "it is given up")
 
 
+@pytest.mark.slow
 def test_without_southbound_the_list_says_unknown_and_a_host_is_given_up_only_by_force(
     databases: Databases, here: OvsdbServer
 ) -> None:

@@ -66,6 +66,7 @@ async def test_what_is_wrong_with_the_host_comes_before_the_outage_that_it_expla
     assert done.stderr.startswith("ovn-docker: Open vSwitch cannot be reached at ")
 
 
+@pytest.mark.slow
 async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
     databases: Databases, host: WholeHost
 ) -> None:
@@ -105,6 +106,7 @@ async def test_a_host_without_a_tunnel_address_is_told_at_healthz_once_it_was_so
             await until(lambda: not reader.problems(), "nothing is wrong any more")
 
 
+@pytest.mark.slow
 async def test_a_tunnel_without_a_route_is_found_by_check(host: WholeHost) -> None:
     interface = {
         "name": "ovn-h2-0",

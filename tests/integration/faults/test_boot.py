@@ -71,6 +71,8 @@ ABSENCES = {
         lambda host, _: host.kill("ovn-controller"), lambda host, _: host.mend()
     ),
 }
+SLOW = {"Northbound does not run", "the central is cut off"}
+"""A Northbound that hangs is the hardest of the three without one."""
 
 
 @pytest.fixture
@@ -81,7 +83,10 @@ def boxes(tenant: Tenant) -> Sequence[tuple[Container, Network]]:
     return [(tenant.container(network, *COMES_BACK), network) for network in networks]
 
 
-@pytest.mark.parametrize("absence", list(ABSENCES))
+@pytest.mark.parametrize(
+    "absence",
+    [pytest.param(each, marks=pytest.mark.slow if each in SLOW else ()) for each in ABSENCES],
+)
 def test_dockerd_that_was_killed_starts_within_bounds_while(
     absence: str, boxes: Sequence[tuple[Container, Network]], tenant: Tenant, lab: Lab
 ) -> None:
