@@ -8,9 +8,9 @@ from signal import SIGTERM
 
 from bench.plugin import Dial, Plugin, dial_tcp, dial_unix
 from ovn_docker.errors import HostError
-from ovn_docker.lab import Machine
-from ovn_docker.lab.processes import Process, alive, send, spawn, wait_until
-from ovn_docker.lab.requirements import find_driver
+from ovn_docker_lab import Machine
+from ovn_docker_lab.processes import Process, alive, send, spawn, wait_until
+from ovn_docker_lab.requirements import find_driver
 
 INCUMBENT_PROGRAM = Path("/usr/bin/ovn-docker-overlay-driver")
 """Where Debian's package ovn-docker puts it."""

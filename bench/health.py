@@ -21,13 +21,13 @@ from bench.ovsdb import Database
 from bench.run import Part, run
 from bench.tables import Page
 from bench.targets import Target, find
-from ovn_docker import config
-from ovn_docker.assembly import assemble, running
+from ovn_docker import settings
+from ovn_docker.daemon.components import assemble, running
+from ovn_docker.ovn import leases
+from ovn_docker.ovn.leases import LEASE, Lease
+from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import Operation, select
 from ovn_docker.ovsdb.values import to_map
-from ovn_docker.schema import leases
-from ovn_docker.schema.leases import LEASE, Lease
-from ovn_docker.schema.northbound import Mark
 
 _DESCRIPTION = """\
 Measure what one reading of the health check costs: how long it takes, and how long Northbound serves
@@ -133,10 +133,10 @@ def _host(directory: Path, northbound: Servers) -> Server:
 async def _read(host: Server, northbound: Servers, samples: Samples) -> None:
     """Read again and again, with another client that asks for next to nothing meanwhile and without."""
     flags = argparse.ArgumentParser()
-    config.add_inspection_arguments(flags)
+    settings.add_inspection_arguments(flags)
     state = host.file.with_name("state.json")
     words = ["--ovsdb", host.remote, "--state-file", str(state)]
-    parts = assemble(config.read_inspection(flags.parse_args(words)), dict)
+    parts = assemble(settings.read_inspection(flags.parse_args(words)), dict)
     assert parts.scan is not None
     parts.scan(always=True, note=False)
     async with running(parts):

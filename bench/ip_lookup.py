@@ -24,8 +24,8 @@ from bench.run import Part, run
 from bench.tables import Page
 from bench.targets import Target, find
 from ovn_docker.errors import HostError
-from ovn_docker.flows.text import COOKIE, COOKIE_MASK
-from ovn_docker.lab import Lab, Machine
+from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK
+from ovn_docker_lab import Lab, Machine
 
 _DESCRIPTION = """\
 Measure what --ip-lookup costs with 10,000 entries in table 200: a Join, a DeleteEndpoint, and a packet's way

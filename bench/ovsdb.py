@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker.errors import HostError
+from ovn_docker.ovsdb.jsonrpc import Decoder, Message, encode
 from ovn_docker.ovsdb.operations import Operation, check
-from ovn_docker.ovsdb.session import Decoder, Message, encode
 from ovn_docker.ovsdb.values import mapping, optional
 
 PLUGGED, OFPORT, INSTALLED = "plugged", "ofport", "ovn-installed"

@@ -14,9 +14,9 @@ from bench.figures import INCUMBENT, OURS, Machine
 from bench.fill import clear, fill
 from bench.ovsdb import Database, InterfaceWatch
 from ovn_docker.errors import HostError, OvnDockerError
-from ovn_docker.lab import Lab
-from ovn_docker.lab.requirements import environment
 from ovn_docker.ovsdb.operations import delete
+from ovn_docker_lab import Lab
+from ovn_docker_lab.requirements import environment
 
 Report = Callable[[str], None]
 

@@ -11,7 +11,7 @@ from chaos.reach import unreached
 from chaos.reading import read
 from chaos.weather import CUT, KILL, REBOOT, RESTART, Fault
 from ovn_docker.errors import HostError, OvnDockerError
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 
 Report = Callable[[str], None]
 

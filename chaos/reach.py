@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chaos.judge import LOST, Difference, switch_of
 from chaos.records import Endpoint, Host
 from ovn_docker.errors import HostError
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 
 _AT_ONCE = 3
 """Containers that ask at the same time; each asks all its peers at once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from chaos.plan import DRIVER
 from chaos.records import Central, Endpoint, Hold, Host, Interface, Network, Port, Switch
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 
 GROUP = "0x0d0c"
 BRIDGE = "br-int"

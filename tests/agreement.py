@@ -8,9 +8,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ovn_docker import addressing, pools
+from ovn_docker import address_pools, addressing
 from ovn_docker.addressing import row_id
-from ovn_docker.docker.state import Container, DockerState, Endpoint, Network, PoolConfig
+from ovn_docker.docker.models import Container, DockerState, Endpoint, Network, PoolConfig
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.snapshot import (
     Held,
@@ -20,7 +20,7 @@ from ovn_docker.health.snapshot import (
     HeldPool,
     Snapshot,
 )
-from ovn_docker.schema.open_vswitch import IFACE_ID, NETWORK, Attached
+from ovn_docker.host.open_vswitch import IFACE_ID, NETWORK, Attached
 
 DRIVER, CONTEXT = "openvswitch", "default"
 OWN_IPAM, DOCKERS = DRIVER, "default"
@@ -75,7 +75,7 @@ def docker(*networks: Network, containers: Sequence[Container] = ()) -> DockerSt
 
 def pool_key(network: Network, subnet: str) -> str:  # noqa: ARG001  (all are of one context)
     """What a pool is filed under."""
-    return pools.switch_name(CONTEXT, addressing.network(subnet, "pool"))
+    return address_pools.switch_name(CONTEXT, addressing.network(subnet, "pool"))
 
 
 def keys_of(network: Network, claimed: bool) -> dict[str, str]:  # noqa: FBT001

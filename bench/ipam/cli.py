@@ -16,7 +16,7 @@ from bench.ipam.measure import parts
 from bench.ipam.page import PAGE
 from bench.ipam.plan import FULL, QUICK, Plan
 from bench.run import run
-from ovn_docker.lab.requirements import find_program
+from ovn_docker_lab.requirements import find_program
 
 _DESCRIPTION = """\
 Measure how fast addresses are leased: RequestAddress over HTTP from driver processes on a private

@@ -8,9 +8,9 @@ from typing import Any
 from bench.ipam.servers import TIMEOUT, Server, stop
 from bench.plugin import Plugin, dial_unix
 from ovn_docker.errors import HostError
-from ovn_docker.lab.processes import Process, spawn, wait_until
-from ovn_docker.lab.requirements import environment, find_driver
 from ovn_docker.ovsdb.values import to_map
+from ovn_docker_lab.processes import Process, spawn, wait_until
+from ovn_docker_lab.requirements import environment, find_driver
 
 GATEWAY = {"RequestAddressType": "com.docker.network.gateway"}
 

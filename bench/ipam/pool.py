@@ -9,12 +9,12 @@ from typing import TypeVar
 from bench.ipam.clients import Answer
 from bench.ipam.plan import Level
 from bench.ovsdb import Database
+from ovn_docker.address_pools import parse_pool
 from ovn_docker.errors import HostError
+from ovn_docker.ovn import leases
+from ovn_docker.ovn.leases import LEASE, Lease
+from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import Operation, delete, row_is
-from ovn_docker.pools import parse_pool
-from ovn_docker.schema import leases
-from ovn_docker.schema.leases import LEASE, Lease
-from ovn_docker.schema.northbound import Mark
 
 _AT_ONCE = 1000
 _OTHER_HOSTS = 100

@@ -7,9 +7,9 @@ from pathlib import Path
 from bench.ipam.servers import SOUTHBOUND, Server, stop
 from bench.scale.clock import Clock
 from ovn_docker.errors import HostError
-from ovn_docker.lab.processes import Process, spawn
-from ovn_docker.lab.requirements import environment, find_program
 from ovn_docker.ovsdb.operations import Operation, select, update
+from ovn_docker_lab.processes import Process, spawn
+from ovn_docker_lab.requirements import environment, find_program
 
 MOST_MEMORY = 14 << 30
 """Bytes of address space for ovn-northd: with 100,000 ports it needs a quarter of that."""

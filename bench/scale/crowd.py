@@ -15,7 +15,7 @@ from bench.drivers import resident_mb
 from bench.scale.clock import Clock
 from bench.scale.plan import Plan
 from ovn_docker.errors import HostError
-from ovn_docker.lab.requirements import environment
+from ovn_docker_lab.requirements import environment
 
 _END = 3.0
 """Seconds for a process to end when nobody talks to it any more."""

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from bench.scale.plan import Plan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
-from ovn_docker import config, daemon
-from ovn_docker.assembly import Host, OverlayParts, assemble, cancel, running, start
-from ovn_docker.config import Config
+from ovn_docker import settings
+from ovn_docker.daemon import serve
+from ovn_docker.daemon.components import Host, OverlayParts, assemble, cancel, running, start
+from ovn_docker.daemon.metrics import Metrics
+from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.health.reconciler import Report
 from ovn_docker.libnetwork import messages
-from ovn_docker.metrics import Metrics
-from ovn_docker.schema import host_index
-from ovn_docker.schema.northbound import Mark
-from ovn_docker.supervision import Supervision
+from ovn_docker.ovn import host_index
+from ovn_docker.ovn.switches import Mark
+from ovn_docker.settings import Config
 
 LEASE, CREATE, DELETE, RELEASE = "RequestAddress", "CreateEndpoint", "DeleteEndpoint", "ReleaseAddress"
 VERBS = (LEASE, CREATE, DELETE, RELEASE)
@@ -39,10 +40,10 @@ class Network:
 def configuration(plan: Plan) -> Config:
     """A driver's, with the health check on, and listening nowhere; its state file is a host's own."""
     parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
+    settings.add_arguments(parser)
     words = ["--unix-socket=/nowhere", "--docker-driver-scope=local", "--health-check-on"]
     words += [f"--health-check-interval={plan.interval}", f"--db-probe-interval={round(plan.probe * 1000)}"]
-    return config.read(parser.parse_args(words))
+    return settings.read(parser.parse_args(words))
 
 
 class Driver:
@@ -83,7 +84,7 @@ class Driver:
         self.connected_at = 0.0
         host = Host(ovs=self._ovs, links=NoLinks(), engine=self.docker)
         parts = self._parts = assemble(self._config, dict, host)
-        self._metrics = daemon.measured(parts)
+        self._metrics = serve.measured(parts)
         parts.northbound.when_connected(self._note_connection)
         await self._exit.enter_async_context(running(parts, self._supervision))
         self._exit.push_async_callback(cancel, *start(self._supervision, parts.daemon_work))
@@ -100,7 +101,7 @@ class Driver:
     async def _watch(self) -> None:
         await asyncio.sleep(random.uniform(0, self._config.health.interval))  # noqa: S311
         assert self._metrics is not None
-        work = daemon.watching(self._config, self.parts, self._metrics, self._note_pass)
+        work = serve.watching(self._config, self.parts, self._metrics, self._note_pass)
         tasks = start(self._supervision, work)
         try:
             await asyncio.gather(*tasks)

@@ -15,8 +15,8 @@ from bench.scale.chassis import Chassis
 from bench.scale.clock import processor_seconds
 from bench.scale.place import Place
 from bench.scale.plan import host_name
-from ovn_docker.schema import northbound
-from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
+from ovn_docker.ovn import switches
+from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 
 _NETWORK, _ENDPOINT, _SUBNET = "b" * 64, "e" * 64, "172.21.0.0/24"
 
@@ -50,13 +50,13 @@ def _northd(central: Central) -> list[Figure]:
 def _changes(central: Central) -> list[Figure]:
     """What ovn-northd has to do for a network and for an endpoint, as the driver writes them."""
     subnet, mark = ipaddress.ip_network(_SUBNET), Mark("bench", "2026-01-01T00:00:00Z")
-    switch = northbound.switch_id(_NETWORK)
+    switch = switches.switch_id(_NETWORK)
     port = SwitchPort(_NETWORK, _ENDPOINT, "02:42:ac:15:00:02 172.21.0.2")
     changes = {
-        page.NETWORK_MADE: northbound.ls_add(Switch(_NETWORK, (subnet,), (subnet[1],)), mark),
-        page.PORT_MADE: northbound.lsp_add(port, switch, (), mark),
-        page.PORT_GONE: [northbound.lsp_del(_NETWORK, _ENDPOINT, switch)],
-        page.NETWORK_GONE: [northbound.ls_del(switch)],
+        page.NETWORK_MADE: switches.ls_add(Switch(_NETWORK, (subnet,), (subnet[1],)), mark),
+        page.PORT_MADE: switches.lsp_add(port, switch, (), mark),
+        page.PORT_GONE: [switches.lsp_del(_NETWORK, _ENDPOINT, switch)],
+        page.NETWORK_GONE: [switches.ls_del(switch)],
     }
     figures = []
     for item, operations in changes.items():

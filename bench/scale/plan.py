@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.ipam.servers import PROBE
 from ovn_docker.addressing import IPNetwork
-from ovn_docker.config import HEALTH_CHECK_INTERVAL
+from ovn_docker.settings import HEALTH_CHECK_INTERVAL
 
 STANDALONE, CLUSTER, SOUTHBOUND = "standalone", "cluster", "southbound"
 SECTIONS = (STANDALONE, CLUSTER, SOUTHBOUND)

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.state import DockerState, Endpoint, Event, Network, PoolConfig
+from ovn_docker.docker.models import DockerState, Endpoint, Event, Network, PoolConfig
 from ovn_docker.errors import HostError
+from ovn_docker.host import open_vswitch
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
 from ovn_docker.ovsdb.values import to_map
-from ovn_docker.schema import open_vswitch
 
 _ROW = str(UUID(int=1))
 _DRIVER = "openvswitch"

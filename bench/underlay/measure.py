@@ -17,7 +17,7 @@ from bench.figures import Figure, Samples
 from bench.plugin import Plugin, dial_unix, endpoint, join, network
 from bench.underlay.relay import Relay
 from bench.underlay.shares import at_once, pauses, shares
-from ovn_docker.drivers.underlay_ports import FIRST_LOOK, LONGEST_LOOK
+from ovn_docker.underlay.neutron_ports import FIRST_LOOK, LONGEST_LOOK
 from tests.underlay.clouds import Cloud
 from tests.underlay.identity import NEUTRON_PORT
 from tests.underlay.machines import VirtualMachine

@@ -2,9 +2,9 @@
 
 import sys
 
-from ovn_docker.cli import underlay_driver
-from ovn_docker.neutron import client
+from ovn_docker.cli.main import underlay_driver
+from ovn_docker.underlay.neutron import neutron_client
 
 if __name__ == "__main__":
-    client.THREADS = 1
+    neutron_client.THREADS = 1
     sys.exit(underlay_driver())

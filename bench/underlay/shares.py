@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 STATUS_ONLY = "fields=status"
-"""In the address of a look whether a port is ACTIVE (drivers/underlay_ports.py wait_active)."""
+"""In the address of a look whether a port is ACTIVE (underlay/neutron_ports.py wait_active)."""
 
 
 @dataclass(frozen=True, slots=True)

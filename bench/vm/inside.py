@@ -24,7 +24,7 @@ from bench.run import Part, run
 from bench.vm.netperf import PROBES, Probe
 from bench.vm.page import ONE, TWO
 from ovn_docker.errors import HostError
-from ovn_docker.lab.processes import wait_until
+from ovn_docker_lab.processes import wait_until
 
 UNIT = "ovn-docker-overlay-driver"
 SPANNING = {OURS: "spanning-ours", OVERLAY: "spanning-overlay"}

@@ -9,7 +9,7 @@ ROOT = sys.argv[1]
 sys.path[:] = [path for path in sys.path if path.startswith(ROOT)] + [f"{ROOT}/usr/lib/python3/dist-packages"]
 
 # These need more than the plugin has, and it does not run them.
-OTHERS = tuple(f"ovn_docker.{name}" for name in ("lab", "neutron", "underlay_assembly", "drivers.underlay"))
+OTHERS = tuple(f"ovn_docker.{name}" for name in ("underlay", "daemon.underlay_components"))
 
 
 def main() -> str:

@@ -2,6 +2,6 @@
 
 import sys
 
-from ovn_docker.cli import main
+from ovn_docker.cli.main import main
 
 sys.exit(main())

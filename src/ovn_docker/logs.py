@@ -73,7 +73,7 @@ def known_modules() -> frozenset[str]:
 
 
 def module_of(logger: str) -> str:
-    """``overlay`` for the logger ``ovn_docker.drivers.overlay``, ``aiohttp`` for ``aiohttp.server``."""
+    """``overlay_driver`` for ``ovn_docker.overlay.overlay_driver``, ``aiohttp`` for ``aiohttp.server``."""
     parts = logger.split(".")
     return parts[-1] if parts[0] == PACKAGE else parts[0]
 

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ovn_docker import config
+from ovn_docker import settings as config
 from ovn_docker.errors import ConfigError
 
 DRIVER_NAME = "ovn"

@@ -1,6 +1,6 @@
 """The flags of TLS: on the TCP port, the driver's own files and those for Docker; and to the databases. Pure.
 
-Owns which of them go together. What is in the files is libnetwork/tls.py's and ovsdb/tls.py's.
+Owns which of them go together. What is in the files is libnetwork/certificates.py's and ovsdb/tls_files.py's.
 """
 
 import argparse

@@ -4,9 +4,10 @@ import argparse
 import re
 from dataclasses import replace
 
-from ovn_docker import config, daemon_flags, pools
-from ovn_docker.config import Config
+from ovn_docker import address_pools, daemon_flags
+from ovn_docker import settings as config
 from ovn_docker.errors import ConfigError
+from ovn_docker.settings import Config
 
 PROGRAM = "ovn-docker-underlay-driver"
 BRIDGE = "breth0"
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     daemon_flags.add_arguments(parser, PROGRAM)
     parser.set_defaults(
         distributed=False,
-        routing_context=pools.DEFAULT_CONTEXT,
+        routing_context=address_pools.DEFAULT_CONTEXT,
         default_address_pool=None,
         dead_host_after=0,
         ip_lookup=False,

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from ovn_docker import addressing, pools
+from ovn_docker import address_pools, addressing
+from ovn_docker.ovn import host_list, hosts, leases, switches
+from ovn_docker.ovn.leases import LEASE, Lease
+from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import in_batches, mutate, row_is
 from ovn_docker.ovsdb.values import reference, to_set
-from ovn_docker.schema import host_list, hosts, leases, northbound
-from ovn_docker.schema.leases import LEASE, Lease
-from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 from tests.functional.servers import OvsdbServer
 
 CREATED = "2030-01-02T03:04:05Z"
@@ -39,12 +39,12 @@ async def cost(server: OvsdbServer, what: Callable[[], Awaitable[Any]], times: i
 async def fill(client: Client, subnet: str, ports: int, hosts_of_them: int = 100) -> str:
     """A shared switch with ports and their leases, of so many hosts that take turns; the switch's name."""
     network = ipaddress.ip_network(subnet)
-    name = pools.switch_name("default", network)
+    name = address_pools.switch_name("default", network)
     made = Mark("other-0", CREATED)
     await client.transact(
         [
-            *northbound.ls_add(Switch(_id(name), (network,), (network[1],)), made, name, "default"),
-            *leases.pool_add("default", network, name, {"token": made.host}, {northbound.CREATED: CREATED}),
+            *switches.ls_add(Switch(_id(name), (network,), (network[1],)), made, name, "default"),
+            *leases.pool_add("default", network, name, {"token": made.host}, {switches.CREATED: CREATED}),
         ]
     )
     for batch in in_batches(range(ports), AT_ONCE):
@@ -62,16 +62,16 @@ async def register(client: Client, count: int) -> None:
 def _endpoints(
     name: str, subnet: addressing.IPNetwork, numbers: Sequence[int], hosts_of_them: int
 ) -> Iterator[dict[str, Any]]:
-    switch, made = northbound.switch_id(name), []
+    switch, made = switches.switch_id(name), []
     for number in numbers:
         mark = Mark(f"other-{number % hosts_of_them}", CREATED)
         address, endpoint_id = subnet[number + 2], _id(name, str(number))
         mac = addressing.mac_for(endpoint_id, [address])
         port = SwitchPort(_id(name), endpoint_id, f"{mac} {address}")
-        yield northbound.lsp_add(port, switch, (), mark)[0]
+        yield switches.lsp_add(port, switch, (), mark)[0]
         yield leases.lease_add(name, address, Lease(LEASE, mark.host, endpoint_id, endpoint_id[:16]), mark)
-        made.append(northbound.port_id(port.network_id, endpoint_id))
-    yield mutate(northbound.SWITCH, [row_is(switch)], ("ports", "insert", to_set(map(reference, made))))
+        made.append(switches.port_id(port.network_id, endpoint_id))
+    yield mutate(switches.SWITCH, [row_is(switch)], ("ports", "insert", to_set(map(reference, made))))
 
 
 def _id(*words: str) -> str:

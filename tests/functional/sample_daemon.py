@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from ovn_docker.daemon.process import DaemonOptions, daemonize
 from ovn_docker.errors import ConfigError
-from ovn_docker.process import DaemonOptions, daemonize
 
 
 def note(directory: Path, text: str, file: str = "events") -> None:

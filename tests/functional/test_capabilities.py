@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import capabilities
-from ovn_docker.managed_plugin import KEPT
+from ovn_docker.cli import capabilities
+from ovn_docker.cli.managed_plugin import KEPT
 
 pytestmark = pytest.mark.functional
 

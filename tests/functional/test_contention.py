@@ -25,9 +25,9 @@ from typing import Any
 
 import pytest
 
-from ovn_docker import config
-from ovn_docker.assembly import assemble, running
-from ovn_docker.docker.state import DockerState, Endpoint, Network, PoolConfig
+from ovn_docker import settings
+from ovn_docker.daemon.components import assemble, running
+from ovn_docker.docker.models import DockerState, Endpoint, Network, PoolConfig
 from ovn_docker.health.checks import check as check_all
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.libnetwork.messages import ADDRESS_TYPE, GATEWAY_TYPE
@@ -109,9 +109,9 @@ class Driver:
 
     async def _sweep(self, state: DockerState) -> Counter[str]:
         parser = argparse.ArgumentParser()
-        config.add_inspection_arguments(parser)
+        settings.add_inspection_arguments(parser)
         flags = ["--ovsdb", str(self._ovsdb), "--state-file", str(self.socket.with_suffix(".json"))]
-        parts = assemble(config.read_inspection(parser.parse_args(flags)), dict)
+        parts = assemble(settings.read_inspection(parser.parse_args(flags)), dict)
         mended = Counter[str]()
         async with running(parts), asyncio.timeout(20):
             while True:

@@ -19,10 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ovn_docker import config, daemon
-from ovn_docker.assembly import Parts, assemble
+from ovn_docker import settings as config
+from ovn_docker.daemon import serve as daemon
+from ovn_docker.daemon.components import Parts, assemble
+from ovn_docker.daemon.process import DaemonOptions, Ready
 from ovn_docker.ovsdb.values import to_map
-from ovn_docker.process import DaemonOptions, Ready
 from tests.exposition import Sample, read, value
 from tests.functional.servers import OvsdbServer
 from tests.guide import DATABASE_KEYS
@@ -387,7 +388,7 @@ def test_detached_it_answers_when_its_launcher_returns(daemons: Daemons, short_p
 def test_a_command_whose_reader_has_gone_ends_without_a_traceback() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
-    story = "import sys; from ovn_docker import cli; sys.exit(cli._printed(lambda: print('x') or 0))"
+    story = "import sys; from ovn_docker.cli import main; sys.exit(main._printed(lambda: print('x') or 0))"
     command = [sys.executable, "-c", story]
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, timeout=20, check=False)
     os.close(write_end)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab.processes import Process, alive, send, start_time, wait_until
+from ovn_docker_lab.processes import Process, alive, send, start_time, wait_until
 
 pytestmark = pytest.mark.functional
 

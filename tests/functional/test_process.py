@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.process import sd_notify
+from ovn_docker.daemon.process import sd_notify
 
 pytestmark = pytest.mark.functional
 

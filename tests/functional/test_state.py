@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.state import StateFile
+from ovn_docker.state_file import StateFile
 
 NOBODY = 65534
 
@@ -18,9 +18,9 @@ pytestmark = [
 
 COMMAND = """
 import os, sys
-from ovn_docker import cli
+from ovn_docker.cli import main
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 

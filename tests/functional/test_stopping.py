@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from ovn_docker import assembly
-from ovn_docker.flows import switch
-from ovn_docker.supervision import Supervision
+from ovn_docker.daemon import components
+from ovn_docker.daemon.supervision import Supervision
+from ovn_docker.overlay.vtep import ofctl
 
 pytestmark = pytest.mark.functional
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.functional
 async def test_a_command_that_does_not_end_when_it_is_told_to_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(switch, "END_TIMEOUT", 0.2)
+    monkeypatch.setattr(ofctl, "END_TIMEOUT", 0.2)
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", "trap '' TERM; echo ready; exec sleep 60", stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     assert await process.stdout.readline() == b"ready\n"
     try:
-        await asyncio.wait_for(switch._end(process), 10)
+        await asyncio.wait_for(ofctl._end(process), 10)
         assert process.returncode == -signal.SIGKILL
     finally:
         if process.returncode is None:
@@ -32,7 +32,7 @@ async def test_a_command_that_does_not_end_when_it_is_told_to_is_killed(
 async def test_work_that_does_not_end_when_it_is_told_to_is_left_and_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(assembly, "STOP_TIMEOUT", 0.2)
+    monkeypatch.setattr(components, "STOP_TIMEOUT", 0.2)
     begun, released = asyncio.Event(), asyncio.Event()
 
     async def stubborn() -> None:
@@ -42,9 +42,9 @@ async def test_work_that_does_not_end_when_it_is_told_to_is_left_and_named(
         finally:
             await released.wait()
 
-    tasks = assembly.start(Supervision(), {"the stubborn part": stubborn})
+    tasks = components.start(Supervision(), {"the stubborn part": stubborn})
     await begun.wait()
-    await asyncio.wait_for(assembly.cancel(*tasks), 10)
+    await asyncio.wait_for(components.cancel(*tasks), 10)
     assert "the stubborn part has not ended" in caplog.text
     released.set()
     await asyncio.wait(tasks)

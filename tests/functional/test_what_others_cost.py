@@ -11,11 +11,11 @@ from statistics import median
 import pytest
 
 from ovn_docker.health import known_hosts
+from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import vteps
 from tests.functional.conftest import MakeServer
-from tests.functional.drivers.shared_host import Hosts
 from tests.functional.many_rows import cost, fill, milliseconds, register
+from tests.functional.overlay.shared_host import Hosts
 from tests.functional.servers import OvsdbServer, connected, running
 
 pytestmark = pytest.mark.functional

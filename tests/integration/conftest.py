@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, down
+from ovn_docker_lab import Lab, down
 
 _TEST_LAB = re.compile(r"t([0-9]+)-.*")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyroute2 import netns
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration.tenant import Container
 
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.polling import eventually
 from tests.unit.test_plugin_settings import ROOT, TOLD
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ovn_docker.host.veth import GROUP
-from ovn_docker.lab import Lab, Machine
+from ovn_docker.ovn import switches
 from ovn_docker.ovsdb.values import mapping, members
-from ovn_docker.schema import northbound
+from ovn_docker_lab import Lab, Machine
 
 Row = Mapping[str, Any]
 
@@ -102,7 +102,7 @@ def wipe(lab: Lab) -> None:
 
 def _is_ours(key: str) -> bool:
     """Whether it is the driver that writes a key."""
-    return OURS in key and key != northbound.ALLOW
+    return OURS in key and key != switches.ALLOW
 
 
 def _table(text: str) -> list[Row]:

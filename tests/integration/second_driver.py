@@ -4,9 +4,9 @@ import os
 import signal
 from dataclasses import dataclass
 
-from ovn_docker.lab import Machine
-from ovn_docker.lab.processes import start_time
-from ovn_docker.lab.requirements import find_driver
+from ovn_docker_lab import Machine
+from ovn_docker_lab.processes import start_time
+from ovn_docker_lab.requirements import find_driver
 from tests.integration.tenant import Result
 from tests.polling import eventually
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration.tenant import Result
 
 ECHO, PYTHON = Path(__file__).with_name("echo.py"), "/usr/bin/python3"

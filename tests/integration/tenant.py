@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.polling import eventually
 
 DRIVER = "openvswitch"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
-from ovn_docker.lab.plan import underlay_address
+from ovn_docker_lab import Lab, Machine
+from ovn_docker_lab.plan import underlay_address
 from tests.certificates import Authority, Pair
 from tests.integration.second_driver import Driver
 from tests.integration.tenant import Tenant

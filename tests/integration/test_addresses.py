@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.records import PORT, SWITCH, addresses, marks, values
 from tests.integration.tenant import Container, Network, Tenant

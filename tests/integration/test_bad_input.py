@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.plugin import VERBS, Answer, Plugin, path_of
 from tests.integration.records import PORT, SWITCH

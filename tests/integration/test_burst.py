@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.integration import records
 from tests.integration.tenant import Tenant, in_parallel
 

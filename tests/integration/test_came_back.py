@@ -9,7 +9,7 @@ from typing import Self
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.conftest import lab_name
 from tests.integration.records import PORT

@@ -7,7 +7,7 @@ import pytest
 from chaos.judge import LOST, STALE, judge
 from chaos.reach import unreached
 from chaos.reading import read
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration.tenant import Container, Network, Tenant
 from tests.polling import eventually
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.conftest import lab_name
 from tests.integration.records import PORT

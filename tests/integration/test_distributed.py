@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
-from ovn_docker.lab.processes import start_time
+from ovn_docker_lab import Lab, Machine
+from ovn_docker_lab.processes import start_time
 from tests.integration import records
 from tests.integration.records import SWITCH, marks
 from tests.integration.second_driver import Driver

@@ -27,10 +27,10 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import lab as labs
-from ovn_docker.lab.daemons import underlay_device
-from ovn_docker.lab.lab import down
-from ovn_docker.lab.requirements import environment
+import ovn_docker_lab as labs
+from ovn_docker_lab.daemons import underlay_device
+from ovn_docker_lab.lab import down
+from ovn_docker_lab.requirements import environment
 from tests.integration.conftest import lab_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

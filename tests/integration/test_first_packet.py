@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration.tenant import ONE_PING, OURS, Container, Network, Tenant
 from tests.polling import eventually
 

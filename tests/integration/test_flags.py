@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab
-from ovn_docker.lab.processes import start_time
+from ovn_docker_lab import Lab
+from ovn_docker_lab.processes import start_time
 from tests.guide import DATABASE_KEYS
 from tests.integration import records
 from tests.integration.plugin import Plugin

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration import records
 from tests.integration.tenant import Network, Tenant
 from tests.polling import eventually

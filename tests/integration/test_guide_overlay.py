@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration import records
 from tests.integration.records import PORT, SWITCH, addresses, marks, values
 from tests.integration.tenant import Container, Tenant

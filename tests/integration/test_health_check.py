@@ -10,7 +10,7 @@ import pytest
 
 from ovn_docker import addressing
 from ovn_docker.host.veth import GROUP
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.plugin import Plugin
 from tests.integration.records import LEASE, PORT, SWITCH, marks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker import addressing
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import frames
 from tests.integration.frames import ARP, EVERYBODY, IPV4, IPV6, Party, ethernet
 from tests.integration.tenant import OURS, Tenant

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ovn_docker.flows.text import cookie_of, parse_flow
-from ovn_docker.lab import Lab, Machine
+from ovn_docker.overlay.vtep.openflow import cookie_of, parse_flow
+from ovn_docker_lab import Lab, Machine
 from tests.exposition import value
 from tests.integration.conftest import lab_name
 from tests.integration.plugin import Plugin

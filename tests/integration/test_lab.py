@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import ConfigError, ConflictError, HostError, NotFoundError
-from ovn_docker.lab import Lab, Machine, down
-from ovn_docker.lab.daemons import UNDERLAY_BRIDGE
-from ovn_docker.lab.plan import BASE
-from ovn_docker.lab.processes import send, start_time
-from ovn_docker.lab.teardown import lab_processes
+from ovn_docker_lab import Lab, Machine, down
+from ovn_docker_lab.daemons import UNDERLAY_BRIDGE
+from ovn_docker_lab.plan import BASE
+from ovn_docker_lab.processes import send, start_time
+from ovn_docker_lab.teardown import lab_processes
 from tests.integration.conftest import lab_name
 from tests.polling import eventually
 
@@ -400,7 +400,7 @@ def test_faults_are_commands_too(docked: Lab) -> None:
 
 
 def command_line(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ovn_docker.lab", *arguments]
+    return [sys.executable, "-m", "ovn_docker_lab", *arguments]
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:

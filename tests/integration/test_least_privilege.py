@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
-from ovn_docker.lab.requirements import find_driver
+from ovn_docker_lab import Lab, Machine
+from ovn_docker_lab.requirements import find_driver
 from tests.integration import records
 from tests.integration.plugin import Plugin
 from tests.integration.second_driver import Driver

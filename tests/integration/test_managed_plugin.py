@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
-from ovn_docker.managed_plugin import KEPT
+from ovn_docker.cli.managed_plugin import KEPT
+from ovn_docker_lab import Lab, Machine
 from tests.certificates import Authority
 from tests.integration import records
 from tests.integration.conftest import lab_name

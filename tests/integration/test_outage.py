@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.plugin import VERBS, Answer, Plugin
 from tests.integration.records import PORT, SWITCH

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.exposition import value
 from tests.integration import records
 from tests.integration.plugin import Plugin

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ovn_docker.flows.text import cookie_of
-from ovn_docker.lab import Lab, Machine
+from ovn_docker.overlay.vtep.openflow import cookie_of
+from ovn_docker_lab import Lab, Machine
 from tests.integration.conftest import lab_name
 from tests.integration.tenant import DRIVER
 from tests.integration.vtep_contract import FROM, VtepContract

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.integration import records
 from tests.integration.records import SWITCH
 from tests.integration.tenant import Container, Tenant

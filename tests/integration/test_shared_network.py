@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
-from ovn_docker.pools import switch_name
+from ovn_docker.address_pools import switch_name
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.plugin import Plugin
 from tests.integration.records import SWITCH, marks

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.integration import frames, records
 from tests.integration.frames import Party, heard, honest, lies, party
 from tests.integration.tenant import OURS, Container, Network, Tenant

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration.speaker import ECHO, PYTHON
 from tests.integration.vtep_world import (
     PORT,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration.plugin import Plugin
 from tests.integration.speaker import ECHO, PYTHON, Site, Speaker
 from tests.integration.tenant import OURS, Container, Network, Tenant

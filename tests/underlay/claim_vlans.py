@@ -9,10 +9,10 @@ import json
 import os
 import sys
 
-from ovn_docker.drivers.underlay_profile import ProfilePorts
-from ovn_docker.neutron import resources
-from ovn_docker.neutron.client import Neutron
-from ovn_docker.neutron.credentials import from_environment
+from ovn_docker.underlay.neutron import resources
+from ovn_docker.underlay.neutron.credentials import from_environment
+from ovn_docker.underlay.neutron.neutron_client import Neutron
+from ovn_docker.underlay.profile import ProfilePorts
 
 
 async def main(vif: str, names: list[str]) -> None:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.polling import eventually
 from tests.underlay.identity import Project
 from tests.underlay.machines import LINK, VirtualMachine

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 
 KEYSTONE_PORT, NEUTRON_PORT = 5000, 9696
 CLONE_NEWNET = 0x40000000

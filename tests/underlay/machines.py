@@ -12,8 +12,8 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
-from ovn_docker.lab import Machine
-from ovn_docker.lab.processes import Process, alive, send, spawn
+from ovn_docker_lab import Machine
+from ovn_docker_lab.processes import Process, alive, send, spawn
 from tests.integration.plugin import Plugin
 from tests.integration.tenant import Container
 from tests.polling import eventually

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from signal import SIGTERM
 
-from ovn_docker.lab.processes import alive, send, spawn
+from ovn_docker_lab.processes import alive, send, spawn
 from tests.polling import eventually
 from tests.underlay.machines import BRIDGE, LINK, VirtualMachine
 

@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovn_docker.lab import Machine
-from ovn_docker.lab.processes import Process, alive, send, spawn
+from ovn_docker_lab import Machine
+from ovn_docker_lab.processes import Process, alive, send, spawn
 from tests.polling import eventually
 from tests.underlay.identity import KEYSTONE_PORT, NEUTRON_PORT, Namespace, Project
 

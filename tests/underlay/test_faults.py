@@ -8,7 +8,7 @@ from signal import SIGKILL
 
 import pytest
 
-from ovn_docker.lab.processes import send
+from ovn_docker_lab.processes import send
 from tests.integration.plugin import VERBS
 from tests.integration.tenant import Container
 from tests.polling import eventually

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.neutron import resources
+from ovn_docker.underlay.neutron import resources
 from tests.polling import eventually
 from tests.underlay import docker_requests
 from tests.underlay.clouds import Cloud

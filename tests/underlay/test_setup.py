@@ -8,7 +8,7 @@ from signal import SIGKILL
 
 import pytest
 
-from ovn_docker.lab.processes import send, spawn
+from ovn_docker_lab.processes import send, spawn
 from tests.polling import eventually
 from tests.underlay.clouds import MTU, Cloud
 from tests.underlay.machines import BRIDGE, LINK, VirtualMachine

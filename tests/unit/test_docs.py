@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import addressing, cli, config, underlay_flags
+from ovn_docker import addressing, settings, underlay_flags
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
-from ovn_docker.commands import gc, vtep
-from ovn_docker.daemon import _about
-from ovn_docker.drivers import underlay_options
-from ovn_docker.lab import cli as lab_cli
+from ovn_docker.cli import gc, main, vtep
+from ovn_docker.daemon.serve import _about
+from ovn_docker.host import open_vswitch
 from ovn_docker.libnetwork import messages, server
-from ovn_docker.neutron import resources
-from ovn_docker.schema import northbound, open_vswitch
+from ovn_docker.ovn import switches
+from ovn_docker.underlay import neutron_options
+from ovn_docker.underlay.neutron import resources
+from ovn_docker_lab import cli as lab_cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -153,7 +154,7 @@ def flags(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def test_every_flag_of_the_driver_is_in_the_reference_and_no_other() -> None:
     parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
+    settings.add_arguments(parser)
     first_columns = re.findall(
         r"^\|([^|]*)\|", (DOCS / "reference/command-line.md").read_text(), re.MULTILINE
     )
@@ -170,7 +171,7 @@ def test_every_flag_of_the_underlay_driver_is_in_the_reference() -> None:
 
 def test_every_option_and_tag_of_the_underlay_driver_is_in_the_reference() -> None:
     text = words("reference/underlay.md")
-    assert [name for name in underlay_options.OPTIONS if f"`-o {name}=" not in text] == []
+    assert [name for name in neutron_options.OPTIONS if f"`-o {name}=" not in text] == []
     tags = [value for value in vars(resources).values() if str(value).startswith("ovn-docker-")]
     assert len(tags) == 7  # and a claim and a request
     assert [tag for tag in tags if f"`{tag}" not in text] == []
@@ -178,11 +179,11 @@ def test_every_option_and_tag_of_the_underlay_driver_is_in_the_reference() -> No
 
 def test_every_default_of_a_flag_is_in_the_reference() -> None:
     parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
+    settings.add_arguments(parser)
     text = words("reference/command-line.md")
     values = [value for action in parser._actions for value in (action.default, action.const)]
     shown = [str(value) for value in values if isinstance(value, str | Path) and str(value)]
-    shown += [config.BIND_IP, str(config.BIND_PORT)]
+    shown += [settings.BIND_IP, str(settings.BIND_PORT)]
     assert [value for value in shown if f"`{value}`" not in text and value != argparse.SUPPRESS] == []
 
 
@@ -218,8 +219,8 @@ def test_every_flag_of_vtep_is_in_the_reference() -> None:
 
 def test_every_key_of_the_database_is_in_the_reference(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
-    about = _about(config.read(parser.parse_args(["--unix-socket", str(tmp_path / "s")])))
+    settings.add_arguments(parser)
+    about = _about(settings.read(parser.parse_args(["--unix-socket", str(tmp_path / "s")])))
     text = words("reference/http-api.md")
     assert [key for key in about if f"`{key}`" not in text] == []
 
@@ -246,7 +247,7 @@ def test_every_option_and_what_each_encapsulation_takes_is_in_the_reference() ->
         assert f"| `{name}` | {' | '.join(map(str, taken))} |" in text
 
 
-@pytest.mark.parametrize("module", [northbound, open_vswitch])
+@pytest.mark.parametrize("module", [switches, open_vswitch])
 def test_every_mark_is_in_the_reference(module: object) -> None:
     constants = {
         name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)
@@ -267,7 +268,7 @@ def test_what_the_matrix_leaves_out_is_there_and_in_the_reference_with_its_reaso
 
 
 def test_every_setting_that_is_read_is_in_the_reference() -> None:
-    source = (PACKAGE / "schema" / "open_vswitch.py").read_text()
+    source = (PACKAGE / "host" / "open_vswitch.py").read_text()
     keys = set(re.findall(r'ids\.get\("((?:ovn|system)-[a-z-]+)"', source)) - {"ovn-installed"}
     assert "ovn-nb" in keys
     text = words("reference/host-settings.md")
@@ -345,7 +346,8 @@ def reasons(source: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["ovsdb/client.py", "ovsdb/opening.py", "host/databases.py", "drivers/missing_flows_rules.py"]
+    "module",
+    ["ovsdb/client.py", "ovsdb/opening.py", "host/ovn_settings.py", "overlay/missing_flows_rules.py"],
 )
 def test_every_reason_of_a_failure_is_in_the_troubleshooting_page(module: str) -> None:
     found = reasons((PACKAGE / module).read_text())
@@ -362,5 +364,5 @@ def test_the_search_for_error_texts_finds_what_a_function_words() -> None:
 
 def test_the_command_line_says_where_the_settings_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.overlay_driver(["--help"])
+        main.overlay_driver(["--help"])
     assert "external_ids" in capsys.readouterr().out

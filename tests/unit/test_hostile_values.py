@@ -12,21 +12,21 @@ from uuid import uuid4
 import pytest
 
 import ovn_docker
-from ovn_docker import addressing, config, logs, pools
-from ovn_docker.commands import gc, health
-from ovn_docker.docker.state import Container
-from ovn_docker.drivers.shared_networks import _agree
-from ovn_docker.drivers.sharing import Shared
+from ovn_docker import address_pools, addressing, logs, settings
+from ovn_docker.cli import check, gc
+from ovn_docker.docker.models import Container
 from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.reconciler import Report
 from ovn_docker.health.remains import Remains
 from ovn_docker.libnetwork import codec
-from ovn_docker.ovsdb.session import encode_request
+from ovn_docker.overlay.network_spec import Shared
+from ovn_docker.overlay.networks import _agree
+from ovn_docker.ovn import hosts, switches
+from ovn_docker.ovn.last_seen import LastSeen
+from ovn_docker.ovsdb.jsonrpc import encode_request
 from ovn_docker.ovsdb.values import mapping, to_map
-from ovn_docker.schema import hosts, northbound
-from ovn_docker.schema.last_seen import LastSeen
 
 HOSTILE = [
     "two\nlines",
@@ -75,7 +75,7 @@ def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> 
 def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = Report((Finding("interface-dead", "x", f"host {text} is wrong"),))
     vtep = {"remote_ip": text, "Logical_Switch": text, "vni": 1, "mode": "ramp"}
-    health._print(health.Seen(report, [vtep]), argparse.Namespace(json=False, underlay=False), done=False)
+    check._print(check.Seen(report, [vtep]), argparse.Namespace(json=False, underlay=False), done=False)
     printed = capsys.readouterr().out
     assert not CONTROL.search(printed.replace("\n", "", 3))
     listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains(), seen=LastSeen())]
@@ -94,11 +94,11 @@ def test_it_becomes_no_name_of_a_link_or_a_lock(text: str) -> None:
 @hostile
 def test_it_becomes_no_name_of_a_file(text: str) -> None:
     parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
+    settings.add_arguments(parser)
     with pytest.raises(ConfigError, match="is not a valid name of a Docker plugin"):
-        config.read(parser.parse_args(["--driver-name", text]))
+        settings.read(parser.parse_args(["--driver-name", text]))
     with pytest.raises(RequestError, match="is not a valid name"):
-        pools.check_context(text)
+        address_pools.check_context(text)
 
 
 @hostile
@@ -108,7 +108,7 @@ def test_a_command_that_an_error_tells_to_type_holds_it_as_one_word(text: str) -
         _agree(shared, {}, "h1")
     command = str(refused.value).partition(" with '")[2].removesuffix("'")
     assert shlex.split(command) == [
-        *("ovn-nbctl", "set", "Logical_Switch", text, f"external_ids:{northbound.ALLOW}=true")
+        *("ovn-nbctl", "set", "Logical_Switch", text, f"external_ids:{switches.ALLOW}=true")
     ]
 
 
@@ -131,12 +131,12 @@ def test_what_would_make_a_server_of_ovsdb_hang_up_is_not_sent(text: str) -> Non
 
 @hostile
 def test_what_a_switch_s_row_says_is_refused_or_taken_as_data(text: str) -> None:
-    row = {"external_ids": to_map({northbound.MTU: text, northbound.INTERNAL: text, northbound.HOST: text})}
-    switch = northbound.read_switch("n", row)
+    row = {"external_ids": to_map({switches.MTU: text, switches.INTERNAL: text, switches.HOST: text})}
+    switch = switches.read_switch("n", row)
     assert (switch.mtu, switch.internal, switch.host) == (None, False, text)
     with pytest.raises(RequestError):
-        northbound.read_switch("n", {"external_ids": to_map({northbound.POOL + text: "v4"})})
-    assert northbound.switch_id(text.encode(errors="replace").decode()) != uuid4()
+        switches.read_switch("n", {"external_ids": to_map({switches.POOL + text: "v4"})})
+    assert switches.switch_id(text.encode(errors="replace").decode()) != uuid4()
 
 
 # --- What would make it a command ---------------------------------------------------------------------------

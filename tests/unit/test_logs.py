@@ -12,8 +12,8 @@ import pytest
 from ovn_docker import logs
 from ovn_docker.errors import ConfigError
 
-MODULES = {"overlay", "server"}
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\|\d{5,}\|[a-z]+\|(EMER|ERR|WARN|INFO|DBG)\|.*")
+MODULES = {"overlay_driver", "server"}
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\|\d{5,}\|[a-z_]+\|(EMER|ERR|WARN|INFO|DBG)\|.*")
 
 
 @pytest.fixture
@@ -31,35 +31,41 @@ def root() -> Iterator[logging.Logger]:
 
 def test_everything_is_at_info_when_nothing_is_asked() -> None:
     levels = logs.parse([], MODULES)
-    assert {levels.threshold(name, "overlay") for name in logs.DESTINATIONS} == {logging.INFO}
+    assert {levels.threshold(name, "overlay_driver") for name in logs.DESTINATIONS} == {logging.INFO}
 
 
 def test_v_alone_means_dbg_everywhere() -> None:
     levels = logs.parse([""], MODULES)
-    assert {levels.threshold(name, "overlay") for name in logs.DESTINATIONS} == {logging.DEBUG}
+    assert {levels.threshold(name, "overlay_driver") for name in logs.DESTINATIONS} == {logging.DEBUG}
 
 
 @pytest.mark.parametrize(
-    "spec", ["overlay:file:warn", "warn,file,overlay", "FILE OVERLAY WARN", "any:overlay:file:warn"]
+    "spec",
+    [
+        "overlay_driver:file:warn",
+        "warn,file,overlay_driver",
+        "FILE OVERLAY_DRIVER WARN",
+        "any:overlay_driver:file:warn",
+    ],
 )
 def test_words_stand_in_any_order_and_case(spec: str) -> None:
     levels = logs.parse([spec], MODULES)
-    assert levels.threshold("file", "overlay") == logging.WARNING
+    assert levels.threshold("file", "overlay_driver") == logging.WARNING
     assert levels.threshold("file", "server") == logging.INFO
-    assert levels.threshold("console", "overlay") == logging.INFO
+    assert levels.threshold("console", "overlay_driver") == logging.INFO
 
 
 def test_a_word_that_is_left_out_stands_for_all_and_a_level_for_dbg() -> None:
-    assert logs.parse(["overlay"], MODULES).threshold("syslog", "overlay") == logging.DEBUG
-    assert logs.parse(["err"], MODULES).threshold("syslog", "overlay") == logging.ERROR
-    assert logs.parse(["console:off"], MODULES).threshold("console", "overlay") > logging.CRITICAL
+    assert logs.parse(["overlay_driver"], MODULES).threshold("syslog", "overlay_driver") == logging.DEBUG
+    assert logs.parse(["err"], MODULES).threshold("syslog", "overlay_driver") == logging.ERROR
+    assert logs.parse(["console:off"], MODULES).threshold("console", "overlay_driver") > logging.CRITICAL
 
 
 def test_a_later_option_overrides_an_earlier_one() -> None:
-    levels = logs.parse(["overlay:dbg", "file:err", "overlay:file:warn"], MODULES)
-    assert levels.threshold("file", "overlay") == logging.WARNING
+    levels = logs.parse(["overlay_driver:dbg", "file:err", "overlay_driver:file:warn"], MODULES)
+    assert levels.threshold("file", "overlay_driver") == logging.WARNING
     assert levels.threshold("file", "server") == logging.ERROR
-    assert levels.threshold("console", "overlay") == logging.DEBUG
+    assert levels.threshold("console", "overlay_driver") == logging.DEBUG
 
 
 @pytest.mark.parametrize(
@@ -85,7 +91,7 @@ def test_the_files_of_the_package_are_the_modules() -> None:
 
 
 def test_a_loggers_module_is_its_last_name_or_its_library() -> None:
-    assert logs.module_of("ovn_docker.drivers.overlay") == "overlay"
+    assert logs.module_of("ovn_docker.overlay.overlay_driver") == "overlay_driver"
     assert logs.module_of("aiohttp.server") == "aiohttp"
 
 
@@ -97,17 +103,18 @@ def test_fields_leave_out_what_is_empty_and_quote_what_could_pass_for_another_ke
 def test_lines_have_the_form_of_vlog_and_nothing_can_break_one(root: logging.Logger, tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     logs.configure(logs.parse([], MODULES), path, console=False, syslog=False)
-    logger = logging.getLogger("ovn_docker.drivers.overlay")
+    logger = logging.getLogger("ovn_docker.overlay.overlay_driver")
     logger.info("joined network_id=%s", "a\n2026-01-01T00:00:00.000Z|1|x|INFO|forged\r\x1b[2J\u2028\ud800")
     logger.debug("not asked for")
     logger.error("second")
     first, second = path.read_text(encoding="utf-8").splitlines()
     assert LINE.fullmatch(first)
     assert first.endswith(
-        r"|overlay|INFO|joined network_id=a\n2026-01-01T00:00:00.000Z|1|x|INFO|forged\r\x1b[2J\u2028\ud800"
+        r"|overlay_driver|INFO|joined network_id=a\n"
+        r"2026-01-01T00:00:00.000Z|1|x|INFO|forged\r\x1b[2J\u2028\ud800"
     )
     assert LINE.fullmatch(second)
-    assert second.endswith("|overlay|ERR|second")
+    assert second.endswith("|overlay_driver|ERR|second")
     assert int(second.split("|")[1]) == int(first.split("|")[1]) + 1
     assert root.level == logging.INFO
 
@@ -122,12 +129,12 @@ def fail(logger: logging.Logger) -> None:
 @pytest.mark.usefixtures("root")
 def test_an_exception_is_one_line_and_its_traceback_shows_at_dbg_only(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    logger = logging.getLogger("ovn_docker.drivers.overlay")
+    logger = logging.getLogger("ovn_docker.overlay.overlay_driver")
     logs.configure(logs.parse([], MODULES), path, console=False, syslog=False)
     fail(logger)
     (line,) = path.read_text().splitlines()
     assert line.endswith(
-        r"|overlay|ERR|it broke (ValueError: invalid literal for int() with base 10: 'two\nlines')"
+        r"|overlay_driver|ERR|it broke (ValueError: invalid literal for int() with base 10: 'two\nlines')"
     )
     logs.configure(logs.parse([""], MODULES), path, console=False, syslog=False)
     fail(logger)
@@ -139,9 +146,9 @@ def test_an_exception_is_one_line_and_its_traceback_shows_at_dbg_only(tmp_path: 
 @pytest.mark.usefixtures("root")
 def test_each_destination_has_its_own_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.log"
-    levels = logs.parse(["console:err", "overlay:file:dbg"], MODULES)
+    levels = logs.parse(["console:err", "overlay_driver:file:dbg"], MODULES)
     logs.configure(levels, path, console=True, syslog=False)
-    logging.getLogger("ovn_docker.drivers.overlay").debug("detail")
+    logging.getLogger("ovn_docker.overlay.overlay_driver").debug("detail")
     logging.getLogger("ovn_docker.libnetwork.server").debug("noise")
     logging.getLogger("ovn_docker.libnetwork.server").error("trouble")
     assert [line.rsplit("|", 1)[1] for line in path.read_text().splitlines()] == ["detail", "trouble"]
@@ -162,8 +169,8 @@ def test_only_systemds_journal_is_told_a_lines_priority(
     status = os.fstat(sys.stderr.fileno())
     monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino if journal else 0}")
     logs.configure(logs.parse([]), tmp_path / "log", console=True, syslog=False)
-    logging.getLogger("ovn_docker.drivers.overlay").warning("trouble")
-    logging.getLogger("ovn_docker.drivers.overlay").info("a word")
+    logging.getLogger("ovn_docker.overlay.overlay_driver").warning("trouble")
+    logging.getLogger("ovn_docker.overlay.overlay_driver").info("a word")
     lines = capfd.readouterr().err.splitlines()
     assert [re.sub(LINE, "", line) for line in lines] == (["<4>", "<6>"] if journal else ["", ""])
     assert (tmp_path / "log").read_text().startswith("2")
@@ -202,10 +209,10 @@ def test_a_destination_that_is_gone_does_not_write_tracebacks(capsys: pytest.Cap
 def test_dockerd_reads_errors_apart_from_the_rest(
     root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure(logs.parse(["overlay:err"]), None, console=logs.DockerdConsole(), syslog=False)
+    logs.configure(logs.parse(["overlay_driver:err"]), None, console=logs.DockerdConsole(), syslog=False)
     for level in (logging.INFO, logging.WARNING, logging.ERROR):
         root.getChild("ovn_docker.server").log(level, "at %d", level)
-    root.getChild("ovn_docker.drivers.overlay").info("not asked for")
+    root.getChild("ovn_docker.overlay.overlay_driver").info("not asked for")
     printed = capsys.readouterr()
     assert [line.rpartition("|")[2] for line in printed.out.splitlines()] == ["at 20", "at 30"]
     assert [line.rpartition("|")[2] for line in printed.err.splitlines()] == ["at 40"]

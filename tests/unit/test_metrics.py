@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from ovn_docker.metrics import Metrics
+from ovn_docker.daemon.metrics import Metrics
 from tests.exposition import read, value
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from ovn_docker import config, managed_plugin, plugin_settings
+from ovn_docker import plugin_settings
+from ovn_docker import settings as config
+from ovn_docker.cli import managed_plugin
 from ovn_docker.errors import ConfigError
 from ovn_docker.plugin_settings import FIXED, LEFT_OUT, settings
 
@@ -101,7 +103,7 @@ def test_what_is_set_reaches_the_driver() -> None:
             "DEFAULT_ADDRESS_POOL": "base=10.1.0.0/16,size=24 base=10.2.0.0/16,size=28",
             "DRIVER_NAME": "example.org:5000/team/ovn",
             "BIND_IP": "127.0.0.1",
-            "VERBOSE": "overlay:dbg console:warn",
+            "VERBOSE": "overlay_driver:dbg console:warn",
         }
     )
     assert (read.health.on, read.distributed, read.ip_lookup) == (True, False, False)

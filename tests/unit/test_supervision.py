@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from ovn_docker import supervision as module
+from ovn_docker.daemon import supervision as module
+from ovn_docker.daemon.supervision import STEADY, Supervision
 from ovn_docker.errors import HostError
-from ovn_docker.supervision import STEADY, Supervision
 
 
 class Clock:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import config, underlay_flags
+from ovn_docker import settings as config
+from ovn_docker import underlay_flags
 from ovn_docker.libnetwork.server import DEADLINE
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"

@@ -1,6 +1,6 @@
 """The Engine API of this host's Docker, for the health check: never called inside a request of Docker's.
 
-Owns the connection and the API version; what an answer means is state.py's.
+Owns the connection and the API version; what an answer means is models.py's.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ovn_docker.docker import state, stopped, swarm
-from ovn_docker.docker.state import Container, DockerState, Event, Network
+from ovn_docker.docker import models, stopped, swarm
+from ovn_docker.docker.models import Container, DockerState, Event, Network
 from ovn_docker.docker.stopped import Stopped
 from ovn_docker.docker.swarm import Swarm
 from ovn_docker.errors import ConfigError, HostError, NotFoundError, OvnDockerError, UnreachableError
@@ -97,7 +97,7 @@ class Engine:
 
     async def network_ids(self) -> dict[str, str]:
         """NetworkID to driver, of all networks."""
-        return state.read_network_list(await self._get("/networks"))
+        return models.read_network_list(await self._get("/networks"))
 
     async def read(self) -> DockerState:
         """All that may concern a plugin; a network that goes meanwhile is left out.
@@ -107,12 +107,12 @@ class Engine:
             HostError: it answers with an error; nothing is returned by halves.
         """
         ended = await self._all_ended()
-        containers = state.read_container_list(await self._get("/containers/json"))
+        containers = models.read_container_list(await self._get("/containers/json"))
         networks: dict[str, Network] = {}
         elsewhere: dict[str, Network] = {}
         for network_id in await self.network_ids():
             try:
-                network = state.read_network(await self._get(f"/networks/{network_id}"))
+                network = models.read_network(await self._get(f"/networks/{network_id}"))
             except NotFoundError:
                 continue
             if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
@@ -169,7 +169,7 @@ class Engine:
         Raises:
             NotFoundError: it is gone.
         """
-        container = state.read_container(await self._get(f"/containers/{container_id}/json"))
+        container = models.read_container(await self._get(f"/containers/{container_id}/json"))
         for _, endpoint_id in container.endpoints:
             self.named(endpoint_id, container.name)
         return container
@@ -201,10 +201,10 @@ class Engine:
                 url, params={"filters": json.dumps(types)}, timeout=timeout
             ) as reply:
                 if reply.status not in SUCCESS:
-                    raise HostError(f"Docker refused its events: {state.read_message(await reply.read())}")
+                    raise HostError(f"Docker refused its events: {models.read_message(await reply.read())}")
                 yield None
                 async for line in reply.content:
-                    yield state.read_event(line)
+                    yield models.read_event(line)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
@@ -221,9 +221,9 @@ class Engine:
             self._version = self._asked_version  # it may be another Docker when it is back
             raise self._unreachable(error) from error
         if reply.status == NOT_FOUND:
-            raise NotFoundError(f"Docker has no {path}: {state.read_message(body)}")
+            raise NotFoundError(f"Docker has no {path}: {models.read_message(body)}")
         if reply.status not in SUCCESS and reply.status != NOT_MODIFIED:
-            raise HostError(f"Docker refused {path}: {state.read_message(body)}")
+            raise HostError(f"Docker refused {path}: {models.read_message(body)}")
         return body
 
     async def _negotiate(self) -> None:

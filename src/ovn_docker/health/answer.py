@@ -3,8 +3,8 @@
 import asyncio
 from enum import Enum
 
+from ovn_docker.ovn import sync
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import sync
 
 PATIENCE = 10.0
 """Seconds for any host to answer, and from then on as many for the one that is asked about."""

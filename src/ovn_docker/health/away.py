@@ -9,10 +9,10 @@ import contextlib
 from dataclasses import dataclass
 
 from ovn_docker.errors import OvnDockerError, UnreachableError
+from ovn_docker.ovn import hosts, last_seen
+from ovn_docker.ovn.last_seen import LastSeen
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
-from ovn_docker.schema import hosts, last_seen
-from ovn_docker.schema.last_seen import LastSeen
 
 PATIENCE = 1.0
 """Seconds for an error to wait for what it could say besides."""

@@ -6,14 +6,14 @@ The direction is always Docker's: what it has is to be whole, what it has not is
 from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
-from ovn_docker.docker.state import Container, Endpoint, Network
+from ovn_docker.docker.models import Container, Endpoint, Network
 from ovn_docker.health import (
     central_checks,
     container_checks,
     host_checks,
     lease_checks,
+    openstack_checks,
     plugin_checks,
-    setup_checks,
 )
 from ovn_docker.health.findings import Finding, allowed
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
@@ -197,8 +197,8 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_name,
     check_guard,
     check_host,
-    setup_checks.check_cloud,
-    setup_checks.check_bridge,
+    openstack_checks.check_cloud,
+    openstack_checks.check_bridge,
     lease_checks.check_pools,
     check_networks,
     check_stale_endpoints,  # what Docker has forgotten may have the address of what it has
@@ -206,7 +206,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     lease_checks.check_leases,
     check_endpoints,
     check_interfaces,
-    setup_checks.check_vlans,
+    openstack_checks.check_vlans,
     check_alive,
     check_links,
     check_switches,

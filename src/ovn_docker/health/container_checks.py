@@ -7,7 +7,7 @@ container that its user stopped.
 
 from collections.abc import Iterator
 
-from ovn_docker.docker.state import Network
+from ovn_docker.docker.models import Network
 from ovn_docker.docker.stopped import Stopped
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import Snapshot

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_setup import HostSetup
-from ovn_docker.schema.open_vswitch import Tunnel, lacking
+from ovn_docker.host.open_vswitch import Tunnel, lacking
 
 CONTROLLERS = 2
 """So many connections to its bridge ovn-controller has at least. A watch of ours for --ip-lookup has one."""

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 
 from ovn_docker.errors import OvnDockerError
+from ovn_docker.health import daemons
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_checks import check_host
 from ovn_docker.health.host_setup import HostSetup
-from ovn_docker.host import daemons
 from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.veth import Links
-from ovn_docker.schema.open_vswitch import Tunnel
 
 INTERVAL = 15.0
 """Seconds between two looks for /healthz; what is wrong is told when it was so in both."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from ovn_docker.ovn import host_index
+from ovn_docker.ovn.host_index import Index
 from ovn_docker.ovsdb.operations import Operation, Row, in_batches
-from ovn_docker.schema import host_index
-from ovn_docker.schema.host_index import Index
 
 AT_ONCE = 1000
 """How many rows one transaction reads, so that others are served between two."""

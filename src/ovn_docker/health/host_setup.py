@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ovn_docker.host.daemons import Daemons
-from ovn_docker.schema.open_vswitch import Settings
+from ovn_docker.health.daemons import Daemons
+from ovn_docker.host.open_vswitch import Settings
 
 
 @dataclass(frozen=True, slots=True)

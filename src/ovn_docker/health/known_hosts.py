@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from ovn_docker.errors import ConstraintError
 from ovn_docker.health.host_rows import AT_ONCE, Database
+from ovn_docker.ovn import host_list, hosts
 from ovn_docker.ovsdb.operations import in_batches
-from ovn_docker.schema import host_list, hosts
 
 LOG = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ovn_docker.docker.state import Endpoint, Network, PoolConfig
+from ovn_docker.address_pools import first_gateway
+from ovn_docker.docker.models import Endpoint, Network, PoolConfig
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HeldLease, Snapshot
 from ovn_docker.health.wording import container_name, endpoint_name, short
-from ovn_docker.pools import first_gateway
 
 
 def check_pools(snapshot: Snapshot) -> Iterator[Finding]:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ovn_docker.errors import HostError
-from ovn_docker.schema.hosts import Identity
-from ovn_docker.schema.open_vswitch import Settings
-from ovn_docker.state import StateFile
+from ovn_docker.host.open_vswitch import Settings
+from ovn_docker.ovn.hosts import Identity
+from ovn_docker.state_file import StateFile
 
 LOG = logging.getLogger(__name__)
 

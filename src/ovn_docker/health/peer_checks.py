@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_checks import listed
+from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.peers import Answer
-from ovn_docker.schema.open_vswitch import Tunnel
 
 MOST = 50
 """How many hosts are asked: each costs a file descriptor, and the kernel an entry in its neighbour table."""

@@ -7,7 +7,7 @@ Docker tells the lack of it in other words: "no suitable node (missing plugin on
 
 from collections.abc import Iterator
 
-from ovn_docker.docker.state import names
+from ovn_docker.docker.models import names
 from ovn_docker.docker.swarm import Swarm
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import Snapshot

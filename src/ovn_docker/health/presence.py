@@ -16,15 +16,15 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
-from ovn_docker.health.identity import Evidence, Standing, Verdict, judge, taken
+from ovn_docker.health.host_identity import Evidence, Standing, Verdict, judge, taken
 from ovn_docker.health.machine import Machine
 from ovn_docker.health.seen import Seen
-from ovn_docker.host.databases import settings_of
+from ovn_docker.host.ovn_settings import settings_of
+from ovn_docker.ovn import host_list, hosts
+from ovn_docker.ovn.hosts import NOBODY, Identity
+from ovn_docker.ovn.switches import Mark, timestamp
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
-from ovn_docker.schema import host_list, hosts
-from ovn_docker.schema.hosts import NOBODY, Identity
-from ovn_docker.schema.northbound import Mark, timestamp
 
 LOG = logging.getLogger(__name__)
 

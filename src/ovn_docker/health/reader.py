@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.state import DockerState, names
+from ovn_docker.docker.models import DockerState, names
 from ovn_docker.errors import UnreachableError
-from ovn_docker.health import identity
+from ovn_docker.health import host_identity
 from ovn_docker.health.checks import check
+from ovn_docker.health.host_identity import Standing
 from ovn_docker.health.host_reader import HostReader
-from ovn_docker.health.identity import Standing
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.snapshot import Central, Held, Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
@@ -87,9 +87,9 @@ class Reader:
             return None
         verdict = await self._driver.presence.prove()
         if verdict.standing is Standing.UNSETTLED:
-            raise UnreachableError(identity.unsettled(settings.system_id))
+            raise UnreachableError(host_identity.unsettled(settings.system_id))
         if verdict.standing is Standing.TAKEN:
-            return settings.system_id, identity.taken(settings.system_id, verdict)
+            return settings.system_id, host_identity.taken(settings.system_id, verdict)
         return None
 
     async def _reached(self) -> None:

@@ -6,12 +6,13 @@ from typing import Protocol
 from uuid import UUID
 
 from ovn_docker.health import host_rows
+from ovn_docker.ovn import host_index, hosts
+from ovn_docker.ovn import switches as northbound
+from ovn_docker.ovn.hosts import Use
+from ovn_docker.ovn.leases import CLAIM, KIND, LEASE
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Row
 from ovn_docker.ovsdb.values import mapping, members
-from ovn_docker.schema import host_index, hosts, northbound
-from ovn_docker.schema.hosts import Use
-from ovn_docker.schema.leases import CLAIM, KIND, LEASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ovn_docker import addressing
+from ovn_docker.address_pools import first_gateway
 from ovn_docker.addressing import IPNetwork
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.state import Endpoint, Network, PoolConfig
+from ovn_docker.docker.models import Endpoint, Network, PoolConfig
 from ovn_docker.docker.stopped import Stopped
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.health.findings import KINDS, Finding
 from ovn_docker.health.snapshot import EndpointIds, Inventory
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.contract import NetworkDriver
-from ovn_docker.pools import first_gateway
+from ovn_docker.libnetwork.api import NetworkDriver
 
 Repair = Callable[[Any], Awaitable[object]]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ovn_docker.errors import DatabaseError
+from ovn_docker.ovn import last_seen
+from ovn_docker.ovn.switches import timestamp
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import last_seen
-from ovn_docker.schema.northbound import timestamp
 
 LOG = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ovn_docker.schema.bridges import Bridge
+from ovn_docker.host.bridges import Bridge
 
 
 @dataclass(frozen=True, slots=True)

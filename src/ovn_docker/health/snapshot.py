@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from ovn_docker.docker.state import DockerState, Endpoint, Network
+from ovn_docker.docker.models import DockerState, Endpoint, Network
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_setup import HostSetup
 from ovn_docker.health.setup import Setup
-from ovn_docker.schema.open_vswitch import Attached
+from ovn_docker.host.open_vswitch import Attached
 
 EndpointIds = tuple[str, str]
 """Docker's NetworkID and EndpointID."""

@@ -1,6 +1,6 @@
 """What things are called in a finding: by Docker's names, and by a short id where there is none. Pure."""
 
-from ovn_docker.docker.state import DockerState, Endpoint
+from ovn_docker.docker.models import DockerState, Endpoint
 
 SHORT = 12
 """Characters of an id, as Docker shows it."""

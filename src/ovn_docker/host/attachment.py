@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, HostError
-from ovn_docker.host import veth
-from ovn_docker.host.databases import settings_of
+from ovn_docker.host import bridges, open_vswitch, veth
+from ovn_docker.host.bridges import Bridge
+from ovn_docker.host.open_vswitch import Attached, Progress, Settings, Tunnel
+from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import bridges, open_vswitch
-from ovn_docker.schema.bridges import Bridge
-from ovn_docker.schema.open_vswitch import Attached, Progress, Settings, Tunnel
 
 DEFAULT_UNDERLAY_MTU = 1500
 """Bytes; Ethernet's, for a tunnel endpoint whose interface cannot be told or is the loopback."""

@@ -10,12 +10,11 @@ import logging
 from collections.abc import Callable
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError, OvnDockerError
-from ovn_docker.host import addresses, veth
+from ovn_docker.host import addresses, bridges, open_vswitch, veth
 from ovn_docker.host.addresses import Addresses
+from ovn_docker.host.bridges import NETDEV, SYSTEM, Bridge
 from ovn_docker.host.link_state import LinkState
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import bridges, open_vswitch
-from ovn_docker.schema.bridges import NETDEV, SYSTEM, Bridge
 
 LOG = logging.getLogger(__name__)
 

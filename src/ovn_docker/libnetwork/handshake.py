@@ -1,14 +1,15 @@
 """A connection's way through the TLS handshake, until it may speak HTTP.
 
-Owns the handshake's time and the one line that tells of a client that was refused. The files are tls.py's.
+Owns the handshake's time and the one line that tells of a client that was refused.
+certificates.py owns the files.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 
+from ovn_docker.libnetwork.certificates import Certificates, reason
 from ovn_docker.libnetwork.connections import Connection, Pool
-from ovn_docker.libnetwork.tls import Certificates, reason
 
 HANDSHAKE_TIME = 5.0
 """Seconds for the handshake."""

@@ -12,11 +12,11 @@ from pathlib import Path
 from aiohttp import web
 
 from ovn_docker.libnetwork.admission import FOREIGN_PEER, is_this_host
+from ovn_docker.libnetwork.certificates import Certificates
 from ovn_docker.libnetwork.connections import LISTENER_OPTIONS, Connection, Pool, mark_serving
 from ovn_docker.libnetwork.handshake import PLACES, Handshake, RefusalLog
 from ovn_docker.libnetwork.sockets import BACKLOG, bind_tcp, bind_unix
 from ovn_docker.libnetwork.strangers import Stranger
-from ovn_docker.libnetwork.tls import Certificates
 
 CAPACITY = 1024
 STRANGERS = 64

@@ -17,8 +17,8 @@ from aiohttp import web
 from ovn_docker.errors import OvnDockerError, RequestError
 from ovn_docker.libnetwork import codec, messages
 from ovn_docker.libnetwork.admission import Head, Refusal, judge
+from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.bodies import BODY_LIMIT, Bodies, BodyTooLargeError
-from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
 from ovn_docker.libnetwork.pages import Observation, routes
 from ovn_docker.libnetwork.telling import subject
 from ovn_docker.libnetwork.verbs import PLUGIN_TYPE, Reply, Verb, database_verb, table

@@ -1,6 +1,6 @@
 """The path table of Docker's plugin API: which verb takes which message and calls which method.
 
-Knows no driver (contract.py is what it calls), no HTTP and no OVN.
+Knows no driver (api.py is what it calls), no HTTP and no OVN.
 
 Source: moby daemon/libnetwork/docs/remote.md and ipam.md.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.contract import IpamDriver, NetworkDriver
+from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
 
 PLUGIN_TYPE = "application/vnd.docker.plugins.v1.2+json"
 DATABASE_TYPE = "application/json"

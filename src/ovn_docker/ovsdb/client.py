@@ -24,7 +24,7 @@ from ovn_docker.ovsdb.opening import Opening
 from ovn_docker.ovsdb.operations import Operation, check
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.tls import TlsFiles, handshake_failure
+from ovn_docker.ovsdb.tls_files import TlsFiles, handshake_failure
 from ovn_docker.ovsdb.undoing import Undoing
 
 LOG = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ovn_docker.errors import ConfigError, DatabaseError
+from ovn_docker.ovsdb.jsonrpc import Decoder, Message, encode_request
 from ovn_docker.ovsdb.liveness import Liveness
 from ovn_docker.ovsdb.operations import refusal
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.session import Decoder, Message, encode_request
-from ovn_docker.ovsdb.tls import TlsFiles
+from ovn_docker.ovsdb.tls_files import TlsFiles
 
 CONNECT_TIMEOUT = 3.5
 """Seconds for a server to accept; a dead host costs no more before the next remote is tried.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ovn_docker.ovsdb.session import Message
+from ovn_docker.ovsdb.jsonrpc import Message
 from tests.functional.servers import Proxy
 from tests.polling import eventually
 

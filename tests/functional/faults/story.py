@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 
 from ovn_docker import addressing
-from ovn_docker.drivers.ipam import ADDRESS_SPACE
 from ovn_docker.libnetwork import messages
+from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE
 
 OWN = ("CreateNetwork", "CreateEndpoint", "Join", "Leave", "DeleteEndpoint", "DeleteNetwork")
 SHARED = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.drivers.overlay_host import NOW, Place, at, endpoint, join, network, of
+from tests.functional.overlay.overlay_host import NOW, Place, at, endpoint, join, network, of
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.drivers.overlay_host import SwitchDaemons
 from tests.functional.faults.hosts import configure, held
 from tests.functional.faults.killing import driver_process
 from tests.functional.faults.story import OWN, SHARED, Failure, Story
+from tests.functional.overlay.overlay_host import SwitchDaemons
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer
 

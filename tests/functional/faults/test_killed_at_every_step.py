@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.functional.drivers.overlay_host import SwitchDaemons
 from tests.functional.faults.hosts import configure, held
 from tests.functional.faults.killing import AFTER, BEFORE, DriverProcess, Fuse, FusedProxy
 from tests.functional.faults.story import OWN, SHARED, Story
+from tests.functional.overlay.overlay_host import SwitchDaemons
 from tests.functional.private_network import in_private_network, links
 from tests.functional.servers import OvsdbServer, until
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec.inspect as types
 
-from ovn_docker.drivers.ipam import ADDRESS_SPACE, ADDRESS_SPACES
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.verbs import table
+from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES
 from tests.functional.fuzz import hostile
 from tests.functional.fuzz.ledger import Call, Ledger
 from tests.functional.libnetwork.front import StubDriver, StubIpam

@@ -5,8 +5,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from ovn_docker.drivers.ipam import ADDRESS_SPACE
 from ovn_docker.libnetwork.messages import GENERIC
+from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE
 
 JSON = dict[str, Any]
 

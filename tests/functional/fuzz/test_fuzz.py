@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.ovsdb.values import mapping
-from tests.functional.drivers.overlay_host import SwitchDaemons
 from tests.functional.faults.hosts import configure, held
 from tests.functional.faults.killing import DriverProcess, driver_process
 from tests.functional.faults.story import call
 from tests.functional.fuzz.author import VERBS, Author
 from tests.functional.fuzz.client import Connect, FuzzClient, Journal, is_one_line
 from tests.functional.fuzz.ledger import Ledger
+from tests.functional.overlay.overlay_host import SwitchDaemons
 from tests.functional.private_network import in_private_network, links
 from tests.functional.servers import OvsdbServer, until
 

@@ -11,15 +11,16 @@ from typing import Any
 
 from ovn_docker.health.machine import Machine
 from ovn_docker.health.presence import INTERVAL, Presence
+from ovn_docker.host import open_vswitch
+from ovn_docker.ovn import host_list, hosts, switches
+from ovn_docker.ovn.host_list import HostList
+from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import insert
 from ovn_docker.ovsdb.values import mapping, to_map
-from ovn_docker.schema import host_list, hosts, northbound, open_vswitch
-from ovn_docker.schema.host_list import HostList
-from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
-from ovn_docker.state import StateFile
+from ovn_docker.state_file import StateFile
 from tests.functional.conftest import MakeServer
-from tests.functional.drivers.test_northd import Northd
+from tests.functional.overlay.test_northd import Northd
 from tests.functional.servers import LIMIT, OvsdbServer, running
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -135,18 +136,18 @@ class Databases:
             self.northbound.transact(
                 hosts.host_add(mark),
                 insert(
-                    northbound.SWITCH,
-                    northbound.switch_id(network),
-                    northbound.ls_add(Switch(network), mark)[-1]["row"],
+                    switches.SWITCH,
+                    switches.switch_id(network),
+                    switches.ls_add(Switch(network), mark)[-1]["row"],
                 ),
-                *northbound.lsp_add(port, northbound.switch_id(network), (), mark),
+                *switches.lsp_add(port, switches.switch_id(network), (), mark),
             )
 
     def registered(self) -> list[str]:
         """The hosts that Northbound knows."""
         rows = self.northbound.rows("DHCP_Options", "external_ids")
         marks = [mapping(row["external_ids"]) for row in rows]
-        return sorted(ids[northbound.HOST] for ids in marks if ids["ovn-docker"] == "host")
+        return sorted(ids[switches.HOST] for ids in marks if ids["ovn-docker"] == "host")
 
     def listed(self) -> HostList:
         """What the list of hosts says."""

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ovn_docker.health import collector as module
-from ovn_docker.health.collector import LOOKS, Collector
+from ovn_docker.health import host_liveness as module
+from ovn_docker.health.host_liveness import LOOKS, Collector
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.servers import until

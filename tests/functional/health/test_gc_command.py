@@ -14,9 +14,9 @@ import pytest
 
 from ovn_docker.health import answer, away
 from ovn_docker.health.answer import Answer
-from ovn_docker.schema import host_index, last_seen, leases, northbound, swarms
-from ovn_docker.schema.leases import LEASE, Lease
-from ovn_docker.schema.northbound import Mark, Switch
+from ovn_docker.ovn import host_index, last_seen, leases, swarms, switches
+from ovn_docker.ovn.leases import LEASE, Lease
+from ovn_docker.ovn.switches import Mark, Switch
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, Databases, task
 from tests.functional.servers import OvsdbServer, connected, until
@@ -273,7 +273,7 @@ def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: O
         swarms.network_enter(NETWORK, token, "h1"),
         leases.lease_add(key, leased, Lease(LEASE, swarm=True), mark),
         leases.lease_add(key, used, Lease(LEASE, "h2", "e", swarm=True), mark),
-        *northbound.ls_add(Switch(NETWORK), mark),
+        *switches.ls_add(Switch(NETWORK), mark),
     )
 
     def left() -> list[str]:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.assembly import running
-from ovn_docker.commands.beyond import address_of, silence
-from ovn_docker.drivers import twice
-from ovn_docker.drivers.sharing import Shared
+from ovn_docker.cli import twice
+from ovn_docker.cli.cluster_checks import address_of, silence
+from ovn_docker.daemon.components import running
 from ovn_docker.health.host_reader import HostReader
 from ovn_docker.host.attachment import Attachments
+from ovn_docker.overlay.network_spec import Shared
 from ovn_docker.ovsdb.values import to_map
 from tests.functional.conftest import MakeServer
-from tests.functional.drivers.overlay_host import endpoint, network
 from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.health.whole_host import WholeHost
+from tests.functional.overlay.overlay_host import endpoint, network
 from tests.functional.servers import until
 
 pytestmark = pytest.mark.functional
@@ -200,7 +200,7 @@ def test_a_driver_that_docker_would_not_find_has_no_address() -> None:
 def test_the_daemons_of_a_host_are_seen_from_the_units_sandbox(short_path: Path) -> None:
     """As ProcSubset=pid leaves it /proc, and only those of the own network namespace."""
     code = (
-        "import socket, sys; from ovn_docker.host.daemons import running_here;"
+        "import socket, sys; from ovn_docker.health.daemons import running_here;"
         "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();"
         "print(sorted(running_here().running)); s.close(); print(sorted(running_here().running))"
     )

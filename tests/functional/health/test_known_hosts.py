@@ -6,10 +6,10 @@ import contextlib
 import pytest
 
 from ovn_docker.health import known_hosts
+from ovn_docker.ovn import host_list, hosts
+from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import delete, row_is
-from ovn_docker.schema import host_list, hosts
-from ovn_docker.schema.northbound import Mark
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, Databases, task
 from tests.functional.servers import Proxy, connected, until

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import config
-from ovn_docker.assembly import Parts, assemble, running
+from ovn_docker import settings
+from ovn_docker.daemon.components import Parts, assemble, running
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.state import Container, Event, _Actor
+from ovn_docker.docker.models import Container, Event, _Actor
 from ovn_docker.docker.stopped import Stopped
-from ovn_docker.drivers.overlay_inventory import OverlayInventory
 from ovn_docker.errors import HostError, UnreachableError
 from ovn_docker.health.checks import check
+from ovn_docker.health.container_names import Naming
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.naming import Naming
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Reconciler, Report, random_moment
 from ovn_docker.health.repairs import Repairs, starting
 from ovn_docker.health.snapshot import EndpointIds, Names, Snapshot
+from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.ovsdb.values import to_map
 from tests.agreement import agreeing, container, docker, long_id, network
 from tests.functional.private_network import in_private_network
@@ -68,10 +68,10 @@ async def parts_of(
     ids = to_map({"system-id": "h", "ovn-nb": str(northbound.remote)})
     open_vswitch.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": ids}})
     flags = argparse.ArgumentParser()
-    config.add_inspection_arguments(flags)
+    settings.add_inspection_arguments(flags)
     words = ["--ovsdb", str(open_vswitch.remote), "--state-file", str(directory / "state.json")]
     words += ["--docker-socket", f"unix://{directory}/docker.sock"]
-    parts = assemble(config.read_inspection(flags.parse_args(words)), dict)
+    parts = assemble(settings.read_inspection(flags.parse_args(words)), dict)
     async with empty_docker(directory / "docker.sock"), running(parts):
         yield parts
 

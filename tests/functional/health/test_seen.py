@@ -9,13 +9,13 @@ import pytest
 from ovn_docker.health import away
 from ovn_docker.health.away import Driver
 from ovn_docker.health.seen import Seen
+from ovn_docker.ovn import hosts, last_seen
+from ovn_docker.ovn.last_seen import LastSeen
+from ovn_docker.ovn.leases import HOST_ROW, KIND
+from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Row, assert_lock
 from ovn_docker.ovsdb.values import mapping
-from ovn_docker.schema import hosts, last_seen
-from ovn_docker.schema.last_seen import LastSeen
-from ovn_docker.schema.leases import HOST_ROW, KIND
-from ovn_docker.schema.northbound import Mark
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, NOW, Databases, task
 from tests.functional.servers import OvsdbServer, connected, until

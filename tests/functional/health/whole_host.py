@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker import config
-from ovn_docker.assembly import OverlayParts, assemble, running
+from ovn_docker import settings
+from ovn_docker.daemon.components import OverlayParts, assemble, running
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
@@ -61,8 +61,8 @@ class WholeHost:
     def assemble(self, *flags: str) -> OverlayParts:
         """The parts of a driver that was started with these flags."""
         parser = argparse.ArgumentParser()
-        config.add_inspection_arguments(parser)
-        return assemble(config.read_inspection(parser.parse_args([*self.flags(), *flags])), dict)
+        settings.add_inspection_arguments(parser)
+        return assemble(settings.read_inspection(parser.parse_args([*self.flags(), *flags])), dict)
 
     @contextlib.asynccontextmanager
     async def driver(self, *flags: str) -> AsyncIterator[Driver]:

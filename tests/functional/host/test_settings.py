@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.host.databases import chassis_override
+from ovn_docker.host.ovn_settings import chassis_override
 
 pytestmark = pytest.mark.functional
 

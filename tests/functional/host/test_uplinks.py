@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError
-from ovn_docker.host import veth
+from ovn_docker.host import open_vswitch, veth
 from ovn_docker.host.addresses import Addresses
+from ovn_docker.host.bridges import NETDEV
 from ovn_docker.host.uplinks import Uplinks
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.schema import open_vswitch
-from ovn_docker.schema.bridges import NETDEV
 from tests.functional.private_network import (
     attribute,
     in_private_network,

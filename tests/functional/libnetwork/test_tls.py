@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import ConfigError
-from ovn_docker.libnetwork import handshake, tls
+from ovn_docker.libnetwork import certificates as tls
+from ovn_docker.libnetwork import handshake
 from ovn_docker.libnetwork import listeners as listeners_module
+from ovn_docker.libnetwork.certificates import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
-from ovn_docker.libnetwork.tls import Certificates, DockerFiles, ListenerFiles
 from tests.certificates import Authority, Pair
 from tests.functional.libnetwork.front import Client, StubDriver, until
 

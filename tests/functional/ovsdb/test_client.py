@@ -16,11 +16,11 @@ import pytest
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
 from ovn_docker.ovsdb import liveness, opening
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.jsonrpc import Decoder, encode
 from ovn_docker.ovsdb.operations import delete, insert, mutate, require, row_is, select
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
-from ovn_docker.ovsdb.session import Decoder, encode
-from ovn_docker.ovsdb.tls import TlsFiles
+from ovn_docker.ovsdb.tls_files import TlsFiles
 from ovn_docker.ovsdb.values import mapping, to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import Cluster, OvsdbServer, Proxy, connected, open_files, run, running, until

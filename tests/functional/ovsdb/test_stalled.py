@@ -10,9 +10,9 @@ import pytest
 
 from ovn_docker.ovsdb import liveness
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.jsonrpc import Decoder, encode
 from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
-from ovn_docker.ovsdb.session import Decoder, encode
 from tests.functional.servers import OvsdbServer, connected, running, until
 
 pytestmark = pytest.mark.functional

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from ovn_docker.errors import ConflictError, RequirementError, UnreachableError, UnstorableError
+from ovn_docker.ovn import switches as schema
+from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb import client as client_module
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.schema import northbound as schema
-from ovn_docker.schema.northbound import Mark, Switch, SwitchPort
 from tests.functional.servers import OvsdbServer, connected, until
 
 pytestmark = pytest.mark.functional

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.integration.conftest import lab_name
 from tests.integration.faults.talk import Talk, begin
 from tests.integration.tenant import Tenant

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 
 DRIVER, DOCKERD = "driver", "dockerd"
 STOP, KILL = "stop", "kill"

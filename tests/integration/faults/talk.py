@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration.faults.parts import caught_up
 from tests.integration.tenant import ONE_PING, OURS, Container, Network, Tenant, in_parallel
 from tests.polling import eventually

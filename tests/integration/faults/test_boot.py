@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration.faults.account import balances
 from tests.integration.faults.conftest import HEALTH_CHECK
 from tests.integration.faults.parts import DOCKERD, DRIVER, KILL, STOP, end, same_drivers, started_with

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.integration.faults.account import balances
 from tests.integration.faults.parts import caught_up, same_drivers
 from tests.integration.faults.talk import Talk

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.faults.account import balances
 from tests.integration.faults.parts import DOCKERD, KILL, STOP, caught_up, restart, same_drivers, started_with

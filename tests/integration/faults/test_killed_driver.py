@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.functional.faults.killing import AFTER, Fuse, FusedProxy
 from tests.integration import records
 from tests.integration.faults.account import balances

@@ -9,7 +9,7 @@ import logging
 
 import pytest
 
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration.faults.parts import DRIVER, KILL, STOP, caught_up, end, restart, same_drivers
 from tests.integration.faults.talk import INTERVAL, Talk
 from tests.integration.tenant import in_parallel

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker.errors import HostError
-from ovn_docker.lab import Lab, Machine
+from ovn_docker_lab import Lab, Machine
 from tests.integration import records
 from tests.integration.managed import DRIVER, NAME, Managed
 from tests.integration.tenant import IMAGE, Container, in_parallel

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Lab
+from ovn_docker_lab import Lab
 from tests.integration import records
 from tests.integration.conftest import lab_name
 from tests.integration.managed import OUTPUT, build

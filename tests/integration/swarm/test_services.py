@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.lab import Machine
+from ovn_docker_lab import Machine
 from tests.integration import records
 from tests.integration.swarm.cluster import (
     NOTICED,

@@ -17,11 +17,11 @@ from bench.ipam.plan import CLIENTS, DRIVERS, EMPTY, FULL, LEVELS, NINETY, QUICK
 from bench.ipam.pool import FilledPool
 from bench.ovsdb import Database
 from bench.targets import judge
+from ovn_docker.address_pools import new_pool
 from ovn_docker.errors import HostError
+from ovn_docker.ovn.leases import LEASE, Lease, lease_add
+from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.pools import new_pool
-from ovn_docker.schema.leases import LEASE, Lease, lease_add
-from ovn_docker.schema.northbound import Mark
 
 POOL = new_pool("default", "10.0.0.0/24", "", "t")
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_docker.docker import state, stopped, swarm
-from ovn_docker.docker.state import Container, PoolConfig
+from ovn_docker.docker import models, stopped, swarm
+from ovn_docker.docker.models import Container, PoolConfig
 from ovn_docker.errors import HostError
 
 BODIES = Path(__file__).with_name("bodies")
 READERS: list[Callable[[bytes], Any]] = [
-    state.read_network_list,
-    state.read_network,
-    state.read_container,
-    state.read_container_list,
-    state.read_event,
+    models.read_network_list,
+    models.read_network,
+    models.read_container,
+    models.read_container_list,
+    models.read_event,
     stopped.read_ended,
     stopped.read_stopped,
     swarm.read_plugins,
@@ -33,7 +33,7 @@ def body(name: str) -> bytes:
 
 
 def test_a_network_with_two_pools_is_read_with_its_subnets_in_canonical_form() -> None:
-    read = state.read_network(body("network-two.json"))
+    read = models.read_network(body("network-two.json"))
     assert (read.name, read.driver, read.ipam_driver) == ("two", "openvswitch", "openvswitch")
     assert (read.internal, read.ipv6, read.options) == (True, True, {"create": "true"})
     assert read.pools == (
@@ -51,22 +51,22 @@ def test_a_network_with_two_pools_is_read_with_its_subnets_in_canonical_form() -
 
 
 def test_an_endpoint_without_sandbox_belongs_to_no_container_yet() -> None:
-    read = state.read_network(body("network-without-sandbox.json"))
+    read = models.read_network(body("network-without-sandbox.json"))
     owners = {each.endpoint_id[:8]: each.container_id[:8] for each in read.endpoints.values()}
     assert owners == {"535fc55b": "15561a12", "11580ebe": ""}
 
 
 def test_a_swarms_network_is_elsewhere_where_a_manager_only_knows_of_it() -> None:
     known, here = (
-        state.read_network(body(name)) for name in ("network-swarm-elsewhere.json", "network-swarm.json")
+        models.read_network(body(name)) for name in ("network-swarm-elsewhere.json", "network-swarm.json")
     )
     assert (known.elsewhere, here.elsewhere) == (True, False)
     assert known.network_id == here.network_id
     assert here.is_of("ovn")
     idle = json.loads(body("network-swarm.json")) | {"Containers": {}}
-    assert not state.read_network(json.dumps(idle).encode()).elsewhere
+    assert not models.read_network(json.dumps(idle).encode()).elsewhere
     old = json.loads(body("network-auto.json")) | {"Containers": None}
-    assert not state.read_network(json.dumps(old).encode()).elsewhere
+    assert not models.read_network(json.dumps(old).encode()).elsewhere
 
 
 def test_plugins_are_those_for_networks_with_their_state() -> None:
@@ -86,44 +86,47 @@ def test_a_node_is_read_with_its_network_plugins_and_whether_tasks_start_there()
 
 
 def test_a_pool_that_docker_or_our_ipam_chose_is_said_with_its_gateway() -> None:
-    assert state.read_network(body("network-auto.json")).pools == (
+    assert models.read_network(body("network-auto.json")).pools == (
         PoolConfig("10.200.0.0/24", "10.200.0.1", {}),
     )
-    theirs = state.read_network(body("network-dauto.json"))
+    theirs = models.read_network(body("network-dauto.json"))
     assert theirs.pools == (PoolConfig("10.0.0.0/24", "10.0.0.1", {}),)
     assert not theirs.has_foreign_ipam
 
 
 def test_whose_network_it_is() -> None:
-    two, bridge = state.read_network(body("network-two.json")), state.read_network(body("network-br52.json"))
+    two, bridge = (
+        models.read_network(body("network-two.json")),
+        models.read_network(body("network-br52.json")),
+    )
     assert two.is_of("openvswitch")
     assert two.is_leased_by("openvswitch")
     assert not two.is_of("openvswitch2")
     assert not two.is_of("open")
     assert bridge.has_foreign_ipam
     assert not bridge.is_of("openvswitch")
-    assert not state.read_network(body("network-nullnet.json")).has_foreign_ipam
-    assert state.read_network(body("network-conf.json")).config_only
+    assert not models.read_network(body("network-nullnet.json")).has_foreign_ipam
+    assert models.read_network(body("network-conf.json")).config_only
     assert not two.config_only
 
 
 @pytest.mark.parametrize("driver", ["openvswitch:latest", "openvswitch:1.2"])
 def test_a_managed_plugin_has_a_tag_behind_its_name(driver: str) -> None:
     text = body("network-two.json").replace(b'"Driver":"openvswitch"', f'"Driver":"{driver}"'.encode())
-    read = state.read_network(text)
+    read = models.read_network(text)
     assert read.is_of("openvswitch")
     assert read.is_leased_by("openvswitch")
 
 
 def test_the_list_of_networks_says_the_driver_of_each() -> None:
-    drivers = state.read_network_list(body("networks.json"))
+    drivers = models.read_network_list(body("networks.json"))
     assert len(drivers) == 10
     assert drivers["cbd99bd4f691d9b9f831a10c48e7e5604f820e25a44033307de99f24c71755e3"] == "openvswitch"
     assert set(drivers.values()) == {"openvswitch", "bridge", "host", "null"}
 
 
 def test_a_container_is_read_with_its_endpoints() -> None:
-    read = state.read_container(body("container-alpha.json"))
+    read = models.read_container(body("container-alpha.json"))
     assert (read.name, read.labels) == ("alpha", {"tier": "front", "empty": ""})
     assert {each[0][:8]: each[1][:8] for each in read.endpoints} == {
         "cbd99bd4": "535fc55b",
@@ -133,22 +136,22 @@ def test_a_container_is_read_with_its_endpoints() -> None:
 
 def test_a_container_that_others_link_to_has_its_own_name_in_the_list_too() -> None:
     """``docker run --link beta:alias --name gamma``: beta is listed as /beta and /gamma/alias."""
-    listed = state.read_container_list(body("containers.json"))
+    listed = models.read_container_list(body("containers.json"))
     assert sorted(each.name for each in listed.values()) == ["alpha", "beta", "gamma"]
     turned = [{"Id": "x", "Names": ["/alpha/alias", "/beta"]}]
-    assert state.read_container_list(json.dumps(turned).encode()) == {"x": Container("x", "beta", {})}
+    assert models.read_container_list(json.dumps(turned).encode()) == {"x": Container("x", "beta", {})}
 
 
 def test_a_container_is_named_alike_in_the_list_and_by_itself() -> None:
-    listed = state.read_container_list(body("containers.json"))
+    listed = models.read_container_list(body("containers.json"))
     for name in ("alpha", "gamma"):
-        alone = state.read_container(body(f"container-{name}.json"))
+        alone = models.read_container(body(f"container-{name}.json"))
         inside = listed[alone.container_id]
         assert (alone.name, alone.labels) == (inside.name, inside.labels)
 
 
 def test_events_say_which_container_they_are_about() -> None:
-    events = [state.read_event(line) for line in body("events.jsonl").splitlines()]
+    events = [models.read_event(line) for line in body("events.jsonl").splitlines()]
     assert [(each.type, each.action) for each in events] == [
         ("network", "connect"),
         ("container", "start"),
@@ -158,18 +161,18 @@ def test_events_say_which_container_they_are_about() -> None:
     assert {each.container_id for each in events} == {
         "6c9c3931d8f49d34020733e604c50737aa0d573f0d68e26cd4dad60213edf603"
     }
-    assert state.read_event(b'{"Type":"network","Action":"create","Actor":{"ID":"n"}}').container_id == ""
+    assert models.read_event(b'{"Type":"network","Action":"create","Actor":{"ID":"n"}}').container_id == ""
 
 
 def test_an_error_is_told_in_docker_s_words_and_in_one_line() -> None:
-    assert state.read_message(body("error-no-network.json")) == "network nonesuch not found"
-    assert state.read_message(body("error-no-container.json")) == "No such container: none"
-    assert state.read_message(body("error-version.json")) == (
+    assert models.read_message(body("error-no-network.json")) == "network nonesuch not found"
+    assert models.read_message(body("error-no-container.json")) == "No such container: none"
+    assert models.read_message(body("error-version.json")) == (
         "client version 1.99 is too new. Maximum supported API version is 1.45"
     )
-    assert state.read_message(b"<html>\n not found\n</html>") == "<html> not found </html>"
-    assert state.read_message(b'{"message":"one\\ntwo"}') == "one two"
-    assert state.read_message(b"\xff" * 500) == "\N{REPLACEMENT CHARACTER}" * 200
+    assert models.read_message(b"<html>\n not found\n</html>") == "<html> not found </html>"
+    assert models.read_message(b'{"message":"one\\ntwo"}') == "one two"
+    assert models.read_message(b"\xff" * 500) == "\N{REPLACEMENT CHARACTER}" * 200
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_an_error_is_told_in_docker_s_words_and_in_one_line() -> None:
 )
 def test_a_network_that_cannot_be_read_is_an_error_and_no_network(text: bytes) -> None:
     with pytest.raises(HostError, match=r"^Docker's answer cannot be read: "):
-        state.read_network(text)
+        models.read_network(text)
 
 
 def refusal(reader: Callable[[bytes], Any], text: bytes) -> str:
@@ -211,13 +214,13 @@ JSON = st.recursive(
 def test_garbage_is_an_error_and_never_an_exception_of_another_kind(text: bytes) -> None:
     for reader in READERS:
         assert "\n" not in refusal(reader, text)
-    assert "\n" not in state.read_message(text)
+    assert "\n" not in models.read_message(text)
 
 
 RECORDED: list[tuple[str, Callable[[bytes], Any]]] = [
-    ("network-two.json", state.read_network),
-    ("container-alpha.json", state.read_container),
-    ("containers.json", state.read_container_list),
+    ("network-two.json", models.read_network),
+    ("container-alpha.json", models.read_container),
+    ("containers.json", models.read_container_list),
     ("stopped.json", stopped.read_ended),
     ("stopped-web.json", stopped.read_stopped),
     ("plugins.json", swarm.read_plugins),
@@ -251,7 +254,7 @@ def test_an_answer_that_ends_early_is_an_error(name: str, reader: Callable[[byte
 
 
 def test_what_is_read_twice_is_the_same() -> None:
-    first, second = (state.read_network(body("network-two.json")) for _ in range(2))
+    first, second = (models.read_network(body("network-two.json")) for _ in range(2))
     assert asdict(first) == asdict(second)
 
 
@@ -259,5 +262,5 @@ def test_what_is_read_twice_is_the_same() -> None:
 def test_an_ipv6_subnet_is_not_a_pool_of_a_network_without_ipv6(*, ipv6: bool, pools: list[str]) -> None:
     config = [{"Subnet": "fd00::/64"}, {"Subnet": "10.0.0.0/24"}]
     shown = {"Id": "n1", "Name": "foo", "EnableIPv6": ipv6, "IPAM": {"Driver": "ovn", "Config": config}}
-    read = state.read_network(json.dumps(shown).encode())
+    read = models.read_network(json.dumps(shown).encode())
     assert [each.subnet for each in read.pools] == pools

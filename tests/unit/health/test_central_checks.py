@@ -6,7 +6,7 @@ import pytest
 
 from ovn_docker.health.checks import check
 from ovn_docker.health.snapshot import Central
-from ovn_docker.schema.central import read_behind
+from ovn_docker.ovn.nb_global import read_behind
 from tests.agreement import agreeing, docker
 
 NOW = 1_700_000_000.0

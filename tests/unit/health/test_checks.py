@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ovn_docker import addressing
 from ovn_docker.addressing import row_id
-from ovn_docker.docker.state import Container, DockerState, Network
+from ovn_docker.docker.models import Container, DockerState, Network
 from ovn_docker.docker.swarm import Node, Swarm
 from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
 from ovn_docker.health.findings import KINDS, Finding
@@ -28,7 +28,7 @@ from tests.agreement import (
     network,
     pool_key,
 )
-from tests.unit.health import test_host_checks, test_setup_checks
+from tests.unit.health import test_host_checks, test_openstack_checks
 
 BOX, PEER = container("box", {"tier": "front"}), container("peer")
 PLAIN = network("plain", "10.0.1.0/24", members=[BOX, PEER])
@@ -171,16 +171,16 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
         "vtep-down",
     }  # see test_lookup_findings.py
     of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found} | {each.kind for each in check(REFUSED)}
-    of_the_setup = {each[0] for each in test_setup_checks.ONE_OF_EACH}
+    of_the_setup = {each[0] for each in test_openstack_checks.ONE_OF_EACH}
     of_the_stopped = {"container-down", "sharer-down"}  # see test_container_checks.py
     of_the_name = {each.kind for each in check(TAKEN)}
-    of_packets = {"vlan-blocked", "mtu-blocked"}  # see drivers/underlay_probe.py
+    of_packets = {"vlan-blocked", "mtu-blocked"}  # see underlay/probe.py
     of_all_hosts = {"central-slow", "northd-behind", "central-relay"}  # see test_central_checks.py
     others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
     of_the_host = {each[0] for each in test_host_checks.ONE_OF_EACH}
-    of_others = {"driver-down", "switch-twice"}  # see commands/beyond.py
-    of_others |= {"northd-down", "southbound-down"}  # see commands/southbound.py
-    of_others |= {"peer-down", "tunnel-blocked", "tunnel-down"}  # see commands/peers.py
+    of_others = {"driver-down", "switch-twice"}  # see cli/cluster_checks.py
+    of_others |= {"northd-down", "southbound-down"}  # see cli/southbound_state.py
+    of_others |= {"peer-down", "tunnel-blocked", "tunnel-down"}  # see cli/other_hosts.py
     others |= of_all_hosts | of_the_name | of_the_host | of_others
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 

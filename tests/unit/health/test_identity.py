@@ -2,8 +2,8 @@
 
 import pytest
 
-from ovn_docker.health.identity import REGAIN, SETTLE, Evidence, Standing, judge, taken
-from ovn_docker.schema.hosts import NOBODY, Identity
+from ovn_docker.health.host_identity import REGAIN, SETTLE, Evidence, Standing, judge, taken
+from ovn_docker.ovn.hosts import NOBODY, Identity
 
 OWN = Identity("number", "alpha", "10.0.0.1", "now")
 EARLIER = Identity("number", "alpha", "10.0.0.1", "before")

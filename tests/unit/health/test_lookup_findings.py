@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovn_docker.docker.state import DockerState
+from ovn_docker.docker.models import DockerState
 from ovn_docker.health.checks import check_lookups
 from ovn_docker.health.findings import KINDS
 from ovn_docker.health.snapshot import Held, Lookups, Snapshot

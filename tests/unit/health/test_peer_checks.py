@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ovn_docker.health.peer_checks import MOST, check_peers, to_ask, usable
+from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.peers import Answer
-from ovn_docker.schema.open_vswitch import Tunnel
 
 FINE = Tunnel("192.0.2.2", "", "eth0", carrier=True, chassis="h2")
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from ovn_docker.lab.cli import add_commands
+from ovn_docker_lab.cli import add_commands
 
 FAULTS = (
     ["kill", "h1", "dockerd"],

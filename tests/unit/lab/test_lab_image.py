@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import HostError
-from ovn_docker.lab.image import write_image
+from ovn_docker_lab.image import write_image
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import ConfigError, NotFoundError
-from ovn_docker.lab.daemons import (
+from ovn_docker_lab.daemons import (
     central_daemons,
     daemon_named,
     external_ids,
@@ -13,9 +13,9 @@ from ovn_docker.lab.daemons import (
     underlay_bridge,
     underlay_device,
 )
-from ovn_docker.lab.keeper import keeper_command, keeper_script
-from ovn_docker.lab.plan import MOST_HOSTS, MachinePaths, Settings, check_name, host_names, underlay_address
-from ovn_docker.lab.requirements import missing_packages
+from ovn_docker_lab.keeper import keeper_command, keeper_script
+from ovn_docker_lab.plan import MOST_HOSTS, MachinePaths, Settings, check_name, host_names, underlay_address
+from ovn_docker_lab.requirements import missing_packages
 
 HOST = MachinePaths("mine", "h1", Path("/labs"))
 NETDEV = Settings(hosts=2, docker=True, driver=True, datapath="netdev")

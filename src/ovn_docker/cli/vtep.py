@@ -1,0 +1,207 @@
+"""``ovn-docker vtep``: which VTEPs are led to which network, configured in Northbound for all hosts."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from uuid import UUID
+
+from ovn_docker import logs
+from ovn_docker import settings as config
+from ovn_docker.addressing import IPAddress
+from ovn_docker.daemon.components import OverlayParts, assemble, cancel, running
+from ovn_docker.errors import ConfigError, NotFoundError, OvnDockerError, RequestError, UnreachableError
+from ovn_docker.host import ovn_settings
+from ovn_docker.overlay.vtep.vtep_config import AUTO, Configured, Vteps
+from ovn_docker.overlay.vtep.vtep_ports import Ramp
+from ovn_docker.ovn import switches
+from ovn_docker.ovn.vteps import MODES, RAMP
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.tls_files import TlsFiles
+
+ANSWER_TIMEOUT = 20.0
+"""Seconds for Northbound, Docker, and with OVN's own ports Southbound and northd to answer."""
+
+DONE, REFUSED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a command uses."""
+
+    overlay: OverlayParts
+    vteps: Vteps
+
+
+Work = Callable[[Parts, argparse.Namespace], Awaitable[None]]
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    text = "lead VXLAN tunnel endpoints that know no OVN to networks, and containers to them"
+    vtep = commands.add_parser("vtep", help=text, description=text[0].upper() + text[1:] + ".")
+    verbs = vtep.add_subparsers(metavar="COMMAND", required=True)
+    for name, work, summary in (
+        ("add", _add, "configure a VTEP for a network, or change its VNI or mode"),
+        ("list", _list, "list the VTEPs of all networks"),
+        ("del", _del, "take a VTEP away from a network"),
+    ):
+        parser = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == "list":
+            parser.add_argument("--json", action="store_true", help="print JSON, for a program")
+        else:
+            _add_names(parser, vni=name == "add")
+            parser.add_argument(
+                "--southbound",
+                metavar="REMOTE",
+                help="OVN Southbound where it may be written, in OVSDB's spelling (default: this host's"
+                " ovn-remote); needed for mode ramp only",
+            )
+        config.add_inspection_arguments(parser)
+        parser.set_defaults(run=lambda arguments, work=work: _run(arguments, work))
+
+
+def _add_names(parser: argparse.ArgumentParser, *, vni: bool) -> None:
+    parser.add_argument("--remote-ip", metavar="IP", required=True, help="the VTEP's tunnel endpoint")
+    if vni:
+        parser.add_argument(
+            "--vni",
+            metavar="N",
+            type=int,
+            required=True,
+            help="what the VTEP calls the network, 1 to 16777215",
+        )
+        parser.add_argument(
+            "--mode",
+            choices=(AUTO, *MODES),
+            default=AUTO,
+            help="ramp: a port of OVN's own; lookup: flows on hosts with --ip-lookup; auto: the one that it"
+            " has, else ramp where OVN is set up for it and lets this host write Southbound (default: auto)",
+        )
+    parser.add_argument(
+        "--network",
+        metavar="NAME",
+        required=True,
+        help="a network of this host's Docker, or a logical switch",
+    )
+
+
+def _run(arguments: argparse.Namespace, work: Work) -> int:
+    try:
+        asyncio.run(_connected(arguments, work))
+    except OvnDockerError as error:
+        print(f"ovn-docker: {logs.escape(str(error))}", file=sys.stderr)
+        return REFUSED
+    return DONE
+
+
+async def _connected(arguments: argparse.Namespace, work: Work) -> None:
+    logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
+    parts = assemble(config.read_inspection(arguments), dict)
+    async with running(parts), _southbound(parts, getattr(arguments, "southbound", None)) as southbound:
+        database = parts.shared.database
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await work(Parts(parts, Vteps(database, Ramp(database, southbound))), arguments)
+        except TimeoutError:
+            why = parts.ovs.outage() or parts.northbound.outage() or "OVN Northbound does not answer"
+            raise UnreachableError(f"{why}; nothing was done") from None
+
+
+@contextlib.asynccontextmanager
+async def _southbound(parts: OverlayParts, remote: str | None) -> AsyncIterator[Client]:
+    """A client that connects to a remote, or to where this host's ovn-controller does.
+
+    Raises:
+        ConfigError: that is no remote.
+    """
+    client = Client("OVN Southbound", "OVN_Southbound", {})
+    client.own_tls = parts.ovs.own_tls
+    if remote is None:
+        follow = ovn_settings.follow_settings(parts.ovs, client, ovn_settings.SOUTHBOUND)
+    else:
+        follow = _point(parts, client, _remotes(remote))
+    tasks = [asyncio.create_task(each) for each in (client.run(), follow)]
+    try:
+        yield client
+    finally:
+        await cancel(*tasks)
+
+
+async def _point(parts: OverlayParts, client: Client, remotes: tuple[Remote, ...]) -> None:
+    """Point a client at remotes, with the TLS files that this host has for OVN."""
+    settings = await ovn_settings.known_settings(parts.ovs)
+    client.redirect(
+        remotes, TlsFiles(*settings.tls) if settings.tls else None, "--southbound names no remote"
+    )
+
+
+def _remotes(text: str) -> tuple[Remote, ...]:
+    try:
+        return parse_remotes(text)
+    except ConfigError as error:
+        raise ConfigError(f"--southbound: {error}") from error
+
+
+async def _add(parts: Parts, arguments: argparse.Namespace) -> None:
+    remote = _address(arguments.remote_ip)
+    switch = await _switch(parts, arguments.network)
+    done = await parts.vteps.add(remote, arguments.vni, switch, arguments.mode)
+    how = "through a port of OVN's own" if done.mode == RAMP else "on hosts with --ip-lookup"
+    print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} {how}")
+    for note in (*([f"mode lookup, for {done.why}"] if done.why else []), *done.notes):
+        print(logs.escape(note))
+
+
+async def _del(parts: Parts, arguments: argparse.Namespace) -> None:
+    remote = _address(arguments.remote_ip)
+    there = await parts.vteps.remove(remote, await _switch(parts, arguments.network))
+    print(f"VTEP {remote} {'is taken away from' if there else 'was not configured for'} {arguments.network}")
+
+
+async def _list(parts: Parts, arguments: argparse.Namespace) -> None:
+    found = sorted(await parts.vteps.all(), key=lambda each: (str(each.vtep.remote), each.vtep.vni))
+    if arguments.json:
+        print(json.dumps([_as_json(each) for each in found], indent=2))
+        return
+    for each in found:
+        print(logs.escape(f"{each.vtep.remote}  VNI {each.vtep.vni}  {each.mode}  {each.switch_name}"))
+
+
+def _as_json(each: Configured) -> dict[str, object]:
+    vtep = each.vtep
+    return {
+        "remote_ip": str(vtep.remote),
+        "vni": vtep.vni,
+        "Logical_Switch": each.switch_name,
+        "mode": each.mode,
+    }
+
+
+def _address(text: str) -> IPAddress:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise RequestError(f"--remote-ip: {error}") from error
+
+
+async def _switch(parts: Parts, name: str) -> UUID:
+    """The row of a network's switch: by the switch's name, else by what Docker calls the network.
+
+    Raises:
+        NotFoundError: neither OVN nor Docker knows the name.
+    """
+    row = await parts.vteps.switch_named(name)
+    if row is not None:
+        return row
+    with contextlib.suppress(UnreachableError):
+        for network in (await parts.overlay.engine.read()).networks.values():
+            if name in (network.name, network.network_id):
+                shared = parts.overlay.shared.get(network.network_id)
+                return UUID(shared.row) if shared else switches.switch_id(network.network_id)
+    raise NotFoundError(f"neither OVN nor this host's Docker has a network {name}: name it as either does")

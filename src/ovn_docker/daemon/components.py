@@ -1,0 +1,314 @@
+"""Which parts a driver has, and what each is handed: for the daemon and for the commands alike."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol
+
+from ovn_docker.daemon.supervision import Supervision, Work
+from ovn_docker.docker.engine import Engine
+from ovn_docker.errors import ConfigError
+from ovn_docker.health.central_look import CentralLook
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.host_liveness import Collector
+from ovn_docker.health.host_reader import HostReader
+from ovn_docker.health.machine import Machine
+from ovn_docker.health.presence import Presence
+from ovn_docker.health.reader import Driver, Reader
+from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, starting
+from ovn_docker.health.snapshot import Inventory
+from ovn_docker.host import open_vswitch, ovn_settings
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.veth import Links
+from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
+from ovn_docker.overlay.followers import Followers
+from ovn_docker.overlay.ipam.allocator import AddressLeases
+from ovn_docker.overlay.ipam.foreign_addresses import Occupied
+from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
+from ovn_docker.overlay.network_spec import Policy
+from ovn_docker.overlay.networks import SharedNetworks
+from ovn_docker.overlay.northbound import Northbound
+from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
+from ovn_docker.overlay.overlay_inventory import OverlayInventory
+from ovn_docker.overlay.own_rows import Scan, some_time
+from ovn_docker.overlay.vtep.ip_lookup import IpLookup
+from ovn_docker.ovn import vteps
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import Remote, parse_remotes
+from ovn_docker.ovsdb.tls_files import TlsFiles
+from ovn_docker.settings import Config
+from ovn_docker.state_file import StateFile
+
+LOG = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0
+"""Seconds for work in the background to end when it is told to."""
+
+
+About = Callable[[], Mapping[str, Any]]
+"""What NetworkDriver.Database is to show besides networks."""
+
+
+class Peer(Protocol):
+    """What a driver keeps networks in: OVN Northbound, or Neutron."""
+
+    database: str
+
+    def answers(self) -> bool:
+        """Whether it can be used just now."""
+
+    def outage(self) -> str:
+        """Why it cannot be used, or ""."""
+
+    def when_connected(self, call: Callable[[], object]) -> None:
+        """Call this each time that it can be used again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of a driver, none of them running.
+
+    Attributes:
+        ovs: this host's Open_vSwitch database.
+        peer: where networks are.
+        links: of this host.
+        driver: for Docker.
+        ipam: likewise.
+        engine: Docker, for the health check.
+        inventory: likewise.
+        reader: likewise.
+        repairs: likewise.
+        about: what NetworkDriver.Database is to show of this driver besides.
+        work: what keeps the peer connected, by its name for people.
+        daemon_work: what only a daemon does besides, by its name too.
+        close: what ends it.
+        probe: looks whether packets pass, where it can be tried.
+        host: looks at what OVN needs of this host, where the peer is OVN.
+        presence: proves that this host's name in OVN is its own, where the peer is OVN.
+        scan: has the inventory go through all tables, where it would not each time.
+    """
+
+    ovs: Client
+    peer: Peer
+    links: Links
+    driver: NetworkDriver
+    ipam: IpamDriver
+    engine: Engine
+    inventory: Inventory
+    reader: Reader
+    repairs: Repairs
+    about: About
+    work: Mapping[str, Work]
+    daemon_work: Mapping[str, Work] = field(default_factory=dict)
+    close: tuple[Callable[[], Awaitable[None]], ...] = ()
+    probe: Callable[[], Awaitable[list[Finding]]] | None = None
+    presence: Presence | None = None
+    host: HostReader | None = None
+    scan: Scan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayParts(Parts):
+    """Those of the overlay driver, with what its commands use besides."""
+
+    northbound: Client
+    shared: SharedNetworks
+    ip_lookup: IpLookup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a driver uses of the host that it runs on, none of it opened.
+
+    Attributes:
+        ovs: its Open_vSwitch database.
+        links: of its network namespace.
+        engine: its Docker.
+    """
+
+    ovs: Client
+    links: Links
+    engine: Engine
+
+
+def this_host(config: Config) -> Host:
+    """The host that this process runs on.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
+    return Host(ovs=open_vswitch_client(config), links=Links(), engine=engine)
+
+
+def assemble(config: Config, about: About, host: Host | None = None) -> OverlayParts:
+    """Make the parts.
+
+    Args:
+        config: of the driver.
+        about: what NetworkDriver.Database is to show besides networks.
+        host: to run on; None for this one.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    host = host or this_host(config)
+    ovs, links, engine = host.ovs, host.links, host.engine
+    nb = _northbound_client(ovs)
+    attachments = Attachments(ovs, links)
+    file = StateFile(config.state_file)
+    presence = Presence(ovs, nb, Machine(file, socket.gethostname(), links.holding), _now)
+    database = Northbound(nb, attachments, _now, presence)
+    shared = SharedNetworks(database, file)
+    occupied = Occupied(database, shared.switches_of)
+    ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
+    leases = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
+    ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
+    docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACES), about)
+    driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
+    inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
+    look = HostReader(attachments, links)
+    named = Driver(config.driver_name, config.scope, presence, look, CentralLook(nb))
+    return OverlayParts(
+        ovs=ovs,
+        peer=nb,
+        links=links,
+        driver=driver,
+        ipam=ipam,
+        engine=engine,
+        inventory=inventory,
+        reader=Reader(engine, inventory, attachments, named, ip_lookup.inspect),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(driver, ip_lookup, engine)),
+        about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
+        work=_northbound_work(ovs, nb),
+        daemon_work=_collecting(config, ovs, nb)
+        | _host_work(presence, look, ip_lookup)
+        | {"plugging in before Join": driver.plugging.run},
+        presence=presence,
+        host=look,
+        scan=inventory.scan,
+        northbound=nb,
+        shared=shared,
+        ip_lookup=ip_lookup,
+    )
+
+
+def _repairs(driver: OverlayDriver, ip_lookup: IpLookup, engine: Engine) -> dict[str, Repair]:
+    """Those that are this driver's own; a port is made again without plugging in, for no Join follows."""
+    return {
+        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
+        "lookup-missing": ip_lookup.mend,
+        "lookup-surplus": ip_lookup.mend,
+        **starting(engine),
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
+    """Keep Northbound connected, wherever Open_vSwitch says that it is."""
+    return {
+        "the connection to OVN Northbound": nb.run,
+        "the watch on ovn-nb": partial(ovn_settings.follow_settings, ovs, nb, ovn_settings.NORTHBOUND),
+    }
+
+
+def _host_work(presence: Presence, host: HostReader, ip_lookup: IpLookup) -> dict[str, Work]:
+    """Show other hosts that this one is there, and look after it."""
+    return {
+        "this host's presence": presence.run,
+        "the look at this host": host.run,
+        "IP lookup": ip_lookup.run,
+    }
+
+
+def _collecting(config: Config, ovs: Client, nb: Client) -> dict[str, Work]:
+    """With ``--dead-host-after``, look for hosts that are not there."""
+    if not config.dead_host_after:
+        return {}
+    collector = Collector(ovs, nb, config.dead_host_after, time.monotonic)
+    return {"the search for dead hosts": collector.run}
+
+
+def _database_files(northbound: Client) -> dict[str, Any]:
+    """The TLS files that are used for OVN Northbound, under the guide's keys: their paths only."""
+    tls = northbound.tls
+    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
+        return {}
+    return {
+        "tls_ca_cert": tls.ca_cert,
+        "tls_key_cert": tls.certificate,
+        "tls_private_key": tls.private_key,
+    }
+
+
+def _northbound_client(ovs: Client) -> Client:
+    """A client of OVN Northbound, with the settings of Open_vSwitch's that hold for both."""
+    nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
+    nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
+    nb.service = ovn_settings.CENTRAL_SERVICE
+    return nb
+
+
+def open_vswitch_client(config: Config) -> Client:
+    """A client of this host's Open_vSwitch database.
+
+    Raises:
+        ConfigError: ``--ovsdb`` names none.
+    """
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    ovs.service = ovn_settings.SWITCH_SERVICE
+    if config.database_tls:
+        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
+    ovs.probe_interval = config.probe_interval
+    ovs.redirect(_ovsdb(config))
+    return ovs
+
+
+def _ovsdb(config: Config) -> tuple[Remote, ...]:
+    try:
+        remotes = parse_remotes(config.ovsdb)
+    except ConfigError as error:
+        raise ConfigError(f"--ovsdb: {error}") from error
+    if not remotes:
+        raise ConfigError("--ovsdb names no remote: leave it out for the one of this host")
+    return remotes
+
+
+@contextlib.asynccontextmanager
+async def running(parts: Parts, supervision: Supervision | None = None) -> AsyncIterator[None]:
+    """Keep the databases connected as long as the context lasts."""
+    supervision = supervision or Supervision()
+    tasks = start(supervision, {"the connection to Open vSwitch": parts.ovs.run, **parts.work})
+    try:
+        yield
+    finally:
+        await cancel(*tasks)
+        for close in parts.close:
+            await close()
+        await parts.engine.close()
+        parts.links.close()
+
+
+def start(supervision: Supervision, work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
+    """Begin work in the background; it ends only when it is cancelled."""
+    return [asyncio.create_task(supervision.supervise(name, each), name=name) for name, each in work.items()]
+
+
+async def cancel(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait until they have ended; what does not end is left, so that the rest is undone."""
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return
+    _, left = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+    for task in left:
+        LOG.error("%s has not ended %.0f s after it was told to: it is left", task.get_name(), STOP_TIMEOUT)

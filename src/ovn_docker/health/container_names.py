@@ -1,0 +1,140 @@
+"""Follows Docker's events, so that a container's name and labels stand at its port within seconds.
+
+dockerd tells a driver no names, and may not be asked for them inside a request. So they are a change of the
+port of its own, which costs ovn-northd as much as the port did. The names of containers that come together
+are one change.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from ovn_docker.docker.engine import Engine
+from ovn_docker.docker.models import Container
+from ovn_docker.errors import NotFoundError, OvnDockerError
+from ovn_docker.health.checks import names_of
+from ovn_docker.health.snapshot import EndpointIds, Inventory, Names
+
+LOG = logging.getLogger(__name__)
+
+WANTED = {"type": ["container", "network"], "event": ["start", "rename", "connect"]}
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds between two tries to listen."""
+
+AT_ONCE = 8
+"""How many containers Docker is asked about at the same time."""
+
+QUIET, LONGEST_WAIT = 1.0, 5.0
+"""Names are written when no others have come for so many seconds, or the first have waited so long. While
+they come northd is making the ports of those that start, and a start waits for that."""
+
+READ_TIMEOUT, WRITE_TIMEOUT = 10.0, 30.0
+"""Seconds for what Docker says of one container, and for the names of all that came together."""
+
+
+class Naming:
+    """Writes names as Docker tells of them."""
+
+    def __init__(self, engine: Engine, inventory: Inventory, docker_is_back: Callable[[], None]) -> None:
+        """Listen there, write there; `docker_is_back` is called when events are listened to (again)."""
+        self._engine = engine
+        self._inventory = inventory
+        self._docker_is_back = docker_is_back
+        self._waiting: set[str] = set()
+        self._few = asyncio.Semaphore(AT_ONCE)
+        self._gathered: dict[EndpointIds, Mapping[str, str]] = {}
+        self._came = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow events until cancelled."""
+        async with asyncio.TaskGroup() as work:
+            work.create_task(self._follow())
+            work.create_task(self._write_all())
+
+    # --- Events, and what Docker says of the containers that they name --------------------------------------
+
+    async def _follow(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.TaskGroup() as reading:
+                    async for event in self._engine.events(WANTED):
+                        pause = FIRST_PAUSE
+                        if event is None:
+                            self._docker_is_back()
+                        elif event.container_id:
+                            self._read_soon(reading, event.container_id)
+            except* OvnDockerError as errors:
+                LOG.debug("Docker's events: %s", errors.exceptions)
+            self._waiting.clear()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _read_soon(self, reading: asyncio.TaskGroup, container_id: str) -> None:
+        """Read a container's names while other events are read: dockerd holds back an answer about one
+        that is just being started. What is being read already is read once more after that.
+        """
+        if container_id in self._waiting:
+            return
+        self._waiting.add(container_id)
+        reading.create_task(self._gather(container_id))
+
+    async def _gather(self, container_id: str) -> None:
+        """Have one container's names written with those that come with it."""
+        async with self._few:
+            self._waiting.discard(container_id)
+            container = await self._read(container_id)
+        if container is not None and container.endpoints:
+            self._gathered |= dict.fromkeys(container.endpoints, names_of(container))
+            self._came.set()
+
+    async def _read(self, container_id: str) -> Container | None:
+        """What Docker says of a container; what fails is left to the next pass."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await self._engine.container(container_id)
+        except NotFoundError:
+            pass  # it is gone already
+        except (OvnDockerError, TimeoutError) as error:
+            LOG.info("container %s: its names are not written yet: %s", container_id[:12], error)
+        except Exception as error:  # or no event would be followed any more
+            LOG.debug("container %s", container_id[:12], exc_info=error)
+            LOG.warning("container %s: its names are not written: %r", container_id[:12], error)
+        return None
+
+    # --- Writing --------------------------------------------------------------------------------------------
+
+    async def _write_all(self) -> None:
+        """Write what has come, again and again."""
+        while True:
+            await self._settled()
+            names, self._gathered = self._gathered, {}
+            try:
+                await self._write(names)
+            except Exception as error:  # or the names of all others would not be written either
+                LOG.debug("the names of %d port(s)", len(names), exc_info=error)
+                LOG.warning("the names of %d port(s) are not written: %r", len(names), error)
+
+    async def _settled(self) -> None:
+        """Wait for names, and then until no others come for a moment."""
+        await self._came.wait()
+        latest = time.monotonic() + LONGEST_WAIT
+        while self._came.is_set():
+            self._came.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(QUIET, latest - time.monotonic())):
+                    await self._came.wait()
+
+    async def _write(self, names: Names) -> None:
+        """Write names; what fails is left to the next pass."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                failed = await self._inventory.rename(names)
+        except (OvnDockerError, TimeoutError) as error:
+            LOG.info("the names of %d port(s) are not written yet: %s", len(names), error)
+            return
+        for (_, endpoint_id), why in failed.items():
+            LOG.info("endpoint %s: its names are not written yet: %s", endpoint_id[:12], why)

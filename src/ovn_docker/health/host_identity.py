@@ -1,0 +1,123 @@
+"""Whose a host's name in OVN is, for a second machine may have it: a copy, or one with a pasted name. Pure.
+
+Whoever takes a name for his own removes what is in OVN Northbound under it, so that is to be proved. The row
+of the host says which machine uses the name; a lock says whether that one is connected.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ovn_docker.ovn.hosts import NOBODY, Identity
+
+SETTLE, REGAIN = 30.0, 10.0
+"""Seconds for a connection of this machine's that was cut off to end at the server; and for the driver whose
+name it is to come back, after the server or it was away."""
+
+ENOUGH = 2
+"""Two of three say that a machine is the same: the number in its state file, its hostname, its tunnel
+address. One that was installed anew has lost the first, one that was moved or renamed another. A copy that
+was given a hostname and an address of its own has the first alone."""
+
+
+class Standing(Enum):
+    """What a driver may do under its host's name."""
+
+    OURS = "ours"
+    UNSETTLED = "unsettled"
+    """Nothing is to be repaired or removed yet."""
+    TAKEN = "taken"
+    """Another machine's: nothing at all is to be changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known.
+
+    Attributes:
+        row: who uses the name, as the host's row says; None without a row.
+        own: this machine.
+        local: whether the driver that wrote the row runs on this host.
+        held: whether nobody else is connected under the name.
+        refused_for: seconds since the lock was refused first, or None if it was given at once.
+        held_for: seconds since it has been ours.
+    """
+
+    row: Identity | None
+    own: Identity
+    local: bool
+    held: bool
+    refused_for: float | None = None
+    held_for: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows.
+
+    Attributes:
+        standing: what may be done.
+        take: whether the row is to be written.
+        other: who uses the name, unless we do.
+        connected: whether that one is connected to OVN Northbound.
+    """
+
+    standing: Standing
+    take: bool = False
+    other: Identity = NOBODY
+    connected: bool = False
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether only a command makes the name ours, so that its lock must not be in the other's way."""
+        return self.standing is Standing.TAKEN and not self.take
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Whose the name is."""
+    row, own = evidence.row, evidence.own
+    if row is not None and evidence.local:
+        return Verdict(Standing.OURS, take=row.session == own.session and row != own)
+    other = row or NOBODY
+    if other != NOBODY and own.agreements(other) < ENOUGH:
+        return Verdict(Standing.TAKEN, other=other, connected=not evidence.held)
+    if evidence.held:
+        settled = evidence.refused_for is None or evidence.held_for >= REGAIN
+        return Verdict(Standing.OURS, take=True) if settled else Verdict(Standing.UNSETTLED, other=other)
+    if other == NOBODY or (_alike(own, other) and (evidence.refused_for or 0.0) < SETTLE):
+        return Verdict(Standing.UNSETTLED, other=other, connected=True)
+    return Verdict(Standing.TAKEN, take=True, other=other, connected=True)
+
+
+def _alike(one: Identity, other: Identity) -> bool:
+    return (one.machine, one.hostname, one.encap_ip) == (other.machine, other.hostname, other.encap_ip)
+
+
+def unsettled(name: str) -> str:
+    """Why nothing is compared, for people."""
+    return (
+        f"whether the name {name} is this host's is not known yet: an earlier connection of its driver to OVN"
+        " Northbound has not ended, or a copy of this machine is connected; nothing was compared"
+    )
+
+
+def taken(name: str, verdict: Verdict) -> str:
+    """What is wrong, and what to type, for people.
+
+    Args:
+        name: the host's, which is another's.
+        verdict: who has it.
+    """
+    own = (
+        "give this host a name of its own with 'ovs-vsctl set Open_vSwitch ."
+        " external_ids:system-id=NEW-NAME', the same in /etc/openvswitch/system-id.conf, and restart"
+        " ovn-controller"
+    )
+    if verdict.connected:
+        return (
+            f"{verdict.other} has the name {name} (external_ids:system-id) in OVN too, and its driver is"
+            f" connected: {own}"
+        )
+    return (
+        f"{verdict.other} has the name {name} (external_ids:system-id) in OVN, and its driver is away: if it"
+        f" will not come back, run 'ovn-docker repair --take-over' here, otherwise {own}"
+    )

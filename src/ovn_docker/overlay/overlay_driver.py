@@ -1,0 +1,382 @@
+"""Docker's NetworkDriver over OVN Northbound: the "overlay" mode.
+
+Each method is the whole story of one verb: what Docker asks, the one transaction that does it, what is
+answered. Between two calls nothing is kept but caches.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from ovn_docker import addressing
+from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
+from ovn_docker.host import open_vswitch
+from ovn_docker.host.attachment import Attachments, Wish
+from ovn_docker.libnetwork import messages
+from ovn_docker.overlay.endpoints import SharedPorts
+from ovn_docker.overlay.followers import Followers
+from ovn_docker.overlay.gateways import Gateways
+from ovn_docker.overlay.ipam.foreign_addresses import Occupied
+from ovn_docker.overlay.missing_flows import MissingFlows
+from ovn_docker.overlay.network_making import NetworkMaking
+from ovn_docker.overlay.network_spec import Policy
+from ovn_docker.overlay.networks import SharedNetworks
+from ovn_docker.overlay.own_ports import OwnPorts, no_network
+from ovn_docker.overlay.own_rows import own_switches
+from ovn_docker.overlay.plugging import Plugging
+from ovn_docker.ovn import leases, tunnels
+from ovn_docker.ovn import switches as northbound
+from ovn_docker.ovn.switches import Switch, SwitchPort
+from ovn_docker.ovsdb.values import members
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """What Docker is told of this driver, and what this driver tells of itself.
+
+    Attributes:
+        scope: ``local`` or ``global``, where Docker allocates networks.
+        policy: how networks come to share switches.
+        about: the configuration that NetworkDriver.Database shows.
+    """
+
+    scope: str
+    policy: Policy
+    about: Callable[[], Mapping[str, Any]]
+
+
+class OverlayDriver:
+    """Networks are logical switches, endpoints are their ports.
+
+    Attributes:
+        plugging: what CreateEndpoint has begun of Join, which is done only while its `run` is.
+    """
+
+    def __init__(
+        self,
+        attachments: Attachments,
+        shared: SharedNetworks,
+        occupied: Occupied,
+        docker: Docker,
+        followers: Followers,
+    ) -> None:
+        """Serve with these."""
+        self._northbound = shared.database
+        self._attachments = attachments
+        self._shared = shared
+        self._shared_ports = SharedPorts(shared, occupied)
+        self._own_ports = OwnPorts(self._northbound)
+        self._missing_flows = MissingFlows(self._northbound, attachments)
+        self._gateways = Gateways(self._northbound.client, occupied)
+        self._docker = docker
+        self._making = NetworkMaking(shared, docker.policy, followers.ipam)
+        self._followers = followers
+        self.plugging = Plugging()
+
+    def capabilities(self) -> messages.CapabilitiesResponse:
+        """Local or global as configured; connectivity is global, for a switch spans all hosts."""
+        return messages.CapabilitiesResponse(
+            scope=self._docker.scope, connectivity_scope="global", gw_alloc_checker=True
+        )
+
+    def outage(self) -> str:
+        """Which of the two databases cannot be reached, and why."""
+        return "; ".join(filter(None, (self._attachments.outage(), self._northbound.outage())))
+
+    async def allocate_network(
+        self, request: messages.AllocateNetworkRequest
+    ) -> messages.AllocateNetworkResponse:
+        """Enter the network into its pools, and echo its options: swarm hands them to each node.
+
+        The switch is made by the first node that needs it. A new leader asks again for each network.
+        """
+        return await self._making.allocate(request)
+
+    async def free_network(self, request: messages.NetworkRequest) -> None:
+        """Strike the network out of its pools, and remove its switch if no node's last task did."""
+        await self._followers.ipam.freed(request.network_id)
+
+    async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
+        """Always reserve: a router may be attached to the switch at any time and takes that address."""
+        return messages.GwAllocCheckResponse(skip_ipv4=False, skip_ipv6=False)
+
+    async def create_network(self, request: messages.CreateNetworkRequest) -> None:
+        """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
+        await self._making.create(request)
+
+    async def delete_network(self, request: messages.NetworkRequest) -> None:
+        """Remove the switch, unless somebody else's port is on it; go off a shared one.
+
+        The transaction names the ports that may go with the switch, none at first; while others come and go
+        it is tried with those that are there then.
+        """
+        network = self._shared.get(request.network_id)
+        if network is not None:
+            await self._shared.delete(network)
+            return
+        switch = northbound.switch_id(request.network_id)
+        ports: list[UUID] | None = []
+        while ports is not None:
+            delete = [northbound.ls_del(switch, ports)]
+            [deleted] = await self._northbound.transact(delete, delete)
+            if deleted["count"] and ports:
+                mark = await self._northbound.mark()
+                await self._northbound.transact([leases.claims_del(request.network_id, mark.host)])
+            ports = None if deleted["count"] else await self._leftovers(request.network_id)
+
+    async def _leftovers(self, network_id: str) -> list[UUID] | None:
+        """The ports on a switch, if all are leftovers of this host on this network; None without switch."""
+        [held] = await self._northbound.transact([northbound.ls_ports(northbound.switch_id(network_id))])
+        if not held["rows"]:
+            return None
+        ports = [port for row in held["rows"] for port in members(row["ports"])]
+        if not ports:
+            return []
+        owners = await self._northbound.transact([northbound.lsp_owner(port) for port in ports])
+        mark = await self._northbound.mark()
+        ours = {northbound.NETWORK: network_id, northbound.HOST: mark.host}
+        foreign = [row["name"] for each in owners for row in each["rows"] if not _has(row, ours)]
+        if foreign:
+            raise ConflictError(
+                f"logical switch {network_id} stays in OVN because {len(foreign)} port(s) of others are on"
+                f" it, {foreign[0]} among them: remove them, then run 'ovn-nbctl ls-del {network_id}'"
+            )
+        return ports
+
+    async def create_endpoint(
+        self, request: messages.CreateEndpointRequest
+    ) -> messages.CreateEndpointResponse:
+        """Make the port, and begin to plug it in, for a Join is next.
+
+        Docker's MAC address is taken; without one, it is told the one of the address.
+        """
+        return await self._create_endpoint(request, self.plugging.begin)
+
+    async def make_port(self, request: messages.CreateEndpointRequest) -> None:
+        """Make the port of an endpoint that Docker has already, so that no Join is next."""
+        await self._create_endpoint(request, lambda _endpoint_id, _work: None)
+
+    async def _create_endpoint(
+        self,
+        request: messages.CreateEndpointRequest,
+        begin: Callable[[str, Callable[[], Awaitable[None]]], None],
+    ) -> messages.CreateEndpointResponse:
+        asked = request.interface or messages.EndpointInterface()
+        interfaces = [
+            each
+            for each in (
+                addressing.interface(asked.address, "address"),
+                addressing.interface(asked.address_ipv6, "IPv6 address"),
+            )
+            if each is not None
+        ]
+        ips = [each.ip for each in interfaces]
+        mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
+        network = self._shared.get(request.network_id)
+        addresses = " ".join([mac, *map(str, ips)])
+        secure = network is None or network.port_security
+        port = SwitchPort(request.network_id, request.endpoint_id, addresses, secure)
+        await self._supersede(port, ips)
+        try:
+            if network is None:
+                switch = await self._own_ports.add(port, [each.network for each in interfaces])
+            else:
+                await self._shared_ports.add(network, port, interfaces)
+                switch = network.as_switch()
+        except ConstraintError:
+            await self._check_repeat(port)
+        else:
+            begin(port.endpoint_id, partial(self._plug_in, port, switch))
+        if asked.mac_address:
+            return messages.CreateEndpointResponse()
+        return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
+
+    async def _plug_in(self, port: SwitchPort, switch: Switch) -> None:
+        await self._attachments.plug_in(await self._wish(port, switch))
+
+    async def _supersede(self, port: SwitchPort, addresses: Sequence[addressing.IPAddress]) -> None:
+        """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
+        ids = port.network_id, port.endpoint_id
+        for endpoint_id in await self._attachments.superseded(*ids, map(str, addresses)):
+            LOG.warning("endpoint %s takes the place of %s, whose container is gone", ids[1], endpoint_id)
+            await self.delete_endpoint(messages.EndpointRequest(network_id=ids[0], endpoint_id=endpoint_id))
+
+    async def _check_repeat(self, port: SwitchPort) -> None:
+        """Succeed if the port that is in the way is the one that was asked for."""
+        own, named, switch = await self._northbound.transact(
+            [
+                northbound.lsp_get(port.network_id, port.endpoint_id),
+                northbound.lsp_named(port.endpoint_id),
+                northbound.ls_get(northbound.switch_id(port.network_id)),
+            ]
+        )
+        if any(northbound.read_addresses(row) == port.addresses for row in own["rows"]):
+            await self._own_ports.unsecure(port, switch["rows"])
+            return
+        holders = [northbound.read_marks(row) for row in named["rows"]]
+        host = next((marks.get(northbound.HOST, "") for marks in holders), "")
+        raise ConflictError(
+            f"OVN has a logical switch port named {port.endpoint_id} with other addresses or on another"
+            f" network, made by {'host ' + host if host else 'somebody else'}"
+        )
+
+    async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
+        """Remove the port, and what a Join that failed or a Leave that never came left on this host.
+
+        Each without waiting for the other: Docker asks once, and forgets.
+        """
+        await asyncio.gather(self._detach_leftover(request.endpoint_id), self._delete_port(request))
+
+    async def _detach_leftover(self, endpoint_id: str) -> None:
+        await self.plugging.end(endpoint_id)
+        if self._attachments.leftover(endpoint_id):
+            await self._attachments.detach(endpoint_id)
+
+    async def _delete_port(self, request: messages.EndpointRequest) -> None:
+        await self._followers.lookups.withdraw(
+            request.endpoint_id
+        )  # OVN gives the number of a port away at once
+        network = self._shared.get(request.network_id)
+        if network is not None:
+            await self._shared_ports.delete(network, request.endpoint_id)
+            return
+        await self._own_ports.delete(request.network_id, request.endpoint_id)
+
+    async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
+        """Say the endpoint's addresses and the link that stays on the host."""
+        [found] = await self._northbound.transact(
+            [northbound.lsp_get(request.network_id, request.endpoint_id)]
+        )
+        if not found["rows"]:
+            raise NotFoundError(_no_endpoint(request))
+        mac, *addresses = northbound.read_addresses(found["rows"][0]).split()
+        outside, _ = addressing.link_names(request.endpoint_id)
+        return messages.EndpointInfoResponse(
+            value={"mac_address": mac, "ip_address": " ".join(addresses), "veth_outside": outside}
+        )
+
+    async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
+        """Plug a veth pair into the integration bridge; Docker moves its other end into the container.
+
+        What CreateEndpoint has begun of that is waited for; what it has not, is done now.
+
+        Answered when the switch's flows are in, so the container's first packet arrives. Without a router on
+        the switch no gateway is named, and Docker adds its own gateway bridge (remote.md, Join).
+        """
+        network = self._shared.get(request.network_id)
+        row = northbound.switch_id(request.network_id) if network is None else UUID(network.row)
+        port = northbound.lsp_get(request.network_id, request.endpoint_id)
+        switches, ports = await self._northbound.transact([northbound.ls_get(row), port])
+        if not switches["rows"]:
+            raise NotFoundError(no_network(request.network_id))
+        if not ports["rows"]:
+            raise NotFoundError(_no_endpoint(request))
+        switch = northbound.read_switch(request.network_id, switches["rows"][0])
+        if network is not None:
+            switch = network.as_switch()
+        gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
+        made = SwitchPort(
+            request.network_id, request.endpoint_id, northbound.read_addresses(ports["rows"][0])
+        )
+        cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
+        wish = await self._wish(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
+        await self.plugging.settled(request.endpoint_id)
+        inside = await self._attachments.attach(wish, cause)
+        return messages.JoinResponse(
+            interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
+            gateway=gateways.get(4, ""),
+            gateway_ipv6=gateways.get(6, ""),
+            disable_gateway_service=switch.internal,
+        )
+
+    async def _wish(self, port: SwitchPort, switch: Switch, ids: Mapping[str, str] | None = None) -> Wish:
+        """What to attach for a port; `ids` are what is known only at its Join."""
+        mac, *addresses = port.addresses.split()
+        mark = await self._northbound.mark()
+        marks = {
+            open_vswitch.NETWORK: port.network_id,
+            open_vswitch.CREATED: mark.created,
+            open_vswitch.ADDRESSES: " ".join(addresses),
+            open_vswitch.STATUS: "active",
+        }
+        return Wish(
+            endpoint_id=port.endpoint_id,
+            mac=mac,
+            mtu=switch.mtu,
+            external_ids={**marks, **(ids or {})},
+            encrypted=tunnels.encrypted(self._northbound.client.replica),
+        )
+
+    async def leave(self, request: messages.EndpointRequest) -> None:
+        """Unplug the veth pair and remove it."""
+        self._followers.lookups.hurry()
+        await self.plugging.end(request.endpoint_id)
+        await self._attachments.detach(request.endpoint_id)
+
+    async def discover_new(self, request: messages.DiscoverRequest) -> None:
+        """Nothing to do: ovn-controller learns of other hosts from OVN Southbound."""
+
+    async def discover_delete(self, request: messages.DiscoverRequest) -> None:
+        """Nothing to do, likewise."""
+
+    async def program_external_connectivity(
+        self, request: messages.ProgramExternalConnectivityRequest
+    ) -> None:
+        """Docker asks this only where Join named a gateway, which is an OVN router's to open."""
+        if (request.options or {}).get("com.docker.network.portmap"):
+            LOG.warning(
+                "endpoint %s: published ports are not opened, its way out is the OVN router of network %s",
+                request.endpoint_id,
+                request.network_id,
+            )
+
+    async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
+        """Nothing was programmed."""
+
+    async def database(self) -> dict[str, Any]:
+        """The networks that this host made and the endpoints plugged in here; empty while OVN is away."""
+        await self._followers.lookups.look()
+        return {
+            **self._docker.about(),
+            "networks": await self._networks(),
+            "integration_bridge": self._attachments.settings().bridge,
+            "system_id": self._attachments.settings().system_id,
+            "outage": self.outage(),
+        }
+
+    async def _networks(self) -> dict[str, Any]:
+        if not self._northbound.client.connected or self._northbound.outage():
+            return {}
+        switches = await own_switches(self._northbound, self._attachments.settings().system_id)
+        containers = self._attachments.by_network()
+        networks = {
+            network_id: {**each, "Containers": containers.get(network_id, {})}
+            for network_id, each in self._shared.describe().items()
+        }
+        for row in switches:
+            marks = northbound.read_marks(row)
+            network_id = marks.get(northbound.NETWORK, row["name"])
+            if network_id != row["name"]:
+                continue  # a shared switch, told by what this host remembers
+            networks[network_id] = {
+                "Logical_Switch": row["name"],
+                "NetworkID": network_id,
+                "Subnet": marks.get(northbound.SUBNET, ""),
+                "Gateway": marks.get(northbound.GATEWAY, ""),
+                "Containers": containers.get(network_id, {}),
+            }
+        return networks
+
+
+def _has(row: dict[str, Any], marks: dict[str, str]) -> bool:
+    return marks.items() <= northbound.read_marks(row).items()
+
+
+def _no_endpoint(request: messages.EndpointRequest) -> str:
+    return f"OVN has no port for endpoint {request.endpoint_id} of network {request.network_id}"

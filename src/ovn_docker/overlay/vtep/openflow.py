@@ -1,0 +1,124 @@
+"""OpenFlow flows as ovs-ofctl(8) writes and reads them. Pure.
+
+Knows the notation and the cookies that our flows carry; what a flow is for is lookup_flows.py's.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+
+COOKIE = 0x0D0C0000000000C8
+"""What the cookies of all drivers have in common; between its ends stands whose they are."""
+
+COOKIE_MASK = 0xFFFF00000000FFFF
+
+PROTOCOL = "OpenFlow15"
+"""What ovs-ofctl is told to speak: the notation of actions depends on it."""
+
+HIGHEST_DEFAULT = 32768
+"""The priority that ovs-ofctl leaves out."""
+
+Key = tuple[int, str]
+"""Table and match. No two flows of ours have the same and differ in their priority."""
+
+_NO_MATCH = {
+    *("cookie", "table", "priority", "idle_timeout", "hard_timeout", "importance", "duration"),
+    *("send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"),
+}
+"""What ovs-ofctl prints of a flow that is neither match nor action."""
+_EVENT = re.compile(
+    r" event=(?P<event>[A-Z]+) (?:reason=\S+ )?table=(?P<table>\d+) cookie=(?P<cookie>\w+)"
+    r"(?: (?P<match>[^ ]+(?<!actions)))?(?: actions=(?P<actions>.*))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow.
+
+    Attributes:
+        table: its number.
+        priority: the higher wins.
+        match: fields in sorted order, joined by commas; "" matches everything.
+        actions: as ovs-ofctl prints them for `PROTOCOL`.
+    """
+
+    table: int
+    priority: int
+    match: str
+    actions: str
+
+    @property
+    def key(self) -> Key:
+        """What stands for it in a bundle's deletion and in an event."""
+        return self.table, self.match
+
+    def __str__(self) -> str:
+        """For people, and for ovs-ofctl."""
+        return _joined(f"table={self.table},priority={self.priority}", self.match, f"actions={self.actions}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of a flow table, as ``ovs-ofctl monitor`` prints it.
+
+    Attributes:
+        deleted: whether the flow is gone; otherwise it was there, is new or has changed.
+        cookie: of the flow.
+        flow: with priority 0, for an event does not tell it.
+    """
+
+    deleted: bool
+    cookie: int
+    flow: Flow
+
+
+def match(*fields: str) -> str:
+    """A match in the form that is compared."""
+    return ",".join(sorted(fields))
+
+
+def cookie_of(driver_name: str) -> int:
+    """The cookie of all flows of a driver, and of no other's: what is to be removed is found by it."""
+    return COOKIE | zlib.crc32(driver_name.encode()) << 16
+
+
+def add(flow: Flow, cookie: int) -> str:
+    """A line for ``ovs-ofctl --bundle add-flows`` that adds a flow or takes the place of its equal."""
+    return f"add cookie={cookie:#x},{flow}"
+
+
+def delete(flow: Flow, cookie: int) -> str:
+    """A line that deletes exactly this flow, if it carries the cookie."""
+    found = f"cookie={cookie:#x}/-1,table={flow.table},priority={flow.priority}"
+    return "delete_strict " + _joined(found, flow.match)
+
+
+def parse_flow(line: str) -> tuple[int, Flow] | None:
+    """Cookie and flow of a line of ``ovs-ofctl --no-stats dump-flows``, or None for another line."""
+    head, found, actions = line.strip().partition(" actions=")
+    if not found:
+        return None
+    tokens = list(filter(None, re.split("[, ]+", head)))
+    values = dict(each.split("=", 1) for each in tokens if "=" in each)
+    flow = Flow(
+        table=int(values.get("table", "0")),
+        priority=int(values.get("priority", HIGHEST_DEFAULT)),
+        match=match(*(each for each in tokens if each.partition("=")[0] not in _NO_MATCH)),
+        actions=actions.strip(),
+    )
+    return int(values.get("cookie", "0"), 16), flow
+
+
+def parse_event(line: str) -> Event | None:
+    """The event of a line of ``ovs-ofctl monitor``, or None for a line of another kind."""
+    found = _EVENT.match(line.rstrip())
+    if found is None:
+        return None
+    fields = (found["match"] or "").split(",")
+    flow = Flow(int(found["table"]), 0, match(*filter(None, fields)), (found["actions"] or "").strip())
+    return Event(found["event"] == "DELETED", int(found["cookie"], 16), flow)
+
+
+def _joined(*parts: str) -> str:
+    return ",".join(filter(None, parts))

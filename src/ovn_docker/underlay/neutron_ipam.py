@@ -1,0 +1,159 @@
+"""Docker's IpamDriver over Neutron: addresses of a subnet that several machines use.
+
+A leased address is a port without a name, which CreateEndpoint takes over. So Neutron is the only one that
+gives addresses out, to containers, virtual machines and routers alike.
+"""
+
+import ipaddress
+import uuid
+from collections.abc import Mapping
+
+from ovn_docker.addressing import IPAddress, network
+from ovn_docker.errors import NeutronError, NotFoundError, RequestError
+from ovn_docker.libnetwork import messages
+from ovn_docker.underlay.neutron import resources
+from ovn_docker.underlay.neutron.resources import PortWish, Subnet
+from ovn_docker.underlay.neutron_networks import named
+from ovn_docker.underlay.neutron_options import NETWORK, SUBNET
+from ovn_docker.underlay.underlay_driver import ADDRESS_SPACE, Cloud
+
+SEPARATOR = "|"
+
+
+class UnderlayIpam:
+    """Subnets and addresses of Neutron."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        """Lease from this."""
+        self._cloud = cloud
+
+    def default_address_spaces(self) -> messages.AddressSpacesResponse:
+        """One name for both scopes: the space is Neutron's."""
+        return messages.AddressSpacesResponse(local=ADDRESS_SPACE, global_=ADDRESS_SPACE)
+
+    async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
+        """Find the subnet that is asked for; none is made, for Docker has not said yet for which network."""
+        if request.sub_pool:
+            raise RequestError(
+                "--ip-range cannot be used with Neutron's addresses: set the subnet's allocation pools,"
+                " 'openstack subnet set --allocation-pool start=ADDRESS,end=ADDRESS SUBNET'"
+            )
+        options = dict(request.options or {})
+        unknown = sorted(set(options) - {NETWORK, SUBNET})
+        if unknown:
+            raise RequestError(f"unknown IPAM option '{unknown[0]}': this driver knows {NETWORK}, {SUBNET}")
+        subnet = await self._find(request, options)
+        return messages.RequestPoolResponse(
+            pool_id=f"{subnet.id}{SEPARATOR}{subnet.cidr}", pool=str(subnet.cidr)
+        )
+
+    async def _find(self, request: messages.RequestPoolRequest, options: Mapping[str, str]) -> Subnet:
+        """The only subnet that fits.
+
+        Raises:
+            NotFoundError, RequestError: none fits, or several do.
+        """
+        query = {"ip_version": "6" if request.v6 else "4"}
+        if request.pool:
+            cidr = network(request.pool, "pool")
+            query = {"cidr": str(cidr), "ip_version": str(cidr.version)}
+        if NETWORK in options:
+            query["network_id"] = (await named(self._cloud.neutron, "network", options[NETWORK]))["id"]
+        if SUBNET in options:
+            query["id"] = (await named(self._cloud.neutron, "subnet", options[SUBNET]))["id"]
+        elif not request.pool and NETWORK not in options:
+            raise RequestError(
+                f"no subnet of Neutron is named: give --ipam-opt {SUBNET}=NAME, or --subnet CIDR of one"
+            )
+        found = (await self._cloud.neutron.get("subnets", query))["subnets"]
+        if not found:
+            raise NotFoundError(
+                f"Neutron has no such subnet ({request.pool or 'any CIDR'}): make it with"
+                " 'openstack subnet create', or leave out --ipam-driver"
+            )
+        if len(found) > 1:
+            raise RequestError(
+                f"Neutron has {len(found)} such subnets: say which with --ipam-opt {SUBNET}=NAME"
+            )
+        return resources.read_subnet(found[0])
+
+    async def release_pool(self, request: messages.PoolRequest) -> None:
+        """Nothing was taken."""
+
+    async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
+        """Make a port for the address that is asked for, or for one of Neutron's choice."""
+        await self._cloud.identity.confirm()
+        subnet = await self._subnet(request.pool_id)
+        asked = _address(request.address)
+        gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
+        if gateway:
+            address = _gateway(subnet, asked)
+        elif asked is not None and asked == subnet.gateway:
+            address = asked
+        else:
+            address = await self._lease(subnet, asked)
+        return messages.RequestAddressResponse(address=f"{address}/{subnet.cidr.prefixlen}")
+
+    async def _lease(self, subnet: Subnet, asked: IPAddress | None) -> IPAddress:
+        """Make the port; of a request that is given up, Docker never asks for the release."""
+        device = resources.asked_by(uuid.uuid4().hex)
+        wish = PortWish("", subnet.network_id, [(subnet.id, str(asked) if asked else "")], device=device)
+        port = None
+        try:
+            port = await self._cloud.ports.make(wish)
+            words = resources.tags(self._cloud.host, lease=port.addresses[0])
+            await self._cloud.neutron.put(f"ports/{port.id}/tags", words)
+        except BaseException as error:
+            if port is not None or not isinstance(error, NeutronError):  # one that was refused was not made
+                self._cloud.undoing.later(device, lambda: self._cloud.ports.give_up(device))
+            raise
+        return ipaddress.ip_address(port.addresses[0])
+
+    async def release_address(self, request: messages.AddressRequest) -> None:
+        """Remove the port of the address, if this machine made it."""
+        subnet_id = request.pool_id.partition(SEPARATOR)[0]
+        address = _address(request.address)
+        if address is None:
+            raise RequestError("ReleaseAddress names no address")
+        await self._cloud.identity.confirm()
+        found = await self._cloud.neutron.get("subnets", {"id": subnet_id})
+        for each in found["subnets"]:
+            port = await self._cloud.ports.at(each["network_id"], str(address))
+            if port is not None and port.tag(resources.LEASE):
+                await self._cloud.ports.destroy(port)
+
+    async def _subnet(self, pool_id: str) -> Subnet:
+        subnet_id = pool_id.partition(SEPARATOR)[0]
+        found = await self._cloud.neutron.get("subnets", {"id": subnet_id})
+        if not found["subnets"]:
+            raise NotFoundError(
+                f"pool {pool_id} is not a subnet of Neutron any more: create the network again"
+            )
+        return resources.read_subnet(found["subnets"][0])
+
+
+def _address(text: str) -> IPAddress | None:
+    """The address that a request names, or None.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not text:
+        return None
+    try:
+        return ipaddress.ip_address(text.partition("/")[0])
+    except ValueError as error:
+        raise RequestError(f"'{text}' is not a valid IP address: {error}") from error
+
+
+def _gateway(subnet: Subnet, asked: IPAddress | None) -> IPAddress:
+    if subnet.gateway is None:
+        raise RequestError(
+            f"Neutron subnet {subnet.cidr} has no gateway, and Docker needs the address of one:"
+            " 'openstack subnet set --gateway ADDRESS SUBNET'"
+        )
+    if asked not in {None, subnet.gateway}:
+        raise RequestError(
+            f"the gateway of Neutron subnet {subnet.cidr} is {subnet.gateway}: leave out --gateway"
+        )
+    return subnet.gateway

@@ -1,0 +1,65 @@
+"""The script that furnishes a machine's namespaces and then keeps them alive; does no I/O."""
+
+import shlex
+
+from ovn_docker_lab.plan import MachinePaths
+
+PRIVATE_ETC = ("docker", "openvswitch", "ovn")
+"""Directories below /etc that each machine has of its own."""
+
+STATE = "/var/lib/ovn-docker"
+"""Where a driver keeps what it must remember, each machine for itself."""
+
+RUN_DIRECTORIES = ("docker/plugins", "openvswitch", "ovn", "lock")
+"""Directories below /run that daemons expect to find."""
+
+_SCRIPT = """\
+set -eu
+# Copies of other namespaces and container roots, held here, would keep them alive after their removal.
+sed -nE -e 's,^([^ ]+ ){{4}}([^ ]+) .* - nsfs .*,\\2,p' \\
+    -e 's,^([^ ]+ ){{4}}([^ ]+/(merged|rootfs)) .* - overlay .*,\\2,p' /proc/self/mountinfo |
+    sort -r | while read -r mounted; do
+        umount -l "$mounted" || true
+    done
+# Every process of this machine can be told by the source of this mount.
+mkdir {directory}/marker {directory}/cgroup
+mount -t tmpfs -o size=4k {directory}/ {directory}/marker
+mount --bind {directory}/run /run
+[ -L /var/run ] || mount --bind {directory}/run /var/run
+for name in {etc}; do
+    mkdir -p /etc/$name
+    mount --bind {directory}/etc/$name /etc/$name
+done
+mkdir -p {state}
+mount --bind {directory}/state {state}
+# A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, which are put
+# back as they were, version 1 or 2.
+mount --rbind /sys/fs/cgroup {directory}/cgroup
+mount -t sysfs sysfs /sys
+mount --rbind {directory}/cgroup /sys/fs/cgroup
+umount -R -l {directory}/cgroup
+hostname {machine}
+ip link set lo up
+: > {directory}/ready
+sleep infinity
+"""
+
+
+def keeper_script(paths: MachinePaths) -> str:
+    """Text of the shell script that runs in new network, mount and UTS namespaces of a machine.
+
+    `ip netns exec` cannot be used instead: it mounts a new /sys and leaves it without cgroups, and dockerd
+    needs them.
+    """
+    return _SCRIPT.format(
+        directory=shlex.quote(str(paths.directory)),
+        machine=shlex.quote(paths.machine),
+        etc=" ".join(PRIVATE_ETC),
+        state=STATE,
+    )
+
+
+def keeper_command(paths: MachinePaths) -> tuple[str, ...]:
+    """Command line that makes the namespaces and stays in them under the same process id."""
+    namespaces = ("--net", "--mount", "--uts", "--propagation", "private")
+    return ("unshare", *namespaces, "--", "/bin/sh", str(paths.keeper_script))

@@ -1,0 +1,158 @@
+"""A lab as a whole: make it, find it again, take it down."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from ovn_docker.errors import ConflictError, NotFoundError
+from ovn_docker_lab.bringup import Report, bring_up
+from ovn_docker_lab.image import write_image
+from ovn_docker_lab.machine import Machine, machine_of
+from ovn_docker_lab.plan import BASE, CENTRAL, DEFAULT_NAME, Settings, check_name, host_names
+from ovn_docker_lab.requirements import (
+    check_driver,
+    check_image_source,
+    check_packages,
+    check_root,
+    choose_datapath,
+)
+from ovn_docker_lab.teardown import take_down
+
+_SETTINGS = "lab.json"
+
+
+def _silent(_line: str) -> None:
+    """Report nothing."""
+
+
+class Lab:
+    """Emulated hosts and their central on one machine.
+
+    Attributes:
+        name: tells labs apart that run side by side.
+        directory: all files of the lab.
+        settings: what it was asked to be.
+        central: machine with the Northbound and Southbound databases and northd.
+        hosts: the other machines, h1 first.
+    """
+
+    def __init__(self, name: str, settings: Settings, base: Path = BASE) -> None:
+        self.name = name
+        self.directory = base / name
+        self.settings = settings
+        self.central = machine_of(name, CENTRAL, settings, base)
+        self.hosts = tuple(machine_of(name, host, settings, base) for host in host_names(settings.hosts))
+
+    @classmethod
+    def up(  # noqa: PLR0913 - one keyword per choice that a lab has
+        cls,
+        name: str = DEFAULT_NAME,
+        hosts: int = 2,
+        *,
+        docker: bool = True,
+        driver: bool | None = None,
+        datapath: str | None = None,
+        report: Report = _silent,
+    ) -> "Lab":
+        """Make a lab; when that fails, nothing of it is left.
+
+        Args:
+            name: 1 to 15 of a-z, 0-9 and '-'.
+            hosts: how many.
+            docker: each host has a dockerd, with the image busybox.
+            driver: each host has the overlay driver; by default when it has Docker.
+            datapath: "system" or "netdev"; by default the kernel's (system) where it is available.
+            report: takes one line of progress.
+
+        Raises:
+            ConfigError: not root, a package is missing, or the name or count cannot be used.
+            ConflictError: a lab of that name exists.
+            HostError: a step failed; the end of the log of the daemon is in the notes of the error.
+        """
+        check_name(name)
+        host_names(hosts)
+        check_root()
+        check_packages(docker=docker)
+        with_driver = docker if driver is None else driver
+        if with_driver:
+            check_driver()
+        settings = Settings(hosts, docker, with_driver, choose_datapath(datapath))
+        lab = cls(name, settings)
+        lab._make_directory()
+        try:
+            lab._bring_up(report)
+        except BaseException:
+            report("taking the half-made lab down")
+            take_down(lab.directory)
+            raise
+        return lab
+
+    def _make_directory(self) -> None:
+        try:
+            self.directory.mkdir(mode=0o711, parents=True)
+        except FileExistsError:
+            raise ConflictError(
+                f"lab {self.name} exists already: use another --name, or take it down with "
+                f"'ovn-docker lab down --name {self.name}'"
+            ) from None
+        (self.directory / _SETTINGS).write_bytes(msgspec.json.encode(asdict(self.settings)))
+
+    def _bring_up(self, report: Report) -> None:
+        image = self.directory / "image.tar"
+        if self.settings.docker:
+            write_image(check_image_source(), image)
+        bring_up(self.central, self.hosts, image, report)
+
+    @classmethod
+    def find(cls, name: str = DEFAULT_NAME, base: Path = BASE) -> "Lab":
+        """Return a lab that another process has made.
+
+        Raises:
+            NotFoundError: there is none, or it is only half made.
+        """
+        check_name(name)
+        try:
+            settings = msgspec.json.decode((base / name / _SETTINGS).read_bytes(), type=Settings)
+        except (OSError, msgspec.DecodeError):
+            raise NotFoundError(
+                f"there is no lab {name}: make it with 'ovn-docker lab up --hosts 2 --name {name}'"
+            ) from None
+        return cls(name, settings, base)
+
+    @staticmethod
+    def names(base: Path = BASE) -> Iterable[str]:
+        """Names of all labs on this machine, half-made ones too, sorted."""
+        return sorted(entry.name for entry in base.iterdir() if entry.is_dir()) if base.is_dir() else ()
+
+    def machine(self, name: str) -> Machine:
+        """Machine by name: "h1", "h2", ... or "central".
+
+        Raises:
+            NotFoundError: the lab has no such machine.
+        """
+        return machine_of(self.name, name, self.settings, self.directory.parent)
+
+    def down(self) -> None:
+        """Take the lab down; nothing of it is left afterwards, also when parts of it were gone before.
+
+        Raises:
+            HostError: names what is still there after 30 s.
+        """
+        take_down(self.directory)
+
+
+def down(name: str = DEFAULT_NAME, base: Path = BASE) -> bool:
+    """Take a lab down by its name, whatever there is of it.
+
+    Returns:
+        Whether there was anything of it.
+
+    Raises:
+        ConfigError: not root, or the name cannot be one of a lab.
+        HostError: names what is still there after 30 s.
+    """
+    check_name(name)
+    check_root()
+    return take_down(base / name)

@@ -1,0 +1,164 @@
+"""VTEPs in Northbound, and IP lookups on a host whose switch cannot be spoken to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from ovn_docker.errors import ConflictError, NotFoundError, RequestError
+from ovn_docker.host import open_vswitch as ovs_schema
+from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.veth import Links
+from ovn_docker.overlay.networks import SharedNetworks
+from ovn_docker.overlay.northbound import Northbound
+from ovn_docker.overlay.vtep.ip_lookup import IpLookup
+from ovn_docker.overlay.vtep.vtep_config import Vteps
+from ovn_docker.overlay.vtep.vtep_ports import Ramp
+from ovn_docker.ovn import vteps as vteps_schema
+from ovn_docker.ovn.switches import Mark
+from ovn_docker.ovn.vteps import Entry
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import row_is
+from ovn_docker.ovsdb.values import to_map
+from ovn_docker.state_file import StateFile
+from tests.functional.servers import OvsdbServer, running
+
+pytestmark = pytest.mark.functional
+
+LOOKUP = vteps_schema.LOOKUP
+REMOTE = ip_address("192.0.2.1")
+RED, BLUE = uuid4(), uuid4()
+
+
+@dataclass
+class World:
+    """One host and its central."""
+
+    lookup: IpLookup
+    vteps: Vteps
+    northbound: OvsdbServer
+
+    def configured(self) -> list[tuple[str, int]]:
+        """What the host knows of VTEPs."""
+        shown: list[dict[str, Any]] = self.lookup.about()["vteps"]
+        return [(each["remote_ip"], each["vni"]) for each in shown]
+
+    async def until(self, known: list[tuple[str, int]]) -> None:
+        """Wait until it knows these."""
+        async with asyncio.timeout(5):
+            while self.configured() != known:  # noqa: ASYNC110  (nothing tells of it)
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def world(
+    northbound: OvsdbServer,
+    open_vswitch: OvsdbServer,
+    short_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    monkeypatch.setenv("OVS_RUNDIR", str(short_path))  # there is no ovs-vswitchd
+    ids = {"system-id": "h1", "ovn-nb": str(northbound.remote)}
+    open_vswitch.transact(
+        {"op": "insert", "table": "Bridge", "uuid-name": "b", "row": {"name": "br-int"}},
+        {
+            "op": "insert",
+            "table": "Open_vSwitch",
+            "row": {"external_ids": to_map(ids), "bridges": ["named-uuid", "b"]},
+        },
+    )
+    for row, name in ((RED, "red"), (BLUE, "blue")):
+        insert = {"op": "insert", "table": "Logical_Switch", "uuid": str(row), "row": {"name": name}}
+        northbound.transact(insert)
+    ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
+    nb = Client("OVN Northbound", "OVN_Northbound", vteps_schema.WATCHES)
+    sb = Client("OVN Southbound", "OVN_Southbound", {})  # which there is none of
+    ovs.redirect((open_vswitch.remote,))
+    nb.redirect((northbound.remote,))
+    links = Links()
+    database = Northbound(nb, Attachments(ovs, links), lambda: datetime.now(UTC))
+    shared = SharedNetworks(database, StateFile(short_path / "state.json"))
+    lookup = IpLookup(ovs, shared, "openvswitch", wanted=True)
+    try:
+        async with running(ovs), running(nb):
+            yield World(lookup, Vteps(database, Ramp(database, sb)), northbound)
+    finally:
+        links.close()
+
+
+async def test_a_vtep_is_known_to_a_host_as_long_as_it_is_configured(world: World) -> None:
+    await world.vteps.add(REMOTE, 5001, RED, LOOKUP)
+    await world.until([("192.0.2.1", 5001)])
+    await world.vteps.add(REMOTE, 5002, RED, LOOKUP)
+    await world.until([("192.0.2.1", 5002)])
+    assert [(each.switch_name, each.vtep.vni) for each in await world.vteps.all()] == [("red", 5002)]
+    assert await world.vteps.remove(REMOTE, RED)
+    await world.until([])
+    assert not await world.vteps.remove(REMOTE, RED)
+
+
+async def test_the_other_vteps_of_a_network_stay(world: World) -> None:
+    other = ip_address("2001:db8::1")
+    await world.vteps.add(REMOTE, 1, RED, LOOKUP)
+    await world.vteps.add(other, 1, RED, LOOKUP)
+    await world.vteps.remove(REMOTE, RED)
+    await world.until([("2001:db8::1", 1)])
+
+
+async def test_a_vni_means_one_network(world: World) -> None:
+    await world.vteps.add(REMOTE, 5001, RED, LOOKUP)
+    with pytest.raises(ConflictError, match="VNI 5001 means logical switch red"):
+        await world.vteps.add(ip_address("192.0.2.2"), 5001, BLUE, LOOKUP)
+
+
+@pytest.mark.parametrize(("remote", "vni"), [("192.0.2.1", 0), ("192.0.2.1", 1 << 24), ("239.1.1.1", 7)])
+async def test_what_is_no_vtep_is_refused(world: World, remote: str, vni: int) -> None:
+    with pytest.raises(RequestError):
+        await world.vteps.add(ip_address(remote), vni, RED)
+
+
+async def test_a_network_is_found_by_the_name_of_its_only_switch(world: World) -> None:
+    assert await world.vteps.switch_named("red") == RED
+    assert await world.vteps.switch_named("green") is None
+    world.northbound.transact({"op": "insert", "table": "Logical_Switch", "row": {"name": "red"}})
+    with pytest.raises(ConflictError, match="2 logical switches named red"):
+        await world.vteps.switch_named("red")
+    with pytest.raises(NotFoundError):
+        await world.vteps.add(REMOTE, 7, UUID(int=1), LOOKUP)
+
+
+async def test_a_port_of_ovn_s_own_is_shown_as_bound_once_it_is(world: World) -> None:
+    """Its row id follows from the switch and the VTEP: no port is watched for it."""
+    remote, mark = str(REMOTE), Mark("h1", "2030-01-02T03:04:05Z")
+    world.northbound.transact(
+        vteps_schema.ls_vtep_add(RED, remote, Entry(5001, vteps_schema.RAMP)),
+        *vteps_schema.lsp_ramp_add(RED, remote, "vtep-chassis", mark),
+    )
+    await world.until([(remote, 5001)])
+    await world.lookup.look()
+    assert "is not bound" in world.lookup.about()["vteps"][0]["Error"]
+    port = [row_is(vteps_schema.ramp_port_id(RED, remote))]
+    world.northbound.transact(
+        {"op": "update", "table": "Logical_Switch_Port", "where": port, "row": {"up": True}}
+    )
+    await world.lookup.look()
+    assert "is not bound" not in world.lookup.about()["vteps"][0]["Error"]
+
+
+async def test_a_switch_that_does_not_answer_is_told_and_nothing_ends(world: World) -> None:
+    following = asyncio.create_task(world.lookup.run())
+    async with asyncio.timeout(10):
+        while "ovs-ofctl failed" not in world.lookup.about()["outage"]:  # noqa: ASYNC110  (nothing tells of it)
+            await asyncio.sleep(0.02)
+    assert "ovs-ofctl failed on br-int" in (await world.lookup.inspect()).outage
+    assert not following.done()
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following

@@ -1,0 +1,67 @@
+"""Addresses of Neutron's: each is a port, and none is left that Docker was not told of."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ovn_docker.libnetwork import messages
+from tests.functional.private_network import in_private_network
+from tests.functional.servers import OvsdbServer, until
+from tests.functional.underlay import underlay_host
+from tests.functional.underlay.underlay_host import ENDPOINT, NET, Vm, endpoint
+
+pytestmark = pytest.mark.functional
+
+
+def subnet(vm: Vm) -> str:
+    """A network that is there, and a subnet of it; the pool's id."""
+    there = vm.neutron.make("networks", {"name": "shop"})
+    made = vm.neutron.make(
+        "subnets", {"network_id": there["id"], "cidr": "10.9.0.0/24", "gateway_ip": "10.9.0.1"}
+    )
+    return f"{made['id']}|10.9.0.0/24"
+
+
+@in_private_network
+@pytest.mark.parametrize("slow", ["POST", "PUT"])
+async def test_an_address_that_docker_was_not_told_of_is_given_up(
+    slow: str, open_vswitch: OvsdbServer, short_path: Path
+) -> None:
+    async with underlay_host.machine(open_vswitch, short_path) as vm:
+        pool = subnet(vm)
+        asked = messages.AddressRequest(pool_id=pool)
+        first = await vm.parts.ipam.request_address(asked)
+        vm.openstack.slow = slow
+        vm.openstack.hang = 2
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await vm.parts.ipam.request_address(asked)
+        await until(lambda: vm.neutron.made["ports"] == 3, "Neutron makes the port all the same")
+        vm.openstack.hang = 0
+        await until(lambda: len(vm.ports()) == 1, "it is gone")
+        [left] = vm.ports()
+        assert first.address == f"{left['fixed_ips'][0]['ip_address']}/24"
+        assert left["name"] == ""
+        await vm.parts.ipam.release_address(
+            messages.AddressRequest(pool_id=pool, address=first.address.partition("/")[0])
+        )
+        assert vm.ports() == []
+
+
+@in_private_network
+async def test_a_leased_address_is_its_endpoint_s_and_under_the_trunk_afterwards(
+    open_vswitch: OvsdbServer, short_path: Path
+) -> None:
+    async with underlay_host.machine(open_vswitch, short_path) as vm:
+        leased = await vm.parts.ipam.request_address(messages.AddressRequest(pool_id=subnet(vm)))
+        data = messages.IPAMData(address_space="neutron", pool="10.9.0.0/24", gateway="10.9.0.1/24")
+        await vm.parts.driver.create_network(
+            messages.CreateNetworkRequest(network_id=NET, options={}, ipv4_data=[data])
+        )
+        for _ in range(2):
+            await vm.parts.driver.create_endpoint(endpoint(address=leased.address))
+        [port] = vm.ports()
+        assert (port["name"], port["device_id"]) == (ENDPOINT, "")
+        [trunk] = vm.neutron.tables["trunks"].values()
+        assert [each["port_id"] for each in trunk["sub_ports"]] == [port["id"]]

@@ -1,0 +1,81 @@
+"""Bridges and their ports, from rows as ovsdb-server answers, and the rows that make them."""
+
+from typing import Any
+from uuid import UUID
+
+from ovn_docker.host import bridges
+from ovn_docker.host.open_vswitch import NETWORK
+
+NONE: list[Any] = ["set", []]
+
+
+def uuid(number: int) -> UUID:
+    return UUID(int=number)
+
+
+def port(number: int, name: str, **columns: object) -> dict[str, Any]:
+    row = {
+        "_uuid": ["uuid", str(uuid(number))],
+        "name": name,
+        "interfaces": ["uuid", str(uuid(number + 100))],
+    }
+    return row | {"tag": NONE, "trunks": NONE, "vlan_mode": NONE} | columns
+
+
+def interface(number: int, name: str, **columns: object) -> dict[str, Any]:
+    row = {"_uuid": ["uuid", str(uuid(number + 100))], "name": name, "external_ids": ["map", []]}
+    return row | {"mac_in_use": "fa:16:3e:00:00:01", "mtu": 1442, "error": NONE} | columns
+
+
+def answers(
+    *ports: dict[str, Any], interfaces: list[dict[str, Any]], secure: bool = False
+) -> list[dict[str, Any]]:
+    bridge = {
+        "_uuid": ["uuid", str(uuid(1))],
+        "name": "breth0",
+        "datapath_type": "",
+        "fail_mode": "secure" if secure else NONE,
+        "ports": ["set", [each["_uuid"] for each in ports]],
+    }
+    return [{"rows": [bridge]}, {"rows": list(ports)}, {"rows": interfaces}]
+
+
+def test_a_bridge_is_read_with_its_ports() -> None:
+    mark = ["map", [[NETWORK, "n1"]]]
+    [found] = bridges.bridges(
+        answers(
+            port(2, "breth0"),
+            port(3, "ens3", trunks=["set", [9, 5]]),
+            port(4, "veth1", tag=7),
+            interfaces=[
+                interface(2, "breth0"),
+                interface(3, "ens3", mac_in_use=NONE, mtu=NONE, error="no such device"),
+                interface(4, "veth1", external_ids=mark),
+            ],
+            secure=True,
+        )
+    )
+    assert (found.row, found.name, found.datapath, found.secure) == (uuid(1), "breth0", "system", True)
+    local, uplink, ours = found.ports
+    assert found.local == local
+    assert found.others == (uplink,)
+    assert (uplink.mac, uplink.mtu, uplink.error, uplink.trunks) == ("", None, "no such device", (5, 9))
+    assert (ours.ours, ours.tag, ours.trunks) == (True, 7, ())
+
+
+def test_a_native_vlan_lets_others_pass() -> None:
+    [found] = bridges.bridges(
+        answers(port(3, "ens3", tag=7, vlan_mode="native-untagged"), interfaces=[interface(3, "ens3")])
+    )
+    assert found.ports[0].tag is None
+
+
+def test_a_bridge_is_made_with_the_interfaces_mac_and_mtu() -> None:
+    operations = bridges.add_bridge("breth0", "ens3", "fa:16:3e:00:00:01", 1442, "netdev")
+    rows = {
+        (each["table"], each["row"]["name"]): each["row"] for each in operations if each["op"] == "insert"
+    }
+    assert rows["Bridge", "breth0"]["other_config"] == ["map", [["hwaddr", "fa:16:3e:00:00:01"]]]
+    assert rows["Bridge", "breth0"]["datapath_type"] == "netdev"
+    assert rows["Interface", "breth0"] == {"name": "breth0", "type": "internal", "mtu_request": 1442}
+    assert rows["Interface", "ens3"] == {"name": "ens3"}

@@ -1,0 +1,68 @@
+"""Operations on, and readers of, VTEPs in Northbound."""
+
+from uuid import UUID
+
+import pytest
+
+from ovn_docker.ovn import vteps
+from ovn_docker.ovn.vteps import Entry, Keys
+from ovn_docker.ovsdb.values import mapping, to_map
+
+SWITCH = UUID("11111111-2222-3333-4444-555555555555")
+REMOTE = "192.0.2.1"
+
+
+def keys(requested: str = "", pinned: str = "") -> Keys:
+    return Keys("red", ours=True, config={vteps.KEY: requested} if requested else {}, pinned=pinned, vteps={})
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"), [(Entry(5001), "5001"), (Entry(5001, vteps.RAMP), "5001 ramp")], ids=str
+)
+def test_a_vtep_is_a_key_of_its_switch_and_a_mark_by_which_hosts_find_it(entry: Entry, text: str) -> None:
+    gone, new = vteps.ls_vtep_add(SWITCH, REMOTE, entry)["mutations"]
+    assert gone == ("external_ids", "delete", ["set", ["ovn-docker-vtep:192.0.2.1"]])
+    assert mapping(new[2]) == {"ovn-docker-vtep:192.0.2.1": text, "ovn-docker-vteps": "true"}
+    assert vteps.read_vteps({"external_ids": new[2]}) == {REMOTE: entry}
+
+
+@pytest.mark.parametrize(("last", "count"), [(False, 1), (True, 2)])
+def test_the_mark_goes_with_the_last_vtep(last: bool, count: int) -> None:  # noqa: FBT001
+    [(_, _, deleted)] = vteps.ls_vtep_del(SWITCH, REMOTE, last=last)["mutations"]
+    assert len(deleted[1]) == count
+
+
+@pytest.mark.parametrize("text", ["x", "", "5001 other", "-1", "5001 ramp more"])
+def test_what_nobody_has_written_is_nobodys(text: str) -> None:
+    assert vteps.read_vteps({"external_ids": to_map({"ovn-docker-vtep:192.0.2.1": text})}) == {}
+
+
+def test_a_key_that_is_requested_is_not_requested_again() -> None:
+    assert vteps.ls_pin_key(SWITCH, keys("5001"), 5001) == []
+    assert vteps.ls_unpin_key(SWITCH, keys("5001")) == []
+
+
+def test_a_pinned_key_goes_only_if_it_is_still_ours() -> None:
+    [operation] = vteps.ls_unpin_key(SWITCH, keys("7", pinned="5001"))
+    assert ("other_config", "delete", to_map({"requested-tnl-key": "5001"})) in operation["mutations"]
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [({}, True), ({"vxlan_mode": "true"}, True), ({"vxlan_mode": "false"}, False)],
+)
+def test_northd_may_go_into_vxlan_mode_until_it_is_told_not_to(
+    options: dict[str, str],
+    allowed: bool,  # noqa: FBT001
+) -> None:
+    assert vteps.read_vxlan_mode([{"options": to_map(options)}]) is allowed
+
+
+def test_a_port_of_ours_is_up_when_ovn_says_so() -> None:
+    mark = to_map({"ovn-docker-vtep": REMOTE})
+    rows = [
+        {"name": "a", "up": True, "external_ids": mark},
+        {"name": "b", "external_ids": mark},
+        {"name": "foreign", "up": True},
+    ]
+    assert vteps.ramp_ports_up(rows) == {"a": True, "b": False}

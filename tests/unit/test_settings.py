@@ -1,0 +1,227 @@
+"""The driver's flags as the guide gives them, their defaults, and what of them is refused."""
+
+import argparse
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from ovn_docker import settings as config
+from ovn_docker.daemon.process import DaemonOptions
+from ovn_docker.errors import ConfigError
+from ovn_docker.tls_flags import Tls
+
+
+def read(*arguments: str) -> config.Config:
+    parser = argparse.ArgumentParser()
+    config.add_arguments(parser)
+    return config.read(parser.parse_args(arguments))
+
+
+def test_without_flags_everything_is_as_the_guide_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVS_RUNDIR", raising=False)
+    settings = read()
+    assert settings.bind == ("0.0.0.0", 5000)
+    assert settings.unix_socket is None
+    assert settings.scope == "global"
+    assert settings.driver_name == "openvswitch"
+    assert settings.plugin_directory == Path("/etc/docker/plugins")
+    assert settings.ovsdb == "unix:/var/run/openvswitch/db.sock"
+    assert settings.daemon == DaemonOptions()
+    assert settings.log_file is None
+    assert settings.levels.threshold("console", "overlay_driver") == logging.INFO
+
+
+def test_the_guides_own_command_lines_are_read() -> None:
+    assert read("--bind-ip", "127.0.0.1", "--bind-port", "55000").bind == ("127.0.0.1", 55000)
+    assert read("--docker-driver-scope", "local").scope == "local"
+    assert read("--detach").daemon.detach
+
+
+@pytest.mark.parametrize(
+    ("flags", "bind"),
+    [
+        (["--bind-ip", "10.0.0.1"], ("10.0.0.1", 5000)),
+        (["--bind-ip", "::"], ("::", 5000)),
+        (["--bind-port", "6000"], ("0.0.0.0", 6000)),
+        (["--unix-socket", "/run/x.sock"], None),
+        (["--unix-socket", "/run/x.sock", "--bind-ip", "10.0.0.1"], ("10.0.0.1", 5000)),
+        (["--unix-socket", "/run/x.sock", "--bind-port", "5000"], ("0.0.0.0", 5000)),
+    ],
+)
+def test_tcp_is_listened_on_unless_only_a_unix_socket_is_named(
+    flags: list[str], bind: tuple[str, int] | None
+) -> None:
+    settings = read(*flags)
+    assert settings.bind == bind
+    assert settings.unix_socket == (Path("/run/x.sock") if "--unix-socket" in flags else None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--bind-ip", "nowhere"], "--bind-ip"),
+        (["--bind-ip", ""], "--bind-ip"),
+        (["--bind-ip", "10.0.0.256"], "--bind-ip"),
+        (["--bind-port", "0"], "--bind-port 0"),
+        (["--bind-port", "-1"], "--bind-port -1"),
+        (["--bind-port", "65536"], "--bind-port 65536"),
+        (["--unix-socket", "x.sock"], "--unix-socket x.sock"),
+        (["--unix-socket", ""], "--unix-socket"),
+        (["--driver-name", "a/b"], "--driver-name 'a/b'"),
+        (["--driver-name", ""], "--driver-name ''"),
+        (["--driver-name", "../x"], "--driver-name '../x'"),
+        (["--driver-name", "x\n"], "--driver-name"),
+        (["-vnonsense"], "-vnonsense"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_its_flag(flags: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read(*flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--docker-driver-scope", "swarm"], ["--bind-port", "many"], ["--no-such-flag"], ["operand"]]
+)
+def test_a_flag_that_is_not_ours_ends_the_program_with_its_usage(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        read(*flags)
+    assert ending.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+def test_the_daemon_flags_are_those_of_open_vswitch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVS_RUNDIR", raising=False)
+    flags = ["--pidfile", "--overwrite-pidfile", "--no-chdir", "--monitor", "--detach"]
+    assert read(*flags).daemon == DaemonOptions(
+        detach=True,
+        pidfile=Path("/var/run/openvswitch/ovn-docker-overlay-driver.pid"),
+        overwrite_pidfile=True,
+        chdir=False,
+        monitor=True,
+    )
+
+
+def test_files_are_found_again_after_the_change_of_directory() -> None:
+    """With --detach the daemon goes to /, so a relative path is made absolute before."""
+    settings = read("--pidfile=x.pid", "--log-file=x.log", "--plugin-dir", "plugins")
+    here = Path.cwd()
+    assert settings.daemon.pidfile == here / "x.pid"
+    assert settings.log_file == here / "x.log"
+    assert settings.plugin_directory == here / "plugins"
+
+
+def test_a_log_file_without_a_name_is_open_vswitchs() -> None:
+    assert read("--log-file").log_file == Path("/var/log/openvswitch/ovn-docker-overlay-driver.log")
+
+
+def test_verbose_sets_the_level_of_a_module_at_a_destination() -> None:
+    levels = read("-voverlay_driver:file:dbg", "-v", "--verbose=console:off").levels
+    assert levels.threshold("file", "overlay_driver") == logging.DEBUG
+    assert levels.threshold("console", "overlay_driver") > logging.CRITICAL
+    assert read("-v").levels.threshold("syslog", "client") == logging.DEBUG
+
+
+def test_the_run_directory_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVS_RUNDIR", "/run/elsewhere")
+    assert read().ovsdb == "unix:/run/elsewhere/db.sock"
+    assert read("--pidfile").daemon.pidfile == Path("/run/elsewhere/ovn-docker-overlay-driver.pid")
+
+
+def test_sharing_is_off_without_flags_and_subnets_come_from_the_default_pools() -> None:
+    settings = read()
+    assert (settings.distributed, settings.context) == (False, "default")
+    assert [str(each) for each in settings.default_pools] == [
+        "base=10.200.0.0/14,size=24",
+        "base=fd6f:766e:6400::/48,size=64",
+    ]
+    assert settings.state_file == Path("/var/lib/ovn-docker/openvswitch.json")
+
+
+def test_the_guides_flags_for_sharing_are_read() -> None:
+    settings = read("--distributed", "--routing-context", "red", "--driver-name", "red-ovn")
+    assert (settings.distributed, settings.context) == (True, "red")
+    assert settings.state_file == Path("/var/lib/ovn-docker/red-ovn.json")
+
+
+def test_default_pools_replace_those_that_are_built_in() -> None:
+    flags = ["--default-address-pool", "base=10.8.0.0/16,size=24"]
+    settings = read(*flags, "--default-address-pool", "base=fd00:8::/48,size=64")
+    assert [str(each) for each in settings.default_pools] == [flags[1], "base=fd00:8::/48,size=64"]
+
+
+def test_the_state_file_is_found_again_after_the_daemon_went_to_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read("--state-file", "state.json").state_file == tmp_path / "state.json"
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--routing-context", "a b"], "--routing-context: context 'a b' is not a valid name"),
+        (["--routing-context", ""], "--routing-context: context '' is not a valid name"),
+        (["--default-address-pool", "10.0.0.0/8"], "--default-address-pool '10.0.0.0/8': write base=CIDR"),
+    ],
+)
+def test_a_flag_of_sharing_that_cannot_be_used_is_refused(flags: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read(*flags)
+
+
+@pytest.mark.parametrize("seconds", ["0", "60", "86400"])
+def test_dead_hosts_are_given_up_after_a_minute_or_more_or_never(seconds: str) -> None:
+    assert read("--dead-host-after", seconds).dead_host_after == int(seconds)
+    assert read().dead_host_after == 0
+
+
+@pytest.mark.parametrize("seconds", ["1", "59", "-1"])
+def test_a_host_is_not_dead_within_a_minute(seconds: str) -> None:
+    with pytest.raises(ConfigError, match=f"--dead-host-after {seconds} is too short"):
+        read(f"--dead-host-after={seconds}")
+
+
+def test_the_databases_are_probed_as_ovs_probes_them() -> None:
+    """In milliseconds, 0 for never, and not oftener than once in a second (ovs lib/reconnect.c)."""
+    given = {"": 5.0, "0": 0.0, "1": 1.0, "999": 1.0, "1000": 1.0, "60000": 60.0}
+    flags = {text: [f"--db-probe-interval={text}"] if text else [] for text in given}
+    assert {text: read(*flags[text]).probe_interval for text in given} == given
+    with pytest.raises(ConfigError, match="--db-probe-interval -1: give milliseconds"):
+        read("--db-probe-interval=-1")
+
+
+OWN_TLS = ("--tls-cert", "/t/a.pem", "--tls-key", "/t/a.key", "--tls-client-ca", "/t/ca.pem")
+DOCKERS_TLS = (
+    *("--plugin-file-ca", "/d/ca.pem"),
+    *("--plugin-file-cert", "/d/d.pem", "--plugin-file-key", "/d/d.key"),
+)
+
+
+def test_tls_is_off_unless_its_files_are_given() -> None:
+    assert read().tls is None
+    own = (Path("/t/a.pem"), Path("/t/a.key"), Path("/t/ca.pem"))
+    docker = (Path("/d/ca.pem"), Path("/d/d.pem"), Path("/d/d.key"))
+    assert read(*OWN_TLS, *DOCKERS_TLS).tls == Tls(*own, docker)
+    assert read(*OWN_TLS, "--unix-socket", "/s", "--bind-port", "5001").tls == Tls(*own, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (OWN_TLS[:4], "--tls-cert, --tls-key, --tls-client-ca go together: --tls-client-ca is missing"),
+        (OWN_TLS[:2] + DOCKERS_TLS, "--tls-key and --tls-client-ca are missing"),
+        ((*OWN_TLS, *DOCKERS_TLS[:2]), "--plugin-file-cert and --plugin-file-key are missing"),
+        (OWN_TLS, "--tls-cert without --unix-socket: Docker comes by TLS then"),
+        (DOCKERS_TLS, "--plugin-file-ca is of no use without TLS"),
+        ((*OWN_TLS, "--unix-socket", "/s"), "--tls-cert is for the TCP port"),
+        ((*OWN_TLS, *DOCKERS_TLS, "--unix-socket", "/s", "--bind-port", "1"), "of no use with --unix-socket"),
+        ((*OWN_TLS[:5], "ca.pem", *DOCKERS_TLS), "--tls-client-ca ca.pem is not an absolute path"),
+    ],
+)
+def test_flags_of_tls_that_make_no_sense_together_are_refused(flags: tuple[str, ...], text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read(*flags)
