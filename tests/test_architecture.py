@@ -35,8 +35,6 @@ PURE = [
     "health.openstack_checks",
     "health.wording",
     "settings",
-    "plugin_settings",
-    "tls_flags",
     "ovsdb.values",
     "ovsdb.operations",
     "ovsdb.jsonrpc",

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from ovn_docker.daemon.process import DaemonOptions, daemonize
+from ovn_docker.daemon.process import daemonize
 from ovn_docker.errors import ConfigError
+from ovn_docker.settings import DaemonOptions
 
 
 def note(directory: Path, text: str, file: str = "events") -> None:

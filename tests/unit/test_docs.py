@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import addressing, settings, underlay_flags
+from ovn_docker import addressing, settings
 from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU
 from ovn_docker.cli import gc, main, vtep
 from ovn_docker.daemon.serve import _about
@@ -164,7 +164,7 @@ def test_every_flag_of_the_driver_is_in_the_reference_and_no_other() -> None:
 
 def test_every_flag_of_the_underlay_driver_is_in_the_reference() -> None:
     parser = argparse.ArgumentParser()
-    underlay_flags.add_arguments(parser)
+    settings.add_underlay_arguments(parser)
     text = words("reference/command-line.md") + words("reference/underlay.md")
     assert [flag for flag in flags(parser) if f"`{flag}" not in text] == []
 

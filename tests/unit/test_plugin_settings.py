@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from ovn_docker import plugin_settings
 from ovn_docker import settings as config
+from ovn_docker import settings as plugin_settings
 from ovn_docker.cli import managed_plugin
 from ovn_docker.errors import ConfigError
-from ovn_docker.plugin_settings import FIXED, LEFT_OUT, settings
+from ovn_docker.settings import FIXED, LEFT_OUT
+from ovn_docker.settings import plugin_settings as settings
 
 ROOT = Path(__file__).parents[2]
 TOLD = json.loads((ROOT / "packaging" / "plugin" / "config.json").read_text())
@@ -145,4 +146,4 @@ def test_what_cannot_be_used_is_told_in_one_line(settings: dict[str, Any], text:
 def test_a_value_that_looks_like_a_flag_is_a_value() -> None:
     [each] = [each for each in settings() if each.name == "ROUTING_CONTEXT"]
     assert each.arguments("--distributed") == ["--routing-context=--distributed"]
-    assert plugin_settings.arguments({"ROUTING_CONTEXT": "red"})[-1:] != ["red"]
+    assert plugin_settings.plugin_arguments({"ROUTING_CONTEXT": "red"})[-1:] != ["red"]

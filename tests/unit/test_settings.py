@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from ovn_docker import settings as config
-from ovn_docker.daemon.process import DaemonOptions
 from ovn_docker.errors import ConfigError
-from ovn_docker.tls_flags import Tls
+from ovn_docker.settings import DaemonOptions, Tls
 
 
 def read(*arguments: str) -> config.Config:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker import settings as config
-from ovn_docker import underlay_flags
+from ovn_docker import settings as underlay_flags
 from ovn_docker.libnetwork.server import DEADLINE
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
@@ -83,9 +83,9 @@ def test_a_stop_has_time_for_the_verbs_that_are_under_way() -> None:
         (OVERLAY, config.PROGRAM, config.add_arguments, config.read),
         (
             UNDERLAY,
-            underlay_flags.PROGRAM,
-            underlay_flags.add_arguments,
-            lambda told: underlay_flags.read(told)[0],
+            underlay_flags.UNDERLAY_PROGRAM,
+            underlay_flags.add_underlay_arguments,
+            lambda told: underlay_flags.read_underlay(told)[0],
         ),
     ],
     ids=["overlay", "underlay"],

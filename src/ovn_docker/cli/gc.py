@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from ovn_docker import logs, settings, tls_flags
+from ovn_docker import logs, settings
 from ovn_docker.cli.databases import Databases, following, reach
 from ovn_docker.errors import ConflictError, LockError, NotFoundError, UnreachableError
 from ovn_docker.health import answer, away, known_hosts
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=settings.default_ovsdb(),
         help="this host's Open_vSwitch database (default: %(default)s)",
     )
-    tls_flags.add_database_arguments(parser)
+    settings.add_database_arguments(parser)
 
 
 def _name(text: str) -> str:
@@ -99,7 +99,7 @@ def _name(text: str) -> str:
 
 async def _run(arguments: argparse.Namespace) -> int:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    files = tls_flags.read_databases(arguments)
+    files = settings.read_databases(arguments)
     tls = TlsFiles(*map(str, files)) if files else None
     async with following(arguments.ovsdb, tls) as databases:
         await reach(databases.ovs)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ovn_docker import __version__, logs, underlay_flags
+from ovn_docker import __version__, logs
 from ovn_docker import settings as config
+from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import process
 from ovn_docker.errors import OvnDockerError
 
@@ -59,15 +60,17 @@ def overlay_driver(arguments: Sequence[str] | None = None) -> int:
 def underlay_driver(arguments: Sequence[str] | None = None) -> int:
     """``ovn-docker-underlay-driver``: serve Docker inside an OpenStack machine until stopped."""
     parser = argparse.ArgumentParser(
-        prog=underlay_flags.PROGRAM,
+        prog=underlay_flags.UNDERLAY_PROGRAM,
         description="Serve Docker as a network driver that makes ports of OpenStack Neutron.",
         epilog="The login is read from the environment, as an openrc file sets it, or from clouds.yaml when"
         " OS_CLOUD is set; OS_VIF_ID is the Neutron port of this machine's interface.",
     )
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-    underlay_flags.add_arguments(parser)
+    underlay_flags.add_underlay_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return reported(parser.prog, lambda: _serve_underlay(*underlay_flags.read(parsed), parsed.child_ports))
+    return reported(
+        parser.prog, lambda: _serve_underlay(*underlay_flags.read_underlay(parsed), parsed.child_ports)
+    )
 
 
 def _serve_underlay(settings: config.Config, bridge: str, child_ports: str) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from ovn_docker import logs, plugin_settings
+from ovn_docker import logs
 from ovn_docker import settings as config
+from ovn_docker import settings as plugin_settings
 from ovn_docker.cli import capabilities
 from ovn_docker.cli import main as cli
 from ovn_docker.daemon import process
@@ -44,7 +45,7 @@ def read(environment: Mapping[str, str]) -> config.Config:
     """
     parser = _Parser(prog=PROGRAM)
     config.add_arguments(parser)
-    return config.read(parser.parse_args(plugin_settings.arguments(environment)), managed=True)
+    return config.read(parser.parse_args(plugin_settings.plugin_arguments(environment)), managed=True)
 
 
 def main() -> int:

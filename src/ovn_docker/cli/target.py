@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ovn_docker import settings as config
-from ovn_docker import underlay_flags
+from ovn_docker import settings as underlay_flags
 from ovn_docker.cli.login import read_machine
 from ovn_docker.daemon import underlay_components
 from ovn_docker.daemon.components import Parts, assemble
@@ -61,5 +61,5 @@ def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Config, str]:
                 f"--{flag.replace('_', '-')} is a flag of the overlay driver: leave it out with --underlay"
             )
     parser = argparse.ArgumentParser()
-    underlay_flags.add_arguments(parser)
-    return underlay_flags.read(parser.parse_args([], namespace=arguments))
+    underlay_flags.add_underlay_arguments(parser)
+    return underlay_flags.read_underlay(parser.parse_args([], namespace=arguments))

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
-from ovn_docker import logs, settings, underlay_flags
+from ovn_docker import logs, settings
 from ovn_docker.cli.databases import following, reach
 from ovn_docker.cli.target import add_bridge_argument
 from ovn_docker.host import veth
@@ -77,7 +77,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 async def _run(arguments: argparse.Namespace, work: Work) -> int:
-    underlay_flags.check_bridge(arguments.bridge)
+    settings.check_bridge(arguments.bridge)
     addresses = Addresses()
     try:
         async with following(arguments.ovsdb) as databases:

@@ -19,42 +19,20 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from ovn_docker.errors import ConfigError
+from ovn_docker.settings import DaemonOptions
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What stops the daemon because somebody wants it to."""
 
-RESTART_INTERVAL = 10.0
 
 NO_OTHERS = 0o027
 """umask: files 0640, directories 0750."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """The daemon options of a command line.
-
-    Attributes:
-        detach: leave the terminal; the launcher returns when the daemon is ready.
-        pidfile: where to write the daemon's process id, or None.
-        overwrite_pidfile: take the pidfile even from a process that lives.
-        chdir: go to / once detached, so that no file system is kept from being unmounted.
-        monitor: start the daemon again when it ends with an error, or is killed.
-        restart_interval: seconds from one restart to the next, at least.
-    """
-
-    detach: bool = False
-    pidfile: Path | None = None
-    overwrite_pidfile: bool = False
-    chdir: bool = True
-    monitor: bool = False
-    restart_interval: float = RESTART_INTERVAL
 
 
 class Ready:

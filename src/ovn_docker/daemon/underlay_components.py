@@ -11,7 +11,7 @@ from ovn_docker.health.reader import Driver, Reader
 from ovn_docker.health.repairs import Repair, Repairs, starting
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
-from ovn_docker.settings import Config
+from ovn_docker.settings import TRUNK, Config
 from ovn_docker.underlay.child_ports import ChildPorts
 from ovn_docker.underlay.neutron.credentials import Credentials
 from ovn_docker.underlay.neutron.neutron_client import Neutron
@@ -26,7 +26,6 @@ from ovn_docker.underlay.underlay_driver import ADDRESS_SPACE, Cloud, UnderlayDr
 from ovn_docker.underlay.underlay_inventory import UnderlayInventory
 from ovn_docker.underlay.vif_identity import Identity
 from ovn_docker.underlay.vlans import TrunkPorts
-from ovn_docker.underlay_flags import TRUNK
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker import underlay_flags
+from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import underlay_components
 from ovn_docker.daemon.components import Parts, running
 from ovn_docker.daemon.underlay_components import Machine
@@ -84,10 +84,10 @@ async def machine(
         }
         credentials = from_environment(environment)
         parser = argparse.ArgumentParser()
-        underlay_flags.add_arguments(parser)
+        underlay_flags.add_underlay_arguments(parser)
         told = [f"--ovsdb=unix:{open_vswitch.socket}", f"--state-file={directory / 'state.json'}", *flags]
         arguments = parser.parse_args(told)
-        settings, bridge = underlay_flags.read(arguments)
+        settings, bridge = underlay_flags.read_underlay(arguments)
         machine = Machine(credentials, vif["id"], bridge, arguments.child_ports)
         parts = underlay_components.assemble(machine, settings, dict)
         async with running(parts):
