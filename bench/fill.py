@@ -7,8 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 from bench.ovsdb import Database
-from ovn_docker.ovsdb.operations import Operation, delete, insert, mutate
-from ovn_docker.ovsdb.values import reference, to_map, to_set
+from ovn_docker.ovsdb.operations import Operation, delete, insert, mutate, reference, to_map, to_set
 
 MARK = {"bench": "fill"}
 _NAMESPACE = uuid.UUID("6f1e5c1c-4c0e-4d43-9f5e-6d6d2f0b8a11")

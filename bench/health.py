@@ -26,8 +26,7 @@ from ovn_docker.daemon.components import assemble, running
 from ovn_docker.ovn import leases
 from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.ovsdb.operations import Operation, select
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import Operation, select, to_map
 
 _DESCRIPTION = """\
 Measure what one reading of the health check costs: how long it takes, and how long Northbound serves

@@ -9,8 +9,7 @@ from typing import Any
 
 from ovn_docker.errors import HostError
 from ovn_docker.ovsdb.jsonrpc import Decoder, Message, encode
-from ovn_docker.ovsdb.operations import Operation, check
-from ovn_docker.ovsdb.values import mapping, optional
+from ovn_docker.ovsdb.operations import Operation, check, mapping, optional
 
 PLUGGED, OFPORT, INSTALLED = "plugged", "ofport", "ovn-installed"
 

@@ -8,7 +8,7 @@ from typing import Any
 from bench.ipam.servers import TIMEOUT, Server, stop
 from bench.plugin import Plugin, dial_unix
 from ovn_docker.errors import HostError
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import to_map
 from ovn_docker_lab.processes import Process, spawn, wait_until
 from ovn_docker_lab.requirements import environment, find_driver
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from bench.ovsdb import Database
 from ovn_docker.errors import HostError
-from ovn_docker.ovsdb.operations import select
-from ovn_docker.ovsdb.values import optional
+from ovn_docker.ovsdb.operations import optional, select
 from ovn_docker_lab.processes import Process, alive, send, spawn, wait_until
 from ovn_docker_lab.requirements import environment, find_program
 

@@ -15,8 +15,7 @@ from bench.ipam.servers import TIMEOUT, Server, stop
 from bench.ovsdb import INSTALLED, PLUGGED, InterfaceWatch
 from bench.scale.clock import Clock
 from ovn_docker.errors import HostError
-from ovn_docker.ovsdb.operations import insert, mutate, select
-from ovn_docker.ovsdb.values import reference, to_map
+from ovn_docker.ovsdb.operations import insert, mutate, reference, select, to_map
 from ovn_docker_lab.processes import Process, spawn, wait_until
 from ovn_docker_lab.requirements import environment, find_program
 

@@ -19,7 +19,7 @@ from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.health.reconciler import Report
 from ovn_docker.libnetwork import messages
-from ovn_docker.ovn import host_index
+from ovn_docker.ovn import hosts
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.settings import Config
 
@@ -151,9 +151,9 @@ class Driver:
     async def finish_index(self) -> None:
         """Note that this host's index is whole, as its health check does within its first hour."""
         client = self.parts.northbound
-        [found] = await client.transact([host_index.index_get(self.name)])
-        created = host_index.read_index(found["rows"]).created
-        await client.transact([host_index.index_finish(Mark(self.name, created), {})])
+        [found] = await client.transact([hosts.index_get(self.name)])
+        created = hosts.read_index(found["rows"]).created
+        await client.transact([hosts.index_finish(Mark(self.name, created), {})])
 
     # --- What dockerd asks --------------------------------------------------------------------------------
 

@@ -15,8 +15,7 @@ from ovn_docker.errors import HostError
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import Operation, to_map
 
 _ROW = str(UUID(int=1))
 _DRIVER = "openvswitch"

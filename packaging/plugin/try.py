@@ -8,16 +8,13 @@ ROOT = sys.argv[1]
 # Found out of its place by PYTHONHOME, Python lacks Debian's directory, and has that of this file.
 sys.path[:] = [path for path in sys.path if path.startswith(ROOT)] + [f"{ROOT}/usr/lib/python3/dist-packages"]
 
-# These need more than the plugin has, and it does not run them.
-OTHERS = tuple(f"ovn_docker.{name}" for name in ("underlay", "daemon.underlay_components"))
-
 
 def main() -> str:
     """What is wrong, or ""."""
     import ovn_docker  # noqa: PLC0415
 
     for each in pkgutil.walk_packages(ovn_docker.__path__, "ovn_docker."):
-        if not each.name.startswith(OTHERS) and not each.name.endswith("__main__"):
+        if not each.name.endswith("__main__"):
             importlib.import_module(each.name)
     importlib.import_module("pyroute2")  # host/veth.py does it later
     files = {getattr(module, "__file__", None) or ROOT for module in list(sys.modules.values())}

@@ -19,7 +19,7 @@ from ovn_docker.errors import ConfigError, RequestError
 # ------------------------------------------------------------------------------------------------------------
 # The flags of TLS: on the TCP port, the driver's own files and those for Docker; and to the databases. Pure.
 # Owns which of them go together. What is in the files is libnetwork/certificates.py's and
-# ovsdb/tls_files.py's.
+# ovsdb/remotes.py's.
 
 
 OWN: Mapping[str, str] = {

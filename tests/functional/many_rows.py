@@ -7,12 +7,11 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from ovn_docker import address_pools, addressing
-from ovn_docker.ovn import host_list, hosts, leases, switches
+from ovn_docker.ovn import hosts, leases, switches
 from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import in_batches, mutate, row_is
-from ovn_docker.ovsdb.values import reference, to_set
+from ovn_docker.ovsdb.operations import in_batches, mutate, reference, row_is, to_set
 from tests.functional.servers import OvsdbServer
 
 CREATED = "2030-01-02T03:04:05Z"
@@ -56,7 +55,7 @@ async def register(client: Client, count: int) -> None:
     """The rows of so many other hosts, and the list that names them."""
     names = [f"other-{number}" for number in range(count)]
     await client.transact([hosts.host_add(Mark(name, CREATED)) for name in names])
-    await client.transact([host_list.list_add(names)])
+    await client.transact([hosts.list_add(names)])
 
 
 def _endpoints(

@@ -13,9 +13,8 @@ from typing import Any
 
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.jsonrpc import Decoder, Message
-from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles
 from ovn_docker.ovsdb.replica import Watch
-from ovn_docker.ovsdb.tls_files import TlsFiles
 from tests.polling import eventually
 
 SCHEMAS = {

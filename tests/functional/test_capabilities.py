@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.cli import capabilities
+from ovn_docker.cli import managed_plugin
 from ovn_docker.cli.managed_plugin import KEPT
 
 pytestmark = pytest.mark.functional
@@ -18,8 +18,8 @@ HEADER = Path("/usr/include/linux/capability.h")
 SHOW = "print(open('/proc/thread-self/status').read())"
 THEN = """
 import subprocess, sys, threading
-from ovn_docker import capabilities
-capabilities.keep_only({numbers})
+from ovn_docker.cli import managed_plugin
+managed_plugin.keep_only({numbers})
 {show}
 sys.stdout.flush()
 run = lambda: subprocess.run([sys.executable, "-c", {show!r}], check=True)
@@ -65,4 +65,4 @@ def test_nothing_is_gained_by_keeping_what_is_not_there() -> None:
 @pytest.mark.parametrize("name", ["NET_ADMIN", "DAC_OVERRIDE", "NET_BIND_SERVICE"])
 def test_the_numbers_are_the_kernels(name: str) -> None:
     [number] = re.findall(rf"^#define CAP_{name}\s+(\d+)$", HEADER.read_text(), re.MULTILINE)
-    assert getattr(capabilities, name) == int(number)
+    assert getattr(managed_plugin, name) == int(number)

@@ -31,7 +31,7 @@ from ovn_docker.docker.models import DockerState, Endpoint, Network, PoolConfig
 from ovn_docker.health.checks import check as check_all
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.libnetwork.messages import ADDRESS_TYPE, GATEWAY_TYPE
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import Cluster, OvsdbServer
 from tests.polling import eventually

@@ -23,7 +23,7 @@ from ovn_docker import settings as config
 from ovn_docker.daemon import serve as daemon
 from ovn_docker.daemon.components import Parts, assemble
 from ovn_docker.daemon.process import Ready
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import to_map
 from ovn_docker.settings import DaemonOptions
 from tests.exposition import Sample, read, value
 from tests.functional.servers import OvsdbServer

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from ovn_docker.health import known_hosts
+from ovn_docker.health import host_cleanup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
 from tests.functional.conftest import MakeServer
@@ -59,7 +59,7 @@ async def test_who_lists_the_hosts_has_the_server_read_no_leases(full: OvsdbServ
     async with connected([full.remote], "OVN_Northbound") as client:
 
         async def listing() -> None:
-            assert len(await known_hosts.listed(client)) == 100
+            assert len(await host_cleanup.listed(client)) == 100
 
         assert await cost(full, listing) < LISTING
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ovn_docker.host.veth import GROUP
 from ovn_docker.ovn import switches
-from ovn_docker.ovsdb.values import mapping, members
+from ovn_docker.ovsdb.operations import mapping, members
 from ovn_docker_lab import Lab, Machine
 
 Row = Mapping[str, Any]

@@ -12,7 +12,7 @@ import sys
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.credentials import from_environment
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.profile import ProfilePorts
+from ovn_docker.underlay.vlans import ProfilePorts
 
 
 async def main(vif: str, names: list[str]) -> None:

@@ -19,7 +19,7 @@ from ovn_docker.daemon.serve import _about
 from ovn_docker.host import open_vswitch
 from ovn_docker.libnetwork import messages, server
 from ovn_docker.ovn import switches
-from ovn_docker.underlay import neutron_options
+from ovn_docker.underlay import neutron_networks
 from ovn_docker.underlay.neutron import resources
 from ovn_docker_lab import cli as lab_cli
 
@@ -171,7 +171,7 @@ def test_every_flag_of_the_underlay_driver_is_in_the_reference() -> None:
 
 def test_every_option_and_tag_of_the_underlay_driver_is_in_the_reference() -> None:
     text = words("reference/underlay.md")
-    assert [name for name in neutron_options.OPTIONS if f"`-o {name}=" not in text] == []
+    assert [name for name in neutron_networks.OPTIONS if f"`-o {name}=" not in text] == []
     tags = [value for value in vars(resources).values() if str(value).startswith("ovn-docker-")]
     assert len(tags) == 7  # and a claim and a request
     assert [tag for tag in tags if f"`{tag}" not in text] == []
@@ -226,7 +226,7 @@ def test_every_key_of_the_database_is_in_the_reference(tmp_path: Path) -> None:
 
 
 def test_every_path_of_the_api_is_in_the_reference() -> None:
-    source = (PACKAGE / "libnetwork" / "verbs.py").read_text()
+    source = (PACKAGE / "libnetwork" / "api.py").read_text()
     names = set(re.findall(r'^\s*\(?"([A-Z]\w+)", messages', source, re.MULTILINE))
     names |= set(re.findall(r'^\s*"([A-Z]\w+)",$', source, re.MULTILINE))
     assert len(names) > 10
@@ -339,7 +339,7 @@ def reasons(source: str) -> set[str]:
         if isinstance(node, ast.Assign) and re.search(r"\b_?(why|nowhere)\b", ast.unparse(node.targets[0])):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             found |= {pattern(text) for value in values for text in literals(value)}
-        elif isinstance(node, ast.FunctionDef) and node.name in {"_unusable", "outage", "cause"}:
+        elif isinstance(node, ast.FunctionDef) and node.name in {"_unusable", "outage", "cause_of"}:
             returned = (each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value)
             found |= {pattern(text) for value in returned for text in literals(value)}
     return found - {""}
@@ -347,7 +347,7 @@ def reasons(source: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["ovsdb/client.py", "ovsdb/opening.py", "host/ovn_settings.py", "overlay/missing_flows_rules.py"],
+    ["ovsdb/client.py", "host/ovn_settings.py", "overlay/plugging.py"],
 )
 def test_every_reason_of_a_failure_is_in_the_troubleshooting_page(module: str) -> None:
     found = reasons((PACKAGE / module).read_text())

@@ -18,15 +18,15 @@ from ovn_docker.docker.models import Container
 from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.findings import Finding
+from ovn_docker.health.host_cleanup import Remains
 from ovn_docker.health.reconciler import Report
-from ovn_docker.health.remains import Remains
-from ovn_docker.libnetwork import codec
+from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.network_spec import Shared
 from ovn_docker.overlay.networks import _agree
 from ovn_docker.ovn import hosts, switches
-from ovn_docker.ovn.last_seen import LastSeen
+from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovsdb.jsonrpc import encode_request
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 
 HOSTILE = [
     "two\nlines",
@@ -67,7 +67,7 @@ def test_it_forges_no_key_of_the_log(text: str) -> None:
 
 @hostile
 def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> None:
-    told = json.loads(codec.encode_error(f"logical switch {text} is wrong"))
+    told = json.loads(messages.encode_error(f"logical switch {text} is wrong"))
     assert not CONTROL.search(told["Err"])
 
 

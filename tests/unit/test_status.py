@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovn_docker.daemon.status import HealthCheck, problems
+from ovn_docker.daemon.serve import HealthCheck, problems
 
 
 def test_nothing_is_wrong_while_both_databases_answer() -> None:

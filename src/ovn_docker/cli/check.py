@@ -11,7 +11,7 @@ from typing import Any
 
 from ovn_docker import logs
 from ovn_docker.cli import cluster_checks, target
-from ovn_docker.cli.databases import reach
+from ovn_docker.cli.target import reach
 from ovn_docker.daemon.components import Parts, running
 from ovn_docker.errors import ConfigError, OvnDockerError, UnreachableError
 from ovn_docker.health.checks import check

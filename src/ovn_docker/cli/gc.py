@@ -10,19 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from ovn_docker import logs, settings
-from ovn_docker.cli.databases import Databases, following, reach
+from ovn_docker.cli.target import Databases, following, reach
 from ovn_docker.errors import ConflictError, LockError, NotFoundError, UnreachableError
-from ovn_docker.health import answer, away, known_hosts
-from ovn_docker.health.answer import Answer
-from ovn_docker.health.host_cleanup import GivingUp
-from ovn_docker.health.host_rows import AT_ONCE
-from ovn_docker.health.remains import Remains, remains
+from ovn_docker.health import host_cleanup, host_liveness
+from ovn_docker.health.host_cleanup import AT_ONCE, GivingUp, Remains, remains
+from ovn_docker.health.host_liveness import Answer
 from ovn_docker.host.ovn_settings import known_settings
-from ovn_docker.overlay.ipam import swarm_networks
+from ovn_docker.overlay.ipam import ipam_driver
 from ovn_docker.ovn import hosts, southbound
-from ovn_docker.ovn.last_seen import LastSeen
+from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovsdb.operations import in_batches
-from ovn_docker.ovsdb.tls_files import TlsFiles
+from ovn_docker.ovsdb.remotes import TlsFiles
 
 _EPILOG = """\
 Without --host and --swarm-network, lists the hosts in OVN Northbound, and whether each is in OVN still.
@@ -127,9 +125,9 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _free(databases: Databases, arguments: argparse.Namespace) -> int:
     network_id = arguments.swarm_network
-    used = await swarm_networks.uses(databases.northbound, network_id)
+    used = await ipam_driver.uses(databases.northbound, network_id)
     if not arguments.dry_run:
-        await swarm_networks.free(databases.northbound, network_id)
+        await ipam_driver.free(databases.northbound, network_id)
     if arguments.json:
         print(json.dumps({"network": network_id, "dry_run": arguments.dry_run, "pools": used}))
     elif not used:
@@ -143,10 +141,10 @@ async def _free(databases: Databases, arguments: argparse.Namespace) -> int:
 async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
     """All hosts that are registered, one after the other."""
     chassis = await _chassis(databases)
-    names = await known_hosts.listed(databases.northbound, deep=deep)
+    names = await host_cleanup.listed(databases.northbound, deep=deep)
     found = []
-    for batch in in_batches(await known_hosts.registered(databases.northbound, names), AT_ONCE):
-        drivers = await asyncio.gather(*(away.look(databases.northbound, host) for host in batch))
+    for batch in in_batches(await host_cleanup.registered(databases.northbound, names), AT_ONCE):
+        drivers = await asyncio.gather(*(host_liveness.look(databases.northbound, host) for host in batch))
         for host, driver in zip(batch, drivers, strict=True):
             there = None if chassis is None else host in chassis
             left = await remains(databases.northbound, host, deep=deep)
@@ -182,7 +180,7 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remai
         return await remains(databases.northbound, host, deep=deep)
     presence = hosts.presence_lock(host)
     async with databases.northbound.lock(presence, steal=force) as lock:
-        if lock.asked and not await away.is_free(lock):
+        if lock.asked and not await host_liveness.is_free(lock):
             raise _connected(host)
         try:
             return await GivingUp(databases.northbound, host, [presence], deep=deep).run()
@@ -202,7 +200,7 @@ async def _check_dead(databases: Databases, host: str) -> None:
         ConflictError: the host lives, or nobody can tell.
         UnreachableError: Southbound cannot be asked.
     """
-    driver = await away.look(databases.northbound, host)
+    driver = await host_liveness.look(databases.northbound, host)
     if driver.connected:
         raise _connected(host)
     chassis = await _chassis(databases)
@@ -213,9 +211,9 @@ async def _check_dead(databases: Databases, host: str) -> None:
         )
     if host not in chassis:
         return
-    given = await answer.ask(databases.northbound, databases.southbound, host)
+    given = await host_liveness.ask(databases.northbound, databases.southbound, host)
     if given is Answer.GIVEN:
-        since = away.away(host, driver.seen)
+        since = host_liveness.away(host, driver.seen)
         raise ConflictError(
             f"{since}, but its ovn-controller answers, so containers may be running there: start the driver,"
             " stop the host, or give --force"
@@ -235,7 +233,7 @@ async def _check_name(databases: Databases, host: str, chassis: Mapping[str, str
     Raises:
         NotFoundError: it is another's host name, or its ``system-id`` in another case.
     """
-    registered = dict.fromkeys(await known_hosts.listed(databases.northbound), "")
+    registered = dict.fromkeys(await host_cleanup.listed(databases.northbound), "")
     known, name = {**registered, **chassis}, host.casefold()
     alike = sorted(each for each, called in known.items() if name in {each.casefold(), called.casefold()})
     if alike and host not in known:

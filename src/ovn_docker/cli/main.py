@@ -74,12 +74,12 @@ def underlay_driver(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve_underlay(settings: config.Config, bridge: str, child_ports: str) -> int:
-    from ovn_docker.cli.login import read_machine  # noqa: PLC0415
-    from ovn_docker.daemon import underlay_components  # noqa: PLC0415  (0.2 s that --help need not wait for)
+    from ovn_docker.cli.target import read_machine  # noqa: PLC0415
+    from ovn_docker.daemon import components  # noqa: PLC0415  (0.2 s that --help need not wait for)
 
     # Before the process detaches: it may have to ask for the password.
     machine = replace(read_machine(os.environ, bridge), child_ports=child_ports)
-    return _serve(settings, lambda *handed: underlay_components.assemble(machine, *handed))
+    return _serve(settings, lambda *handed: components.assemble_underlay(machine, *handed))
 
 
 def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) -> int:

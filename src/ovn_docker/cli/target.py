@@ -1,16 +1,67 @@
 """Which driver a command looks at, and what that one was told: the overlay's, or the underlay's."""
 
 import argparse
+import asyncio
+import contextlib
+import getpass
+import importlib.util
 import os
-from collections.abc import Callable
-from dataclasses import replace
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 
 from ovn_docker import settings as config
 from ovn_docker import settings as underlay_flags
-from ovn_docker.cli.login import read_machine
-from ovn_docker.daemon import underlay_components
-from ovn_docker.daemon.components import Parts, assemble
-from ovn_docker.errors import ConfigError
+from ovn_docker.daemon import components
+from ovn_docker.daemon.components import Parts, VirtualMachine, assemble
+from ovn_docker.errors import ConfigError, UnreachableError
+from ovn_docker.host import open_vswitch, ovn_settings
+from ovn_docker.ovn import southbound
+from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.remotes import TlsFiles, parse_remotes
+from ovn_docker.underlay.neutron import credentials
+from ovn_docker.underlay.neutron.credentials import CLOUD, Credentials
+
+# --- The login that the underlay driver is started with: environment, clouds.yaml, a question. --------------
+
+
+def read_machine(environment: Mapping[str, str], bridge: str) -> VirtualMachine:
+    """This machine's part in a cloud.
+
+    Args:
+        environment: as a sourced openrc file leaves it.
+        bridge: that the machine's interface is on.
+
+    Raises:
+        ConfigError: something is missing or cannot be used, or the libraries are not installed.
+    """
+    if importlib.util.find_spec("keystoneauth1") is None:
+        raise ConfigError(
+            "keystoneauth1 is not installed: pip install --require-hashes -r requirements-underlay.lock"
+        )
+    vif = credentials.vif_id(environment)
+    name = environment.get(CLOUD, "").strip()
+    login = _from_cloud(name, environment) if name else credentials.from_environment(environment)
+    return VirtualMachine(_complete(login), vif, bridge)
+
+
+def _from_cloud(name: str, environment: Mapping[str, str]) -> Credentials:
+    from ovn_docker.underlay.neutron import credentials  # noqa: PLC0415  (needs YAML, which an openrc file does not)
+
+    return credentials.from_cloud(name, credentials.read_cloud(name, environment))
+
+
+def _complete(login: Credentials) -> Credentials:
+    """The login with a password, which is asked for on a terminal only."""
+    if not login.lacks_password:
+        return login
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "no password is given and there is no terminal to ask for it: set OS_PASSWORD,"
+            " or use an application credential"
+        )
+    return login.with_password(getpass.getpass("OpenStack password: "))
+
 
 OVERLAY_ONLY = ("distributed", "ip_lookup", "default_address_pool")
 
@@ -51,7 +102,7 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Parts]:
         return lambda: assemble(settings, dict)
     settings, bridge = _read_underlay(arguments)
     machine = replace(read_machine(os.environ, bridge), child_ports=arguments.child_ports)
-    return lambda: underlay_components.assemble(machine, settings, dict)
+    return lambda: components.assemble_underlay(machine, settings, dict)
 
 
 def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Config, str]:
@@ -63,3 +114,69 @@ def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Config, str]:
     parser = argparse.ArgumentParser()
     underlay_flags.add_underlay_arguments(parser)
     return underlay_flags.read_underlay(parser.parse_args([], namespace=arguments))
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The databases as a command uses them: connected as long as it runs, or an error that says which is not.
+
+
+REACH_TIMEOUT = 5.0
+"""Seconds for a database to be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """A client of each: of this host's Open_vSwitch, and of OVN's two where that says they are."""
+
+    ovs: Client
+    northbound: Client
+    southbound: Client
+
+
+@contextlib.asynccontextmanager
+async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Databases]:
+    """Stay connected to all that answer.
+
+    Args:
+        ovsdb: where this host's Open_vSwitch database listens, in OVSDB's spelling.
+        tls: files for ``ssl:`` remotes, or None for those that Open_vSwitch names.
+
+    Raises:
+        ConfigError: that is no remote.
+    """
+    try:
+        remotes = parse_remotes(ovsdb)
+    except ConfigError as error:
+        raise ConfigError(f"--ovsdb: {error}") from error
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    nb = Client("OVN Northbound", "OVN_Northbound", {})
+    sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
+    for client in (ovs, nb, sb):
+        client.own_tls = tls
+        client.service = ovn_settings.SWITCH_SERVICE if client is ovs else ovn_settings.CENTRAL_SERVICE
+    ovs.redirect(remotes, why="--ovsdb names no remote")
+    work = [
+        *(each.run() for each in (ovs, nb, sb)),
+        ovn_settings.follow_settings(ovs, nb, ovn_settings.NORTHBOUND),
+        ovn_settings.follow_settings(ovs, sb, ovn_settings.SOUTHBOUND),
+    ]
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield Databases(ovs, nb, sb)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def reach(client: Client) -> None:
+    """Wait until a database answers.
+
+    Raises:
+        UnreachableError: it does not in time.
+    """
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT):
+            await client.ready()
+    except TimeoutError:
+        raise UnreachableError(client.outage() or f"{client.title} does not answer") from None

@@ -8,14 +8,11 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 
 from ovn_docker import logs, settings
-from ovn_docker.cli.databases import following, reach
-from ovn_docker.cli.target import add_bridge_argument
+from ovn_docker.cli.target import add_bridge_argument, following, reach
 from ovn_docker.host import veth
-from ovn_docker.host.addresses import Addresses
-from ovn_docker.host.bridges import NETDEV, SYSTEM
-from ovn_docker.host.link_state import INET, LinkState
-from ovn_docker.host.networkd import Networkd
-from ovn_docker.host.uplinks import Uplinks
+from ovn_docker.host.addresses import INET, Addresses, LinkState
+from ovn_docker.host.open_vswitch import NETDEV, SYSTEM
+from ovn_docker.host.uplinks import Networkd, Uplinks
 
 ADD_EPILOG = """\
 The machine is out of reach for a moment: connections outlive it. What fails is taken back, and it is safe to

@@ -21,8 +21,7 @@ from ovn_docker.overlay.vtep.vtep_ports import Ramp
 from ovn_docker.ovn import switches
 from ovn_docker.ovn.vteps import MODES, RAMP
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import Remote, parse_remotes
-from ovn_docker.ovsdb.tls_files import TlsFiles
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for Northbound, Docker, and with OVN's own ports Southbound and northd to answer."""

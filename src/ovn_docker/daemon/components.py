@@ -14,13 +14,10 @@ from typing import Any, Protocol
 from ovn_docker.daemon.supervision import Supervision, Work
 from ovn_docker.docker.engine import Engine
 from ovn_docker.errors import ConfigError
-from ovn_docker.health.central_look import CentralLook
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_liveness import Collector
-from ovn_docker.health.host_reader import HostReader
-from ovn_docker.health.machine import Machine
-from ovn_docker.health.presence import Presence
-from ovn_docker.health.reader import Driver, Reader
+from ovn_docker.health.presence import Machine, Presence
+from ovn_docker.health.reader import CentralLook, Driver, HostReader, Reader
 from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, starting
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import open_vswitch, ovn_settings
@@ -35,15 +32,23 @@ from ovn_docker.overlay.network_spec import Policy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
-from ovn_docker.overlay.overlay_inventory import OverlayInventory
-from ovn_docker.overlay.own_rows import Scan, some_time
+from ovn_docker.overlay.overlay_inventory import OverlayInventory, Scan, some_time
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import Remote, parse_remotes
-from ovn_docker.ovsdb.tls_files import TlsFiles
-from ovn_docker.settings import Config
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
+from ovn_docker.settings import TRUNK, Config
 from ovn_docker.state_file import StateFile
+from ovn_docker.underlay.neutron.credentials import Credentials
+from ovn_docker.underlay.neutron.neutron_client import Neutron
+from ovn_docker.underlay.neutron_ipam import UnderlayIpam
+from ovn_docker.underlay.neutron_networks import Places, UnderlayNetworks
+from ovn_docker.underlay.neutron_ports import EndpointPorts
+from ovn_docker.underlay.neutron_undo import Undoing
+from ovn_docker.underlay.probe import Probe
+from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud, Identity, UnderlayDriver
+from ovn_docker.underlay.underlay_inventory import UnderlayInventory
+from ovn_docker.underlay.vlans import ChildPorts, ProfilePorts, TrunkPorts
 
 LOG = logging.getLogger(__name__)
 
@@ -312,3 +317,96 @@ async def cancel(*tasks: asyncio.Task[None]) -> None:
     _, left = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
     for task in left:
         LOG.error("%s has not ended %.0f s after it was told to: it is left", task.get_name(), STOP_TIMEOUT)
+
+
+# --- Which parts the underlay driver has, and what each is handed. ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualMachine:
+    """This virtual machine's part in a cloud.
+
+    Attributes:
+        credentials: of its project.
+        vif: the id of the Neutron port of its interface.
+        bridge: that the interface is on.
+        child_ports: ``trunk`` or ``profile``, how endpoints' ports are under it.
+    """
+
+    credentials: Credentials
+    vif: str
+    bridge: str
+    child_ports: str = TRUNK
+
+
+def assemble_underlay(
+    machine: VirtualMachine, config: Config, about: Callable[[], Mapping[str, Any]]
+) -> Parts:
+    """Make the parts.
+
+    Args:
+        machine: which port of which cloud.
+        config: of the driver.
+        about: what NetworkDriver.Database is to show besides networks.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    ovs = open_vswitch_client(config)
+    links = Links()
+    attachments = Attachments(ovs, links, machine.bridge)
+    cloud = _cloud(machine, config, attachments)
+    driver = UnderlayDriver(cloud, attachments, config.scope, _timestamp, about)
+    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
+    inventory = UnderlayInventory(cloud, attachments, trunked=machine.child_ports == TRUNK)
+    return Parts(
+        ovs=ovs,
+        peer=cloud.neutron,
+        links=links,
+        driver=driver,
+        ipam=UnderlayIpam(cloud),
+        engine=engine,
+        inventory=inventory,
+        reader=Reader(engine, inventory, attachments, Driver(config.driver_name, config.scope)),
+        repairs=Repairs(
+            driver,
+            inventory,
+            attachments,
+            NEUTRON_SPACE,
+            _underlay_repairs(cloud, inventory) | starting(engine),
+        ),
+        about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
+        work={"the connection to Neutron": cloud.neutron.run},
+        daemon_work={"the look at OS_VIF_ID": cloud.identity.run},
+        close=(cloud.undoing.stop, cloud.neutron.close),
+        probe=Probe(cloud, machine.bridge).look,
+    )
+
+
+def _underlay_repairs(cloud: Cloud, inventory: UnderlayInventory) -> dict[str, Repair]:
+    """Those that differ from the overlay's."""
+    return {
+        "interface-missing": inventory.plug,
+        "interface-vlan": inventory.readdress,
+        "trunk-missing": lambda _: cloud.children.prepare(),
+    }
+
+
+def _cloud(machine: VirtualMachine, config: Config, attachments: Attachments) -> Cloud:
+    neutron, host = Neutron(machine.credentials), machine.vif
+    undoing = Undoing(answers=neutron.answers)
+    children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
+    networks = UnderlayNetworks(neutron, host, Places(config.state_file), undoing)
+    return Cloud(
+        neutron=neutron,
+        host=host,
+        networks=networks,
+        ports=EndpointPorts(neutron, host, children),
+        children=children,
+        undoing=undoing,
+        identity=Identity(neutron, host, attachments),
+    )
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,7 +8,8 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,18 +18,50 @@ from ovn_docker import __version__
 from ovn_docker.daemon.components import OverlayParts, Parts, assemble, cancel, running, start
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.process import Ready
-from ovn_docker.daemon.status import HealthCheck, problems
 from ovn_docker.daemon.supervision import Supervision, Work
 from ovn_docker.health.container_names import Naming
-from ovn_docker.health.reconciler import Reconciler, Report
-from ovn_docker.health.scope import watch_scope
+from ovn_docker.health.reconciler import Reconciler, Report, watch_scope
 from ovn_docker.libnetwork import plugin_discovery
 from ovn_docker.libnetwork.certificates import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
-from ovn_docker.libnetwork.pages import Observation
-from ovn_docker.libnetwork.server import create_application
-from ovn_docker.libnetwork.telling import ContainerNames
+from ovn_docker.libnetwork.server import ContainerNames, Observation, create_application
 from ovn_docker.settings import Config
+
+# --- Whether the driver can do its work just now, as /healthz tells it. Pure: values in, lines out. ---------
+
+
+PATIENCE = 3
+"""Intervals of the health check without a good pass before that is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How the health check fares.
+
+    Attributes:
+        interval: seconds from one pass to the next.
+        silence: seconds since the last good pass; before the first, since the start.
+    """
+
+    interval: float
+    silence: float
+
+
+def problems(outages: Iterable[str], health_check: HealthCheck | None = None) -> list[str]:
+    """What is wrong, one line for each.
+
+    Args:
+        outages: of each database why it cannot be used, or "", and of other parts.
+        health_check: None where it is off.
+    """
+    found = [outage for outage in outages if outage]
+    if health_check is not None and health_check.silence > PATIENCE * health_check.interval:
+        found.append(
+            f"the health check has had no good pass for {health_check.silence:.0f} s, at an interval of"
+            f" {health_check.interval:g} s: see the log"
+        )
+    return found
+
 
 LOG = logging.getLogger(__name__)
 

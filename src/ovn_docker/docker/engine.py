@@ -13,10 +13,8 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ovn_docker.docker import models, stopped, swarm
-from ovn_docker.docker.models import Container, DockerState, Event, Network
-from ovn_docker.docker.stopped import Stopped
-from ovn_docker.docker.swarm import Swarm
+from ovn_docker.docker import models
+from ovn_docker.docker.models import Container, DockerState, Event, Network, Stopped, Swarm
 from ovn_docker.errors import ConfigError, HostError, NotFoundError, OvnDockerError, UnreachableError
 
 NEWEST = (1, 45)
@@ -127,15 +125,15 @@ class Engine:
 
     async def _all_ended(self) -> tuple[Stopped, ...]:
         """Containers that have ended and may be on a plugin's network."""
-        listed = await self._get(f"/containers/json?{urlencode({'filters': json.dumps(stopped.FILTER)})}")
-        found = await asyncio.gather(*map(self.ended, stopped.read_ended(listed)))
+        listed = await self._get(f"/containers/json?{urlencode({'filters': json.dumps(models.FILTER)})}")
+        found = await asyncio.gather(*map(self.ended, models.read_ended(listed)))
         return tuple(each for each in found if each is not None)
 
     async def ended(self, container_id: str) -> Stopped | None:
         """One of them; None where it is gone, or nothing can be learnt: nothing is done about it then."""
         try:
             async with asyncio.timeout(HELD_BACK):
-                return stopped.read_stopped(await self._get(f"/containers/{container_id}/json"))
+                return models.read_stopped(await self._get(f"/containers/{container_id}/json"))
         except (NotFoundError, HostError, TimeoutError):
             return None
 
@@ -144,11 +142,11 @@ class Engine:
         state_of_node = await self._ping(SWARM_HEADER)  # unlike /info, this asks no leader
         if not state_of_node.startswith("active"):
             return None
-        known = Swarm(swarm.read_plugins(await self._get("/plugins")))
+        known = Swarm(models.read_plugins(await self._get("/plugins")))
         if state_of_node == MANAGER:
             with contextlib.suppress(OvnDockerError, TimeoutError):
                 async with asyncio.timeout(NODES_TIMEOUT):
-                    return replace(known, nodes=swarm.read_nodes(await self._get("/nodes")))
+                    return replace(known, nodes=models.read_nodes(await self._get("/nodes")))
         return known
 
     async def refuses_global(self) -> str:
@@ -161,7 +159,7 @@ class Engine:
         said = await self._ping("Api-Version")
         if self._numbers(said) >= GLOBAL_ANYWHERE:
             return ""
-        return "" if swarm.read_node_state(await self._get("/info")) == "active" else said
+        return "" if models.read_node_state(await self._get("/info")) == "active" else said
 
     async def container(self, container_id: str) -> Container:
         """One container.

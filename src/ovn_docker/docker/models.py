@@ -8,15 +8,310 @@ on this node, and daemon/cluster/convert/network.go, which for one that is not l
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from ovn_docker.docker.reading import UNREADABLE, decode, unreadable
-from ovn_docker.docker.stopped import Stopped
-from ovn_docker.docker.swarm import Swarm
+from ovn_docker.errors import HostError
+
+# --- How an answer of the Engine API becomes a value, or an error of one line. Pure. ------------------------
+
+
+UNREADABLE = (UnicodeDecodeError, RecursionError)
+"""What msgspec raises besides its own error: bytes that are no UTF-8, arrays in arrays without end."""
+
+
+def decode(body: bytes, shape: type[Any]) -> Any:  # noqa: ANN401  (of that shape)
+    """An answer of Docker's as a value.
+
+    Raises:
+        HostError: it is not valid JSON, or has another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, *UNREADABLE) as error:
+        raise unreadable(error) from error
+
+
+def unreadable(error: Exception) -> HostError:
+    """The exception for an answer that cannot be understood."""
+    return HostError(f"Docker's answer cannot be read: {error}")
+
+
+# --- What Docker says of the swarm that it is a node of, and of its own managed plugins. Pure. --------------
+# Source: the Engine API's reference, PluginList, NodeList, SystemInfo.
+
+
+NETWORK_PLUGIN = "docker.networkdriver/"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the swarm.
+
+    Attributes:
+        name: its host name.
+        plugins: the network drivers that it has.
+        usable: whether tasks may start there just now.
+    """
+
+    name: str
+    plugins: frozenset[str]
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Swarm:
+    """The swarm that this host is a node of.
+
+    Attributes:
+        plugins: this Docker's managed plugins for networks, ``NAME:TAG``, and whether each is enabled.
+        nodes: all nodes, where this one is a manager and the swarm has a leader.
+    """
+
+    plugins: Mapping[str, bool]
+    nodes: tuple[Node, ...] = ()
+
+
+class _Interface(msgspec.Struct, rename="pascal"):
+    types: list[str] | None = None
+
+
+class _PluginConfig(msgspec.Struct, rename="pascal"):
+    interface: _Interface = msgspec.field(default_factory=_Interface)
+
+
+class _Plugin(msgspec.Struct, rename="pascal"):
+    name: str
+    enabled: bool = False
+    config: _PluginConfig = msgspec.field(default_factory=_PluginConfig)
+
+
+class _NodePlugin(msgspec.Struct, rename="pascal"):
+    type: str = ""
+    name: str = ""
+
+
+class _NodeEngine(msgspec.Struct, rename="pascal"):
+    plugins: list[_NodePlugin] | None = None
+
+
+class _Description(msgspec.Struct, rename="pascal"):
+    hostname: str = ""
+    engine: _NodeEngine = msgspec.field(default_factory=_NodeEngine)
+
+
+class _NodeSpec(msgspec.Struct, rename="pascal"):
+    availability: str = ""
+
+
+class _NodeStatus(msgspec.Struct, rename="pascal"):
+    state: str = ""
+
+
+class _Node(msgspec.Struct, rename="pascal"):
+    description: _Description = msgspec.field(default_factory=_Description)
+    spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
+    status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
+
+
+class _SwarmInfo(msgspec.Struct):
+    state: str = msgspec.field(name="LocalNodeState", default="")
+
+
+class _Info(msgspec.Struct, rename="pascal"):
+    swarm: _SwarmInfo = msgspec.field(default_factory=_SwarmInfo)
+
+
+def read_plugins(body: bytes) -> dict[str, bool]:
+    """PluginList: the managed plugins that are network drivers, and whether each is enabled."""
+    return {
+        each.name: each.enabled
+        for each in decode(body, list[_Plugin])
+        if any(kind.startswith(NETWORK_PLUGIN) for kind in each.config.interface.types or ())
+    }
+
+
+def read_node_state(body: bytes) -> str:
+    """SystemInfo: ``active`` on a node of a swarm."""
+    info: _Info = decode(body, _Info)
+    return info.swarm.state
+
+
+def read_nodes(body: bytes) -> tuple[Node, ...]:
+    """NodeList."""
+    return tuple(
+        Node(
+            name=each.description.hostname,
+            plugins=frozenset(
+                plugin.name for plugin in each.description.engine.plugins or () if plugin.type == "Network"
+            ),
+            usable=each.status.state == "ready" and each.spec.availability == "active",
+        )
+        for each in decode(body, list[_Node])
+    )
+
+
+# --- Containers that have ended, and what Docker says of their last start. Pure. ----------------------------
+# Source: the Engine API's reference, ContainerInspect. moby daemon/start.go, containerStart: the error of a
+# start that failed stays until the next start. daemon/daemon.go, restore, and daemon/monitor.go,
+# handleContainerExit: a start that a restart policy asks for is tried once. libnetwork/network.go,
+# addEndpoint, and pkg/plugins: the texts; Docker 28 puts "failed to set up container networking: " before
+# them.
+
+
+ALWAYS = frozenset({"always", "unless-stopped"})
+"""Restart policies that ask for a start whenever dockerd would have to start the container."""
+
+ON_FAILURE, TASK, SHARED = "on-failure", "com.docker.swarm.task.id", "container:"
+
+_WITHOUT_PLUGIN = frozenset({"bridge", "host", "none"})
+"""Networks that Docker always has, by name; no plugin is asked about them."""
+
+_OF_A_VERB = re.compile(r"(^|[ /])(NetworkDriver|IpamDriver)\.[A-Z]")
+_OF_NO_PLUGIN = re.compile(
+    r"(failed to set up container networking: )?"
+    r"(failed to add endpoint: |failed to get driver during join: |legacy plugin: |plugin \S+ (not )?found)"
+)
+_ON_NETWORK = re.compile(r"failed to create endpoint \S+ on network (.+?): ")
+_OF_SHARING = re.compile(r"(.*: )?cannot join network (namespace )?of a non running container")
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A container that has run and does not run.
+
+    Attributes:
+        container_id: 64 hex digits.
+        name: without a slash.
+        networks: name to NetworkID, of those that it is to be on.
+        shares: the container whose network it is to share, or "".
+        policy: its restart policy.
+        wanted: whether that asks for it to be started.
+        error: why its last start failed, in one line, or "": it did not.
+    """
+
+    container_id: str
+    name: str
+    networks: Mapping[str, str]
+    shares: str
+    policy: str
+    wanted: bool
+    error: str
+
+    @property
+    def failed_by_plugin(self) -> bool:
+        """Whether its last start failed by what a network or IPAM plugin answered, or by there being none."""
+        return bool(_OF_A_VERB.search(self.error) or _OF_NO_PLUGIN.match(self.error))
+
+    @property
+    def failed_by_sharing(self) -> bool:
+        """Whether its last start failed because the container whose network it shares did not run."""
+        return bool(self.shares and _OF_SHARING.match(self.error))
+
+    @property
+    def failed_on(self) -> str:
+        """The name of the network on which its last start failed, or "" where Docker does not say it."""
+        found = _ON_NETWORK.search(self.error)
+        return found[1] if found else ""
+
+
+class _Policy(msgspec.Struct):
+    name: str = msgspec.field(name="Name", default="")
+    most: int = msgspec.field(name="MaximumRetryCount", default=0)
+
+
+class _HostConfig(msgspec.Struct):
+    network_mode: str = msgspec.field(name="NetworkMode", default="")
+    policy: _Policy = msgspec.field(name="RestartPolicy", default_factory=_Policy)
+
+
+class _EndedConfig(msgspec.Struct):
+    labels: dict[str, str] | None = msgspec.field(name="Labels", default=None)
+
+
+class _State(msgspec.Struct):
+    status: str = msgspec.field(name="Status", default="")
+    error: str = msgspec.field(name="Error", default="")
+
+
+class _EndedAttachment(msgspec.Struct):
+    network_id: str = msgspec.field(name="NetworkID", default="")
+
+
+class _EndedSettings(msgspec.Struct):
+    networks: dict[str, _EndedAttachment] | None = msgspec.field(name="Networks", default=None)
+
+
+class _EndedInspected(msgspec.Struct):
+    container_id: str = msgspec.field(name="Id")
+    name: str = msgspec.field(name="Name")
+    state: _State = msgspec.field(name="State", default_factory=_State)
+    restarts: int = msgspec.field(name="RestartCount", default=0)
+    config: _EndedConfig = msgspec.field(name="Config", default_factory=_EndedConfig)
+    host: _HostConfig = msgspec.field(name="HostConfig", default_factory=_HostConfig)
+    settings: _EndedSettings = msgspec.field(name="NetworkSettings", default_factory=_EndedSettings)
+
+
+class _EndedListed(msgspec.Struct):
+    container_id: str = msgspec.field(name="Id")
+    host: _HostConfig = msgspec.field(name="HostConfig", default_factory=_HostConfig)
+    settings: _EndedSettings = msgspec.field(name="NetworkSettings", default_factory=_EndedSettings)
+
+
+FILTER = {"status": ["exited"]}
+"""Of ContainerList: those that have been started once, and do not run."""
+
+
+def read_ended(body: bytes) -> list[str]:
+    """ContainerList with `FILTER`: the ids of those that a plugin's network may have to do with.
+
+    Raises:
+        HostError: the body is not what the Engine API says.
+    """
+    return [
+        each.container_id
+        for each in decode(body, list[_EndedListed])
+        if each.host.network_mode.startswith(SHARED) or set(each.settings.networks or ()) - _WITHOUT_PLUGIN
+    ]
+
+
+def read_stopped(body: bytes) -> Stopped | None:
+    """ContainerInspect; None for one that has not ended, or runs again.
+
+    Raises:
+        HostError: the body is not what the Engine API says.
+    """
+    read: _EndedInspected = decode(body, _EndedInspected)
+    if read.state.status != "exited":
+        return None
+    mode = read.host.network_mode
+    return Stopped(
+        container_id=read.container_id,
+        name=read.name.lstrip("/"),
+        networks={name: each.network_id for name, each in (read.settings.networks or {}).items()},
+        shares=mode.removeprefix(SHARED) if mode.startswith(SHARED) else "",
+        policy=read.host.policy.name,
+        wanted=_is_wanted(read),
+        error=" ".join(read.state.error.split()),
+    )
+
+
+def _is_wanted(read: _EndedInspected) -> bool:
+    """As moby restartmanager/restartmanager.go, ShouldRestart; a swarm sees to its tasks itself.
+
+    A container that its user stopped has no error: it was taken away when it last began to run.
+    """
+    if TASK in (read.config.labels or {}):
+        return False
+    policy = read.host.policy
+    if policy.name == ON_FAILURE:
+        return not policy.most or read.restarts < policy.most
+    return policy.name in ALWAYS
+
 
 WITHOUT_SANDBOX = "ep-"
 """Before the endpoint's id, where a container's would stand: the endpoint is in no sandbox."""

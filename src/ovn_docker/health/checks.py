@@ -6,18 +6,158 @@ The direction is always Docker's: what it has is to be whole, what it has not is
 from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
-from ovn_docker.docker.models import Container, Endpoint, Network
-from ovn_docker.health import (
-    central_checks,
-    container_checks,
-    host_checks,
-    lease_checks,
-    openstack_checks,
-    plugin_checks,
-)
-from ovn_docker.health.findings import Finding, allowed
+from ovn_docker.docker.models import Container, Endpoint, Network, Stopped, Swarm, names
+from ovn_docker.health import host_checks, lease_checks, openstack_checks
+from ovn_docker.health.findings import Finding, allowed, container_name, endpoint_name, short
 from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
-from ovn_docker.health.wording import container_name, endpoint_name, short
+
+# ------------------------------------------------------------------------------------------------------------
+# Findings about what the driver is to Docker: a managed plugin in a swarm, of local scope outside. Pure.
+# Docker tells the lack of it in other words: "no suitable node (missing plugin on 1 node)" for a task,
+# "attaching to network failed" for a container, "legacy plugin … is not supported in swarm mode" for a
+# network, "This node is not a swarm manager" for one of global scope.
+
+
+def check_plugins(snapshot: Snapshot) -> Iterator[Finding]:
+    """On a node of a swarm the driver is a managed plugin, enabled, and so on each node where tasks start.
+
+    Outside a swarm its scope is one that this Docker takes.
+    """
+    if snapshot.refuses_global:
+        text = global_refused(snapshot.driver_name, snapshot.refuses_global)
+        yield Finding("scope-global", snapshot.driver_name, text)
+    swarm = snapshot.docker.swarm
+    if swarm is not None:
+        yield from _on_this_node(snapshot, swarm)
+        yield from _on_others(snapshot, swarm)
+
+
+def global_refused(driver_name: str, version: str) -> str:
+    """What is wrong with a driver of global scope, and what to do.
+
+    Args:
+        driver_name: what ``docker network create -d`` calls it.
+        version: of Docker's API.
+    """
+    return (
+        f"this Docker (API {version}) is in no swarm and makes no network of global scope, which driver"
+        f" {driver_name} has: docker network create ends with 'This node is not a swarm manager': start the"
+        " driver with --docker-driver-scope local and restart dockerd"
+    )
+
+
+def _on_this_node(snapshot: Snapshot, swarm: Swarm) -> Iterator[Finding]:
+    name = snapshot.driver_name
+    managed = {plugin: enabled for plugin, enabled in swarm.plugins.items() if names(plugin, name)}
+    for plugin in sorted(plugin for plugin, enabled in managed.items() if not enabled):
+        text = (
+            f"plugin {plugin} is disabled: swarm starts no task of its networks on this node, and stops none"
+            f" properly: enable it with 'docker plugin enable {plugin}'"
+        )
+        yield Finding("plugin-disabled", plugin, text)
+    if not managed and not any(each.is_of(name) for each in snapshot.docker.networks.values()):
+        text = (
+            f"this host is a node of a swarm and driver {name} is not a managed plugin: Docker refuses it for"
+            " networks of the swarm; install the managed plugin, whose name --driver-name takes here"
+        )
+        yield Finding("plugin-legacy", name, text)
+
+
+def _on_others(snapshot: Snapshot, swarm: Swarm) -> Iterator[Finding]:
+    networks = (*snapshot.docker.networks.values(), *snapshot.docker.elsewhere.values())
+    drivers = {each.driver for each in networks if each.is_of(snapshot.driver_name)}
+    for node in (each for each in swarm.nodes if each.usable):
+        for driver in sorted(drivers - node.plugins):
+            text = (
+                f"node {node.name} has no plugin {driver}, so swarm starts no task of its networks there:"
+                " install and enable it there"
+            )
+            yield Finding("plugin-missing", f"{node.name} {driver}", text)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Findings about containers that Docker should have started and could not, because of their network. Pure.
+# dockerd makes one attempt at each start that a restart policy asks for, when it starts itself and when a
+# container ends. What the network prevented is made up for. A start that failed otherwise is left, and so is
+# a container that its user stopped.
+
+
+DOCKERS_OWN = frozenset({"bridge", "host", "null", "overlay", "macvlan", "ipvlan"})
+"""Drivers of networks about which no plugin is asked."""
+
+
+def check_stopped(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each container whose policy asks for it runs, unless something else than its network is in the way."""
+    wanted = [each for each in snapshot.docker.stopped if each.wanted]
+    down = [each for each in wanted if each.failed_by_plugin and _by_our_network(snapshot, each)]
+    for each in down:
+        text = f"{_name(each)} is down because its network failed at its start, with --restart {each.policy}"
+        yield Finding("container-down", each.container_id, text, each, each.error)
+    on_ours = _running_on_ours(snapshot) | {each.container_id for each in down}
+    for each in wanted:
+        if each.failed_by_sharing and each.shares in on_ours:
+            text = f"{_name(each)} is down because container {each.shares[:12]} was, whose network it shares"
+            yield Finding("sharer-down", each.container_id, text, each)
+
+
+def _name(stopped: Stopped) -> str:
+    return f"container {stopped.name} ({stopped.container_id[:12]})"
+
+
+def _by_our_network(snapshot: Snapshot, stopped: Stopped) -> bool:
+    """Whether it was a network of ours that failed.
+
+    Where Docker does not say which, the container must be on no network of another plugin.
+    """
+    known = {**snapshot.docker.elsewhere, **snapshot.docker.networks}
+    ours, others = set(), set()
+    for name, network_id in stopped.networks.items():
+        network = known.get(network_id)
+        if network_id in snapshot.held.networks or (network and _is_ours(snapshot, network)):
+            ours.add(name)
+        elif network is None or network.driver not in DOCKERS_OWN:
+            others.add(name)
+    return stopped.failed_on in ours if stopped.failed_on else bool(ours and not others)
+
+
+def _is_ours(snapshot: Snapshot, network: Network) -> bool:
+    name = snapshot.driver_name
+    return network.is_of(name) or (network.driver in DOCKERS_OWN and network.is_leased_by(name))
+
+
+def _running_on_ours(snapshot: Snapshot) -> set[str]:
+    networks = (each for each in snapshot.docker.networks.values() if each.is_of(snapshot.driver_name))
+    return {endpoint.container_id for each in networks for endpoint in each.endpoints.values()} - {""}
+
+
+# --- What is wrong with the servers that all hosts share; only their administrator can repair it. Pure. -----
+
+
+SLOW = 1.0
+"""Seconds for a question of one row, which takes milliseconds."""
+
+LATE = 5.0
+"""Seconds for which ovn-northd may be behind: a start of a container waits for it for no more than 8.5 s."""
+
+
+def check_central(snapshot: Snapshot) -> Iterator[Finding]:
+    """Northbound answers soon and is not a relay, and ovn-northd keeps up with it."""
+    central = snapshot.central
+    if central is None:
+        return
+    if central.seconds > SLOW:
+        cause = f"{central.seconds:.1f} s for a question of one row"
+        yield Finding("central-slow", "OVN Northbound", "OVN Northbound answers slowly", cause=cause)
+    if central.behind is not None and central.behind > LATE:
+        text = "ovn-northd is behind OVN Northbound, so starts of containers fail"
+        yield Finding("northd-behind", "ovn-northd", text, cause=f"by {central.behind:.0f} s")
+    if central.relay:
+        text = (
+            "ovn-nb of Open_vSwitch leads to a relay, which keeps locks to itself: other hosts do not see"
+            " that this one is there; name the servers behind it"
+        )
+        yield Finding("central-relay", "OVN Northbound", text)
+
 
 CONTAINER, NAME, LABEL = "ovn-docker-container", "ovn-docker-name", "ovn-docker-label:"
 """Keys of a port's external_ids, by which people find it."""
@@ -212,9 +352,9 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_switches,
     check_lookups,
     lease_checks.check_stale_pools,
-    plugin_checks.check_plugins,
-    central_checks.check_central,
-    container_checks.check_stopped,  # when all that they need is whole
+    check_plugins,
+    check_central,
+    check_stopped,  # when all that they need is whole
 )
 
 

@@ -8,18 +8,134 @@ one is connected to Southbound.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
-from ovn_docker.errors import LockError, OvnDockerError
-from ovn_docker.health import known_hosts
-from ovn_docker.health.absence import Absences
-from ovn_docker.health.away import is_free
+from ovn_docker.errors import LockError, OvnDockerError, UnreachableError
+from ovn_docker.health import host_cleanup
 from ovn_docker.health.host_cleanup import GivingUp
 from ovn_docker.host import ovn_settings
-from ovn_docker.ovn import hosts, southbound
+from ovn_docker.ovn import hosts, nb_global, southbound
+from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
+
+# --- For how long hosts have been missing from OVN, and which are dead for it. Pure. ------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Absences:
+    """Since when each host has been missing that is: host to seconds of a clock that never goes back."""
+
+    since: Mapping[str, float] = field(default_factory=dict)
+
+    def after(self, hosts: Iterable[str], chassis: Iterable[str], own: str, now: float) -> "Absences":
+        """What is known after one more look.
+
+        Args:
+            hosts: those that Northbound knows.
+            chassis: those that Southbound knows. Without `own` among them it is not to be believed: it was
+                made anew, or this host's ovn-controller is away. Then all begins again.
+            own: this host, which is never missing.
+            now: seconds of that clock.
+        """
+        present = frozenset(chassis)
+        if own not in present:
+            return Absences()
+        missing = (host for host in hosts if host not in present)
+        return Absences({host: self.since.get(host, now) for host in missing})
+
+    def dead(self, now: float, limit: float) -> list[str]:
+        """The hosts that have been missing for `limit` seconds, the longest missing first."""
+        dead = (host for host, since in self.since.items() if now - since >= limit)
+        return sorted(dead, key=lambda host: (self.since[host], host))
+
+
+# --- Whether another host's driver is connected to OVN Northbound, and if it is not, since when it is away. -
+# The lock that shows a host is asked for and given back at once. A driver that connects meanwhile takes it,
+# as it does from anybody.
+
+
+REMEDY_PATIENCE = 1.0
+"""Seconds for an error to wait for what it could say besides."""
+
+ASKING = 0.25
+"""Seconds after which who has a lock is its driver, and not somebody else who only asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What is known of a host's driver.
+
+    Attributes:
+        connected: whether it is connected to Northbound.
+        seen: when it was last; of interest where it is not connected.
+    """
+
+    connected: bool
+    seen: LastSeen
+
+
+async def look(nb: Client, host: str, wait: float = ASKING) -> Driver:
+    """Whether the driver of a host is connected; never asked by a driver about its own host.
+
+    Args:
+        nb: of Northbound, connected.
+        host: its ``system-id``.
+        wait: seconds for whoever else asks to give the lock back.
+
+    Raises:
+        DatabaseError: the database refused to tell.
+        UnreachableError: the connection was lost.
+    """
+    async with nb.lock(hosts.presence_lock(host)) as lock:
+        free, asked = await is_free(lock, wait), lock.asked
+    if not asked:
+        raise UnreachableError(nb.outage() or f"{nb.title} does not answer")
+    return Driver(connected=not free, seen=await seen(nb, host))
+
+
+async def is_free(lock: Lock, wait: float = ASKING) -> bool:
+    """Whether a lock that was asked for is nobody else's; `wait` as in `look`."""
+    if lock.asked and not lock.held:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await lock.acquired()
+    return lock.held
+
+
+async def seen(nb: Client, host: str) -> LastSeen:
+    """When a host's driver was connected last, as its row says."""
+    [found] = await nb.transact([hosts.seen_get(host)])
+    return hosts.read_seen(found["rows"])
+
+
+async def remedy(nb: Client, host: str) -> str:
+    """How an error goes on that names another host as the holder of something; "" where that is connected.
+
+    It takes `PATIENCE` at most. Where nothing can be learned in that time it says what to do all the same.
+    """
+    try:
+        async with asyncio.timeout(REMEDY_PATIENCE):
+            driver = await look(nb, host)
+    except (TimeoutError, OvnDockerError):
+        return _remedy("if that host will not come back", host)
+    if driver.connected:
+        return ""
+    return _remedy(f"{away(host, driver.seen)}: if that host will not come back", host)
+
+
+def away(host: str, since: LastSeen) -> str:
+    """That a host's driver is away, and since when, for people."""
+    if not since.moment:
+        return f"the driver of host {host} is away"
+    return f"the driver of host {host} has been away since {since}"
+
+
+def _remedy(condition: str, host: str) -> str:
+    return f"; {condition}, free what it has with 'ovn-docker gc --host {host}'"
+
 
 LOG = logging.getLogger(__name__)
 
@@ -108,7 +224,7 @@ class Collector:
     async def _round(self, sb: Client, seen: "_Seen") -> "_Seen":
         """One look at both databases, and the end of those that are dead."""
         own = ovn_settings.settings_of(self._ovs).system_id
-        known = await known_hosts.listed(self._nb)
+        known = await host_cleanup.listed(self._nb)
         if not sb.connected:  # what is known of it has grown old while Northbound was waited for
             return seen
         chassis, now = list(southbound.read_chassis(sb.replica)), self._clock()
@@ -117,7 +233,7 @@ class Collector:
         seen = _Seen(gone, seen.dead.after(known, [*chassis, *connected], own, now))
         for host in set(gone.dead(now, self._limit)).intersection(connected):
             self._tell_alive(host)
-        for host in await known_hosts.registered(self._nb, seen.dead.dead(now, self._limit)):
+        for host in await host_cleanup.registered(self._nb, seen.dead.dead(now, self._limit)):
             await self._give_up(host)
         return seen
 
@@ -152,3 +268,58 @@ class Collector:
         if text != self._told.get(subject):
             LOG.warning("%s", text)
         self._told[subject] = text
+
+
+# --- Whether a host's ovn-controller lives: asked of all hosts at once, so that silence can be judged. ------
+
+
+ANSWER_PATIENCE = 10.0
+"""Seconds for any host to answer, and from then on as many for the one that is asked about."""
+
+PAUSE = 0.2
+"""Seconds between two looks."""
+
+
+class Answer(Enum):
+    """What the question has shown."""
+
+    GIVEN = "the host answers"
+    MISSING = "others answer, and it does not"
+    NOBODY = "nobody answers, so nothing can be told"
+
+
+async def ask(nb: Client, sb: Client, host: str, patience: float = ANSWER_PATIENCE) -> Answer:
+    """Ask all hosts for a sign of life and wait for that of one.
+
+    Each living host writes one row of Southbound for it, once.
+
+    Args:
+        nb: of Northbound, where the question is written.
+        sb: of Southbound, where the answers stand.
+        host: its ``system-id``.
+        patience: as `PATIENCE`.
+
+    Raises:
+        DatabaseError: a database refused.
+    """
+    try:
+        async with asyncio.timeout(3 * patience):
+            return await _ask(nb, sb, host, patience)
+    except TimeoutError:  # a database was lost meanwhile
+        return Answer.NOBODY
+
+
+async def _ask(nb: Client, sb: Client, host: str, patience: float) -> Answer:
+    target = nb_global.read_target(await nb.transact(nb_global.sync_begin()))
+    if target is None:
+        return Answer.NOBODY
+    clock = asyncio.get_running_loop().time
+    deadline, others_live = clock() + patience, False
+    while clock() < deadline:
+        own, others = await sb.transact(nb_global.followers(target, host))
+        if own["rows"]:
+            return Answer.GIVEN
+        if others["rows"] and not others_live:
+            others_live, deadline = True, clock() + patience
+        await asyncio.sleep(PAUSE)
+    return Answer.MISSING if others_live else Answer.NOBODY

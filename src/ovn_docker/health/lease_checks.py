@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from ovn_docker.address_pools import first_gateway
 from ovn_docker.docker.models import Endpoint, Network, PoolConfig
-from ovn_docker.health.findings import Finding
+from ovn_docker.health.findings import Finding, container_name, endpoint_name, short
 from ovn_docker.health.snapshot import HeldLease, Snapshot
-from ovn_docker.health.wording import container_name, endpoint_name, short
 
 
 def check_pools(snapshot: Snapshot) -> Iterator[Finding]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from ovn_docker import addressing
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.setup import Setup
-from ovn_docker.health.snapshot import Snapshot
-from ovn_docker.host.bridges import Bridge, BridgePort
+from ovn_docker.health.snapshot import Setup, Snapshot
+from ovn_docker.host.open_vswitch import Bridge, BridgePort
 
 ACTIVE, BUILD = "ACTIVE", "BUILD"
 TRUNK, TAGS = "trunk", "standard-attr-tag"

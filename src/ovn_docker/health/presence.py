@@ -10,21 +10,148 @@ is one of this host's own Open_vSwitch, and shows to other processes here that t
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
 from ovn_docker.health.host_identity import Evidence, Standing, Verdict, judge, taken
-from ovn_docker.health.machine import Machine
-from ovn_docker.health.seen import Seen
+from ovn_docker.host.open_vswitch import Settings
 from ovn_docker.host.ovn_settings import settings_of
-from ovn_docker.ovn import host_list, hosts
+from ovn_docker.ovn import hosts
 from ovn_docker.ovn.hosts import NOBODY, Identity
 from ovn_docker.ovn.switches import Mark, timestamp
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
+from ovn_docker.state_file import StateFile
+
+# --- What tells this machine from others, whatever they are all called in OVN. ------------------------------
+
+
+KEY = "machine"
+"""Of the state file."""
+
+Holding = Callable[[str], Awaitable[str | None]]
+
+
+class Machine:
+    """This machine."""
+
+    def __init__(self, file: StateFile, hostname: str, holding: Holding) -> None:
+        """Take it from these.
+
+        Args:
+            file: keeps a random number.
+            hostname: as the machine calls itself.
+            holding: the link of this host that has an IP address, or None.
+        """
+        self._file = file
+        self._hostname = hostname
+        self._holding = holding
+        self._number = ""
+
+    async def identity(self, settings: Settings, session: str, *, keep: bool) -> Identity:
+        """Who this is.
+
+        Args:
+            settings: of this host.
+            session: of this driver.
+            keep: whether a number is made where the state file has none.
+
+        Raises:
+            HostError: the state file cannot be used.
+        """
+        if not self._number:
+            self._number = await asyncio.to_thread(self._read, keep=keep)
+        own = [each for each in settings.encap_ips if await self._holding(each)]
+        return Identity(self._number, self._hostname, ",".join(sorted(own)), session)
+
+    def _read(self, *, keep: bool) -> str:
+        number = str(self._file.load().get(KEY, ""))
+        if number or not keep:
+            return number
+        made = secrets.token_hex(16)
+
+        def change(content: dict[str, Any]) -> Mapping[str, Any]:
+            return {KEY: made} | content
+
+        try:
+            self._file.update(change)
+        except HostError as error:
+            LOG.warning("this machine is known by its hostname and tunnel address alone: %s", error)
+            return made
+        return str(self._file.load().get(KEY, made))
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Writes into this host's row when its driver is connected, for those who ask later since when it is away. One
+# write in ten to twelve minutes, and one when the driver is stopped: 1,000 hosts make 1.5 a second, each of
+# one row that no switch refers to, of which northd computes nothing.
+
+
+SHORTEST, LONGEST = 600.0, 720.0
+"""Seconds from one write to the next; a random time between the two, for hosts may have started together."""
+
+STOP_TIMEOUT = 1.0
+"""Seconds that a stop waits at most for the last write."""
+
+
+def _at_random() -> float:
+    return random.uniform(SHORTEST, LONGEST)  # noqa: S311  (to spread load)
+
+
+class Seen:
+    """When this host's driver wrote that it is there, and when the next time is due."""
+
+    def __init__(
+        self,
+        nb: Client,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[], float] = _at_random,
+    ) -> None:
+        """Write there.
+
+        Args:
+            nb: of Northbound.
+            now: gives UTC, to be written.
+            clock: seconds from some moment, never back.
+            pause: seconds to the next write.
+        """
+        self._nb = nb
+        self._now = now
+        self._clock = clock
+        self._pause = pause
+        self._due: dict[str, float] = {}
+
+    async def note(self, host: str) -> None:
+        """Write that the driver of this host is connected, where the last write is long ago."""
+        now = self._clock()
+        if now < self._due.get(host, now):
+            return
+        try:
+            if await self._write(host, stopped=False):
+                self._due = {host: now + self._pause()}
+        except DatabaseError as error:
+            LOG.debug("when host %s was seen is not written: %s", host, error)
+
+    async def stop(self, host: str) -> None:
+        """Write that the driver of this host is stopped now; without Northbound it stays unwritten."""
+        self._due.pop(host, None)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self._write(host, stopped=True)
+        except (TimeoutError, DatabaseError) as error:
+            LOG.debug("when host %s was stopped is not written: %s", host, error)
+
+    async def _write(self, host: str, *, stopped: bool) -> bool:
+        moment = timestamp(self._now())
+        [written] = await self._nb.transact([hosts.seen_set(host, moment, stopped=stopped)])
+        return bool(written["count"])
+
 
 LOG = logging.getLogger(__name__)
 
@@ -231,17 +358,17 @@ class Presence:
             return
         with contextlib.suppress(ConstraintError):  # another driver of this host was quicker
             mark = Mark(name, timestamp(self._now()))
-            await self._nb.transact([hosts.host_add(mark, own), host_list.list_enter([name])])
+            await self._nb.transact([hosts.host_add(mark, own), hosts.list_enter([name])])
             LOG.info("host %s is registered in OVN Northbound", name)
 
     async def _enter(self, name: str) -> None:
         """Have the list of hosts name this one; the first host makes the list."""
-        enter = [host_list.list_enter([name])]
+        enter = [hosts.list_enter([name])]
         [entered] = await self._nb.transact(enter)
         if entered["count"]:
             return
         try:
-            await self._nb.transact([host_list.list_add([name])])
+            await self._nb.transact([hosts.list_add([name])])
         except ConstraintError:  # another host was quicker
             await self._nb.transact(enter)
 
@@ -270,7 +397,7 @@ class Presence:
         )
 
     async def _row(self, name: str) -> Identity | None:
-        found, entry = await self._nb.transact([hosts.host_get(name), host_list.list_has(name)])
+        found, entry = await self._nb.transact([hosts.host_get(name), hosts.list_has(name)])
         self._listed = bool(entry["rows"])
         return hosts.read_identity(found["rows"])
 

@@ -1,19 +1,82 @@
 """Reads a snapshot: first what is held, then what Docker has, so that nothing that Docker has is missed."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.models import DockerState, names
-from ovn_docker.errors import UnreachableError
-from ovn_docker.health import host_identity
+from ovn_docker.errors import OvnDockerError, UnreachableError
+from ovn_docker.health import host_identity, snapshot
 from ovn_docker.health.checks import check
+from ovn_docker.health.findings import Finding
+from ovn_docker.health.host_checks import check_host
 from ovn_docker.health.host_identity import Standing
-from ovn_docker.health.host_reader import HostReader
 from ovn_docker.health.presence import Presence
-from ovn_docker.health.snapshot import Central, Held, Inventory, Lookups, Snapshot
+from ovn_docker.health.snapshot import Central, Held, HostSetup, Inventory, Lookups, Snapshot
 from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.open_vswitch import Tunnel
+from ovn_docker.host.veth import Links
+from ovn_docker.ovn import nb_global
+from ovn_docker.ovsdb.client import Client
+
+# --- Looks at the host: its own database, the kernel's list of sockets, its addresses. Asks no other host. --
+
+
+INTERVAL = 15.0
+"""Seconds between two looks for /healthz; what is wrong is told when it was so in both."""
+
+
+class HostReader:
+    """This host, as OVN needs it."""
+
+    def __init__(self, attachments: Attachments, links: Links, interval: float = INTERVAL) -> None:
+        """Look there; `run` does it each `interval` seconds."""
+        self._attachments = attachments
+        self._links = links
+        self._interval = interval
+        self._problems: tuple[str, ...] = ()
+
+    async def read(self) -> HostSetup:
+        """One look.
+
+        Raises:
+            OvnDockerError: Open vSwitch's database cannot be read.
+        """
+        settings = await self._attachments.known_settings()
+        progress = await self._attachments.progress("")
+        return HostSetup(
+            settings=settings,
+            daemons=snapshot.running_here(),
+            addresses={each: await self._links.holding(each) for each in settings.encap_ips},
+            capabilities=progress.capabilities,
+        )
+
+    async def tunnels(self) -> tuple[Tunnel, ...]:
+        """The tunnels to all other hosts.
+
+        Raises:
+            OvnDockerError: Open vSwitch's database cannot be read.
+        """
+        return await self._attachments.tunnels()
+
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong in the last two looks of `run`, one line for each."""
+        return self._problems
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        before: set[tuple[str, str]] = set()
+        while True:
+            found: list[Finding] = []
+            with contextlib.suppress(OvnDockerError):  # an outage is told by the database itself
+                found = list(check_host(await self.read()))
+            self._problems = tuple(each.text for each in found if (each.kind, each.subject) in before)
+            before = {(each.kind, each.subject) for each in found}
+            await asyncio.sleep(self._interval)
+
 
 LOOKED_FOR = frozenset({"endpoint-missing", "lease-missing", "pool-missing"})
 """Kinds of findings before which it is looked once more, by name, whether it is there."""
@@ -140,3 +203,31 @@ async def completed(snapshot: Snapshot, inventory: Inventory) -> Snapshot:
     """
     missing = [each for each in check(snapshot) if each.kind in LOOKED_FOR]
     return replace(snapshot, held=await inventory.complete(snapshot.held, missing)) if missing else snapshot
+
+
+# --- How the servers of OVN fare that all hosts share, for the health check. --------------------------------
+
+
+RELAY = "relay"
+"""What a server calls itself that hands on what another serves (ovsdb-server(5), _Server.Database.model)."""
+
+
+class CentralLook:
+    """One question of one row."""
+
+    def __init__(self, northbound: Client) -> None:
+        """Ask there."""
+        self._northbound = northbound
+
+    async def __call__(self) -> Central:
+        """Ask, and take the time.
+
+        Raises:
+            DatabaseError: it was refused.
+        """
+        await self._northbound.ready()
+        began = time.monotonic()
+        [found] = await self._northbound.transact([nb_global.progress_get()])
+        seconds = time.monotonic() - began
+        behind = nb_global.read_behind(found["rows"], time.time())
+        return Central(seconds, behind, relay=self._northbound.model == RELAY)

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ovn_docker.docker.engine import Engine
 from ovn_docker.errors import OvnDockerError, UnreachableError
-from ovn_docker.health.checks import check
+from ovn_docker.health.checks import check, global_refused
 from ovn_docker.health.findings import KINDS, Finding, Sightings
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
@@ -235,3 +236,27 @@ async def _mend(
             why = f"it was not done within {REPAIR_TIMEOUT:.0f} s"
         LOG.debug("the repair of %s failed", findings[0].kind, exc_info=error)
     return [(each, why) for each in findings]
+
+
+# --- Tells, without a health check too, that Docker will not make the networks of a driver of global scope. -
+# Docker refuses them after the driver has made them, and in words about swarm: no request shows it.
+
+
+PAUSE, AGAIN = 5.0, 300.0
+"""Seconds until Docker is asked again: one that did not answer, and one that did."""
+
+
+async def watch_scope(engine: Engine, driver_name: str) -> None:
+    """Ask Docker until cancelled, and log what is wrong once."""
+    told = ""
+    while True:
+        try:
+            version = await engine.refuses_global()
+        except OvnDockerError as error:
+            LOG.debug("whether Docker makes global networks is not known: %s", error)
+            await asyncio.sleep(PAUSE)
+            continue
+        if version and version != told:
+            LOG.warning("%s", global_refused(driver_name, version))
+        told = version
+        await asyncio.sleep(AGAIN)

@@ -11,8 +11,7 @@ from ovn_docker import addressing
 from ovn_docker.address_pools import first_gateway
 from ovn_docker.addressing import IPNetwork
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.models import Endpoint, Network, PoolConfig
-from ovn_docker.docker.stopped import Stopped
+from ovn_docker.docker.models import Endpoint, Network, PoolConfig, Stopped
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.health.findings import KINDS, Finding
 from ovn_docker.health.snapshot import EndpointIds, Inventory

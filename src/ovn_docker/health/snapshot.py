@@ -4,16 +4,155 @@ What a driver holds comes from its `Inventory`; the check knows no driver, and n
 host's Open_vSwitch.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
 from ovn_docker.docker.models import DockerState, Endpoint, Network
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.host_setup import HostSetup
-from ovn_docker.health.setup import Setup
-from ovn_docker.host.open_vswitch import Attached
+from ovn_docker.host.open_vswitch import Attached, Bridge, Settings
+
+# --- Which daemons of Open vSwitch and OVN run on this host, told by the sockets that they listen on. -------
+# The kernel lists the unix sockets of this network namespace, to everybody (proc(5), /proc/net/unix), and
+# forgets those of a process with it. Each daemon listens on ``NAME.PID.ctl`` (ovs-appctl(8)). ovs-vswitchd
+# listens on ``BRIDGE.mgmt`` for each bridge (ovs-vswitchd(8)), where ovn-controller is connected.
+
+
+LISTENS, CONNECTED = "01", "03"
+"""States of a socket (linux/net.h, SS_UNCONNECTED and SS_CONNECTED)."""
+
+COLUMNS = 8
+"""Of a line with a path: number, references, protocol, flags, type, state, inode, path."""
+
+CONTROL = re.compile(r".*/([a-z-]+)\.\d+\.ctl")
+BRIDGE = re.compile(r".*/([^/]+)\.mgmt")
+
+
+@dataclass(frozen=True, slots=True)
+class Daemons:
+    """What runs.
+
+    Attributes:
+        running: names, as ``ovs-vswitchd``.
+        controlled: how many connections there are to the OpenFlow socket of each bridge.
+    """
+
+    running: frozenset[str] = frozenset()
+    controlled: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_daemons(lines: str) -> Daemons:
+    """What the kernel's list of sockets shows."""
+    running, controlled = set(), Counter[str]()
+    for line in lines.splitlines()[1:]:
+        columns = line.split(maxsplit=COLUMNS - 1)
+        if len(columns) < COLUMNS:
+            continue
+        state, path = columns[5], columns[7]
+        if state == LISTENS and (control := CONTROL.fullmatch(path)):
+            running.add(control[1])
+        elif state == CONNECTED and (bridge := BRIDGE.fullmatch(path)):
+            controlled[bridge[1]] += 1
+    return Daemons(frozenset(running), controlled)
+
+
+def running_here() -> Daemons:
+    """What runs on this host; nothing where the kernel does not tell."""
+    try:
+        return read_daemons(Path("/proc/self/net/unix").read_text(errors="replace"))
+    except OSError:
+        return Daemons()
+
+
+# --- What a host needs so that OVN serves it, as one look found it, without judgement. Pure: types only. ----
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetup:
+    """One look at this host, which asks nobody else.
+
+    Attributes:
+        settings: how it takes part in OVN.
+        daemons: of Open vSwitch and OVN, that run here.
+        addresses: each of ``ovn-encap-ip``, with the link that holds it, or None.
+        capabilities: of that bridge's datapath, ``"true"`` or ``"false"`` by name.
+    """
+
+    settings: Settings
+    daemons: Daemons
+    addresses: Mapping[str, str | None]
+    capabilities: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- What an OpenStack machine needs once, as one reading found it, without judgement. Pure: types only. ----
+
+
+@dataclass(frozen=True, slots=True)
+class Vif:
+    """The Neutron port of the machine's interface.
+
+    Attributes:
+        mac: the only MAC address that the cloud lets pass.
+        project: whose it is.
+        enabled: whether its owner has it switched on.
+        status: ``ACTIVE`` when packets pass.
+        mtu: of its network in bytes, or None where that is not to be seen.
+    """
+
+    mac: str
+    project: str
+    enabled: bool
+    status: str
+    mtu: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VifTrunk:
+    """The trunk of that port.
+
+    Attributes:
+        id: Neutron's.
+        enabled: whether its owner has it switched on.
+        status: ``ACTIVE``, or ``DOWN``, ``BUILD``, ``DEGRADED``, ``ERROR``.
+    """
+
+    id: str
+    enabled: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything that was set up once.
+
+    Attributes:
+        vif_id: the id of the machine's port, as it was told (OS_VIF_ID).
+        vif: that port, or None where Neutron shows the project none.
+        project: that is logged in, or "" where that is not to be seen.
+        lacks: aliases of Neutron's extensions that are needed and are not there.
+        trunk: of the port, or None.
+        trunked: whether containers' ports are to be under a trunk.
+        bridge: the name of the bridge that the machine's interface is to be on.
+        bridges: all of the machine.
+        links: name to MAC address of all links of the machine.
+        networks: name to MTU in bytes of the Neutron network of each network in use.
+    """
+
+    vif_id: str
+    vif: Vif | None
+    project: str
+    lacks: tuple[str, ...]
+    trunk: VifTrunk | None
+    bridge: str
+    bridges: tuple[Bridge, ...]
+    links: Mapping[str, str]
+    networks: Mapping[str, int]
+    trunked: bool = True
+
 
 EndpointIds = tuple[str, str]
 """Docker's NetworkID and EndpointID."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, HostError
-from ovn_docker.host import bridges, open_vswitch, veth
-from ovn_docker.host.bridges import Bridge
-from ovn_docker.host.open_vswitch import Attached, Progress, Settings, Tunnel
+from ovn_docker.host import open_vswitch, veth
+from ovn_docker.host import open_vswitch as bridges
+from ovn_docker.host.open_vswitch import Attached, Bridge, Progress, Settings, Tunnel
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client

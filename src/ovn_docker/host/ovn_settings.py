@@ -9,8 +9,7 @@ from ovn_docker.errors import ConfigError
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import Settings
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import parse_remotes
-from ovn_docker.ovsdb.tls_files import TlsFiles
+from ovn_docker.ovsdb.remotes import TlsFiles, parse_remotes
 
 LOG = logging.getLogger(__name__)
 

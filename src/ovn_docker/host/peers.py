@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any
 
-from ovn_docker.host.netlink import load_pyroute2
+from ovn_docker.host.veth import load_pyroute2
 
 PORT = 9
 """Of UDP: what is sent there is thrown away (RFC 863)."""

@@ -7,13 +7,14 @@ out of reach from the moment when Open vSwitch has the interface until its addre
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError, OvnDockerError
-from ovn_docker.host import addresses, bridges, open_vswitch, veth
-from ovn_docker.host.addresses import Addresses
-from ovn_docker.host.bridges import NETDEV, SYSTEM, Bridge
-from ovn_docker.host.link_state import LinkState
+from ovn_docker.host import addresses, open_vswitch, veth
+from ovn_docker.host.addresses import Addresses, LinkState
+from ovn_docker.host.open_vswitch import NETDEV, SYSTEM, Bridge
 from ovn_docker.ovsdb.client import Client
 
 LOG = logging.getLogger(__name__)
@@ -74,9 +75,9 @@ class Uplinks:
             if not on_it:
                 undo.push_async_callback(self._unplug, link, bridge, made=found is None)
                 if found is None:
-                    await self._ovs.request(bridges.add_bridge(bridge, link, mac, mtu, datapath))
+                    await self._ovs.request(open_vswitch.add_bridge(bridge, link, mac, mtu, datapath))
                 else:
-                    await self._ovs.request(bridges.add_uplink(found, link, mac, mtu))
+                    await self._ovs.request(open_vswitch.add_uplink(found, link, mac, mtu))
             await self._in_use(bridge, link)
             if (datapath if found is None else found.datapath) == NETDEV:
                 veth.disable_checksums(bridge)
@@ -109,13 +110,13 @@ class Uplinks:
             undo.callback(addresses.disable_ipv6, link, disabled=True)
             addresses.disable_ipv6(link, disabled=False)
             await self._links.carry(state, link, bridge)
-            await self._ovs.request(bridges.del_bridge(found.row))
+            await self._ovs.request(open_vswitch.del_bridge(found.row))
             undo.pop_all()
         await self._gone(bridge, link)
         return link, state
 
     async def _bridges(self) -> tuple[Bridge, ...]:
-        return bridges.bridges(await self._ovs.request(bridges.read_all()))
+        return open_vswitch.bridges(await self._ovs.request(open_vswitch.read_all()))
 
     async def _carry_back(self, state: LinkState, to: str, off: str) -> None:
         try:
@@ -125,7 +126,11 @@ class Uplinks:
 
     async def _unplug(self, link: str, bridge: str, *, made: bool) -> None:
         """Take the interface off again; what brought this about is told by whoever asked."""
-        operations = bridges.del_bridge(bridges.row_of(bridge)) if made else bridges.del_uplink(bridge, link)
+        operations = (
+            open_vswitch.del_bridge(open_vswitch.row_of(bridge))
+            if made
+            else open_vswitch.del_uplink(bridge, link)
+        )
         try:
             await self._ovs.request(operations, operations)
         except OvnDockerError as error:
@@ -197,3 +202,110 @@ def _only_uplink(bridge: Bridge) -> str:
             " off with 'ovs-vsctl del-port', or remove the bridge with 'ovs-vsctl del-br'"
         )
     return bridge.others[0].name
+
+
+# --- Lets systemd-networkd keep at the next boot that an interface's addresses are on a bridge. -------------
+# Most images of clouds use it, those with netplan too: netplan writes its files (systemd.network(5)). What it
+# was told of the interface is told of the bridge in a file that sorts before, and the interface is left
+# alone. Open vSwitch itself keeps the bridge.
+
+
+RUN, ETC = Path("/run/systemd/netif/links"), Path("/etc/systemd/network")
+PREFIX = "05-ovn-docker-"
+"""Of our files: the first file that matches a link holds, of all directories (systemd.network(5))."""
+
+ALONE = "[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+"""Of an interface that is on a bridge."""
+
+MADE = "# Made by 'ovn-docker uplink add'; 'ovn-docker uplink del' removes it."
+
+
+def files(texts: Sequence[str], uplink: str, bridge: str, mtu: int) -> Mapping[str, str]:
+    """The files that are to be, by name. Pure.
+
+    Args:
+        texts: of the file that holds for the interface, and of its drop-ins.
+        uplink: the interface.
+        bridge: the bridge.
+        mtu: of the interface in bytes.
+    """
+    told = "\n".join(_without_match(each).strip() for each in texts)
+    alone = f"[Link]\nMTUBytes={mtu}\nRequiredForOnline=no\n\n{ALONE}"
+    return {
+        _name(bridge): f"{MADE}\n[Match]\nName={bridge}\n\n{told}\n",
+        _name(uplink): f"{MADE}\n[Match]\nName={uplink}\n\n{alone}",
+    }
+
+
+def _name(link: str) -> str:
+    return f"{PREFIX}{link}.network"
+
+
+def _without_match(text: str) -> str:
+    """A file without its [Match] section."""
+    return re.sub(r"^\[Match\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|$))*", "", text, flags=re.MULTILINE)
+
+
+class Networkd:
+    """The files of systemd-networkd."""
+
+    def __init__(self, run: Path = RUN, etc: Path = ETC) -> None:
+        """Read what holds in `run`, and write to `etc`."""
+        self._run = run
+        self._etc = etc
+
+    def keep(self, index: int, uplink: str, bridge: str, mtu: int) -> None:
+        """Write the files, whatever they were.
+
+        Args:
+            index: of the interface, by which systemd-networkd knows it.
+            uplink: its name.
+            bridge: the bridge.
+            mtu: of the interface in bytes.
+
+        Raises:
+            HostError: systemd-networkd was told nothing of the interface, or a file cannot be written.
+        """
+        if self.kept(bridge):
+            return
+        for name, text in files(self._texts(index, uplink), uplink, bridge, mtu).items():
+            try:
+                self._etc.mkdir(parents=True, exist_ok=True)
+                (self._etc / name).write_text(text, encoding="utf-8")
+            except OSError as error:
+                self.forget(uplink, bridge)
+                raise HostError(f"{self._etc / name} cannot be written: {error.strerror}") from error
+
+    def kept(self, bridge: str) -> bool:
+        """Whether there is a file of ours for a bridge."""
+        return (self._etc / _name(bridge)).exists()
+
+    def forget(self, uplink: str, bridge: str) -> None:
+        """Remove the files; what is gone is success.
+
+        Raises:
+            HostError: one cannot be removed.
+        """
+        for file in (self._etc / _name(bridge), self._etc / _name(uplink)):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise HostError(f"{file} cannot be removed: {error.strerror}") from error
+
+    def _texts(self, index: int, uplink: str) -> list[str]:
+        """What systemd-networkd was told of a link (sd-network: NETWORK_FILE and its drop-ins)."""
+        known: dict[str, str] = {}
+        with contextlib.suppress(OSError):
+            lines = (self._run / str(index)).read_text(encoding="utf-8").splitlines()
+            known = {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+        file = known.get("NETWORK_FILE", "")
+        if not file:
+            raise HostError(
+                f"systemd-networkd does not manage {uplink}, so --persist cannot be used: keep the addresses"
+                " on the bridge as your distribution does it"
+            )
+        names = [file, *known.get("NETWORK_FILE_DROPINS", "").split(":")]
+        try:
+            return [Path(each).read_text(encoding="utf-8") for each in names if each]
+        except OSError as error:
+            raise HostError(f"{error.filename} cannot be read: {error.strerror}") from error

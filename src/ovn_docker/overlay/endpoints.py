@@ -5,21 +5,193 @@ is claimed the same way, so that two hosts whose Docker chose the same are told 
 """
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, ip_address
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.addressing import IPAddress
+from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
-from ovn_docker.overlay import macs
+from ovn_docker.overlay.gateways import Routers
 from ovn_docker.overlay.ipam.foreign_addresses import Occupied
 from ovn_docker.overlay.network_spec import Shared
-from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.own_ports import outside
+from ovn_docker.overlay.networks import SharedNetworks, read_switch
+from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import leases, switches
+from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn.leases import CLAIM, LEASE, Address, Lease
-from ovn_docker.ovn.switches import Mark, SwitchPort
+from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.operations import Operation, Row
+
+# --- MAC addresses on a switch: each is one port's. ---------------------------------------------------------
+# One that follows from an IPv4 address is as unique as that address, so it is reserved for it and costs
+# nothing. Every other one, which ``--mac-address`` named or an IPv6 address gave, is claimed by a row whose
+# id follows from the switch and the MAC address: the database refuses the second.
+
+
+class Macs:
+    """Who may have a MAC address."""
+
+    def __init__(self, database: Northbound) -> None:
+        """Ask there."""
+        self._northbound = database
+        self._routers = Routers(database.client)
+
+    async def check(self, port: SwitchPort) -> None:
+        """Refuse a MAC address that is not the endpoint's to have, on a switch of its network's own.
+
+        Routers are asked for theirs, being few and watched. To ask every port would cost the more the more
+        containers there are.
+
+        Raises:
+            RequestError: it is reserved for an address of the network.
+            ConflictError: a router has it.
+        """
+        if follows_from_address(port):
+            return
+        switch = switches.switch_id(port.network_id)
+        [found] = await self._northbound.transact([switches.ls_get(switch)])
+        for row in found["rows"]:
+            check_reserved(port, switches.read_switch(port.network_id, row).pools)
+        if not self._routers.have(port.mac):
+            return
+        for row in await self._routers.on(switch):
+            if str(row["mac"]).lower() == port.mac:
+                raise taken(port, port.network_id, f"{port.mac}: router port {row['name']} holds it")
+
+    async def claimed(self, port: SwitchPort, key: str) -> bool:
+        """Whether the endpoint has claimed its MAC address already.
+
+        Raises:
+            ConflictError: another endpoint has; the text says which.
+        """
+        [found] = await self._northbound.transact([leases.lease_get(key, port.mac)])
+        holders = [leases.read_lease(row) for row in found["rows"]]
+        for each in holders:
+            if each.endpoint_id != port.endpoint_id:
+                raise taken(port, key, f"{port.mac}: {each.holder()}")
+        return bool(holders)
+
+
+def follows_from_address(port: SwitchPort) -> bool:
+    """Whether the MAC address is the one that follows from the endpoint's IPv4 address."""
+    addresses = [ip_address(word) for word in port.addresses.split()[1:2]]
+    return port.mac == addressing.mac_for(port.endpoint_id, addresses) and any(
+        address.version == 4  # noqa: PLR2004
+        for address in addresses
+    )
+
+
+def check_reserved(port: SwitchPort, pools: Iterable[IPNetwork]) -> None:
+    """Refuse a MAC address that follows from another address of these pools.
+
+    Raises:
+        RequestError: it does.
+    """
+    octets = bytes.fromhex(port.mac.replace(":", ""))
+    address = IPv4Address(octets[2:])
+    reserved = port.mac == addressing.mac_for("", [address]) and any(address in pool for pool in pools)
+    if reserved and not follows_from_address(port):
+        raise RequestError(
+            f"endpoint {port.endpoint_id} cannot have the MAC address {port.mac}: it is kept for address"
+            f" {address} of its network; name another, or --ip {address} with it"
+        )
+
+
+def mac_claims(port: SwitchPort, key: str, mark: Mark) -> list[Operation]:
+    """Claim the MAC address of a port, if it needs that, on the switch that `key` names."""
+    if follows_from_address(port):
+        return []
+    return [leases.lease_add(key, port.mac, Lease(CLAIM, mark.host, port.endpoint_id), mark)]
+
+
+def mac_drops(port: SwitchPort, key: str, host: str) -> list[Operation]:
+    """Give up what `claims` claimed."""
+    return [] if follows_from_address(port) else [leases.claim_del(key, port.mac, host, port.endpoint_id)]
+
+
+def taken(port: SwitchPort, switch: str, by: str) -> ConflictError:
+    """The error for an endpoint whose address is another's."""
+    return ConflictError(
+        f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch {switch}: {by}"
+    )
+
+
+# --- Endpoints on a switch of their network's own: the port, and its MAC address where it needs a claim. ----
+
+
+class OwnPorts:
+    """The ports of this host's endpoints on switches that are one network's."""
+
+    def __init__(self, database: Northbound) -> None:
+        """Make them there."""
+        self._northbound = database
+        self._macs = Macs(database)
+
+    async def add(self, port: SwitchPort, pools: Sequence[IPNetwork]) -> Switch:
+        """Make the port with port security, which goes again if the switch says that it has none.
+
+        Args:
+            port: what it is to be.
+            pools: of which its addresses are.
+
+        Returns:
+            The switch that it is on.
+
+        Raises:
+            NotFoundError: there is no switch.
+            RequestError: an address is of none of the network's pools, or kept for another endpoint.
+            ConflictError: the MAC address is another port's.
+            ConstraintError: the port is there already.
+        """
+        await self._macs.check(port)
+        key, mark = port.network_id, await self._northbound.mark()
+        switch = northbound.switch_id(key)
+        add = [northbound.ls_get(switch), *northbound.lsp_add(port, switch, pools, mark)]
+        claims, drops = mac_claims(port, key, mark), mac_drops(port, key, mark.host)
+        undo = [*northbound.lsp_add_undo(port, switch, mark), *drops]
+        try:
+            results = await self._northbound.transact([*claims, *add], undo)
+        except ConstraintError:
+            if not claims or not await self._macs.claimed(port, key):
+                raise
+            results = await self._northbound.transact(add, undo)
+        rows = results[-len(add)]["rows"]
+        if not results[-1]["count"]:
+            if drops:
+                await self._northbound.transact(drops, drops)
+            raise RequestError(outside(port, pools, list(map(str, read_switch(key, rows).pools))))
+        await self.unsecure(port, rows)
+        return read_switch(key, rows)
+
+    async def unsecure(self, port: SwitchPort, switches: Sequence[Row]) -> None:
+        """Let the port send from any address if its switch, which these rows hold, says so."""
+        if any(not northbound.read_switch(port.network_id, row).port_security for row in switches):
+            await self._northbound.transact([northbound.lsp_unsecure(port.network_id, port.endpoint_id)])
+
+    async def delete(self, network_id: str, endpoint_id: str) -> None:
+        """Remove the port and give up what it had claimed; nothing where it is gone."""
+        ids = network_id, endpoint_id
+        mark = await self._northbound.mark()
+        delete = northbound.lsp_del(*ids, northbound.switch_id(network_id))
+        found, deleted = await self._northbound.transact([northbound.lsp_get(*ids), delete], [delete])
+        rest = [
+            drop
+            for row in found["rows"]
+            for drop in mac_drops(SwitchPort(*ids, northbound.read_addresses(row)), network_id, mark.host)
+        ]
+        if not deleted["count"]:
+            rest = [northbound.lsp_del_anywhere(*ids), *leases.endpoint_del(endpoint_id, mark.host)]
+        if rest:
+            await self._northbound.transact(rest, rest)
+
+
+def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) -> str:
+    """The text for an endpoint whose addresses are none of its network's."""
+    return (
+        f"endpoint {port.endpoint_id} cannot have {' and '.join(map(str, asked))}: network"
+        f" {port.network_id} has the pools {', '.join(pools) or '(none)'}"
+    )
 
 
 class SharedPorts:
@@ -44,7 +216,7 @@ class SharedPorts:
         strange = [each.network for each in interfaces if str(each.network) not in network.pools]
         if strange:
             raise RequestError(outside(port, strange, network.pools))
-        macs.check_reserved(port, network.as_switch().pools)
+        check_reserved(port, network.as_switch().pools)
         addresses = [each.ip for each in interfaces]
         ours = addresses if network.leased and network.context else []
         leased: dict[Address, str] = dict.fromkeys(ours, "")
@@ -122,7 +294,7 @@ class SharedPorts:
         for key, address in asked.items():
             if who := held.by_port(key):
                 await self._northbound.transact(undo, undo)
-                raise macs.taken(port, network.switch, f"{address}: {who}")
+                raise taken(port, network.switch, f"{address}: {who}")
 
     async def _claimed(
         self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]
@@ -140,7 +312,7 @@ class SharedPorts:
             for lease in map(leases.read_lease, result["rows"]):
                 if lease.endpoint_id != port.endpoint_id:
                     remedy = await self._northbound.remedy(lease.host)
-                    raise macs.taken(port, network.switch, f"{address}: {lease.holder()}{remedy}")
+                    raise taken(port, network.switch, f"{address}: {lease.holder()}{remedy}")
                 if lease.kind == CLAIM:
                     claimed.add(address)
         return claimed
@@ -170,7 +342,7 @@ def _takes(
     mark: Mark,
 ) -> list[Operation]:
     """Take each address: enter the endpoint into its lease, or claim it."""
-    takes: list[Operation] = [] if port.mac in leased else macs.claims(port, network.switch, mark)
+    takes: list[Operation] = [] if port.mac in leased else mac_claims(port, network.switch, mark)
     for address in addresses:
         key, holder = network.key(address), leased.get(address)
         if holder is None:
@@ -191,7 +363,7 @@ def _drops(network: Shared, addresses: Sequence[IPAddress], mark: Mark, port: Sw
         drop(network.key(each), each, mark.host, port.endpoint_id)
         for each in addresses
         for drop in (leases.claim_del, leases.lease_unbind)
-    ] + macs.drops(port, network.switch, mark.host)
+    ] + mac_drops(port, network.switch, mark.host)
 
 
 def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort, holder: str) -> list[Operation]:

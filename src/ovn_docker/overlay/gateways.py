@@ -10,17 +10,16 @@ from uuid import UUID
 from ovn_docker.addressing import IPInterface, IPNetwork
 from ovn_docker.overlay.ipam.foreign_addresses import Occupied
 from ovn_docker.overlay.network_spec import Shared
-from ovn_docker.ovn import routers, switches
+from ovn_docker.ovn import switches
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation, Row
-from ovn_docker.ovsdb.values import members
+from ovn_docker.ovsdb.operations import Operation, Row, members
 
 
 class Gateways:
     """Finds the gateways of a network."""
 
     def __init__(self, client: Client, occupied: Occupied) -> None:
-        """Use a client that watches `routers.WATCHES`; `occupied` knows the routers on shared switches."""
+        """Use a client that watches `switches.WATCHES`; `occupied` knows the routers on shared switches."""
         self._routers = Routers(client)
         self._occupied = occupied
 
@@ -47,21 +46,21 @@ class Routers:
     """Finds the routers on a switch that is one network's own: its ports are those of one host, and a few."""
 
     def __init__(self, client: Client) -> None:
-        """Use a client that watches `routers.WATCHES`."""
+        """Use a client that watches `switches.WATCHES`."""
         self._client = client
 
     @property
     def none(self) -> bool:
         """Whether OVN has no router port at all."""
-        return not self._client.replica.rows(routers.ROUTER_PORT)
+        return not self._client.replica.rows(switches.ROUTER_PORT)
 
     def have(self, mac: str) -> bool:
         """Whether a router port, on whatever switch, has this MAC address."""
-        known = self._client.replica.rows(routers.ROUTER_PORT).values()
+        known = self._client.replica.rows(switches.ROUTER_PORT).values()
         return any(str(row.get("mac", "")).lower() == mac for row in known)
 
     async def on(self, switch: UUID) -> list[Row]:
-        """The router ports on the switch, as `routers.lrp_get` reads them.
+        """The router ports on the switch, as `switches.lrp_get` reads them.
 
         Which ports it holds is asked each time: an administrator may have moved one.
         """
@@ -70,8 +69,8 @@ class Routers:
         [held] = await self._client.request([switches.ls_ports(switch)])
         ports = [port for row in held["rows"] for port in switches.read_ports(row)[1]]
         found = await self._ask(list(map(switches.lsp_state, ports)))
-        names = filter(None, map(routers.read_router_port, found))
-        return await self._ask([routers.lrp_get(name) for name in names])
+        names = filter(None, map(switches.read_router_port, found))
+        return await self._ask([switches.lrp_get(name) for name in names])
 
     async def _ask(self, questions: Sequence[Operation]) -> list[Row]:
         results = await self._client.request(questions) if questions else []

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker.errors import HostError, OvnDockerError, RequirementError
-from ovn_docker.health import away
+from ovn_docker.health import host_liveness
 from ovn_docker.health.presence import Presence
 from ovn_docker.host.attachment import Attachments
-from ovn_docker.ovn import host_index
-from ovn_docker.ovn.host_index import Entries
+from ovn_docker.ovn import hosts
+from ovn_docker.ovn.hosts import Entries
 from ovn_docker.ovn.switches import Mark, timestamp
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
@@ -72,11 +72,11 @@ class Northbound:
                 "external_ids:ovn-nb is not set in Open_vSwitch: name OVN Northbound with"
                 " 'ovs-vsctl set Open_vSwitch . external_ids:ovn-nb=tcp:ADDRESS:6641'"
             )
-        made = host_index.made(settings.system_id, operations) if settings.system_id else {}
-        enter = [host_index.index_add(settings.system_id, made)] if made else []
+        made = hosts.made(settings.system_id, operations) if settings.system_id else {}
+        enter = [hosts.index_add(settings.system_id, made)] if made else []
         results = await self.client.request([*operations, *enter], undo)
         results = results[: len(operations)]
-        self._strike_soon(host_index.removed(operations, results))
+        self._strike_soon(hosts.removed(operations, results))
         return results
 
     def _strike_soon(self, gone: Entries) -> None:
@@ -93,7 +93,7 @@ class Northbound:
         """Strike rows that are gone out of this host's index; none of them, if one has come back."""
         try:
             mark = await self.mark()
-            await self.client.request(host_index.index_strike(mark.host, gone))
+            await self.client.request(hosts.index_strike(mark.host, gone))
         except RequirementError:
             return  # the next pass of the health check sees which
         except OvnDockerError as error:
@@ -107,7 +107,7 @@ class Northbound:
         if host in {"", (await self.mark()).host}:
             return ""
         if host not in self._looks:
-            task = self._looks[host] = asyncio.ensure_future(away.remedy(self.client, host))
+            task = self._looks[host] = asyncio.ensure_future(host_liveness.remedy(self.client, host))
             task.add_done_callback(lambda _: self._looks.pop(host))
         return await asyncio.shield(self._looks[host])
 

@@ -17,21 +17,18 @@ from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.attachment import Attachments, Wish
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.endpoints import SharedPorts
+from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
 from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.foreign_addresses import Occupied
-from ovn_docker.overlay.missing_flows import MissingFlows
-from ovn_docker.overlay.network_making import NetworkMaking
 from ovn_docker.overlay.network_spec import Policy
-from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.own_ports import OwnPorts, no_network
-from ovn_docker.overlay.own_rows import own_switches
-from ovn_docker.overlay.plugging import Plugging
-from ovn_docker.ovn import leases, tunnels
+from ovn_docker.overlay.networks import NetworkMaking, SharedNetworks, no_network
+from ovn_docker.overlay.overlay_inventory import own_switches
+from ovn_docker.overlay.plugging import MissingFlows, Plugging
+from ovn_docker.ovn import leases, nb_global
 from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn.switches import Switch, SwitchPort
-from ovn_docker.ovsdb.values import members
+from ovn_docker.ovsdb.operations import members
 
 LOG = logging.getLogger(__name__)
 
@@ -310,7 +307,7 @@ class OverlayDriver:
             mac=mac,
             mtu=switch.mtu,
             external_ids={**marks, **(ids or {})},
-            encrypted=tunnels.encrypted(self._northbound.client.replica),
+            encrypted=nb_global.encrypted(self._northbound.client.replica),
         )
 
     async def leave(self, request: messages.EndpointRequest) -> None:

@@ -5,8 +5,10 @@ costs nothing), so that who looks for hosts need not read all ports. Whatever re
 row id and asks for the host's mark once more, in the same transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -27,15 +29,20 @@ from ovn_docker.ovsdb.operations import (
     Condition,
     Operation,
     Row,
+    Value,
     assert_lock,
     delete,
     insert,
+    mapping,
+    members,
     mutate,
+    reference,
     require,
     row_is,
     select,
+    to_map,
+    to_set,
 )
-from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
 
 COLLECTOR_LOCK = "ovn_docker_collector"
 """Who has this lock of Northbound gives up dead hosts by itself."""
@@ -100,7 +107,7 @@ NOBODY = Identity()
 MACHINE, HOSTNAME = "ovn-docker-machine", "ovn-docker-hostname"
 ENCAP_IP, SESSION = "ovn-docker-encap-ip", "ovn-docker-session"
 IDENTITY = (MACHINE, HOSTNAME, ENCAP_IP, SESSION)
-"""The marks that say who uses a name; `options` of the same row are the host's index (host_index.py)."""
+"""The marks that say who uses a name; `options` of the same row are the host's index (hosts.py)."""
 
 
 def host_get(name: str) -> Operation:
@@ -247,3 +254,303 @@ def _marked(host: str) -> Condition:
 
 def _row(uuid: UUID) -> Row:
     return {"_uuid": reference(uuid)}
+
+
+# --- Where a host finds its own rows among those of all hosts: the host's row names each of them. Pure. -----
+# An entry is a hint and never a proof: whose a row is says the row. So an entry is written with the row, in
+# one transaction; it may be there before the row and after it. It is struck out only in a transaction that
+# finds the row gone, or as it was when it was nobody's of the host.
+
+
+INDEXED, INDEX_FORMAT = "ovn-docker-indexed", "1"
+"""The mark of an index that is whole: since it was made, all tables were gone through once."""
+
+ENTRIES = {"port": PORT, "switch": SWITCH, "row": TABLE}
+"""Kinds of entries, and the table that the row is in."""
+
+_WRITES = frozenset({"insert", "update", "mutate"})
+_KINDS = {table: kind for kind, table in ENTRIES.items()}
+_COLUMNS = {
+    "port": ["_uuid", "name", "addresses", "external_ids"],
+    "switch": ["_uuid", "name", "external_ids"],
+    "row": ["_uuid", "cidr", "options", "external_ids"],
+}
+
+Entries = Mapping[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a host's row names.
+
+    Attributes:
+        entries: row ids, and their kinds.
+        is_whole: whether no row of the host is missing in it.
+        created: when the host was registered, or "" when it is not.
+    """
+
+    entries: Entries
+    is_whole: bool
+    created: str = ""
+
+
+def index_get(host: str) -> Operation:
+    """Read a host's index; the rows go to `read_index`."""
+    return select(TABLE, [row_is(host_id(host))], ["options", "external_ids"])
+
+
+def read_index(rows: Sequence[Row]) -> Index:
+    """The index; without the host's row it is empty."""
+    entries = {}
+    for key, kind in (pair for row in rows for pair in mapping(row["options"]).items()):
+        try:
+            uuid = UUID(key)
+        except ValueError:
+            continue
+        if kind in ENTRIES:
+            entries[uuid] = kind
+    ids = mapping(rows[0]["external_ids"]) if rows else {}
+    return Index(entries, ids.get(INDEXED) == INDEX_FORMAT, ids.get(CREATED, ""))
+
+
+def index_add(host: str, entries: Entries) -> Operation:
+    """Enter rows; count is 0 where the host is not registered."""
+    return mutate(TABLE, [row_is(host_id(host))], ("options", "insert", _pairs(entries)))
+
+
+def index_finish(mark: Mark, entries: Entries) -> Operation:
+    """Enter all rows of a host, and that these are all.
+
+    Count is 0 where the host is not registered, or anew: what it made between has no entry.
+
+    Args:
+        mark: the host, and when it was registered as read before its rows were looked for.
+        entries: what was found.
+    """
+    operation = index_add(mark.host, entries)
+    operation["where"] += [("external_ids", "includes", to_map({CREATED: mark.created}))]
+    operation["mutations"] += [
+        ("external_ids", "delete", to_set([INDEXED])),
+        ("external_ids", "insert", to_map({INDEXED: INDEX_FORMAT})),
+    ]
+    return operation
+
+
+def index_strike(host: str, gone: Entries) -> list[Operation]:
+    """Strike rows out that are gone; refused with `RequirementError` when one is there."""
+    absent = [require(ENTRIES[kind], [row_is(uuid)], ["_uuid"], []) for uuid, kind in gone.items()]
+    return [*absent, _strike(host, gone)]
+
+
+def index_strike_foreign(host: str, uuid: UUID, kind: str, row: Row) -> list[Operation]:
+    """Strike a row out that is nobody's of the host; refused with `RequirementError` if it has changed."""
+    columns: list[str] = [column for column in ("options", "external_ids") if column in row]
+    as_it_was: Row = {column: row[column] for column in columns}
+    return [require(ENTRIES[kind], [row_is(uuid)], columns, [as_it_was]), _strike(host, [uuid])]
+
+
+def _strike(host: str, uuids: Iterable[UUID]) -> Operation:
+    return mutate(TABLE, [row_is(host_id(host))], ("options", "delete", to_set(map(str, uuids))))
+
+
+def entry_get(uuid: UUID, kind: str) -> Operation:
+    """Read the row of an entry."""
+    return select(ENTRIES[kind], [row_is(uuid)], _COLUMNS[kind])
+
+
+def is_of(host: str, row: Row) -> bool:
+    """Whether a row is a host's: by its mark, or as a user of a pool or a reserved address."""
+    ids = mapping(row["external_ids"])
+    if ids.get(KIND) == HOST_ROW:
+        return False
+    return ids.get(HOST) == host or host in mapping(row.get("options", [])).values()
+
+
+# --- What a transaction does to rows ------------------------------------------------------------------------
+
+
+def made(host: str, operations: Iterable[Operation]) -> dict[UUID, str]:
+    """The rows that a transaction makes for a host, or makes the host's: those to enter."""
+    found = {}
+    for operation in operations:
+        if operation["op"] not in _WRITES or operation["table"] not in _KINDS:
+            continue
+        uuid = _row_of(operation)
+        if uuid is not None and any(is_of(host, row) for row in _written(operation)):
+            found[uuid] = _KINDS[operation["table"]]
+    return found
+
+
+def _written(operation: Operation) -> list[Row]:
+    """What an operation writes into the columns that say whose a row is, as if that were the row."""
+    nobody: Row = {"external_ids": []}
+    if operation["op"] != "mutate":
+        return [nobody | operation["row"]]
+    return [nobody | {column: value} for column, how, value in operation["mutations"] if how == "insert"]
+
+
+def removed(operations: Sequence[Operation], results: Sequence[Mapping[str, Any]]) -> dict[UUID, str]:
+    """The rows that a transaction has removed, as far as its operations name them."""
+    found = {}
+    for operation, result in zip(operations, results, strict=False):
+        table = operation.get("table", "")
+        if not result.get("count") or table not in _KINDS:
+            continue
+        if operation["op"] == "delete" and (uuid := _row_of(operation)) is not None:
+            found[uuid] = _KINDS[table]
+        elif operation["op"] == "mutate" and table == SWITCH:
+            found |= dict.fromkeys(_unplugged(operation), "port")
+    return found
+
+
+def _unplugged(operation: Operation) -> list[UUID]:
+    mutations = operation["mutations"]
+    taken_out = [value for column, how, value in mutations if (column, how) == ("ports", "delete")]
+    return [uuid for value in taken_out for uuid in members(value)]
+
+
+def _row_of(operation: Operation) -> UUID | None:
+    """The row that an operation is about, where it names it by its id."""
+    if operation["op"] == "insert":
+        return UUID(operation["uuid"]) if "uuid" in operation else None
+    where: Sequence[Condition] = operation.get("where", ())
+    return next((UUID(value[1]) for column, how, value in where if (column, how) == ("_uuid", "==")), None)
+
+
+def _pairs(entries: Entries) -> Any:  # noqa: ANN401  (an OVSDB value)
+    return to_map({str(uuid): kind for uuid, kind in entries.items()})
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The list of hosts: one row of Northbound names them, so that who looks for hosts reads no other rows. Pure.
+# It is a row of DHCP_Options (leases.py tells why such a row costs nothing). An entry is a hint and never a
+# proof: whether a host is registered says its own row (hosts.py). So an entry is written and struck out with
+# that row, in one transaction, and each writer changes the entries of the hosts that it is about alone.
+
+
+HOSTS = "hosts"
+LISTED, LIST_FORMAT = "ovn-docker-listed", "1"
+"""The mark of a list that is whole: since it was made, the table was gone through once."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostList:
+    """What the list says.
+
+    Attributes:
+        names: of hosts.
+        is_whole: whether no host is missing that was registered before there was a list.
+    """
+
+    names: tuple[str, ...]
+    is_whole: bool
+
+
+def list_id() -> UUID:
+    """The row id of the list."""
+    return addressing.row_id(HOSTS)
+
+
+def list_get() -> Operation:
+    """Read the list; the rows go to `read_list`."""
+    return select(TABLE, [row_is(list_id())], ["options", "external_ids"])
+
+
+def read_list(rows: Sequence[Row]) -> HostList:
+    """The list; without its row it is empty."""
+    names = tuple(sorted(name for row in rows for name in mapping(row["options"])))
+    return HostList(names, any(mapping(row["external_ids"]).get(LISTED) == LIST_FORMAT for row in rows))
+
+
+def list_has(name: str) -> Operation:
+    """Ask only whether the list names a host: the answer does not grow with the list."""
+    return select(TABLE, [row_is(list_id()), ("options", "includes", _entries([name]))], ["_uuid"])
+
+
+def list_enter(names: Iterable[str]) -> Operation:
+    """Enter hosts; count is 0 where there is no list."""
+    return mutate(TABLE, [row_is(list_id())], ("options", "insert", _entries(names)))
+
+
+def list_finish(names: Iterable[str]) -> Operation:
+    """Enter all hosts, and that these are all; count is 0 where there is no list."""
+    operation = list_enter(names)
+    operation["mutations"] += [
+        ("external_ids", "delete", to_set([LISTED])),
+        ("external_ids", "insert", to_map({LISTED: LIST_FORMAT})),
+    ]
+    return operation
+
+
+def list_add(names: Iterable[str], *, is_whole: bool = False) -> Operation:
+    """Make the list with its first entries; refused with `ConstraintError` where there is one."""
+    ids = {KIND: HOSTS} | ({LISTED: LIST_FORMAT} if is_whole else {})
+    row: Row = {"cidr": "", "options": _entries(names), "external_ids": to_map(ids)}
+    return insert(TABLE, list_id(), row)
+
+
+def list_strike(name: str) -> Operation:
+    """Strike a host out."""
+    return mutate(TABLE, [row_is(list_id())], ("options", "delete", to_set([name])))
+
+
+def _entries(names: Iterable[str]) -> Value:
+    """Each with the row id of the host's row: with nothing, an entry would read as a swarm's network."""
+    return to_map({name: str(host_id(name)) for name in names})
+
+
+# --- When a host's driver was connected last, as the host's row in OVN Northbound says. Pure. ---------------
+# Whoever is connected has a lock, and of a lock nothing stays when its connection ends. So each driver writes
+# the moment into its host's row now and then, and once more when it is stopped. People are told of it;
+# nothing is decided by it, for the clocks of hosts differ.
+
+
+SEEN, STOPPED = "ovn-docker-seen", "ovn-docker-stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """When a driver was connected last.
+
+    Attributes:
+        moment: in the form of `northbound.timestamp`, or "" where nobody wrote it down.
+        stopped: whether the driver was stopped at that moment; else it went away some minutes later at most.
+    """
+
+    moment: str = ""
+    stopped: bool = False
+
+    def __str__(self) -> str:
+        """For people: ``2026-11-27 14:52 UTC``, ``about 2026-11-27 14:50 UTC``, or ""."""
+        if not self.moment:
+            return ""
+        minute = f"{self.moment[:10]} {self.moment[11:16]} UTC"
+        return minute if self.stopped else f"about {minute}"
+
+
+def seen_set(host: str, moment: str, *, stopped: bool = False) -> Operation:
+    """Write when a host's driver was connected last; count is 0 where the host is not registered."""
+    written = mutate(TABLE, [row_is(host_id(host))], ("external_ids", "delete", to_set([SEEN, STOPPED])))
+    marks = {SEEN: moment, **({STOPPED: "true"} if stopped else {})}
+    written["mutations"] += [("external_ids", "insert", to_map(marks))]
+    return written
+
+
+def seen_get(host: str) -> Operation:
+    """Read what goes to `read_seen`."""
+    return select(TABLE, [row_is(host_id(host))], ["external_ids"])
+
+
+def read_seen(rows: Sequence[Row]) -> LastSeen:
+    """When a host's driver was connected last, as its row says; what is not a time is as good as nothing."""
+    ids = mapping(rows[0]["external_ids"]) if rows else {}
+    moment = ids.get(SEEN, "")
+    return LastSeen(moment, STOPPED in ids) if _is_timestamp(moment) else LastSeen()
+
+
+def _is_timestamp(text: str) -> bool:
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007  (only its form is asked for)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,7 @@ row of Address_Set it costs no other change anything. The row ids follow from th
 the database itself refuses to lease an address twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,12 +19,16 @@ from ovn_docker.ovsdb.operations import (
     Row,
     delete,
     insert,
+    mapping,
     mutate,
+    reference,
     require,
     row_is,
     select,
+    to_map,
+    to_set,
+    update,
 )
-from ovn_docker.ovsdb.values import mapping, reference, to_map, to_set
 
 TABLE = "DHCP_Options"
 KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context", "ovn-docker-next"
@@ -384,3 +388,90 @@ def read_lease(row: Row) -> Lease:
         name=ids.get(NAME, ""),
         created=ids.get(CREATED, ""),
     )
+
+
+# --- What a swarm has in pools: leases that outlive the manager who asked for them, and its networks. Pure. -
+# A swarm's leader allocates each address, and the node that runs the task asks for the same one again (moby
+# libnetwork/cnmallocator/networkallocator.go AllocateTask). So a lease has up to two holders, the swarm and a
+# host, and goes with the last.
+
+
+def lease_adopt(key: str, address: IPAddress) -> Operation:
+    """Enter the swarm into a lease, whoever's; count is 0 where there is none."""
+    leased: Condition = ("external_ids", "includes", to_map({KIND: LEASE}))
+    return change([row_is(lease_id(key, address)), leased], SWARMS)
+
+
+def swarm_lease_del(key: str, address: IPAddress, host: str) -> list[Operation]:
+    """Give up a lease of the global address space: a swarm's, which stays with a host that uses it still.
+
+    Outside a swarm Docker takes the addresses of a network of global scope from there too (moby
+    libnetwork/network.go deriveAddressSpace): where no swarm has the lease it is this host's.
+    """
+    this = row_is(lease_id(key, address))
+    not_a_swarms: Condition = ("external_ids", "excludes", to_map(SWARMS))
+    return [
+        delete(TABLE, [this, not_a_swarms, of_endpoint(host, LEASE, "")]),
+        delete(TABLE, [this, swarm_on("")]),
+        mutate(TABLE, [this, OF_A_SWARM], ("external_ids", "delete", to_map(SWARMS))),
+    ]
+
+
+def network_enter(network_id: str, token: str, host: str) -> Operation:
+    """Enter a swarm's network into a pool and its gateway, in place of the manager who asked (a scan).
+
+    The network stands there without a host: which manager asked is nothing that lasts.
+
+    Args:
+        network_id: of the swarm's network.
+        token: the hold of the manager who asked.
+        host: that manager's.
+    """
+    operation = enter([("options", "includes", to_map({token: host}))], network_id, "")
+    operation["mutations"] += [("options", "delete", to_set([token]))]
+    return operation
+
+
+def network_uses(network_id: str) -> Operation:
+    """Read the pools and reserved addresses that a swarm's network stands in (a scan)."""
+    where: list[Condition] = [("options", "includes", to_map({network_id: ""}))]
+    return select(TABLE, where, ["_uuid", "cidr", "external_ids"])
+
+
+# --- What becomes of a lease that is not given up first, so that nobody else has its address between. Pure. -
+
+
+def lease_reserve(key: str, address: IPAddress, token: str, mark: Mark) -> Operation:
+    """Keep from all hosts what this one has leased for no endpoint; count is 0 where it has no such lease."""
+    not_a_swarms: Condition = ("external_ids", "excludes", to_map(SWARMS))
+    unused = [row_is(lease_id(key, address)), of_endpoint(mark.host, LEASE, ""), not_a_swarms]
+    ids = {KIND: RESERVED, POOL: key, CREATED: mark.created}
+    return update(TABLE, unused, {"options": to_map({token: mark.host}), "external_ids": to_map(ids)})
+
+
+def lease_forsake(key: str, address: IPAddress, token: str) -> Operation:
+    """Give up what was leased by its address through one hold on a pool, and no endpoint uses."""
+    unused = {KIND: LEASE, HOLD: token, ENDPOINT: ""}
+    return delete(TABLE, [row_is(lease_id(key, address)), ("external_ids", "includes", to_map(unused))])
+
+
+def lease_take_over(key: str, address: IPAddress, found: Lease, lease: Lease, mark: Mark) -> Operation:
+    """Make the lease of one request another request's of the same host, which no endpoint uses yet.
+
+    Count is 0 where it is not as it was found. An undo of the first request, if one is due still, meets
+    nothing of its own from then on.
+    """
+    was = {KIND: LEASE, HOST: mark.host, ENDPOINT: found.endpoint_id, REQUEST: found.request}
+    unchanged: Condition = ("external_ids", "includes", to_map(was))
+    ids = {ENDPOINT: "", REQUEST: lease.request, HOLD: lease.hold, NAME: lease.name, CREATED: mark.created}
+    return change([row_is(lease_id(key, address)), unchanged], ids)
+
+
+# --- The pools of a routing context, of which no two overlap. Pure. -----------------------------------------
+
+
+def pools_are(context: str, subnets: Iterable[str]) -> Operation:
+    """Abort the transaction with `RequirementError` unless these are all pools of a context (a scan)."""
+    marks = to_map({KIND: POOL_ROW, CONTEXT: context})
+    rows = [{"cidr": each} for each in subnets]
+    return require(TABLE, [("external_ids", "includes", marks)], ["cidr"], rows)

@@ -12,9 +12,19 @@ from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.ovn.switches import CREATED, Mark
-from ovn_docker.ovsdb.operations import Operation, Row, delete, insert, row_is, select, update
+from ovn_docker.ovsdb.operations import (
+    Operation,
+    Row,
+    delete,
+    insert,
+    mapping,
+    reference,
+    row_is,
+    select,
+    to_map,
+    update,
+)
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.values import mapping, reference, to_map
 
 CHASSIS, ENCAP, PORT, DATAPATH = "Chassis", "Encap", "Port_Binding", "Datapath_Binding"
 

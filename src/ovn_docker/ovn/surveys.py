@@ -12,8 +12,17 @@ from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.ovn.leases import KIND, TABLE
-from ovn_docker.ovsdb.operations import Operation, Row, delete, insert, row_is, select, update
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import (
+    Operation,
+    Row,
+    delete,
+    insert,
+    mapping,
+    row_is,
+    select,
+    to_map,
+    update,
+)
 
 SURVEY = "survey"
 SWITCH, VERSION, TAKEN = "ovn-docker-switch", "ovn-docker-version", "ovn-docker-taken"

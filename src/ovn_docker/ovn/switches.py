@@ -19,15 +19,21 @@ from ovn_docker.ovsdb.operations import (
     Condition,
     Operation,
     Row,
+    atom,
     delete,
     insert,
+    mapping,
+    members,
     mutate,
+    reference,
     require,
     row_is,
     select,
+    to_map,
+    to_set,
     update,
 )
-from ovn_docker.ovsdb.values import atom, mapping, members, reference, to_map, to_set
+from ovn_docker.ovsdb.replica import Watch
 
 SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
 
@@ -388,3 +394,26 @@ def _switch_ids(switch: Switch) -> dict[str, str]:
     if not switch.port_security:
         ids[PORT_SECURITY] = "false"
     return ids
+
+
+# --- What is asked of OVN Northbound about the routers on a switch. Pure. -----------------------------------
+
+
+ROUTER_PORT = "Logical_Router_Port"
+
+WATCHES = {ROUTER_PORT: Watch(("name", "mac"))}
+"""All router ports, which are few: where there is none, or none with some MAC address, nothing is asked.
+
+Which switch one is on stands in the switch's own port, a Logical_Switch_Port. That table is not watched: a
+server goes through all of it for each host that connects, and through each change of it for each host.
+"""
+
+
+def lrp_get(name: str) -> Operation:
+    """Read the addresses of a router port by its name."""
+    return select(ROUTER_PORT, [("name", "==", name)], ["name", "networks", "mac"])
+
+
+def read_router_port(row: Row) -> str:
+    """The router port behind a switch's port, as `northbound.lsp_state` reads it, or ""."""
+    return mapping(row["options"]).get("router-port", "") if row["type"] == "router" else ""

@@ -9,11 +9,23 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.ovn import routers, tunnels
+from ovn_docker.ovn import nb_global, switches
 from ovn_docker.ovn.switches import CREATED, NETWORK, PORT, SWITCH, Mark
-from ovn_docker.ovsdb.operations import Operation, Row, insert, mutate, require, row_is, select
+from ovn_docker.ovsdb.operations import (
+    Operation,
+    Row,
+    insert,
+    mapping,
+    mutate,
+    optional,
+    reference,
+    require,
+    row_is,
+    select,
+    to_map,
+    to_set,
+)
 from ovn_docker.ovsdb.replica import Watch
-from ovn_docker.ovsdb.values import mapping, optional, reference, to_map, to_set
 
 VTEPS, VTEP, PINNED = "ovn-docker-vteps", "ovn-docker-vtep:", "ovn-docker-tnl-key"
 """Keys of a switch: that it has VTEPs, each of them, and the tunnel key that we have pinned for them."""
@@ -29,7 +41,7 @@ KEY, VXLAN_MODE, GLOBAL = "requested-tnl-key", "vxlan_mode", "NB_Global"
 SWITCHES = {SWITCH: Watch(("name", "external_ids"), (("external_ids", "includes", to_map({VTEPS: "true"})),))}
 """The switches that a VTEP was configured for."""
 
-WATCHES = routers.WATCHES | tunnels.WATCHES | SWITCHES
+WATCHES = switches.WATCHES | nb_global.WATCHES | SWITCHES
 """All that a host keeps of Northbound. No table of which containers have rows: see decision 1."""
 
 

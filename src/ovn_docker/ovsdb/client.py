@@ -6,6 +6,7 @@ ids that follow from what they stand for.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -17,15 +18,169 @@ from functools import partial
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
-from ovn_docker.ovsdb import local_socket
+from ovn_docker.ovsdb import remotes as local_socket
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
-from ovn_docker.ovsdb.opening import Opening
-from ovn_docker.ovsdb.operations import Operation, check
-from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.ovsdb.operations import Operation, check, optional
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles, handshake_failure
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.tls_files import TlsFiles, handshake_failure
-from ovn_docker.ovsdb.undoing import Undoing
+
+# --- Transactions that take back what was given up, carried out as soon as there is a server. ---------------
+# Nobody waits for them. There is a limit to how many are kept, for an outage may last, and whatever is left
+# behind is found by the health check too.
+
+
+LIMIT = 1000
+"""How many are kept; one takes about 1 kB."""
+
+AT_ONCE = 16
+"""How many are sent before the first is answered."""
+
+
+class Undoing:
+    """Those of one client, in the order in which they came."""
+
+    def __init__(self, title: str, carry_out: Callable[[Sequence[Operation]], Awaitable[object]]) -> None:
+        """Nothing is to be taken back.
+
+        Args:
+            title: the database, for people.
+            carry_out: does one, when there is a server.
+        """
+        self._title = title
+        self._carry_out = carry_out
+        self._waiting: dict[str, Sequence[Operation]] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._told = False
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._waiting) + len(self._under_way)
+
+    def add(self, undo: Sequence[Operation]) -> None:
+        """Carry out one, or the one that is the same and waits already; a refusal is fine."""
+        # It names its row, and whose it must be: two of one row may be of different requests, and both count.
+        key = repr(undo)
+        if key in self._waiting:
+            return
+        if len(self) >= LIMIT:
+            self._tell()
+            return
+        self._waiting[key] = undo
+        if key not in self._under_way:  # that one may be too early for what was given up since
+            self._start()
+
+    def _start(self) -> None:
+        """Begin the next ones, as far as there is room."""
+        for key in list(itertools.islice(self._waiting, AT_ONCE - len(self._under_way))):
+            if key not in self._under_way:
+                self._under_way[key] = asyncio.ensure_future(self._work(key, self._waiting.pop(key)))
+
+    def _tell(self) -> None:
+        if not self._told:
+            LOG.warning(
+                "%s: %d changes wait to be taken back, and no more are kept: what else is given up until it"
+                " is back is left to the health check, or to 'ovn-docker repair'",
+                self._title,
+                LIMIT,
+            )
+        self._told = True
+
+    async def _work(self, key: str, undo: Sequence[Operation]) -> None:
+        try:
+            await self._carry_out(undo)
+        except DatabaseError as error:
+            LOG.debug("%s: there was nothing to take back: %s", self._title, error)
+        except Exception as error:
+            LOG.debug("%s", self._title, exc_info=error)
+            LOG.warning("%s: a change is not taken back: %r", self._title, error)
+        del self._under_way[key]
+        self._told = self._told and bool(self._waiting)
+        self._start()
+
+
+# --- What is asked of a server before it is used, and where its notifications go. ---------------------------
+# Judges whether the server may be used, asks it for the rows and the locks that its client wants, and knows
+# nothing of retries; that is client.py's.
+
+
+OPEN_TIMEOUT = 30.0
+"""Seconds for a server to say what it serves, to send what is watched and to answer for the locks.
+
+The probe of the connection finds out sooner whether it answers at all. A server that is busy, with all of its
+clients after a restart, is not to be asked again by each of them: it would do that work too.
+"""
+
+NOT_LEADER = "the server is not the leader of its cluster; name all members"
+"""Why a member of a cluster is not used that answers and has the database."""
+
+
+class Opening:
+    """One connection from its first question on.
+
+    Attributes:
+        model: ``standalone``, ``clustered`` or ``relay``, as the server says; "" before it has said so.
+    """
+
+    def __init__(self, database: str, replica: Replica, locks: Locks, connection: Connection) -> None:
+        self._database = database
+        self._replica = replica
+        self._locks = locks
+        self._connection = connection
+        self.model = ""
+        self._server = Replica(
+            {"Database": Watch(("model", "connected", "leader"), (("name", "==", database),))}
+        )
+
+    async def open(self) -> None:
+        """Find out whether the server may be used, then watch the database and ask for the locks.
+
+        Raises:
+            DatabaseError: it lacks the database, or is not its leader.
+        """
+        async with asyncio.timeout(OPEN_TIMEOUT):
+            self._server.reset(
+                await self._connection.call("monitor_cond", ["_Server", "_Server", self._server.request()])
+            )
+            if why := self._unusable():
+                raise DatabaseError(why)
+            if self._replica.watches:
+                request = self._replica.request()
+                self._replica.reset(
+                    await self._connection.call("monitor_cond", [self._database, self._database, request])
+                )
+            await self._locks.open(self._connection)
+
+    def notify(self, method: str, params: list[Any]) -> None:
+        """Take a notification: of what is watched, of a lock, or that the server is of no more use."""
+        if method in {"locked", "stolen"}:
+            self._locks.notify(method, params)
+        if method != "update2":
+            return
+        watched, updates = params
+        if watched == self._database:
+            self._replica.update(updates)
+            return
+        self._server.update(updates)
+        if why := self._unusable():
+            self._connection.close(why)
+
+    def _unusable(self) -> str:
+        """Why the server cannot take transactions, or "".
+
+        ovsdb-server(5), table Database of _Server: "leader" says that a clustered database is written here.
+        """
+        rows = list(self._server.rows("Database").values())
+        if not rows:
+            return f"the server has no database {self._database}"
+        row = rows[0]
+        self.model = str(row.get("model", ""))
+        if row.get("model") != "standalone" and not optional(row.get("connected", False)):
+            return "the server has lost its cluster"
+        if row.get("model") == "clustered" and not row.get("leader"):
+            return NOT_LEADER
+        return ""
+
 
 LOG = logging.getLogger(__name__)
 

@@ -1,8 +1,15 @@
 """Where an OVSDB server listens, in OVSDB's own spelling (ovsdb(7), "Connection Methods"). Pure."""
 
+import errno
+import grp
 import ipaddress
+import os
+import pwd
 import re
+import ssl
+import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 from ovn_docker.errors import ConfigError
 
@@ -63,3 +70,151 @@ def _host(host: str, text: str) -> str:
         return str(ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]")))
     except ValueError as error:
         raise ConfigError(f"'{text}' is not a valid OVSDB remote: {error}") from error
+
+
+# --- TLS to OVSDB servers: the files, the context made of them, and the words for what is wrong. ------------
+# Knows no connection. Source: ovs-pki(8) and ovsdb(7), "Connection Methods", for what the files are; RFC 9325
+# for the versions.
+
+
+REASONS = {
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the server does not accept our certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server does not accept our certificate: it has expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server does not accept our certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server does not accept our certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not accept our certificate: it knows another CA",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server asks for a certificate",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server speaks no TLS 1.2 or newer",
+    "UNSUPPORTED_PROTOCOL": "the server speaks no TLS 1.2 or newer",
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS",
+    "RECORD_LAYER_FAILURE": "the server speaks no TLS",
+}
+"""What OpenSSL calls a failure, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files, as in the SSL table of Open_vSwitch."""
+
+    private_key: str
+    certificate: str
+    ca_cert: str
+
+    def context(self) -> ssl.SSLContext:
+        """A context for a client of OVSDB, made of what is in the files now.
+
+        The server must hold a certificate of that CA and no other. Its name is not compared, for ovs-pki
+        writes names that are no host names. Python 3.13 asks more of a CA certificate than ovs-pki writes:
+        that check is off.
+
+        Raises:
+            ConfigError: a file cannot be used; the text names it.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        for what, path in (
+            ("private key", self.private_key),
+            ("certificate", self.certificate),
+            ("CA certificate", self.ca_cert),
+        ):
+            _check_readable(what, path)
+        try:
+            # A passphrase would be asked of the terminal.
+            context.load_cert_chain(self.certificate, self.private_key, password="")
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"TLS: certificate {self.certificate} and private key {self.private_key} cannot be used:"
+                f" {_words(error)}"
+            ) from error
+        try:
+            context.load_verify_locations(self.ca_cert)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"TLS: CA certificate {self.ca_cert} cannot be used: {_words(error)}"
+            ) from error
+        return context
+
+
+def _check_readable(what: str, path: str) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"TLS: {what} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
+
+def _words(error: BaseException) -> str:
+    named = getattr(error, "reason", None)
+    return named.lower().replace("_", " ") if named else str(error) or type(error).__name__
+
+
+def handshake_failure(error: ssl.SSLError) -> str:
+    """Why a handshake failed, seen from the client, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not accepted: {error.verify_message}"
+    reason = error.reason or ""
+    return REASONS.get(reason, f"TLS failed: {_words(error)}")
+
+
+# --- Why a server's unix socket cannot be opened: whose it is, and what to do. ------------------------------
+
+
+REMEDIES = {
+    errno.ENOENT: "see whether its ovsdb-server runs{start} and uses this path",
+    errno.ECONNREFUSED: "see whether its ovsdb-server runs{start}",
+    errno.ECONNRESET: "see whether the database behind it runs{start}",
+    errno.EPIPE: "see whether the database behind it runs{start}",
+}
+"""The last two come of a proxy that has no server. {start} is the command that starts it, or ""."""
+
+
+def explain(path: str, error: OSError, service: str = "") -> str:
+    """The system's reason and what to do about it, as one line; "" where the socket is not to blame.
+
+    Args:
+        path: of the socket.
+        error: why it cannot be opened.
+        service: that systemd starts the server with, or "" where that is not known.
+    """
+    if error.errno is None:
+        return ""
+    text = os.strerror(error.errno)
+    if error.errno == errno.EACCES:
+        return (
+            f"{text}: {_whose(Path(path))}, and this runs as {_user(os.geteuid())}:"
+            " run it as root, or the driver by its systemd unit (scripts/install-unit)"
+        )
+    remedy = REMEDIES.get(error.errno, "")
+    start = f" ('systemctl start {service}')" if service else ""
+    return f"{text}: {remedy.format(start=start)}" if remedy else ""
+
+
+def _whose(socket: Path) -> str:
+    """The owner and mode of what is in the way: the socket, or a directory that may not be entered."""
+    for place in (socket, *socket.parents):
+        try:
+            found = place.stat()
+        except OSError:  # what is in the way stands before it
+            continue
+        what = "the socket" if place == socket else f"directory {place}"
+        mode = stat.S_IMODE(found.st_mode)
+        return f"{what} belongs to {_user(found.st_uid)}:{_group(found.st_gid)} with mode {mode:04o}"
+    return "its directory cannot be read"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

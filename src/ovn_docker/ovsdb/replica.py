@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from ovn_docker.ovsdb.operations import Condition, Row
-from ovn_docker.ovsdb.values import merge
+from ovn_docker.ovsdb.operations import Condition, Row, merge
 
 T = TypeVar("T")
 

@@ -13,9 +13,8 @@ from ovn_docker.errors import NeutronError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.resources import PortWish, Subnet
-from ovn_docker.underlay.neutron_networks import named
-from ovn_docker.underlay.neutron_options import NETWORK, SUBNET
-from ovn_docker.underlay.underlay_driver import ADDRESS_SPACE, Cloud
+from ovn_docker.underlay.neutron_networks import NETWORK, SUBNET, named
+from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud
 
 SEPARATOR = "|"
 
@@ -29,7 +28,7 @@ class UnderlayIpam:
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
         """One name for both scopes: the space is Neutron's."""
-        return messages.AddressSpacesResponse(local=ADDRESS_SPACE, global_=ADDRESS_SPACE)
+        return messages.AddressSpacesResponse(local=NEUTRON_SPACE, global_=NEUTRON_SPACE)
 
     async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
         """Find the subnet that is asked for; none is made, for Docker has not said yet for which network."""

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ovn_docker.errors import ConflictError, NeutronError
-from ovn_docker.underlay.child_ports import ChildPorts
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import ACTIVE, Port, PortWish
-from ovn_docker.underlay.places import Place
+from ovn_docker.underlay.neutron_networks import Place
+from ovn_docker.underlay.vlans import ChildPorts
 
 LOG = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """A host's database as an operator and ovn-controller fill it, and what Northbound holds of addresses."""
 
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 from tests.functional.servers import OvsdbServer
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec.inspect as types
 
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.verbs import table
+from ovn_docker.libnetwork.api import table
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES
 from tests.functional.fuzz import hostile
 from tests.functional.fuzz.ledger import Call, Ledger

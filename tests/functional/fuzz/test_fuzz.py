@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.operations import mapping
 from tests.functional.faults.hosts import configure, held
 from tests.functional.faults.killing import DriverProcess, driver_process
 from tests.functional.faults.story import call

@@ -9,15 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ovn_docker.health.machine import Machine
-from ovn_docker.health.presence import INTERVAL, Presence
+from ovn_docker.health.presence import INTERVAL, Machine, Presence
 from ovn_docker.host import open_vswitch
-from ovn_docker.ovn import host_list, hosts, switches
-from ovn_docker.ovn.host_list import HostList
+from ovn_docker.ovn import hosts, switches
+from ovn_docker.ovn.hosts import HostList
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import insert
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import insert, mapping, to_map
 from ovn_docker.state_file import StateFile
 from tests.functional.conftest import MakeServer
 from tests.functional.overlay.test_northd import Northd
@@ -129,8 +127,8 @@ class Databases:
         Not `listed` by a version that had no list of hosts.
         """
         for name in names:
-            if listed and not self.northbound.transact(host_list.list_enter([name]))[0]["count"]:
-                self.northbound.transact(host_list.list_add([name]))
+            if listed and not self.northbound.transact(hosts.list_enter([name]))[0]["count"]:
+                self.northbound.transact(hosts.list_add([name]))
             mark, network = Mark(name, CREATED), f"net-of-{name}"
             port = SwitchPort(network, f"port-of-{name}", "02:00:00:00:00:01")
             self.northbound.transact(
@@ -151,8 +149,8 @@ class Databases:
 
     def listed(self) -> HostList:
         """What the list of hosts says."""
-        [found] = self.northbound.transact(host_list.list_get())
-        return host_list.read_list(found["rows"])
+        [found] = self.northbound.transact(hosts.list_get())
+        return hosts.read_list(found["rows"])
 
     def ports(self) -> list[str]:
         return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ovn_docker.health.central_look import CentralLook
+from ovn_docker.health.reader import CentralLook
 from ovn_docker.ovsdb.client import Client
 from tests.functional.servers import OvsdbServer, running
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.health import answer, away
-from ovn_docker.health.answer import Answer
-from ovn_docker.ovn import host_index, last_seen, leases, swarms, switches
+from ovn_docker.health import host_liveness
+from ovn_docker.health.host_liveness import Answer
+from ovn_docker.ovn import hosts, leases, switches
 from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark, Switch
 from tests.functional.conftest import MakeServer
@@ -63,8 +63,8 @@ def refused(here: OvsdbServer, *flags: str) -> str:
 
 
 def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -> None:
-    databases.northbound.transact(last_seen.seen_set("h2", "2030-01-02T03:04:05Z"))
-    databases.northbound.transact(last_seen.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
+    databases.northbound.transact(hosts.seen_set("h2", "2030-01-02T03:04:05Z"))
+    databases.northbound.transact(hosts.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
     lines = [line.split(maxsplit=5) for line in succeeded(here).splitlines()]
     assert lines == [
         ["HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES", "AWAY SINCE"],
@@ -78,7 +78,7 @@ def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -
 async def test_the_list_as_json_says_whose_driver_is_connected_and_since_when_another_is_away(
     databases: Databases, here: OvsdbServer
 ) -> None:
-    databases.northbound.transact(last_seen.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
+    databases.northbound.transact(hosts.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
     async with databases.driver("h2") as local, task(local.presence().run()):
         await local.nb.transact([])
         listed = json.loads(await asyncio.to_thread(succeeded, here, "--json"))
@@ -113,7 +113,7 @@ def test_a_name_that_means_another_host_is_refused_with_that(
 
 
 def test_what_no_index_names_is_found_by_deep(databases: Databases, here: OvsdbServer) -> None:
-    databases.northbound.transact(host_index.index_finish(Mark("h3", CREATED), {}))
+    databases.northbound.transact(hosts.index_finish(Mark("h3", CREATED), {}))
     assert succeeded(here, "--host", "h3", "--dry-run") == "there is nothing of host h3 in OVN Northbound\n"
     assert "1 port, " in succeeded(here, "--host", "h3", "--dry-run", "--deep")
     assert [line.split()[3] for line in succeeded(here).splitlines()[1:]] == ["1", "1", "0"]
@@ -143,7 +143,7 @@ def test_a_host_whose_chassis_is_left_is_given_up_when_it_alone_does_not_answer(
 def test_a_host_without_a_driver_whose_ovn_controller_answers_is_refused(
     databases: Databases, here: OvsdbServer
 ) -> None:
-    databases.northbound.transact(last_seen.seen_set("h2", "2030-01-02T03:09:05Z", stopped=True))
+    databases.northbound.transact(hosts.seen_set("h2", "2030-01-02T03:09:05Z", stopped=True))
     with databases.answering("h1", "h2"):
         for flags in ((), ("--dry-run",)):
             text = refused(here, "--host", "h2", *flags)
@@ -172,9 +172,11 @@ async def test_the_one_that_is_asked_about_has_as_long_as_the_others_once_one_ha
 
         async def ask(*alive: str, patience: float) -> Answer:
             with databases.answering(*alive):
-                return await answer.ask(local.nb, sb, "h2", patience)
+                return await host_liveness.ask(local.nb, sb, "h2", patience)
 
-        assert await answer.ask(local.nb, sb, "h2", 0.5) is Answer.NOBODY, "Northbound was never set up"
+        assert await host_liveness.ask(local.nb, sb, "h2", 0.5) is Answer.NOBODY, (
+            "Northbound was never set up"
+        )
         assert await ask("h1", "h2", patience=5) is Answer.GIVEN
         assert await ask("h1", patience=1) is Answer.MISSING
         assert await ask(patience=0.5) is Answer.NOBODY
@@ -184,7 +186,7 @@ async def test_nobody_is_taken_for_dead_when_southbound_is_lost_meanwhile(databa
     async with databases.driver("h1") as local, connected([databases.southbound.remote], SB) as sb:
         await asyncio.wait_for(sb.ready(), 5)
         with databases.answering():
-            asked = asyncio.create_task(answer.ask(local.nb, sb, "h2", 1))
+            asked = asyncio.create_task(host_liveness.ask(local.nb, sb, "h2", 1))
             await until(lambda: databases.northbound.rows("NB_Global", "nb_cfg")[0]["nb_cfg"], "it is asked")
             databases.southbound.kill()
             assert await asked is Answer.NOBODY
@@ -222,7 +224,7 @@ async def test_a_host_that_is_asked_for_a_sign_of_life_is_not_taken_for_connecte
         listed = json.loads(await asyncio.to_thread(succeeded, here, "--json"))
         assert [each["driver"] for each in listed] == [False] * 3
         async with databases.driver("h1") as local:
-            assert "away" in await away.remedy(local.nb, "h2")
+            assert "away" in await host_liveness.remedy(local.nb, "h2")
         assert other.poll() is None, "it waits still"
 
 
@@ -270,7 +272,7 @@ def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: O
     databases.northbound.transact(
         *leases.pool_add("default", subnet, key, {token: "h1"}, {"ovn-docker-created": CREATED}),
         *leases.reserved_add(key, gateway, token, mark),
-        swarms.network_enter(NETWORK, token, "h1"),
+        leases.network_enter(NETWORK, token, "h1"),
         leases.lease_add(key, leased, Lease(LEASE, swarm=True), mark),
         leases.lease_add(key, used, Lease(LEASE, "h2", "e", swarm=True), mark),
         *switches.ls_add(Switch(NETWORK), mark),

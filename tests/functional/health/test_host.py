@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.cli import twice
+from ovn_docker.cli import cluster_checks
 from ovn_docker.cli.cluster_checks import address_of, silence
 from ovn_docker.daemon.components import running
-from ovn_docker.health.host_reader import HostReader
+from ovn_docker.health.reader import HostReader
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.overlay.network_spec import Shared
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.health.whole_host import WholeHost
@@ -151,12 +151,12 @@ async def test_the_switch_of_a_network_that_is_there_twice_is_found(
             mtu=None,
         )
         await shared.create(net, net.as_switch())
-        assert await twice.findings(shared) == []
+        assert await cluster_checks.doubled_switches(shared) == []
         keys = to_map({"subnet": "10.0.0.0/24", "subnet_context": "default"})
         row = {"name": "another", "external_ids": keys}
         insert = {"op": "insert", "table": "Logical_Switch", "row": row}
         await asyncio.to_thread(databases.northbound.transact, insert)
-        [finding] = await twice.findings(shared)
+        [finding] = await cluster_checks.doubled_switches(shared)
         assert (finding.kind, finding.subject) == ("switch-twice", "10.0.0.0/24 default")
         assert "is on logical switch one here and on another too" in finding.text
 
@@ -200,7 +200,7 @@ def test_a_driver_that_docker_would_not_find_has_no_address() -> None:
 def test_the_daemons_of_a_host_are_seen_from_the_units_sandbox(short_path: Path) -> None:
     """As ProcSubset=pid leaves it /proc, and only those of the own network namespace."""
     code = (
-        "import socket, sys; from ovn_docker.health.daemons import running_here;"
+        "import socket, sys; from ovn_docker.health.snapshot import running_here;"
         "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();"
         "print(sorted(running_here().running)); s.close(); print(sorted(running_here().running))"
     )

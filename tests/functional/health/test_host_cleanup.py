@@ -10,15 +10,13 @@ import pytest
 
 from ovn_docker.errors import ConflictError, LockError
 from ovn_docker.health import host_cleanup
-from ovn_docker.health.host_cleanup import GivingUp
-from ovn_docker.health.remains import Remains, remains
-from ovn_docker.ovn import host_index
+from ovn_docker.health.host_cleanup import GivingUp, Remains, remains
+from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as schema
 from ovn_docker.ovn import switches as nb
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation, insert, mutate
-from ovn_docker.ovsdb.values import to_map, to_set
+from ovn_docker.ovsdb.operations import Operation, insert, mutate, to_map, to_set
 from tests.functional.conftest import MakeServer
 from tests.functional.overlay.shared_host import SUBNET, Hosts
 from tests.functional.servers import OvsdbServer, Proxy, connected, running

@@ -12,7 +12,7 @@ import pytest
 from ovn_docker.errors import ConflictError
 from ovn_docker.health.host_identity import Standing
 from ovn_docker.ovn.hosts import presence_lock, session_lock
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import Databases, task
 from tests.functional.health.whole_host import Driver, WholeHost

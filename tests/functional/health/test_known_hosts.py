@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 
-from ovn_docker.health import known_hosts
-from ovn_docker.ovn import host_list, hosts
+from ovn_docker.health import host_cleanup
+from ovn_docker.ovn import hosts
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import delete, row_is
@@ -53,7 +53,7 @@ async def test_a_list_that_is_gone_is_made_again(databases: Databases) -> None:
     async with databases.driver("h1") as local, task(local.presence(interval=0.05).run()):
         await until(lambda: databases.listed().names, "it is in the list")
         await asyncio.to_thread(
-            databases.northbound.transact, delete("DHCP_Options", [row_is(host_list.list_id())])
+            databases.northbound.transact, delete("DHCP_Options", [row_is(hosts.list_id())])
         )
         await until(lambda: databases.listed().names, "it is in the list again")
 
@@ -104,5 +104,5 @@ async def test_a_host_that_a_version_without_a_list_struck_off_is_not_told(datab
 
 async def _read(client: Client, *, deep: bool = False) -> list[str]:
     async with asyncio.timeout(10):
-        names = await known_hosts.listed(client, deep=deep)
-        return await known_hosts.registered(client, names)
+        names = await host_cleanup.listed(client, deep=deep)
+        return await host_cleanup.registered(client, names)

@@ -14,8 +14,7 @@ import pytest
 from ovn_docker import settings
 from ovn_docker.daemon.components import Parts, assemble, running
 from ovn_docker.docker.engine import Engine
-from ovn_docker.docker.models import Container, Event, _Actor
-from ovn_docker.docker.stopped import Stopped
+from ovn_docker.docker.models import Container, Event, Stopped, _Actor
 from ovn_docker.errors import HostError, UnreachableError
 from ovn_docker.health.checks import check
 from ovn_docker.health.container_names import Naming
@@ -25,7 +24,7 @@ from ovn_docker.health.reconciler import Reconciler, Report, random_moment
 from ovn_docker.health.repairs import Repairs, starting
 from ovn_docker.health.snapshot import EndpointIds, Names, Snapshot
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import to_map
 from tests.agreement import agreeing, container, docker, long_id, network
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer, until

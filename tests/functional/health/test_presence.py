@@ -9,7 +9,7 @@ from ovn_docker.health.presence import Presence
 from ovn_docker.ovn import hosts, leases
 from ovn_docker.ovn.leases import Lease
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, Databases, Local, task
 from tests.functional.servers import connected, until

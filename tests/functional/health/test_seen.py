@@ -6,16 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from ovn_docker.health import away
-from ovn_docker.health.away import Driver
-from ovn_docker.health.seen import Seen
-from ovn_docker.ovn import hosts, last_seen
-from ovn_docker.ovn.last_seen import LastSeen
+from ovn_docker.health import host_liveness
+from ovn_docker.health.host_liveness import Driver
+from ovn_docker.health.presence import Seen
+from ovn_docker.ovn import hosts
+from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovn.leases import HOST_ROW, KIND
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Row, assert_lock
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.operations import Row, assert_lock, mapping
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import CREATED, NOW, Databases, task
 from tests.functional.servers import OvsdbServer, connected, until
@@ -34,7 +33,7 @@ def host_rows(server: OvsdbServer) -> list[Row]:
 
 
 def written(server: OvsdbServer) -> LastSeen:
-    return last_seen.read_seen(host_rows(server))
+    return hosts.read_seen(host_rows(server))
 
 
 async def test_it_is_written_now_and_then_and_not_at_each_look(northbound: OvsdbServer) -> None:
@@ -86,13 +85,15 @@ async def test_a_stop_does_not_wait_for_a_northbound_that_hangs(databases: Datab
 async def test_who_asks_for_a_host_takes_nothing_from_it(databases: Databases) -> None:
     async with connected([databases.northbound.remote], "OVN_Northbound") as nb:
         await asyncio.wait_for(nb.ready(), 5)
-        assert await away.look(nb, "h1") == Driver(connected=False, seen=LastSeen())
+        assert await host_liveness.look(nb, "h1") == Driver(connected=False, seen=LastSeen())
         async with databases.driver("h1") as local, task(local.presence().run()):
             await until(lambda: bool(databases.registered()), "it is registered")
             for _ in range(20):
-                assert (await away.look(nb, "h1")).connected
+                assert (await host_liveness.look(nb, "h1")).connected
             await local.nb.transact([assert_lock(hosts.presence_lock("h1"))])
-        assert await away.look(nb, "h1") == Driver(connected=False, seen=LastSeen(CREATED, stopped=True))
+        assert await host_liveness.look(nb, "h1") == Driver(
+            connected=False, seen=LastSeen(CREATED, stopped=True)
+        )
 
 
 async def test_a_host_that_connects_while_somebody_asks_has_its_lock_all_the_same(
@@ -104,7 +105,7 @@ async def test_a_host_that_connects_while_somebody_asks_has_its_lock_all_the_sam
         async with connected([databases.northbound.remote], "OVN_Northbound") as nb:
             await nb.ready()
             while True:
-                await away.look(nb, "h1", 0.0)
+                await host_liveness.look(nb, "h1", 0.0)
                 begun.set()
 
     async with task(ask()):
@@ -124,7 +125,7 @@ async def test_who_asks_is_not_taken_for_the_driver(databases: Databases) -> Non
         await asyncio.wait_for(asyncio.gather(one.ready(), other.ready()), 5)
 
         async def look(nb: Client) -> set[bool]:
-            return {(await away.look(nb, "h1", 5.0)).connected for _ in range(50)}
+            return {(await host_liveness.look(nb, "h1", 5.0)).connected for _ in range(50)}
 
         assert set().union(*await asyncio.gather(look(one), look(other))) == {False}
 
@@ -135,7 +136,7 @@ async def test_a_remedy_is_told_in_time_whatever_the_database_does(databases: Da
         databases.northbound.signal(signal.SIGSTOP)
         try:
             async with asyncio.timeout(5):
-                text = await away.remedy(nb, "h1")
+                text = await host_liveness.remedy(nb, "h1")
         finally:
             databases.northbound.signal(signal.SIGCONT)
     told = "if that host will not come back, free what it has with 'ovn-docker gc --host h1'"

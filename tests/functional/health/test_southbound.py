@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.cli import southbound_state
+from ovn_docker.cli import cluster_checks
 from ovn_docker.health.findings import Finding
 from ovn_docker.host import open_vswitch
 from ovn_docker.ovn.southbound import NORTHD_LOCK
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
+from ovn_docker.ovsdb.operations import to_map
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.values import to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import Databases
 from tests.functional.health.whole_host import WholeHost
@@ -50,8 +50,8 @@ async def found(server: OvsdbServer, absent_for: float = 1.5) -> list[str]:
 
 
 async def looked(server: OvsdbServer, absent_for: float = 1.5) -> list[Finding]:
-    async with local(server) as ovs, southbound_state.following(ovs) as client:
-        return await southbound_state.findings(ovs, client, absent_for)
+    async with local(server) as ovs, cluster_checks.following(ovs) as client:
+        return await cluster_checks.southbound_findings(ovs, client, absent_for)
 
 
 async def locked(*remotes: Remote) -> None:
@@ -107,7 +107,7 @@ async def test_a_restart_of_ovn_northd_while_it_is_looked_for_is_no_finding(
     host = databases.open_vswitch("h1")
     northd.process.kill()
     northd.process.wait(LIMIT)
-    look = asyncio.create_task(found(host, southbound_state.ABSENT_FOR))
+    look = asyncio.create_task(found(host, cluster_checks.ABSENT_FOR))
     await asyncio.sleep(0)  # it has begun
     with databases.northd():
         assert await look == []

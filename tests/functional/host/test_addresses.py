@@ -8,8 +8,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError
 from ovn_docker.host import addresses
-from ovn_docker.host.addresses import Addresses
-from ovn_docker.host.link_state import LinkState
+from ovn_docker.host.addresses import Addresses, LinkState
 from tests.functional.private_network import attribute, in_private_network, ip
 from tests.polling import eventually
 

@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a /proc of its own"),
 ]
 
-OURS = "from ovn_docker.host.netlink import load_pyroute2; load_pyroute2().IPRoute().close()"
+OURS = "from ovn_docker.host.veth import load_pyroute2; load_pyroute2().IPRoute().close()"
 LATER = f"{OURS}; logging.getLogger('pyroute2.netlink.rtnl.tcmsg.common').warning('later')"
 
 

@@ -12,7 +12,7 @@ import pytest
 from ovn_docker.errors import ConflictError, HostError, NotFoundError
 from ovn_docker.host import open_vswitch, veth
 from ovn_docker.host.addresses import Addresses
-from ovn_docker.host.bridges import NETDEV
+from ovn_docker.host.open_vswitch import NETDEV
 from ovn_docker.host.uplinks import Uplinks
 from ovn_docker.ovsdb.client import Client
 from tests.functional.private_network import (

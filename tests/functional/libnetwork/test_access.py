@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.libnetwork import bodies, connections
+from ovn_docker.libnetwork import listeners, server
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import create_application
 from tests.functional.libnetwork.front import PLUGIN_TYPE, REQUESTS, Client, Reply, StubDriver, until
@@ -245,7 +245,7 @@ async def test_a_head_that_is_too_long_is_refused(served: Served) -> None:
 
 
 async def test_a_head_that_does_not_come_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIME", 0.2)
+    monkeypatch.setattr(listeners, "HEAD_TIME", 0.2)
     silent, slow = await served.connect(), await served.connect()
     slow.writer.write(b"POST /Plugin.Act")
     for client in (silent, slow):
@@ -258,7 +258,7 @@ async def test_a_head_that_does_not_come_is_given_up(served: Served, monkeypatch
 async def test_a_connection_that_docker_keeps_is_not_closed_for_being_idle(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIME", 0.2)
+    monkeypatch.setattr(listeners, "HEAD_TIME", 0.2)
     kept, other = await served.connect(), await served.connect()
     assert (await kept.post("Plugin.Activate")).status == 200
     assert (await other.receive()).status == 408  # as long as a head may take
@@ -304,11 +304,11 @@ async def test_those_who_were_never_answered_leave_before_one_that_docker_keeps(
 
 
 async def test_large_bodies_wait_for_each_other_and_small_ones_for_nobody(served: Served) -> None:
-    slow = [await served.connect() for _ in range(bodies.LARGE_AT_A_TIME)]
+    slow = [await served.connect() for _ in range(server.LARGE_AT_A_TIME)]
     for each in slow:
-        await each.send("/NetworkDriver.Leave", b"{", length=bodies.SMALL + 1)
+        await each.send("/NetworkDriver.Leave", b"{", length=server.SMALL + 1)
     large = await served.connect()
-    padded = json.dumps(REQUESTS["Leave"]).encode().ljust(bodies.SMALL + 1)
+    padded = json.dumps(REQUESTS["Leave"]).encode().ljust(server.SMALL + 1)
     await large.send("/NetworkDriver.Leave", padded)
     small = await served.connect()
     assert (await small.post("NetworkDriver.Leave", REQUESTS["Leave"])).status == 200

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.listeners import Listeners
-from ovn_docker.libnetwork.sockets import bind_unix
+from ovn_docker.libnetwork.plugin_discovery import bind_unix
 
 pytestmark = pytest.mark.functional
 

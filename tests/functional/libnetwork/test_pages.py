@@ -11,9 +11,7 @@ import pytest
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.errors import RequestError, UnreachableError
 from ovn_docker.libnetwork.listeners import Listeners
-from ovn_docker.libnetwork.pages import Observation
-from ovn_docker.libnetwork.server import create_application
-from ovn_docker.libnetwork.telling import ContainerNames
+from ovn_docker.libnetwork.server import ContainerNames, Observation, create_application
 from tests.exposition import read, value
 from tests.functional.libnetwork.front import REQUESTS, Client, Reply, StubDriver
 

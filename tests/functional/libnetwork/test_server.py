@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError, UnstorableError
-from ovn_docker.libnetwork.bodies import BODY_LIMIT
 from ovn_docker.libnetwork.listeners import Listeners
-from ovn_docker.libnetwork.server import create_application
+from ovn_docker.libnetwork.server import BODY_LIMIT, create_application
 from tests.functional.libnetwork.front import (
     ANSWERS,
     ENDPOINT,

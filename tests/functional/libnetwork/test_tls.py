@@ -17,7 +17,7 @@ import pytest
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork import certificates as tls
-from ovn_docker.libnetwork import handshake
+from ovn_docker.libnetwork import listeners as handshake
 from ovn_docker.libnetwork import listeners as listeners_module
 from ovn_docker.libnetwork.certificates import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.libnetwork.listeners import Listeners

@@ -13,7 +13,7 @@ from ovn_docker.health.findings import Finding
 from ovn_docker.health.reader import completed
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE
-from ovn_docker.ovsdb.values import mapping, members
+from ovn_docker.ovsdb.operations import mapping, members
 from tests.functional.overlay.shared_host import Container, Host, Network
 from tests.functional.servers import OvsdbServer
 

@@ -30,9 +30,8 @@ from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import mutate, row_is
+from ovn_docker.ovsdb.operations import mapping, mutate, optional, row_is, to_map
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.ovsdb.values import mapping, optional, to_map
 from ovn_docker.state_file import StateFile
 from tests.functional.private_network import links
 from tests.functional.servers import OvsdbServer, Proxy, connected, running

@@ -27,12 +27,12 @@ from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
-from ovn_docker.ovn import host_index, vteps
+from ovn_docker.ovn import hosts, vteps
 from ovn_docker.ovn import hosts as host_schema
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import mapping, members, to_map
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.values import mapping, members, to_map
 from ovn_docker.state_file import StateFile
 from tests.functional.servers import OvsdbServer, run, running
 
@@ -276,7 +276,7 @@ class Hosts:
         [found] = self.northbound.transact(host_schema.host_get(name))
         if not found["rows"]:
             mark = Mark(name, "2030-01-02T03:04:05Z")
-            self.northbound.transact(host_schema.host_add(mark), host_index.index_finish(mark, {}))
+            self.northbound.transact(host_schema.host_add(mark), hosts.index_finish(mark, {}))
 
     def port_security(self) -> dict[str, str]:
         """What each port is held to, by name, "" for nothing."""

@@ -10,7 +10,7 @@ from ovn_docker.errors import OvnDockerError
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, GLOBAL_SPACE
 from ovn_docker.ovn import leases, switches
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.operations import mapping
 from tests.functional.overlay.shared_host import GATEWAY_OPTIONS, Container, Host, Hosts, Network, create
 
 SERIAL = {messages.SERIAL: "true"}

@@ -13,11 +13,9 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.ipam.allocator import TakenError
 from ovn_docker.overlay.ipam.ipam_driver import PATIENCE
 from ovn_docker.ovn import leases
-from ovn_docker.ovn.hosts import host_add, presence_lock
-from ovn_docker.ovn.last_seen import seen_set
+from ovn_docker.ovn.hosts import host_add, presence_lock, seen_set
 from ovn_docker.ovn.switches import CREATED, Mark
-from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.operations import Operation, mapping
 from tests.functional.overlay.shared_host import GATEWAY_OPTIONS, SUBNET, Host, Hosts
 from tests.functional.overlay.swarm_side import Leader, node_network
 from tests.functional.servers import until

@@ -11,8 +11,9 @@ import pytest
 
 from ovn_docker.errors import ConflictError
 from ovn_docker.host import open_vswitch
-from ovn_docker.ovn import handovers, host_index, leases
+from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as host_schema
+from ovn_docker.ovn import leases
 from ovn_docker.ovn.hosts import Identity
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import row_is, select
@@ -162,7 +163,7 @@ async def test_a_lease_that_becomes_a_reserved_address_keeps_its_entry(hosts: Ho
         await host.request(network.pool_ids[0], "10.0.0.9")
         address = ip_address("10.0.0.9")
         mark = await host.shared.database.mark()
-        reserve = handovers.lease_reserve(network.pool.key, address, network.pool.token, mark)
+        reserve = leases.lease_reserve(network.pool.key, address, network.pool.token, mark)
         [reserved] = await host.shared.database.transact([reserve])
         assert reserved["count"] == 1
         assert str(leases.lease_id(network.pool.key, address)) in index(hosts)

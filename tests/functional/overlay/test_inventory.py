@@ -14,7 +14,8 @@ import pytest
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import Held, HeldSwitch
 from ovn_docker.libnetwork import messages
-from ovn_docker.ovn import host_index, leases, switches
+from ovn_docker.ovn import hosts as host_index
+from ovn_docker.ovn import leases, switches
 from ovn_docker.ovsdb.operations import row_is
 from tests.functional.overlay.docker_side import Docker, findings, picture, refused, repaired
 from tests.functional.overlay.shared_host import SUBNET, Flags, Host, Hosts

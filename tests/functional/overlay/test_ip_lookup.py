@@ -25,8 +25,7 @@ from ovn_docker.ovn import vteps as vteps_schema
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovn.vteps import Entry
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import row_is
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import row_is, to_map
 from ovn_docker.state_file import StateFile
 from tests.functional.servers import OvsdbServer, running
 

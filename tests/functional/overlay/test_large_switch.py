@@ -9,7 +9,7 @@ import pytest
 
 from ovn_docker.errors import ConflictError
 from ovn_docker.overlay.ipam import foreign_addresses
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 from tests.functional.overlay.shared_host import Host, Hosts, Network
 from tests.functional.servers import Proxy, until
 

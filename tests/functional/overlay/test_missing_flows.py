@@ -7,7 +7,7 @@ import pytest
 
 from ovn_docker.errors import HostError
 from ovn_docker.host import attachment
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import to_map
 from tests.functional.overlay.overlay_host import ENDPOINT, OUTSIDE, Host, Place, endpoint, join, network
 from tests.functional.private_network import in_private_network
 

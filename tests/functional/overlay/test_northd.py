@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.ovn import last_seen
+from ovn_docker.ovn import hosts as last_seen
 from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.conftest import MakeServer
 from tests.functional.overlay.shared_host import SUBNET, Hosts

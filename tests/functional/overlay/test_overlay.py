@@ -6,7 +6,7 @@ import pytest
 
 from ovn_docker.errors import ConflictError, HostError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.operations import mapping
 from tests.functional.overlay.overlay_host import (
     ENDPOINT,
     INSIDE,

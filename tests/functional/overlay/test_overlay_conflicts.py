@@ -8,10 +8,9 @@ import pytest
 from ovn_docker.errors import ConflictError, HostError
 from ovn_docker.host import attachment
 from ovn_docker.libnetwork import messages
+from ovn_docker.ovn import nb_global
 from ovn_docker.ovn import switches as nb_schema
-from ovn_docker.ovn import tunnels
-from ovn_docker.ovsdb.operations import mutate
-from ovn_docker.ovsdb.values import reference, to_map
+from ovn_docker.ovsdb.operations import mutate, reference, to_map
 from tests.functional.overlay.overlay_host import (
     ENDPOINT,
     INSIDE,
@@ -487,7 +486,7 @@ async def test_a_driver_watches_no_table_that_has_rows_for_containers(place: Pla
     async with place.host() as host:
         await prepared(host)
         watched = host.clients[1].replica.watches
-        assert set(watched) == {ROUTER_PORT, SWITCH, tunnels.GLOBAL}
-        assert watched[tunnels.GLOBAL].columns == ("ipsec",), "the rest of that row changes all the time"
+        assert set(watched) == {ROUTER_PORT, SWITCH, nb_global.GLOBAL}
+        assert watched[nb_global.GLOBAL].columns == ("ipsec",), "the rest of that row changes all the time"
         assert watched[SWITCH].where, "of the switches those alone that a VTEP was configured for"
         assert dict(host.clients[1].replica.rows(SWITCH)) == {}

@@ -11,12 +11,12 @@ import pytest
 
 from ovn_docker.overlay import northbound as database_module
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
-from ovn_docker.ovn import host_index, leases, surveys, switches
+from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as host_schema
+from ovn_docker.ovn import leases, surveys, switches
 from ovn_docker.ovn.surveys import Survey
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.ovsdb.operations import row_is
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, row_is, to_map
 from tests.functional.overlay.docker_side import Docker, findings, picture, repaired
 from tests.functional.overlay.shared_host import SUBNET, Host, Hosts
 from tests.functional.servers import Proxy, until

@@ -10,7 +10,7 @@ import pytest
 from ovn_docker.errors import ConflictError, HostError, UnreachableError
 from ovn_docker.host import attachment
 from ovn_docker.overlay import plugging
-from ovn_docker.ovsdb.values import to_map
+from ovn_docker.ovsdb.operations import to_map
 from tests.functional.overlay.overlay_host import (
     ENDPOINT,
     INSIDE,

@@ -22,8 +22,8 @@ from ovn_docker.overlay.vtep.vtep_ports import Ramp
 from ovn_docker.ovn import vteps as schema
 from ovn_docker.ovn.vteps import LOOKUP, RAMP
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import mapping, members, to_map, to_set
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.values import mapping, members, to_map, to_set
 from tests.functional.conftest import MakeServer
 from tests.functional.overlay.test_northd import Northd
 from tests.functional.servers import LIMIT, OvsdbServer, run, running

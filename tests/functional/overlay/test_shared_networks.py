@@ -16,7 +16,7 @@ import pytest
 from ovn_docker.errors import ConflictError, HostError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.networks import NETWORKS
-from ovn_docker.ovsdb.values import mapping
+from ovn_docker.ovsdb.operations import mapping
 from ovn_docker.state_file import StateFile
 from tests.functional.overlay.shared_host import SUBNET, Flags, Hosts, create
 from tests.functional.servers import Proxy, until

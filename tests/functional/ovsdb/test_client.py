@@ -14,14 +14,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
-from ovn_docker.ovsdb import liveness, opening
+from ovn_docker.ovsdb import client as opening
+from ovn_docker.ovsdb import connection
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.jsonrpc import Decoder, encode
-from ovn_docker.ovsdb.operations import delete, insert, mutate, require, row_is, select
-from ovn_docker.ovsdb.remotes import Remote
+from ovn_docker.ovsdb.operations import delete, insert, mapping, mutate, require, row_is, select, to_map
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles
 from ovn_docker.ovsdb.replica import Watch
-from ovn_docker.ovsdb.tls_files import TlsFiles
-from ovn_docker.ovsdb.values import mapping, to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import Cluster, OvsdbServer, Proxy, connected, open_files, run, running, until
 
@@ -333,7 +332,7 @@ async def test_a_server_that_accepts_and_never_answers_is_passed_over(
 async def test_a_server_that_falls_silent_is_left_after_its_probe(
     northbound: OvsdbServer, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.2)
     spare = make_server(NB)
     async with connected([northbound.remote, spare.remote], NB) as client:
         await client.transact([switch("before")])
@@ -347,7 +346,7 @@ async def test_a_server_that_falls_silent_is_left_after_its_probe(
 async def test_a_quiet_connection_is_probed_and_kept(
     northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "PROBE_INTERVAL", 0.4)
+    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.4)
     async with connected([northbound.remote], NB) as client:
         await client.transact([])
         first = client._connection

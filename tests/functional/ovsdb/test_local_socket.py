@@ -16,7 +16,7 @@ pytestmark = pytest.mark.functional
 NOBODY = 65534
 ASK = """
 import os, socket, sys
-from ovn_docker.ovsdb.local_socket import explain
+from ovn_docker.ovsdb.remotes import explain
 os.setgroups([]), os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
 try:
     socket.socket(socket.AF_UNIX).connect(sys.argv[1])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ovn_docker.errors import UnreachableError
-from ovn_docker.ovsdb import undoing
+from ovn_docker.ovsdb import client as undoing
 from ovn_docker.ovsdb.client import SHORT_PATIENCE, Client
 from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.servers import OvsdbServer, running, until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.ovsdb import liveness
+from ovn_docker.ovsdb import connection
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.jsonrpc import Decoder, encode
 from ovn_docker.ovsdb.remotes import Remote
@@ -132,8 +132,8 @@ async def changing(server: OvsdbServer) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(liveness, "PROBE_INTERVAL", PROBE)
-    monkeypatch.setattr(liveness, "LONGEST_MESSAGE", LONGEST)
+    monkeypatch.setattr(connection, "PROBE_INTERVAL", PROBE)
+    monkeypatch.setattr(connection, "LONGEST_MESSAGE", LONGEST)
 
 
 @pytest.mark.parametrize("spoil", [never_complete, changes_alone])
@@ -191,7 +191,7 @@ async def test_a_server_that_is_slow_to_begin_is_not_asked_again(
         if len(begun) > 1:
             to.write(data)
 
-    monkeypatch.setattr(liveness, "LONGEST_MESSAGE", 20.0)
+    monkeypatch.setattr(connection, "LONGEST_MESSAGE", 20.0)
     async with Relay(short_path / "relay", northbound).serve() as relay:
         relay.first = busy
         async with connected([relay.remote], NB, SWITCHES) as client, asyncio.timeout(30):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.ovsdb.tls_files import TlsFiles
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import OvsdbServer, connected, run, until
 

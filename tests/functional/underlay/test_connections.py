@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ovn_docker.errors import UnreachableError
-from ovn_docker.underlay.neutron import sessions
+from ovn_docker.underlay.neutron import neutron_client
 from ovn_docker.underlay.neutron.credentials import from_environment
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 
@@ -158,6 +158,6 @@ async def test_a_connection_that_was_idle_for_long_is_not_used(
     """The server would have closed it with the next request."""
     server.answers = 1
     await neutron.get("networks")
-    monkeypatch.setattr(sessions, "LONGEST_IDLE", 0.0)
+    monkeypatch.setattr(neutron_client, "LONGEST_IDLE", 0.0)
     await neutron.post("ports", {})
     assert list(server.requests.values()) == [["GET"], ["POST"]]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.underlay.machine_setup import IDS
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import FIRST_VLAN, LAST_VLAN
+from ovn_docker.underlay.underlay_inventory import IDS
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer
 from tests.functional.underlay import underlay_host

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import UnreachableError
-from ovn_docker.underlay import places
+from ovn_docker.underlay import neutron_networks
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer, until
 from tests.functional.underlay import underlay_host
@@ -58,7 +58,7 @@ async def test_others_are_served_while_a_verb_waits_for_the_lock(
 async def test_a_lock_that_is_held_for_long_fails_the_verb_and_nothing_is_left_of_it(
     open_vswitch: OvsdbServer, short_path: Path
 ) -> None:
-    limit, places.LIMIT = places.LIMIT, 0.3
+    limit, neutron_networks.LIMIT = neutron_networks.LIMIT, 0.3
     try:
         async with underlay_host.machine(open_vswitch, short_path) as vm:
             with locked(short_path):
@@ -70,4 +70,4 @@ async def test_a_lock_that_is_held_for_long_fails_the_verb_and_nothing_is_left_o
             database = await vm.parts.driver.database()
             assert database["networks"] == {}
     finally:
-        places.LIMIT = limit
+        neutron_networks.LIMIT = limit

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovn_docker import settings as underlay_flags
-from ovn_docker.daemon import underlay_components
-from ovn_docker.daemon.components import Parts, running
-from ovn_docker.daemon.underlay_components import Machine
+from ovn_docker.daemon import components
+from ovn_docker.daemon.components import Parts, VirtualMachine, running
 from ovn_docker.host import open_vswitch
 from ovn_docker.libnetwork import messages
 from ovn_docker.underlay.neutron import resources
@@ -88,8 +87,8 @@ async def machine(
         told = [f"--ovsdb=unix:{open_vswitch.socket}", f"--state-file={directory / 'state.json'}", *flags]
         arguments = parser.parse_args(told)
         settings, bridge = underlay_flags.read_underlay(arguments)
-        machine = Machine(credentials, vif["id"], bridge, arguments.child_ports)
-        parts = underlay_components.assemble(machine, settings, dict)
+        machine = VirtualMachine(credentials, vif["id"], bridge, arguments.child_ports)
+        parts = components.assemble_underlay(machine, settings, dict)
         async with running(parts):
             await parts.ovs.ready()
             yield Vm(parts, openstack, neutron, open_vswitch, vif)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_docker.docker import models, stopped, swarm
+from ovn_docker.docker import models
 from ovn_docker.docker.models import Container, PoolConfig
 from ovn_docker.errors import HostError
 
@@ -21,10 +21,10 @@ READERS: list[Callable[[bytes], Any]] = [
     models.read_container,
     models.read_container_list,
     models.read_event,
-    stopped.read_ended,
-    stopped.read_stopped,
-    swarm.read_plugins,
-    swarm.read_nodes,
+    models.read_ended,
+    models.read_stopped,
+    models.read_plugins,
+    models.read_nodes,
 ]
 
 
@@ -72,14 +72,14 @@ def test_a_swarms_network_is_elsewhere_where_a_manager_only_knows_of_it() -> Non
 def test_plugins_are_those_for_networks_with_their_state() -> None:
     volumes = {"Name": "disks:latest", "Config": {"Interface": {"Types": ["docker.volumedriver/1.0"]}}}
     listed = [*json.loads(body("plugins.json")), volumes]
-    assert swarm.read_plugins(json.dumps(listed).encode()) == {"ovn:latest": True, "ovnl:latest": False}
+    assert models.read_plugins(json.dumps(listed).encode()) == {"ovn:latest": True, "ovnl:latest": False}
 
 
 def test_a_node_is_read_with_its_network_plugins_and_whether_tasks_start_there() -> None:
     listed = json.loads(body("nodes.json"))
     listed[1]["Spec"]["Availability"] = "drain"
     listed[2]["Status"]["State"] = "down"
-    nodes = swarm.read_nodes(json.dumps(listed).encode())
+    nodes = models.read_nodes(json.dumps(listed).encode())
     assert [(each.name, each.usable) for each in nodes] == [("h1", True), ("h2", False), ("h3", False)]
     assert all({"ovn:latest", "bridge"} <= each.plugins for each in nodes)
     assert not any("local" in each.plugins for each in nodes), "that is a volume driver"
@@ -221,10 +221,10 @@ RECORDED: list[tuple[str, Callable[[bytes], Any]]] = [
     ("network-two.json", models.read_network),
     ("container-alpha.json", models.read_container),
     ("containers.json", models.read_container_list),
-    ("stopped.json", stopped.read_ended),
-    ("stopped-web.json", stopped.read_stopped),
-    ("plugins.json", swarm.read_plugins),
-    ("nodes.json", swarm.read_nodes),
+    ("stopped.json", models.read_ended),
+    ("stopped-web.json", models.read_stopped),
+    ("plugins.json", models.read_plugins),
+    ("nodes.json", models.read_nodes),
 ]
 
 

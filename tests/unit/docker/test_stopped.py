@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker.docker.stopped import Stopped, read_ended, read_stopped
+from ovn_docker.docker.models import Stopped, read_ended, read_stopped
 
 BODIES = Path(__file__).with_name("bodies")
 WEB, TASK = "9d28a91c721a0c6339ae214a36f66a6f79b0e0caceb2a0a7c6fc99dc8ace6903", "com.docker.swarm.task.id"

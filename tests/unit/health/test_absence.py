@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ovn_docker.health.absence import Absences
+from ovn_docker.health.host_liveness import Absences
 
 HOSTS = ["here", "a", "b"]
 

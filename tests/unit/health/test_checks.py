@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from ovn_docker import addressing
 from ovn_docker.addressing import row_id
-from ovn_docker.docker.models import Container, DockerState, Network
-from ovn_docker.docker.swarm import Node, Swarm
+from ovn_docker.docker.models import Container, DockerState, Network, Node, Swarm
 from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
 from ovn_docker.health.findings import KINDS, Finding
 from ovn_docker.health.snapshot import HeldNetwork, HeldPool, HeldSwitch, Snapshot, Taken
@@ -179,8 +178,8 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
     of_the_host = {each[0] for each in test_host_checks.ONE_OF_EACH}
     of_others = {"driver-down", "switch-twice"}  # see cli/cluster_checks.py
-    of_others |= {"northd-down", "southbound-down"}  # see cli/southbound_state.py
-    of_others |= {"peer-down", "tunnel-blocked", "tunnel-down"}  # see cli/other_hosts.py
+    of_others |= {"northd-down", "southbound-down"}  # see cli/cluster_checks.py
+    of_others |= {"peer-down", "tunnel-blocked", "tunnel-down"}  # see cli/cluster_checks.py
     others |= of_all_hosts | of_the_name | of_the_host | of_others
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 

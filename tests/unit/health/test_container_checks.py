@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ovn_docker.docker.models import Network
-from ovn_docker.docker.stopped import Stopped
+from ovn_docker.docker.models import Network, Stopped
 from ovn_docker.health.checks import check
 from ovn_docker.health.snapshot import HeldNetwork, Snapshot
 from tests.agreement import OWN_IPAM, agreeing, container, docker, long_id, network

@@ -1,6 +1,6 @@
 """The kernel's list of unix sockets shows which daemons run."""
 
-from ovn_docker.health.daemons import Daemons, read_daemons
+from ovn_docker.health.snapshot import Daemons, read_daemons
 
 HEAD = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 

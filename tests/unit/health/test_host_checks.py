@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ovn_docker.health.daemons import Daemons
 from ovn_docker.health.findings import KINDS
 from ovn_docker.health.host_checks import CONTROLLERS, check_host, check_tunnels
-from ovn_docker.health.host_setup import HostSetup
+from ovn_docker.health.snapshot import Daemons, HostSetup
 from ovn_docker.host.open_vswitch import NEEDED, Settings, Tunnel
 
 SETTINGS = Settings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ips=("192.0.2.1",))

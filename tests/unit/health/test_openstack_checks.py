@@ -10,9 +10,8 @@ from ovn_docker.addressing import row_id
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import KINDS
 from ovn_docker.health.openstack_checks import HINDRANCES
-from ovn_docker.health.setup import Setup, Vif, VifTrunk
-from ovn_docker.health.snapshot import Snapshot
-from ovn_docker.host.bridges import Bridge, BridgePort
+from ovn_docker.health.snapshot import Setup, Snapshot, Vif, VifTrunk
+from ovn_docker.host.open_vswitch import Bridge, BridgePort
 from tests.agreement import agreeing, container, docker, network
 
 MAC, OTHER = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ovn_docker.health.peer_checks import MOST, check_peers, to_ask, usable
+from ovn_docker.health.host_checks import MOST, check_peers, to_ask, usable
 from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.peers import Answer
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from ovn_docker.host import bridges
+from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import NETWORK
 
 NONE: list[Any] = ["set", []]
@@ -42,7 +42,7 @@ def answers(
 
 def test_a_bridge_is_read_with_its_ports() -> None:
     mark = ["map", [[NETWORK, "n1"]]]
-    [found] = bridges.bridges(
+    [found] = open_vswitch.bridges(
         answers(
             port(2, "breth0"),
             port(3, "ens3", trunks=["set", [9, 5]]),
@@ -64,14 +64,14 @@ def test_a_bridge_is_read_with_its_ports() -> None:
 
 
 def test_a_native_vlan_lets_others_pass() -> None:
-    [found] = bridges.bridges(
+    [found] = open_vswitch.bridges(
         answers(port(3, "ens3", tag=7, vlan_mode="native-untagged"), interfaces=[interface(3, "ens3")])
     )
     assert found.ports[0].tag is None
 
 
 def test_a_bridge_is_made_with_the_interfaces_mac_and_mtu() -> None:
-    operations = bridges.add_bridge("breth0", "ens3", "fa:16:3e:00:00:01", 1442, "netdev")
+    operations = open_vswitch.add_bridge("breth0", "ens3", "fa:16:3e:00:00:01", 1442, "netdev")
     rows = {
         (each["table"], each["row"]["name"]): each["row"] for each in operations if each["op"] == "insert"
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import HostError
-from ovn_docker.host.networkd import MADE, Networkd, files
+from ovn_docker.host.uplinks import MADE, Networkd, files
 
 TOLD = """\
 # netplan's

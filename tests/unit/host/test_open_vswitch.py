@@ -7,8 +7,8 @@ import pytest
 
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import Settings, Tunnel
+from ovn_docker.ovsdb.operations import reference, to_map
 from ovn_docker.ovsdb.replica import Replica
-from ovn_docker.ovsdb.values import reference, to_map
 
 ENDPOINT = "a0b1c2d3" * 8
 EMPTY = ["set", []]

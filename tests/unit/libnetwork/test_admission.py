@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.libnetwork.admission import Head, is_this_host, judge
+from ovn_docker.libnetwork.server import Head, is_this_host, judge
 
 NAMES = frozenset({"node1"})
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ovn_docker.errors import RequestError
-from ovn_docker.libnetwork import codec, messages
+from ovn_docker.libnetwork import messages
 
 HEX_ID = "b5082ded" * 8
 SWARM_ID = "k9qz3h1x0v7p2m5n8r4t6w1y3"
@@ -28,7 +28,7 @@ def test_create_network_is_read_as_docker_26_sends_it() -> None:
         ],
         "IPv6Data": [],
     }
-    request = codec.decode(messages.CreateNetworkRequest, json.dumps(body).encode())
+    request = messages.decode(messages.CreateNetworkRequest, json.dumps(body).encode())
     assert request.network_id == HEX_ID
     assert request.options is not None
     assert request.options[messages.GENERIC] == {messages.MTU: "1400"}
@@ -51,7 +51,7 @@ def test_create_endpoint_is_read_as_docker_26_sends_it() -> None:
         "Options": {"com.docker.network.endpoint.macaddress": "AkKsEQAC", "my.driver.opt": "x"},
         "NewInSomeLaterDocker": [1, 2],
     }
-    request = codec.decode(messages.CreateEndpointRequest, json.dumps(body).encode())
+    request = messages.decode(messages.CreateEndpointRequest, json.dumps(body).encode())
     assert request.network_id == SWARM_ID
     assert request.interface == messages.EndpointInterface(
         address="192.168.1.2/24", address_ipv6="fd00:1::2/64"
@@ -60,13 +60,13 @@ def test_create_endpoint_is_read_as_docker_26_sends_it() -> None:
 
 def test_null_stands_for_an_absent_list_or_mapping() -> None:
     body = b'{"NetworkID":"n","Options":null,"IPv4Data":null,"IPv6Data":null}'
-    request = codec.decode(messages.AllocateNetworkRequest, body)
+    request = messages.decode(messages.AllocateNetworkRequest, body)
     assert (request.options, request.ipv4_data, request.ipv6_data) == (None, None, None)
 
 
 @pytest.mark.parametrize("identifier", [HEX_ID, SWARM_ID, "a", "A-b_c.d", "x" * 128])
 def test_an_id_is_not_assumed_to_be_hexadecimal(identifier: str) -> None:
-    request = codec.decode(messages.NetworkRequest, json.dumps({"NetworkID": identifier}).encode())
+    request = messages.decode(messages.NetworkRequest, json.dumps({"NetworkID": identifier}).encode())
     assert request.network_id == identifier
 
 
@@ -76,7 +76,7 @@ def test_an_id_is_not_assumed_to_be_hexadecimal(identifier: str) -> None:
 def test_an_id_that_could_not_name_a_row_or_a_file_is_refused(identifier: str) -> None:
     body = json.dumps({"NetworkID": HEX_ID, "EndpointID": identifier}).encode()
     with pytest.raises(RequestError, match=r"\$\.EndpointID"):
-        codec.decode(messages.EndpointRequest, body)
+        messages.decode(messages.EndpointRequest, body)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,16 @@ def test_an_id_that_could_not_name_a_row_or_a_file_is_refused(identifier: str) -
 )
 def test_a_body_that_is_wrong_is_refused_with_the_place_named(body: bytes, text: str) -> None:
     with pytest.raises(RequestError, match=text) as refusal:
-        codec.decode(messages.CreateNetworkRequest, body)
+        messages.decode(messages.CreateNetworkRequest, body)
     assert "\n" not in str(refusal.value)
 
 
 def test_no_response_is_an_empty_object() -> None:
-    assert codec.encode(None) == b"{}"
+    assert messages.encode(None) == b"{}"
 
 
 def test_an_error_reads_the_same_to_both_services_and_is_one_line() -> None:
-    assert json.loads(codec.encode_error("no\nsuch\tnetwork")) == {
+    assert json.loads(messages.encode_error("no\nsuch\tnetwork")) == {
         "Err": "no such network",
         "Error": "no such network",
     }
@@ -123,7 +123,7 @@ def test_join_is_answered_with_dockers_names() -> None:
         gateway="10.0.0.1",
         static_routes=[messages.StaticRoute(destination="10.1.0.0/16", route_type=0, next_hop="10.0.0.2")],
     )
-    assert json.loads(codec.encode(response)) == {
+    assert json.loads(messages.encode(response)) == {
         "InterfaceName": {"SrcName": "veth0", "DstPrefix": "eth"},
         "Gateway": "10.0.0.1",
         "GatewayIPv6": "",
@@ -133,16 +133,16 @@ def test_join_is_answered_with_dockers_names() -> None:
 
 
 def test_create_endpoint_answers_nothing_when_docker_gave_everything() -> None:
-    assert codec.encode(messages.CreateEndpointResponse()) == b"{}"
+    assert messages.encode(messages.CreateEndpointResponse()) == b"{}"
 
 
 def test_create_endpoint_answers_the_mac_address_that_the_driver_chose() -> None:
     interface = messages.EndpointInterface(mac_address="02:42:c0:a8:01:02")
-    encoded = json.loads(codec.encode(messages.CreateEndpointResponse(interface=interface)))
+    encoded = json.loads(messages.encode(messages.CreateEndpointResponse(interface=interface)))
     assert {key: value for key, value in encoded["Interface"].items() if value} == {
         "MacAddress": "02:42:c0:a8:01:02"
     }
 
 
 def test_operational_information_is_an_object() -> None:
-    assert codec.encode(messages.EndpointInfoResponse(value={})) == b'{"Value":{}}'
+    assert messages.encode(messages.EndpointInfoResponse(value={})) == b'{"Value":{}}'

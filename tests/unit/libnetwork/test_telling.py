@@ -3,8 +3,8 @@
 import pytest
 
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.telling import LONGEST, MOST_NAMES, ContainerNames, subject
-from ovn_docker.libnetwork.verbs import Reply
+from ovn_docker.libnetwork.api import Reply
+from ovn_docker.libnetwork.server import LONGEST, MOST_NAMES, ContainerNames, subject
 
 POOL = "default|10.0.0.0/24|10.0.0.0/24|ab12"
 WEB = {messages.ENDPOINT_NAME: "web"}

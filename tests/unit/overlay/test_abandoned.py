@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovn_docker.overlay.ipam.abandoned import JOINING, is_gone
+from ovn_docker.overlay.ipam.allocator import JOINING, is_gone
 
 NOW, LATER = 1.0, JOINING + 1
 

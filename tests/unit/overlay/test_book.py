@@ -1,7 +1,7 @@
 """What has to change in the switch."""
 
-from ovn_docker.overlay.vtep.book import Book, Change
-from ovn_docker.overlay.vtep.openflow import Flow
+from ovn_docker.overlay.vtep.lookup_flows import Book
+from ovn_docker.overlay.vtep.openflow import Change, Flow
 
 ONE = Flow(200, 200, "a", "x")
 TWO = Flow(200, 200, "b", "x")

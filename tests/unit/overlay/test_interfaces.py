@@ -4,11 +4,11 @@ from uuid import UUID, uuid4
 
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import VxlanPort
-from ovn_docker.overlay.vtep import interfaces as reading
+from ovn_docker.overlay.vtep import ip_lookup as reading
 from ovn_docker.overlay.vtep.lookup_flows import Endpoint, Tunnel
 from ovn_docker.ovn import switches
+from ovn_docker.ovsdb.operations import to_map
 from ovn_docker.ovsdb.replica import Replica
-from ovn_docker.ovsdb.values import to_map
 
 NETWORK, ROW, SHARED = "n" * 64, UUID(int=7), uuid4()
 IDS = {

@@ -4,10 +4,9 @@ from ipaddress import ip_address
 from uuid import UUID, uuid4
 
 from ovn_docker.overlay.vtep import lookup_flows
-from ovn_docker.overlay.vtep.lookup_flows import Endpoint, Tunnel, Vtep
+from ovn_docker.overlay.vtep.lookup_flows import Endpoint, Plan, Tunnel, Vtep, World
 from ovn_docker.overlay.vtep.openflow import Flow
 from ovn_docker.overlay.vtep.pipeline import Hooks, Location
-from ovn_docker.overlay.vtep.plan import Plan, World
 
 RED, BLUE = uuid4(), uuid4()
 HOOKS = Hooks(43, 40, 42, (37, 50))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ovn_docker.errors import RequestError
-from ovn_docker.libnetwork import codec, messages
+from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.network_options import without_effect
-from ovn_docker.overlay.options import switch_for
+from ovn_docker.overlay.network_spec import switch_for
 from ovn_docker.ovn.switches import Switch
 
 MTU = "com.docker.network.driver.mtu"
@@ -17,7 +17,7 @@ MTU = "com.docker.network.driver.mtu"
 
 def ask(ipv4: object = None, ipv6: object = None, options: object = None) -> Switch:
     body = {"NetworkID": "n", "IPv4Data": ipv4, "IPv6Data": ipv6, "Options": options}
-    return switch_for(codec.decode(messages.CreateNetworkRequest, json.dumps(body).encode()))
+    return switch_for(messages.decode(messages.CreateNetworkRequest, json.dumps(body).encode()))
 
 
 def generic(**names: object) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The cache that does not grow."""
 
-from ovn_docker.overlay.ipam.recent import Recent
+from ovn_docker.overlay.ipam.foreign_addresses import Recent
 
 
 def test_what_was_set_longest_ago_goes_first() -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.overlay.vtep.lookup_flows import Vtep
-from ovn_docker.overlay.vtep.vtep_config import Configured
-from ovn_docker.overlay.vtep.vtep_report import VtepReport
+from ovn_docker.overlay.vtep.vtep_config import Configured, VtepReport
 from ovn_docker.ovn.vteps import LOOKUP, RAMP, ramp_port_name
 
 SWITCH, REMOTE = UUID(int=1), "192.0.2.50"

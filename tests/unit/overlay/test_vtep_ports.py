@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from ovn_docker.overlay.vtep.ramp_rules import Asked, names, obstacle, without_vxlan
+from ovn_docker.overlay.vtep.vtep_ports import Asked, names, obstacle, without_vxlan
 from ovn_docker.ovn.southbound import Encap, Fabric
 from ovn_docker.ovn.vteps import Entry, Keys
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from ovn_docker.ovn import hosts
 from ovn_docker.ovn.hosts import Use
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.ovsdb.values import reference, to_map
+from ovn_docker.ovsdb.operations import reference, to_map
 
 ROW = UUID(int=7)
 

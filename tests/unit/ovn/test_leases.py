@@ -6,11 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ovn_docker.addressing import network
-from ovn_docker.ovn import leases, swarms
+from ovn_docker.ovn import leases
 from ovn_docker.ovn.leases import Lease
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.ovsdb.values import mapping, reference, to_map
+from ovn_docker.ovsdb.operations import Operation, mapping, reference, to_map
 
 KEY, TOKEN = "19a05268" * 8, "0123456789ab"
 MARK = Mark(host="chassis-1", created="2030-01-02T03:04:05Z")
@@ -71,8 +70,8 @@ def test_a_holder_is_named_for_people(lease: Lease, text: str) -> None:
         leases.lease_unbind(KEY, ADDRESS, "h", "e"),
         leases.lease_take(KEY, ADDRESS, "h"),
         *leases.lease_del(KEY, ADDRESS, "h"),
-        *swarms.lease_del(KEY, ADDRESS, "h"),
-        swarms.lease_adopt(KEY, ADDRESS),
+        *leases.swarm_lease_del(KEY, ADDRESS, "h"),
+        leases.lease_adopt(KEY, ADDRESS),
         leases.claim_del(KEY, ADDRESS, "h", "e"),
     ],
 )

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 from ovn_docker.addressing import row_id
 from ovn_docker.ovn import surveys, switches
 from ovn_docker.ovn.surveys import Survey
-from ovn_docker.ovsdb.values import reference, to_map, to_set
+from ovn_docker.ovsdb.operations import reference, to_map, to_set
 
 SWITCH, ONE, TWO = UUID(int=1), uuid4(), uuid4()
 

@@ -8,8 +8,7 @@ import pytest
 from ovn_docker.addressing import network
 from ovn_docker.ovn import switches
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
-from ovn_docker.ovsdb.operations import Operation
-from ovn_docker.ovsdb.values import mapping, members, reference
+from ovn_docker.ovsdb.operations import Operation, mapping, members, reference
 
 NET, ENDPOINT = "b5082ded" * 8, "a0b1c2d3" * 8
 MARK = Mark(host="chassis-1", created="2030-01-02T03:04:05Z")

@@ -6,7 +6,7 @@ import pytest
 
 from ovn_docker.ovn import vteps
 from ovn_docker.ovn.vteps import Entry, Keys
-from ovn_docker.ovsdb.values import mapping, to_map
+from ovn_docker.ovsdb.operations import mapping, to_map
 
 SWITCH = UUID("11111111-2222-3333-4444-555555555555")
 REMOTE = "192.0.2.1"

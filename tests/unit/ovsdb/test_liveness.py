@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ovn_docker.ovsdb.liveness import LONGEST_MESSAGE, PROBE_INTERVAL, Liveness
+from ovn_docker.ovsdb.connection import LONGEST_MESSAGE, PROBE_INTERVAL, Liveness
 
 
 def probed() -> Liveness:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_docker.underlay import dhcp
+from ovn_docker.underlay import probe
 
 MAC, VLAN, XID = "fa:16:3e:00:00:01", 77, 0x01020304
 
@@ -22,7 +22,7 @@ def reply(
 
 
 def test_a_request_is_a_tagged_broadcast_of_the_client() -> None:
-    frame = dhcp.discover(MAC, VLAN, XID)
+    frame = probe.discover(MAC, VLAN, XID)
     assert frame[:12] == b"\xff" * 6 + bytes.fromhex("fa163e000001")
     assert struct.unpack("!3H", frame[12:18]) == (0x8100, VLAN, 0x0800)
     packet = frame[18:]
@@ -36,12 +36,12 @@ def test_a_request_is_a_tagged_broadcast_of_the_client() -> None:
 
 @given(st.integers(300, 9000))
 def test_a_request_is_as_large_as_asked(size: int) -> None:
-    assert len(dhcp.discover(MAC, VLAN, XID, size)) == 18 + size
+    assert len(probe.discover(MAC, VLAN, XID, size)) == 18 + size
 
 
 @pytest.mark.parametrize("tagged", [False, True])
 def test_its_answer_is_known_with_its_tag_and_without(*, tagged: bool) -> None:
-    assert dhcp.answers(reply(tagged=tagged), XID)
+    assert probe.answers(reply(tagged=tagged), XID)
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_its_answer_is_known_with_its_tag_and_without(*, tagged: bool) -> None:
         reply(xid=5),
         reply(ports=(68, 67)),
         reply(operation=1),
-        dhcp.discover(MAC, VLAN, XID),
+        probe.discover(MAC, VLAN, XID),
         b"",
         reply()[:60],
     ],
     ids=["another's", "the other way", "a request", "our own", "nothing", "a piece"],
 )
 def test_what_is_no_answer_is_none(frame: bytes) -> None:
-    assert not dhcp.answers(frame, XID)
+    assert not probe.answers(frame, XID)
 
 
 @given(st.binary(max_size=400))
 def test_no_frame_makes_it_fail(frame: bytes) -> None:
-    dhcp.answers(frame, XID)
-    dhcp.answers(reply()[:14] + frame, XID)
+    probe.answers(frame, XID)
+    probe.answers(reply()[:14] + frame, XID)

@@ -4,8 +4,8 @@ import pytest
 
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages
-from ovn_docker.underlay import neutron_options
-from ovn_docker.underlay.neutron_options import Asked
+from ovn_docker.underlay import neutron_networks
+from ovn_docker.underlay.neutron_networks import Asked
 
 
 def read(space: str = "local", **options: str) -> Asked:
@@ -14,7 +14,7 @@ def read(space: str = "local", **options: str) -> Asked:
     request = messages.CreateNetworkRequest(
         network_id="n", options={messages.GENERIC: named}, ipv4_data=[data]
     )
-    return neutron_options.read(request, "neutron")
+    return neutron_networks.read(request, "neutron")
 
 
 def test_a_network_is_our_own_unless_one_is_named_or_its_addresses_are_neutrons() -> None:

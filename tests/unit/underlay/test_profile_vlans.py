@@ -11,7 +11,7 @@ from ovn_docker.errors import ConflictError, NeutronError, RequestError
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import LAST_VLAN, Port
-from ovn_docker.underlay.profile import ProfilePorts
+from ovn_docker.underlay.vlans import ProfilePorts
 
 VIF = "vif"
 

@@ -13,19 +13,44 @@ import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from ovn_docker import address_pools, addressing
 from ovn_docker.address_pools import Pool
 from ovn_docker.errors import ConstraintError, DatabaseError, OvnDockerError, RequestError
-from ovn_docker.overlay.ipam.recent import Recent
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.ovn import routers, surveys
+from ovn_docker.ovn import surveys
 from ovn_docker.ovn import switches as northbound
+from ovn_docker.ovn import switches as routers
 from ovn_docker.ovn.surveys import Survey
-from ovn_docker.ovsdb.operations import Operation, Row, in_batches
-from ovn_docker.ovsdb.values import mapping, members
+from ovn_docker.ovsdb.operations import Operation, Row, in_batches, mapping, members
+
+# --- A cache that does not grow: what was set longest ago goes first. ---------------------------------------
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MOST = 256
+"""So many switches, pools or the like are remembered; who has more of them asks again."""
+
+
+class Recent(dict[K, V]):
+    """The values set last, by key. Only setting one counts, and only by `[]`."""
+
+    def __init__(self, most: int = MOST) -> None:
+        """Hold so many."""
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Set a value, and let go of the oldest if that is one too many."""
+        self.pop(key, None)
+        super().__setitem__(key, value)
+        if len(self) > self._most:
+            del self[next(iter(self))]
+
 
 LOG = logging.getLogger(__name__)
 

@@ -1,16 +1,18 @@
 """Docker's IpamDriver over OVN Northbound: one pool of addresses for all hosts that share it.
 
 Owns the verbs, and pools with their users. How an address is leased is allocator.py's, how one is kept from
-all containers reserved.py's.
+all containers ipam_driver.py's.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 from ovn_docker import address_pools, addressing
 from ovn_docker.address_pools import DefaultPool, Pool
@@ -18,13 +20,111 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.network_options import meant
-from ovn_docker.overlay.ipam import swarm_networks
 from ovn_docker.overlay.ipam.allocator import AddressLeases, TakenError, of_same_network
-from ovn_docker.overlay.ipam.recent import Recent
-from ovn_docker.overlay.ipam.reserved import ReservedAddresses
+from ovn_docker.overlay.ipam.foreign_addresses import Recent
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.ovn import contexts, handovers, leases, swarms, switches
+from ovn_docker.ovn import leases, switches
+from ovn_docker.ovn.leases import RESERVED
 from ovn_docker.ovn.switches import CREATED
+from ovn_docker.ovsdb.operations import Operation
+
+# --- The end of a swarm's network in its pools: when the swarm frees it, or an operator does for it. --------
+
+
+class Database(Protocol):
+    """Northbound."""
+
+    async def transact(
+        self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
+    ) -> list[dict[str, Any]]:
+        """Do these; see `ovn_docker.ovsdb.client.Client.transact`."""
+
+
+async def uses(database: Database, network_id: str) -> list[str]:
+    """The pools and reserved addresses that a swarm's network stands in."""
+    [found] = await database.transact([leases.network_uses(network_id)])
+    return sorted(row["cidr"] for row in found["rows"])
+
+
+async def free(database: Database, network_id: str) -> None:
+    """Strike a swarm's network out of its pools, and remove its own switch if no port is on it.
+
+    With the last user of a pool go its reserved addresses and the swarm's leases that no host uses.
+    """
+    [found] = await database.transact([leases.network_uses(network_id)])
+    for row in found["rows"]:
+        leave = leases.leave(switches.read_uuid(row), [network_id])
+        _, went = await database.transact(leave, leave)
+        if went["count"] and "/" in row["cidr"]:
+            await forget(database, switches.read_marks(row)[leases.POOL])
+    delete = [switches.ls_del(switches.switch_id(network_id))]
+    await database.transact(delete, delete)
+
+
+async def forget(database: Database, key: str) -> None:
+    """Remove what a pool that went had reserved, unless another host made the pool again."""
+    with contextlib.suppress(RequirementError):
+        await database.transact(leases.reserved_del(key))
+
+
+# --- Addresses that are kept from the containers of all hosts: gateways, and auxiliary addresses. -----------
+
+
+class ReservedAddresses:
+    """Rows that several networks, of any host, may have a part in."""
+
+    def __init__(self, database: Northbound) -> None:
+        """Keep them there."""
+        self._northbound = database
+
+    async def use(self, pool: Pool, address: IPAddress) -> bool:
+        """Enter the network into an address that is reserved; False where it is not."""
+        mark = await self._northbound.mark()
+        use = leases.reserved_use(pool.key, address, pool.token, mark.host)
+        undo = leases.reserved_leave(pool.key, address, pool.token)
+        [used] = await self._northbound.transact([use], undo)
+        return bool(used["count"])
+
+    async def reserve(self, pool: Pool, address: IPAddress) -> None:
+        """Keep an address from all containers; a second network that asks the same gets it too.
+
+        Raises:
+            ConflictError: a container has it.
+        """
+        mark = await self._northbound.mark()
+        undo = leases.reserved_leave(pool.key, address, pool.token)
+        while not await self.use(pool, address):
+            try:
+                await self._northbound.transact(
+                    leases.reserved_add(pool.key, address, pool.token, mark), undo
+                )
+            except ConstraintError:
+                await self._check(pool, address)
+            else:
+                return
+
+    async def keep(self, pool: Pool, address: IPAddress) -> None:
+        """Reserve an auxiliary address, which this host may have leased.
+
+        Raises:
+            ConflictError: a container has it.
+        """
+        mark = await self._northbound.mark()
+        undo = leases.reserved_leave(pool.key, address, pool.token)
+        reserve = leases.lease_reserve(pool.key, address, pool.token, mark)
+        reserved, _ = await self._northbound.transact([reserve, leases.DURABLE], undo)
+        if not reserved["count"]:
+            await self.reserve(pool, address)
+
+    async def _check(self, pool: Pool, address: IPAddress) -> None:
+        """Refuse to reserve an address that a container has; what another host reserved just now is fine."""
+        [found] = await self._northbound.transact([leases.lease_get(pool.key, address)])
+        for holder in map(leases.read_lease, found["rows"]):
+            if holder.kind != RESERVED:
+                raise ConflictError(
+                    f"address {address} of pool {pool.subnet} cannot be reserved: {holder.holder()}"
+                )
+
 
 ADDRESS_SPACES = ADDRESS_SPACE, GLOBAL_SPACE = "ovn-docker", "ovn-docker-global"
 CONTEXT_OPTION = "context"
@@ -141,7 +241,7 @@ class OverlayIpam:
         if alone and ours:
             await self._check_alone(network_id, ours)
         mark = await self._northbound.mark()
-        enter = [swarms.network_enter(network_id, pool.token, mark.host) for pool in ours]
+        enter = [leases.network_enter(network_id, pool.token, mark.host) for pool in ours]
         if enter:
             await self._northbound.transact([*enter, leases.DURABLE])
         for pool in ours:
@@ -163,7 +263,7 @@ class OverlayIpam:
 
     async def freed(self, network_id: str) -> None:
         """Strike a swarm's network out of its pools, which go with their last user; its switch, too."""
-        await swarm_networks.free(self._northbound, network_id)
+        await free(self._northbound, network_id)
 
     def _is_opening(self, pool: Pool) -> bool:
         return self._clock() - self._opening.get(pool, -math.inf) < OPENING
@@ -233,7 +333,7 @@ class OverlayIpam:
         marks = {CREATED: mark.created, **({} if named else {leases.CHOSEN: pool.token})}
         operations = leases.pool_add(pool.context, pool.subnet, pool.key, {pool.token: mark.host}, marks)
         if beside is not None:
-            operations.append(contexts.pools_are(pool.context, map(str, {*beside, pool.subnet})))
+            operations.append(leases.pools_are(pool.context, map(str, {*beside, pool.subnet})))
         try:
             await self._northbound.transact(operations, leases.pool_leave(pool.key, pool.token))
         except RequirementError:
@@ -271,7 +371,7 @@ class OverlayIpam:
 
     async def forget_reserved(self, key: str) -> None:
         """Remove the reserved addresses of a pool that went, unless another host made it again."""
-        await swarm_networks.forget(self._northbound, key)
+        await forget(self._northbound, key)
 
     async def _make_default(self, context: str, token: str, version: int, *, wide: bool) -> Pool:
         while True:
@@ -304,7 +404,7 @@ class OverlayIpam:
         self._opening.pop(pool, None)
         named = self._named.pop(pool, ())
         leave = leases.leave(leases.pool_id(pool.key), [pool.token, await self._again(pool)])
-        forsake = [handovers.lease_forsake(pool.key, each, pool.token) for each in named]
+        forsake = [leases.lease_forsake(pool.key, each, pool.token) for each in named]
         *_, went = await self._northbound.transact([*forsake, *leave], [*forsake, *leave])
         if went["count"]:
             await self.forget_reserved(pool.key)
@@ -344,7 +444,7 @@ class OverlayIpam:
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         mark = await self._northbound.mark()
-        give_up = swarms.lease_del if pool.wide else leases.lease_del
+        give_up = leases.swarm_lease_del if pool.wide else leases.lease_del
         release = [
             *give_up(pool.key, address, mark.host),
             *leases.reserved_leave(pool.key, address, pool.token),

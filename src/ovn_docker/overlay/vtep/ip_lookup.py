@@ -11,27 +11,215 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.health.snapshot import Lookups
 from ovn_docker.host import open_vswitch
+from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.vtep import interfaces, openflow, pipeline
-from ovn_docker.overlay.vtep.book import Book, Change
-from ovn_docker.overlay.vtep.hooks import NO_HOOK, HookFinder, no_way_back
-from ovn_docker.overlay.vtep.known_vteps import KnownVteps
-from ovn_docker.overlay.vtep.lookup_flows import LOOKUP_TABLE, unambiguous
-from ovn_docker.overlay.vtep.ofctl import Switch
-from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, Event, Flow, Key
+from ovn_docker.overlay.vtep import openflow, pipeline, vtep_config
+from ovn_docker.overlay.vtep.lookup_flows import (
+    LOOKUP_TABLE,
+    Book,
+    Endpoint,
+    Plan,
+    Tunnel,
+    World,
+    unambiguous,
+)
+from ovn_docker.overlay.vtep.ofctl import NO_HOOK, HookFinder, Switch, no_way_back
+from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, Change, Event, Flow, Key
 from ovn_docker.overlay.vtep.pipeline import Hooks, Location
-from ovn_docker.overlay.vtep.plan import Plan, World
-from ovn_docker.overlay.vtep.vtep_report import VtepReport
-from ovn_docker.overlay.vtep.withdrawals import Withdrawals
+from ovn_docker.overlay.vtep.vtep_config import Configured, VtepReport
+from ovn_docker.ovn import switches
+from ovn_docker.ovn import switches as northbound
+from ovn_docker.ovn import vteps as schema
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.replica import Replica
+
+# --- What the lookup flows follow from, read from this host's Open_vSwitch. No I/O. -------------------------
+# A host has many interfaces and few of them change at a time: a row that has not changed is not parsed again.
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A row as it was, and what it means."""
+
+    values: tuple[Any, ...]
+    port: VxlanPort | None
+    endpoint: Endpoint | None
+
+
+class Interfaces:
+    """The rows of Interface that matter."""
+
+    def __init__(self, replica: Replica) -> None:
+        """Read them there."""
+        self._replica = replica
+        self._parsed: dict[UUID, _Parsed] = {}
+        self._switches: Mapping[str, UUID] = {}
+
+    def read(self, switches: Mapping[str, UUID]) -> None:
+        """Take up what has changed.
+
+        Args:
+            switches: Docker's network to the row of its switch, where that does not follow from its id.
+        """
+        if switches != self._switches:
+            self._parsed, self._switches = {}, dict(switches)
+        rows = self._replica.rows(open_vswitch.INTERFACE)
+        for gone in self._parsed.keys() - rows.keys():
+            del self._parsed[gone]
+        for uuid, row in rows.items():
+            values = (row.get("external_ids"), row.get("ofport"), row.get("options"), row.get("error"))
+            known = self._parsed.get(uuid)
+            if known is None or known.values != values:
+                self._parsed[uuid] = _Parsed(values, open_vswitch.read_vxlan_port(row), self._endpoint(row))
+
+    def _endpoint(self, row: Mapping[str, Any]) -> Endpoint | None:
+        """The container's interface, once OVN has installed its flows."""
+        attached = open_vswitch.read_attached(row)
+        if not attached.network_id or not attached.installed or attached.ofport is None:
+            return None
+        switch = self._switches.get(attached.network_id) or northbound.switch_id(attached.network_id)
+        mac = attached.external_ids.get("attached-mac", "")
+        addresses = tuple(each for each in sorted(attached.addresses) if _is_address(each))
+        return Endpoint(attached.ofport, mac, addresses, switch) if mac else None
+
+    def endpoints(self) -> dict[UUID, Endpoint]:
+        """The containers' interfaces, by row."""
+        return {uuid: each.endpoint for uuid, each in self._parsed.items() if each.endpoint is not None}
+
+    def ports(self) -> list[VxlanPort]:
+        """All VXLAN ports, OVN's too."""
+        return [each.port for each in self._parsed.values() if each.port is not None]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def tunnels(ports: Iterable[VxlanPort]) -> dict[str, Tunnel]:
+    """Through which port each VTEP is reached: OVN's own tunnel to that address where it has one."""
+    ours_first = sorted((each for each in ports if each.ofport), key=lambda each: not each.vtep)
+    return {each.remote: Tunnel(each.ofport or 0, ours=bool(each.vtep)) for each in ours_first}
+
+
+# --- The VTEPs that were configured, as this host knows them, and which of OVN's own ports for them are up. -
+
+
+class KnownVteps:
+    """Those of the switches that this host watches.
+
+    Attributes:
+        up: the VTEPs' ports of OVN's own by name, and whether each was on its chassis at the last look.
+    """
+
+    def __init__(self, client: Client, *, wanted: bool) -> None:
+        """Use a client that watches `schema.SWITCHES`; without --ip-lookup none is looked up by this host."""
+        self._client = client
+        self._wanted = wanted
+        self.up: Mapping[str, bool] = {}
+
+    def all(self) -> list[Configured]:
+        """All of them."""
+        return vtep_config.read(self._client.replica.rows(switches.SWITCH))
+
+    def looked_up(self) -> list[Configured]:
+        """Those for which this host keeps flows."""
+        return [each for each in self.all() if self._wanted and each.mode == schema.LOOKUP]
+
+    def ramps(self) -> set[str]:
+        """The addresses of those that have ports of OVN's own, for a host that keeps flows."""
+        return {str(each.vtep.remote) for each in self.all() if self._wanted and each.mode == schema.RAMP}
+
+    async def look(self) -> None:
+        """Ask by row id which ports of OVN's own are up; while OVN is away it stays as it was.
+
+        Raises:
+            DatabaseError: it refused.
+        """
+        ramps = [each.vtep for each in self.all() if each.mode == schema.RAMP]
+        if ramps and not self._client.connected:
+            return
+        questions = [schema.lsp_ramp_state(each.switch, str(each.remote)) for each in ramps]
+        results = await self._client.request(questions) if questions else []
+        self.up = schema.ramp_ports_up(row for each in results for row in each["rows"])
+
+
+# --- Lets a request wait until no flow leads to an endpoint any more. Starts nothing itself. ----------------
+
+
+LONGEST_WAIT = 2.0
+"""Seconds; a switch that does not answer must not keep a container from being removed."""
+
+
+class Withdrawals:
+    """The endpoints that are being removed, and who waits for that.
+
+    Attributes:
+        asked: set when somebody waits or will soon, for whoever changes the flows.
+    """
+
+    def __init__(self, due: asyncio.Event) -> None:
+        """`due` wakes who changes the flows."""
+        self.asked = asyncio.Event()
+        self._due = due
+        self._rows: set[UUID] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __contains__(self, row: object) -> bool:
+        """Whether the endpoint of that row of Interface is to have no flow, though the row may be there."""
+        return row in self._rows
+
+    def keep(self, rows: set[UUID]) -> None:
+        """Forget those whose row is gone: `rows` are there."""
+        self._rows &= rows
+
+    async def wait(self, endpoint_id: str) -> None:
+        """Return when the switch has no flow to an endpoint, or after `LONGEST_WAIT`."""
+        self._rows.add(open_vswitch.interface_id(endpoint_id))
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self.asked.set()
+        self._due.set()
+        try:
+            async with asyncio.timeout(LONGEST_WAIT):
+                await future
+        except TimeoutError:
+            LOG.warning(
+                "endpoint %s is removed, and its IP lookups may be in the switch still: it does not answer",
+                endpoint_id,
+            )
+        finally:
+            if future in self._waiting:
+                self._waiting.remove(future)
+
+    def taken(self) -> list[asyncio.Future[None]]:
+        """Who waits for the change that is made now."""
+        self.asked.clear()
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def give_back(self, waiting: list[asyncio.Future[None]]) -> None:
+        """They wait on: the change was not made."""
+        self._waiting += [each for each in waiting if not each.done()]
+
+    @staticmethod
+    def done(waiting: list[asyncio.Future[None]]) -> None:
+        """The change was made."""
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
 
 LOG = logging.getLogger(__name__)
 
@@ -74,7 +262,7 @@ class IpLookup:
         self._nb = shared.database.client
         self._vteps = KnownVteps(self._nb, wanted=wanted)
         self._shared = shared
-        self._interfaces = interfaces.Interfaces(ovs.replica)
+        self._interfaces = Interfaces(ovs.replica)
         self._due = asyncio.Event()
         self._session: _Session | None = None
         self._finder = HookFinder()
@@ -349,7 +537,7 @@ class IpLookup:
         self._leaving.keep(set(there))
         return World(
             vteps=tuple(unambiguous(each.vtep for each in self._vteps.looked_up())),
-            tunnels=interfaces.tunnels(self._interfaces.ports()),
+            tunnels=tunnels(self._interfaces.ports()),
             endpoints={row: each for row, each in there.items() if row not in self._leaving},
             locations=locations,
         )

@@ -6,14 +6,76 @@ What a container sends to everybody, or to a MAC address that no port has, is co
 where OVN's ingress pipeline ends.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 from uuid import UUID
 
 from ovn_docker.addressing import IPAddress
-from ovn_docker.overlay.vtep.openflow import Flow, match
+from ovn_docker.overlay.vtep.openflow import Change, Flow, Key, match
 from ovn_docker.overlay.vtep.pipeline import GROUPS, UNKNOWN_GROUP, Hooks, Location
+
+# --- Which of our flows are in the switch, and what has to change so that the right ones are. Pure. ---------
+
+
+Group = Hashable
+"""What a few flows stand for together: an endpoint, a network, a VTEP."""
+
+
+class Book:
+    """Flows by key, and by what they stand for.
+
+    It looks only at groups that have changed, so that one more container costs nothing for the others.
+    """
+
+    def __init__(self, installed: Iterable[Flow] = ()) -> None:
+        """Begin with what is in the switch; all of it goes with the first change that does not name it."""
+        self._installed = {each.key: each for each in installed}
+        self._owners: dict[Key, Group] = dict.fromkeys(self._installed)
+        self._groups: dict[Group, tuple[Flow, ...]] = {None: tuple(self._installed.values())}
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a flow of that key ought to be in the switch by now."""
+        return key in self._installed
+
+    def __len__(self) -> int:
+        """How many flows ought to be in the switch by now."""
+        return len(self._installed)
+
+    @property
+    def groups(self) -> Mapping[Group, tuple[Flow, ...]]:
+        """What the flows that ought to be in the switch by now stand for."""
+        return self._groups
+
+    def change(self, wanted: Mapping[Any, tuple[Flow, ...]]) -> Change:
+        """What has to be done for these groups and no others; it is taken for done.
+
+        An entry that two groups claim is the one's that came later: an address whose container has gone and
+        that another has by now. A group whose flows are the same object as before is not looked at.
+        """
+        old = [each for each in self._groups if wanted.get(each) is not self._groups[each]]
+        new = [each for each in wanted if self._groups.get(each) is not wanted[each]]
+        claimed = {flow.key: (each, flow) for each in new for flow in wanted[each]}
+        gone = {flow.key for each in old for flow in self._groups[each] if self._owners.get(flow.key) == each}
+        deleted = [self._installed[key] for key in gone - claimed.keys()]
+        added = []
+        for key, (_, flow) in claimed.items():
+            before = self._installed.get(key)
+            if before != flow:
+                added.append(flow)
+            if before is not None and before.priority != flow.priority:
+                deleted.append(before)
+        self._note(gone, claimed)
+        self._groups = dict(wanted)
+        return Change(tuple(added), tuple(deleted))
+
+    def _note(self, gone: Iterable[Key], claimed: Mapping[Key, tuple[Group, Flow]]) -> None:
+        for key in gone:
+            del self._installed[key], self._owners[key]
+        for key, (owner, flow) in claimed.items():
+            self._installed[key], self._owners[key] = flow, owner
+
 
 LOOKUP_TABLE = 200
 """The guide's. No release of OVN up to 26.03 uses it."""
@@ -168,3 +230,89 @@ def otherwise() -> tuple[Flow, ...]:
 def guard(decapsulations: Iterable[Flow]) -> tuple[Flow, ...]:
     """What drops the packets of a VTEP that OVN would take for a host's: of all VNIs but its ports'."""
     return tuple(Flow(each.table, each.priority + 1, each.match, "drop") for each in decapsulations)
+
+
+# --- Everything that the switch should hold of lookup flows, in groups that change each for itself. Pure. ---
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the flows follow from.
+
+    Attributes:
+        vteps: those that are to be looked up.
+        tunnels: by remote address.
+        endpoints: the containers of this host, by row.
+        locations: what OVN calls them, by OpenFlow port.
+        guarded: OVN's tunnels to VTEPs that have ports of its own: what each would take for a host's packet.
+    """
+
+    vteps: tuple[Vtep, ...] = ()
+    tunnels: Mapping[str, Tunnel] = field(default_factory=dict)
+    endpoints: Mapping[UUID, Endpoint] = field(default_factory=dict)
+    locations: Mapping[int, Location] = field(default_factory=dict)
+    guarded: Mapping[int, tuple[Flow, ...]] = field(default_factory=dict)
+
+    def served(self) -> dict[UUID, tuple[Endpoint, Location]]:
+        """The endpoints whose network has a VTEP and that OVN has a place for."""
+        switches = {each.switch for each in self.vteps}
+        return {
+            row: (each, self.locations[each.ofport])
+            for row, each in self.endpoints.items()
+            if each.switch in switches and each.ofport in self.locations
+        }
+
+
+class Plan:
+    """Makes the groups; what a group follows from has not changed, is the same object again."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._made: dict[Group, tuple[object, tuple[Flow, ...]]] = {}
+
+    def groups(self, world: World, hooks: Hooks | None) -> dict[Group, tuple[Flow, ...]]:
+        """The flows of a host, by what they stand for; without hooks nothing is looked up."""
+        wanted = self._lookups(world, hooks) if hooks is not None else {}
+        for ofport, flows in world.guarded.items():
+            group = ("guard", ofport)
+            known = self._made.get(group)
+            fresh = known is None or known[0] != flows
+            wanted[group] = (flows, guard(flows)) if known is None or fresh else known
+        self._made = wanted
+        return {group: flows for group, (_, flows) in wanted.items()}
+
+    def _lookups(self, world: World, hooks: Hooks) -> dict[Group, tuple[object, tuple[Flow, ...]]]:
+        wanted: dict[Group, tuple[object, tuple[Flow, ...]]] = {}
+        by_switch = _by_switch(world.vteps)
+        datapaths: dict[UUID, int] = {}
+        for row, (endpoint, where) in world.served().items():
+            vnis = tuple(sorted({each.vni for each in by_switch[endpoint.switch]}))
+            datapaths[endpoint.switch] = where.datapath
+            inputs = (endpoint, where, vnis, hooks)
+            known = self._made.get(row)
+            fresh = known is None or known[0] != inputs
+            wanted[row] = (inputs, entries(*inputs)) if known is None or fresh else known
+        for switch, datapath in datapaths.items():
+            wanted |= self._network(by_switch[switch], datapath, world.tunnels, hooks)
+        if wanted:
+            wanted["otherwise"] = self._made.get("otherwise") or ((), otherwise())
+        return wanted
+
+    def _network(
+        self, vteps: Iterable[Vtep], datapath: int, tunnels: Mapping[str, Tunnel], hooks: Hooks
+    ) -> dict[Group, tuple[object, tuple[Flow, ...]]]:
+        reached = tuple((each, tunnels[str(each.remote)]) for each in vteps if str(each.remote) in tunnels)
+        group, inputs = ("network", datapath), (reached, hooks)
+        known = self._made.get(group)
+        if known is not None and known[0] == inputs:
+            return {group: known}
+        flows = [flow for vtep, tunnel in reached for flow in entrance(vtep, tunnel, hooks)]
+        flows += exits(datapath, [(vtep.vni, tunnel) for vtep, tunnel in reached], hooks)
+        return {group: (inputs, tuple(flows))}
+
+
+def _by_switch(vteps: Iterable[Vtep]) -> dict[UUID, list[Vtep]]:
+    found: dict[UUID, list[Vtep]] = {}
+    for each in sorted(vteps, key=lambda each: (each.vni, str(each.remote))):
+        found.setdefault(each.switch, []).append(each)
+    return found

@@ -122,3 +122,15 @@ def parse_event(line: str) -> Event | None:
 
 def _joined(*parts: str) -> str:
     return ",".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What makes the switch right: deletions come first."""
+
+    added: tuple[Flow, ...] = ()
+    deleted: tuple[Flow, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.added or self.deleted)
