@@ -12,14 +12,7 @@ from ovn_docker import address_pools, addressing
 from ovn_docker.addressing import row_id
 from ovn_docker.docker.models import Container, DockerState, Endpoint, Network, PoolConfig
 from ovn_docker.health.checks import names_of
-from ovn_docker.health.snapshot import (
-    Held,
-    HeldEndpoint,
-    HeldLease,
-    HeldNetwork,
-    HeldPool,
-    Snapshot,
-)
+from ovn_docker.health.snapshot import Owned, OwnedEndpoint, OwnedLease, OwnedNetwork, OwnedPool, Snapshot
 from ovn_docker.host.open_vswitch import IFACE_ID, NETWORK, Attached
 
 DRIVER, CONTEXT = "openvswitch", "default"
@@ -93,7 +86,7 @@ def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
     return Snapshot(
         driver_name=DRIVER,
         docker=state,
-        held=Held(
+        held=Owned(
             networks={each.network_id: _whole(each, keys_of(each, each.name in claimed)) for each in ours},
             endpoints=tuple(_port(state, one) for each in ours for one in each.endpoints.values()),
             leases=tuple(
@@ -114,13 +107,13 @@ def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
     )
 
 
-def _whole(network: Network, keys: Mapping[str, str]) -> HeldNetwork:
-    return HeldNetwork(network.network_id, whole=True, keys=keys)
+def _whole(network: Network, keys: Mapping[str, str]) -> OwnedNetwork:
+    return OwnedNetwork(network.network_id, whole=True, keys=keys)
 
 
-def _port(state: DockerState, endpoint: Endpoint) -> HeldEndpoint:
+def _port(state: DockerState, endpoint: Endpoint) -> OwnedEndpoint:
     owner = state.containers.get(endpoint.container_id)
-    return HeldEndpoint(
+    return OwnedEndpoint(
         endpoint.network_id,
         endpoint.endpoint_id,
         (endpoint.mac, *endpoint.addresses),
@@ -128,7 +121,7 @@ def _port(state: DockerState, endpoint: Endpoint) -> HeldEndpoint:
     )
 
 
-def _pools(networks: Sequence[Network]) -> list[HeldPool]:
+def _pools(networks: Sequence[Network]) -> list[OwnedPool]:
     holds: dict[tuple[str, str], set[str]] = {}
     for each in networks:
         if each.is_leased_by(DRIVER):
@@ -136,14 +129,14 @@ def _pools(networks: Sequence[Network]) -> list[HeldPool]:
                 place = pool_key(each, pool.subnet), pool.subnet
                 holds.setdefault(place, set()).add(each.network_id[:12])
     return [
-        HeldPool(row_id("pool", key), key, cidr, frozenset(tokens)) for (key, cidr), tokens in holds.items()
+        OwnedPool(row_id("pool", key), key, cidr, frozenset(tokens)) for (key, cidr), tokens in holds.items()
     ]
 
 
-def lease(key: str, address: str, endpoint_id: str) -> HeldLease:
+def lease(key: str, address: str, endpoint_id: str) -> OwnedLease:
     """An address that this host has."""
     marks = {"ovn-docker-endpoint": endpoint_id, "ovn-docker-request": "r1"}
-    return HeldLease(row_id("lease", key, address), key, address, endpoint_id, marks)
+    return OwnedLease(row_id("lease", key, address), key, address, endpoint_id, marks)
 
 
 def attached(network_id: str, endpoint_id: str) -> Attached:

@@ -14,14 +14,14 @@ from bench.scale.plan import Plan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
 from ovn_docker import settings
 from ovn_docker.daemon import serve
-from ovn_docker.daemon.components import Host, OverlayParts, assemble, cancel, running, start
+from ovn_docker.daemon.components import Host, OverlayComponents, assemble, cancel, running, start
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.health.reconciler import Report
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovn import hosts
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.settings import Config
+from ovn_docker.settings import Settings
 
 LEASE, CREATE, DELETE, RELEASE = "RequestAddress", "CreateEndpoint", "DeleteEndpoint", "ReleaseAddress"
 VERBS = (LEASE, CREATE, DELETE, RELEASE)
@@ -37,7 +37,7 @@ class Network:
     pool_id: str
 
 
-def configuration(plan: Plan) -> Config:
+def configuration(plan: Plan) -> Settings:
     """A driver's, with the health check on, and listening nowhere; its state file is a host's own."""
     parser = argparse.ArgumentParser()
     settings.add_arguments(parser)
@@ -57,7 +57,7 @@ class Driver:
         troubles: what these found or could not do.
     """
 
-    def __init__(self, name: str, directory: Path, shared: Config) -> None:
+    def __init__(self, name: str, directory: Path, shared: Settings) -> None:
         """Describe it; nothing runs before `start`."""
         self.name = name
         self.docker = Docker()
@@ -69,11 +69,11 @@ class Driver:
         self._connection = asyncio.Event()
         self._supervision = Supervision()
         self._exit = contextlib.AsyncExitStack()
-        self._parts: OverlayParts | None = None
+        self._parts: OverlayComponents | None = None
         self._metrics: Metrics | None = None
 
     @property
-    def parts(self) -> OverlayParts:
+    def parts(self) -> OverlayComponents:
         """Of the driver, which was started."""
         assert self._parts is not None
         return self._parts

@@ -222,7 +222,7 @@ _MANAGED_NAME = re.compile(f"(?:{_NAME}(?::[0-9]{{1,5}})?/)?(?:{_NAME}/){{0,8}}{
 
 
 @dataclass(frozen=True, slots=True)
-class HealthCheck:
+class HealthCheckSettings:
     """How this host's Docker is compared with what stands for it.
 
     Attributes:
@@ -239,7 +239,7 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Settings:
     """What one driver process was told.
 
     Attributes:
@@ -277,7 +277,7 @@ class Config:
     dead_host_after: int
     driver_name: str
     plugin_directory: Path
-    health: HealthCheck
+    health: HealthCheckSettings
     ovsdb: str
     database_tls: tuple[Path, Path, Path] | None
     probe_interval: float
@@ -337,7 +337,7 @@ def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
     _add_docker_arguments(group)
 
 
-def read_inspection(arguments: argparse.Namespace) -> Config:
+def read_inspection(arguments: argparse.Namespace) -> Settings:
     """The configuration of a driver that was told so much, and nothing else.
 
     Raises:
@@ -460,7 +460,7 @@ def default_ovsdb() -> str:
     return f"unix:{default_run_directory() / 'db.sock'}"
 
 
-def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:
+def read(arguments: argparse.Namespace, *, managed: bool = False) -> Settings:
     """The configuration that parsed flags mean.
 
     Args:
@@ -472,7 +472,7 @@ def read(arguments: argparse.Namespace, *, managed: bool = False) -> Config:
     """
     if not (_MANAGED_NAME if managed else _LEGACY_NAME).fullmatch(arguments.driver_name):
         raise ConfigError(f"--driver-name '{arguments.driver_name}' is not a valid name of a Docker plugin")
-    return Config(
+    return Settings(
         bind=_bind(arguments),
         unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
         tls=read_tls(arguments, tcp=_bind(arguments) is not None, unix=arguments.unix_socket is not None),
@@ -524,13 +524,13 @@ def _probe_interval(milliseconds: int) -> float:
     return max(milliseconds, SHORTEST_PROBE_INTERVAL) / 1000 if milliseconds else 0.0
 
 
-def _health(arguments: argparse.Namespace) -> HealthCheck:
+def _health(arguments: argparse.Namespace) -> HealthCheckSettings:
     interval, version = arguments.health_check_interval, arguments.docker_api_version
     if not SHORTEST_INTERVAL <= interval < float("inf"):
         raise ConfigError(f"--health-check-interval {interval:g}: give {SHORTEST_INTERVAL:g} s or more")
     if version is not None and not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", version):
         raise ConfigError(f"--docker-api-version '{version}' is not a valid API version: write it as 1.45")
-    return HealthCheck(arguments.health_check_on, interval, arguments.docker_socket, version)
+    return HealthCheckSettings(arguments.health_check_on, interval, arguments.docker_socket, version)
 
 
 def _context(name: str) -> str:
@@ -603,7 +603,7 @@ def add_child_ports_argument(group: "argparse._ArgumentGroup") -> None:
     )
 
 
-def read_underlay(arguments: argparse.Namespace) -> tuple[Config, str]:
+def read_underlay(arguments: argparse.Namespace) -> tuple[Settings, str]:
     """The configuration that the underlay driver's flags mean, and its bridge.
 
     Raises:

@@ -10,12 +10,12 @@ from ovn_docker.docker.engine import Engine
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.settings import Config
+from ovn_docker.settings import Settings
 
 pytestmark = pytest.mark.functional
 
 
-def settings() -> Config:
+def settings() -> Settings:
     flags = argparse.ArgumentParser()
     config.add_inspection_arguments(flags)
     return config.read_inspection(

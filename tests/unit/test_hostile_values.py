@@ -18,10 +18,10 @@ from ovn_docker.docker.models import Container
 from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.host_cleanup import Remains
+from ovn_docker.health.host_cleanup import Leftovers
 from ovn_docker.health.reconciler import Report
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.network_spec import Shared
+from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.overlay.networks import _agree
 from ovn_docker.ovn import hosts, switches
 from ovn_docker.ovn.hosts import LastSeen
@@ -75,10 +75,12 @@ def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> 
 def test_a_command_prints_it_as_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = Report((Finding("interface-dead", "x", f"host {text} is wrong"),))
     vtep = {"remote_ip": text, "Logical_Switch": text, "vni": 1, "mode": "ramp"}
-    check._print(check.Seen(report, [vtep]), argparse.Namespace(json=False, underlay=False), done=False)
+    check._print(
+        check.CheckResult(report, [vtep]), argparse.Namespace(json=False, underlay=False), done=False
+    )
     printed = capsys.readouterr().out
     assert not CONTROL.search(printed.replace("\n", "", 3))
-    listed = [gc.Listed(text, chassis=True, driver=True, remains=Remains(), seen=LastSeen())]
+    listed = [gc.Listed(text, chassis=True, driver=True, remains=Leftovers(), seen=LastSeen())]
     assert not CONTROL.search(gc._as_table(listed).replace("\n", "", 1))
 
 
@@ -103,7 +105,7 @@ def test_it_becomes_no_name_of_a_file(text: str) -> None:
 
 @hostile
 def test_a_command_that_an_error_tells_to_type_holds_it_as_one_word(text: str) -> None:
-    shared = Shared("n", text, "", "", ("10.0.0.0/24",), "", False, False, False, None)  # noqa: FBT003
+    shared = SharedNetwork("n", text, "", "", ("10.0.0.0/24",), "", False, False, False, None)  # noqa: FBT003
     with pytest.raises(ConflictError) as refused:
         _agree(shared, {}, "h1")
     command = str(refused.value).partition(" with '")[2].removesuffix("'")

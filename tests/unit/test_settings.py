@@ -12,7 +12,7 @@ from ovn_docker.errors import ConfigError
 from ovn_docker.settings import DaemonOptions, Tls
 
 
-def read(*arguments: str) -> config.Config:
+def read(*arguments: str) -> config.Settings:
     parser = argparse.ArgumentParser()
     config.add_arguments(parser)
     return config.read(parser.parse_args(arguments))

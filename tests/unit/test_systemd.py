@@ -94,7 +94,7 @@ def test_the_command_line_of_the_unit_is_one_of_the_driver_s(
     path: Path,
     name: str,
     add: Callable[[argparse.ArgumentParser], None],
-    read: Callable[[argparse.Namespace], config.Config],
+    read: Callable[[argparse.Namespace], config.Settings],
 ) -> None:
     service = unit(path)["Service"]
     program, *arguments = shlex.split(service["ExecStart"])

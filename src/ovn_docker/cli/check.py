@@ -12,14 +12,14 @@ from typing import Any
 from ovn_docker import logs
 from ovn_docker.cli import cluster_checks, target
 from ovn_docker.cli.target import reach
-from ovn_docker.daemon.components import Parts, running
+from ovn_docker.daemon.components import Components, running
 from ovn_docker.errors import ConfigError, OvnDockerError, UnreachableError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.openstack_checks import HINDRANCES
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
-from ovn_docker.health.reconciler import UNREMARKABLE, Report, mend_all
+from ovn_docker.health.reconciler import UNREMARKABLE, Report, repair_all
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.settings import SCOPE_FLAG, SCOPES
 
@@ -88,7 +88,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
         assemble, probe = target.assembler(arguments), not wait and arguments.probe
         take_over = wait and arguments.take_over
-        asked = Asked(arguments.driver_name, repair, wait, probe, take_over, arguments.deep)
+        asked = CheckRequest(arguments.driver_name, repair, wait, probe, take_over, arguments.deep)
         seen = asyncio.run(_inspect(assemble, asked))
     except OvnDockerError as error:
         _print_error(str(error))
@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CheckResult:
     """What two looks have shown.
 
     Attributes:
@@ -114,7 +114,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CheckRequest:
     """What a command is to do.
 
     Attributes:
@@ -134,7 +134,7 @@ class Asked:
     deep: bool
 
 
-async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
+async def _inspect(assemble: Callable[[], Components], asked: CheckRequest) -> CheckResult:
     """Look twice, and send packets if that is wished for and might succeed.
 
     Where not everything can be read, what is wrong with this host may be the reason, and is told.
@@ -151,10 +151,10 @@ async def _inspect(assemble: Callable[[], Parts], asked: Asked) -> Seen:
         except UnreachableError as error:
             if not (causes := await cluster_checks.causes(parts)):
                 raise
-            return Seen(Report(causes), (), error=str(error))
+            return CheckResult(Report(causes), (), error=str(error))
 
 
-async def _look_at_all(parts: Parts, asked: Asked) -> Seen:
+async def _look_at_all(parts: Components, asked: CheckRequest) -> CheckResult:
     for client in (parts.ovs, parts.peer):
         if isinstance(client, Client):  # Neutron is reached by the reading
             await reach(client)
@@ -164,10 +164,10 @@ async def _look_at_all(parts: Parts, asked: Asked) -> Seen:
     report = replace(report, findings=(*report.findings, *more.findings))
     if asked.probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
         report = replace(report, findings=(*report.findings, *await parts.probe()))
-    return Seen(report, parts.about().get("lookup", {}).get("vteps", []), (*notes, *more.notes))
+    return CheckResult(report, parts.about().get("lookup", {}).get("vteps", []), (*notes, *more.notes))
 
 
-async def _take_over(presence: Presence, asked: Asked) -> list[str]:
+async def _take_over(presence: Presence, asked: CheckRequest) -> list[str]:
     """Take the host's name over, or see whether that can be done; what to say of it."""
     loser = await presence.take_over(dry_run=not asked.repair)
     if loser is None:
@@ -181,7 +181,7 @@ async def _take_over(presence: Presence, asked: Asked) -> list[str]:
     return [told]
 
 
-async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
+async def _compare(parts: Components, *, repair: bool, wait: bool) -> Report:
     sightings = Sightings()
     first = await _look(parts.reader, sightings)
     if not first:
@@ -192,7 +192,7 @@ async def _compare(parts: Parts, *, repair: bool, wait: bool) -> Report:
     confirmed = sightings.confirmed(findings, began)
     if not repair:
         return Report(tuple(each for each in findings if each.kind not in UNREMARKABLE))
-    results = await mend_all(parts.repairs, confirmed)
+    results = await repair_all(parts.repairs, confirmed)
     mended = tuple(each for each, why in results if not why)
     return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
 
@@ -204,7 +204,7 @@ async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
     return findings
 
 
-def _print(seen: Seen, arguments: argparse.Namespace, *, done: bool) -> int:
+def _print(seen: CheckResult, arguments: argparse.Namespace, *, done: bool) -> int:
     report = seen.report
     left = [each for each in report.findings if each not in report.mended]
     if arguments.json:

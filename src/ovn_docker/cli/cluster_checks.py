@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ovn_docker.cli.target import reach
-from ovn_docker.daemon.components import OverlayParts, Parts
+from ovn_docker.daemon.components import Components, OverlayComponents
 from ovn_docker.docker.models import names
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
 from ovn_docker.health.findings import SECOND_LOOK, Finding
 from ovn_docker.health.host_checks import check_host, check_peers, check_tunnels, to_ask, usable
 from ovn_docker.health.reader import RELAY, HostReader
 from ovn_docker.host import ovn_settings, peers
-from ovn_docker.host.peers import Answer
+from ovn_docker.host.peers import PeerAnswer
 from ovn_docker.libnetwork.plugin_discovery import FILE_DIRECTORIES, socket_paths
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.ovn import southbound, switches
@@ -178,7 +178,7 @@ async def look_at_peers(host: HostReader, client: Client) -> Peers:
     lost = await peers.failed({each.remote for each in tunnels})
     asked = to_ask(tunnels, lost, random.sample)
     answers = await peers.ask([each.remote for each in asked])
-    wrong = {each.chassis for each in asked if answers[each.remote] is Answer.AWAY or each.bfd == "down"}
+    wrong = {each.chassis for each in asked if answers[each.remote] is PeerAnswer.AWAY or each.bfd == "down"}
     if any(each.bfd == "down" for each in asked):
         await asyncio.sleep(BFD_STARTS)
     hostnames = await hostnames_of(client, wrong - {""})
@@ -215,13 +215,13 @@ class Beyond:
     notes: tuple[str, ...] = ()
 
 
-async def look(parts: Parts, driver_name: str) -> Beyond:
+async def look(parts: Components, driver_name: str) -> Beyond:
     """Look at the driver, this host's tunnels and the hosts behind them, OVN Southbound, and the switches.
 
     Raises:
         OvnDockerError: not everything could be read.
     """
-    if not isinstance(parts, OverlayParts):
+    if not isinstance(parts, OverlayComponents):
         return Beyond()
     found, notes = await _driver(parts, driver_name), []
     async with following(parts.ovs) as client:
@@ -236,7 +236,7 @@ async def look(parts: Parts, driver_name: str) -> Beyond:
     return Beyond((*found, *central), tuple(notes))
 
 
-async def causes(parts: Parts) -> tuple[Finding, ...]:
+async def causes(parts: Components) -> tuple[Finding, ...]:
     """What is wrong with this host, where OVN's databases cannot be reached: it may be why."""
     if parts.host is None or parts.ovs.outage():
         return ()
@@ -247,7 +247,7 @@ async def causes(parts: Parts) -> tuple[Finding, ...]:
         return ()
 
 
-async def _driver(parts: Parts, name: str) -> list[Finding]:
+async def _driver(parts: Components, name: str) -> list[Finding]:
     if ":" in name:  # a managed plugin, which dockerd starts and watches
         return []
     address = address_of(name)

@@ -13,8 +13,8 @@ from ovn_docker import logs, settings
 from ovn_docker.cli.target import Databases, following, reach
 from ovn_docker.errors import ConflictError, LockError, NotFoundError, UnreachableError
 from ovn_docker.health import host_cleanup, host_liveness
-from ovn_docker.health.host_cleanup import AT_ONCE, GivingUp, Remains, remains
-from ovn_docker.health.host_liveness import Answer
+from ovn_docker.health.host_cleanup import AT_ONCE, HostCleanup, Leftovers, remains
+from ovn_docker.health.host_liveness import SignOfLife
 from ovn_docker.host.ovn_settings import known_settings
 from ovn_docker.overlay.ipam import ipam_driver
 from ovn_docker.ovn import hosts, southbound
@@ -43,7 +43,7 @@ class Listed:
     host: str
     chassis: bool | None
     driver: bool
-    remains: Remains
+    remains: Leftovers
     seen: LastSeen
 
 
@@ -162,7 +162,7 @@ async def _chassis(databases: Databases) -> Mapping[str, str] | None:
     return southbound.read_chassis(databases.southbound.replica)
 
 
-async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remains:
+async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Leftovers:
     """Give up a host.
 
     Raises:
@@ -183,7 +183,7 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Remai
         if lock.asked and not await host_liveness.is_free(lock):
             raise _connected(host)
         try:
-            return await GivingUp(databases.northbound, host, [presence], deep=deep).run()
+            return await HostCleanup(databases.northbound, host, [presence], deep=deep).run()
         except LockError:
             raise ConflictError(
                 f"host {host} came back while it was given up: its health check makes again what was removed"
@@ -212,13 +212,13 @@ async def _check_dead(databases: Databases, host: str) -> None:
     if host not in chassis:
         return
     given = await host_liveness.ask(databases.northbound, databases.southbound, host)
-    if given is Answer.GIVEN:
+    if given is SignOfLife.GIVEN:
         since = host_liveness.away(host, driver.seen)
         raise ConflictError(
             f"{since}, but its ovn-controller answers, so containers may be running there: start the driver,"
             " stop the host, or give --force"
         )
-    if given is Answer.NOBODY:
+    if given is SignOfLife.NOBODY:
         raise ConflictError(
             f"whether host {host} is dead cannot be told, for no ovn-controller of any host answers: see"
             " that ovn-northd runs, or give --force if the host will not come back"
@@ -252,7 +252,7 @@ def _chassis_left(host: str) -> str:
     return f"its chassis is still in OVN Southbound: 'ovn-sbctl chassis-del {host}' removes the tunnels to it"
 
 
-def _told(host: str, left: Remains, *, dry_run: bool) -> str:
+def _told(host: str, left: Leftovers, *, dry_run: bool) -> str:
     if not left:
         return f"there is nothing of host {host} in OVN Northbound"
     return f"host {host} {'would be' if dry_run else 'is'} given up: {left}"

@@ -73,7 +73,7 @@ def underlay_driver(arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def _serve_underlay(settings: config.Config, bridge: str, child_ports: str) -> int:
+def _serve_underlay(settings: config.Settings, bridge: str, child_ports: str) -> int:
     from ovn_docker.cli.target import read_machine  # noqa: PLC0415
     from ovn_docker.daemon import components  # noqa: PLC0415  (0.2 s that --help need not wait for)
 
@@ -82,7 +82,7 @@ def _serve_underlay(settings: config.Config, bridge: str, child_ports: str) -> i
     return _serve(settings, lambda *handed: components.assemble_underlay(machine, *handed))
 
 
-def _serve(settings: config.Config, assemble: Callable[..., Any] | None = None) -> int:
+def _serve(settings: config.Settings, assemble: Callable[..., Any] | None = None) -> int:
     syslog = settings.daemon.detach and settings.log_file is None
     logs.configure(settings.levels, settings.log_file, console=True, syslog=syslog)
     ready = process.daemonize(settings.daemon)

@@ -83,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"a setting cannot be used: {message}")
 
 
-def read(environment: Mapping[str, str]) -> config.Config:
+def read(environment: Mapping[str, str]) -> config.Settings:
     """The configuration that the settings mean.
 
     Args:
@@ -115,7 +115,7 @@ def _serve() -> int:
     return 0
 
 
-def _listen(settings: config.Config) -> socket.socket:
+def _listen(settings: config.Settings) -> socket.socket:
     """Listen before the rest is loaded.
 
     dockerd tries the socket half a second after the start and then every three, three times; a plugin that it
@@ -128,7 +128,7 @@ def _listen(settings: config.Config) -> socket.socket:
     return listening
 
 
-def _see_to_docker(settings: config.Config) -> None:
+def _see_to_docker(settings: config.Settings) -> None:
     """Tell what the health check lacks: an upgrade takes the mount's source back, and shows it not."""
     path = Path(settings.health.docker_socket.removeprefix("unix://"))
     if settings.health.on and not (path.exists() and stat.S_ISSOCK(path.stat().st_mode)):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ovn_docker import settings as config
 from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import components
-from ovn_docker.daemon.components import Parts, VirtualMachine, assemble
+from ovn_docker.daemon.components import Components, VirtualMachine, assemble
 from ovn_docker.errors import ConfigError, UnreachableError
 from ovn_docker.host import open_vswitch, ovn_settings
 from ovn_docker.ovn import southbound
@@ -89,7 +89,7 @@ def add_bridge_argument(group: "argparse._ArgumentGroup | argparse.ArgumentParse
     )
 
 
-def assembler(arguments: argparse.Namespace) -> Callable[[], Parts]:
+def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
     """What makes the parts of the driver that is looked at; who is to be asked for a password is asked now.
 
     Raises:
@@ -105,7 +105,7 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Parts]:
     return lambda: components.assemble_underlay(machine, settings, dict)
 
 
-def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Config, str]:
+def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Settings, str]:
     for flag in OVERLAY_ONLY:
         if getattr(arguments, flag):
             raise ConfigError(

@@ -13,13 +13,13 @@ from uuid import UUID
 from ovn_docker import logs
 from ovn_docker import settings as config
 from ovn_docker.addressing import IPAddress
-from ovn_docker.daemon.components import OverlayParts, assemble, cancel, running
+from ovn_docker.daemon.components import OverlayComponents, assemble, cancel, running
 from ovn_docker.errors import ConfigError, NotFoundError, OvnDockerError, RequestError, UnreachableError
 from ovn_docker.host import ovn_settings
-from ovn_docker.overlay.vtep.vtep_config import AUTO, Configured, Vteps
-from ovn_docker.overlay.vtep.vtep_ports import Ramp
+from ovn_docker.overlay.vtep.vtep_config import AUTO, ConfiguredVtep, Vteps
+from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import switches
-from ovn_docker.ovn.vteps import MODES, RAMP
+from ovn_docker.ovn.vteps import MODES, VTEP_PORT
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
 
@@ -30,14 +30,14 @@ DONE, REFUSED = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class VtepCommand:
     """What a command uses."""
 
-    overlay: OverlayParts
+    overlay: OverlayComponents
     vteps: Vteps
 
 
-Work = Callable[[Parts, argparse.Namespace], Awaitable[None]]
+Work = Callable[[VtepCommand, argparse.Namespace], Awaitable[None]]
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -106,14 +106,14 @@ async def _connected(arguments: argparse.Namespace, work: Work) -> None:
         database = parts.shared.database
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
-                await work(Parts(parts, Vteps(database, Ramp(database, southbound))), arguments)
+                await work(VtepCommand(parts, Vteps(database, VtepPorts(database, southbound))), arguments)
         except TimeoutError:
             why = parts.ovs.outage() or parts.northbound.outage() or "OVN Northbound does not answer"
             raise UnreachableError(f"{why}; nothing was done") from None
 
 
 @contextlib.asynccontextmanager
-async def _southbound(parts: OverlayParts, remote: str | None) -> AsyncIterator[Client]:
+async def _southbound(parts: OverlayComponents, remote: str | None) -> AsyncIterator[Client]:
     """A client that connects to a remote, or to where this host's ovn-controller does.
 
     Raises:
@@ -132,7 +132,7 @@ async def _southbound(parts: OverlayParts, remote: str | None) -> AsyncIterator[
         await cancel(*tasks)
 
 
-async def _point(parts: OverlayParts, client: Client, remotes: tuple[Remote, ...]) -> None:
+async def _point(parts: OverlayComponents, client: Client, remotes: tuple[Remote, ...]) -> None:
     """Point a client at remotes, with the TLS files that this host has for OVN."""
     settings = await ovn_settings.known_settings(parts.ovs)
     client.redirect(
@@ -147,23 +147,23 @@ def _remotes(text: str) -> tuple[Remote, ...]:
         raise ConfigError(f"--southbound: {error}") from error
 
 
-async def _add(parts: Parts, arguments: argparse.Namespace) -> None:
+async def _add(parts: VtepCommand, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     switch = await _switch(parts, arguments.network)
     done = await parts.vteps.add(remote, arguments.vni, switch, arguments.mode)
-    how = "through a port of OVN's own" if done.mode == RAMP else "on hosts with --ip-lookup"
+    how = "through a port of OVN's own" if done.mode == VTEP_PORT else "on hosts with --ip-lookup"
     print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} {how}")
     for note in (*([f"mode lookup, for {done.why}"] if done.why else []), *done.notes):
         print(logs.escape(note))
 
 
-async def _del(parts: Parts, arguments: argparse.Namespace) -> None:
+async def _del(parts: VtepCommand, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     there = await parts.vteps.remove(remote, await _switch(parts, arguments.network))
     print(f"VTEP {remote} {'is taken away from' if there else 'was not configured for'} {arguments.network}")
 
 
-async def _list(parts: Parts, arguments: argparse.Namespace) -> None:
+async def _list(parts: VtepCommand, arguments: argparse.Namespace) -> None:
     found = sorted(await parts.vteps.all(), key=lambda each: (str(each.vtep.remote), each.vtep.vni))
     if arguments.json:
         print(json.dumps([_as_json(each) for each in found], indent=2))
@@ -172,7 +172,7 @@ async def _list(parts: Parts, arguments: argparse.Namespace) -> None:
         print(logs.escape(f"{each.vtep.remote}  VNI {each.vtep.vni}  {each.mode}  {each.switch_name}"))
 
 
-def _as_json(each: Configured) -> dict[str, object]:
+def _as_json(each: ConfiguredVtep) -> dict[str, object]:
     vtep = each.vtep
     return {
         "remote_ip": str(vtep.remote),
@@ -189,7 +189,7 @@ def _address(text: str) -> IPAddress:
         raise RequestError(f"--remote-ip: {error}") from error
 
 
-async def _switch(parts: Parts, name: str) -> UUID:
+async def _switch(parts: VtepCommand, name: str) -> UUID:
     """The row of a network's switch: by the switch's name, else by what Docker calls the network.
 
     Raises:

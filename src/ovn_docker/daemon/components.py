@@ -16,8 +16,8 @@ from ovn_docker.docker.engine import Engine
 from ovn_docker.errors import ConfigError
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_liveness import Collector
-from ovn_docker.health.presence import Machine, Presence
-from ovn_docker.health.reader import CentralLook, Driver, HostReader, Reader
+from ovn_docker.health.presence import Presence, ThisMachine
+from ovn_docker.health.reader import CentralLook, DriverReading, HostReader, Reader
 from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, starting
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import open_vswitch, ovn_settings
@@ -26,27 +26,27 @@ from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
 from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.ipam.allocator import AddressLeases
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
-from ovn_docker.overlay.network_spec import Policy
+from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
+from ovn_docker.overlay.overlay_driver import DriverInfo, OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory, Scan, some_time
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
-from ovn_docker.settings import TRUNK, Config
+from ovn_docker.settings import TRUNK, Settings
 from ovn_docker.state_file import StateFile
 from ovn_docker.underlay.neutron.credentials import Credentials
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron_ipam import UnderlayIpam
-from ovn_docker.underlay.neutron_networks import Places, UnderlayNetworks
+from ovn_docker.underlay.neutron_networks import NeutronNetworkRefs, UnderlayNetworks
 from ovn_docker.underlay.neutron_ports import EndpointPorts
-from ovn_docker.underlay.neutron_undo import Undoing
+from ovn_docker.underlay.neutron_undo import NeutronUndo
 from ovn_docker.underlay.probe import Probe
-from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud, Identity, UnderlayDriver
+from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud, UnderlayDriver, VifIdentity
 from ovn_docker.underlay.underlay_inventory import UnderlayInventory
 from ovn_docker.underlay.vlans import ChildPorts, ProfilePorts, TrunkPorts
 
@@ -60,7 +60,7 @@ About = Callable[[], Mapping[str, Any]]
 """What NetworkDriver.Database is to show besides networks."""
 
 
-class Peer(Protocol):
+class Backend(Protocol):
     """What a driver keeps networks in: OVN Northbound, or Neutron."""
 
     database: str
@@ -76,7 +76,7 @@ class Peer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Components:
     """The parts of a driver, none of them running.
 
     Attributes:
@@ -100,7 +100,7 @@ class Parts:
     """
 
     ovs: Client
-    peer: Peer
+    peer: Backend
     links: Links
     driver: NetworkDriver
     ipam: IpamDriver
@@ -119,7 +119,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OverlayParts(Parts):
+class OverlayComponents(Components):
     """Those of the overlay driver, with what its commands use besides."""
 
     northbound: Client
@@ -142,7 +142,7 @@ class Host:
     engine: Engine
 
 
-def this_host(config: Config) -> Host:
+def this_host(config: Settings) -> Host:
     """The host that this process runs on.
 
     Raises:
@@ -152,7 +152,7 @@ def this_host(config: Config) -> Host:
     return Host(ovs=open_vswitch_client(config), links=Links(), engine=engine)
 
 
-def assemble(config: Config, about: About, host: Host | None = None) -> OverlayParts:
+def assemble(config: Settings, about: About, host: Host | None = None) -> OverlayComponents:
     """Make the parts.
 
     Args:
@@ -168,19 +168,21 @@ def assemble(config: Config, about: About, host: Host | None = None) -> OverlayP
     nb = _northbound_client(ovs)
     attachments = Attachments(ovs, links)
     file = StateFile(config.state_file)
-    presence = Presence(ovs, nb, Machine(file, socket.gethostname(), links.holding), _now)
+    presence = Presence(ovs, nb, ThisMachine(file, socket.gethostname(), links.holding), _now)
     database = Northbound(nb, attachments, _now, presence)
     shared = SharedNetworks(database, file)
-    occupied = Occupied(database, shared.switches_of)
+    occupied = ForeignAddresses(database, shared.switches_of)
     ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
     leases = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
-    docker = Docker(config.scope, Policy(config.distributed, config.context, ADDRESS_SPACES), about)
+    docker = DriverInfo(
+        config.scope, SharingPolicy(config.distributed, config.context, ADDRESS_SPACES), about
+    )
     driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
     inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
     look = HostReader(attachments, links)
-    named = Driver(config.driver_name, config.scope, presence, look, CentralLook(nb))
-    return OverlayParts(
+    named = DriverReading(config.driver_name, config.scope, presence, look, CentralLook(nb))
+    return OverlayComponents(
         ovs=ovs,
         peer=nb,
         links=links,
@@ -235,7 +237,7 @@ def _host_work(presence: Presence, host: HostReader, ip_lookup: IpLookup) -> dic
     }
 
 
-def _collecting(config: Config, ovs: Client, nb: Client) -> dict[str, Work]:
+def _collecting(config: Settings, ovs: Client, nb: Client) -> dict[str, Work]:
     """With ``--dead-host-after``, look for hosts that are not there."""
     if not config.dead_host_after:
         return {}
@@ -263,7 +265,7 @@ def _northbound_client(ovs: Client) -> Client:
     return nb
 
 
-def open_vswitch_client(config: Config) -> Client:
+def open_vswitch_client(config: Settings) -> Client:
     """A client of this host's Open_vSwitch database.
 
     Raises:
@@ -278,7 +280,7 @@ def open_vswitch_client(config: Config) -> Client:
     return ovs
 
 
-def _ovsdb(config: Config) -> tuple[Remote, ...]:
+def _ovsdb(config: Settings) -> tuple[Remote, ...]:
     try:
         remotes = parse_remotes(config.ovsdb)
     except ConfigError as error:
@@ -289,7 +291,7 @@ def _ovsdb(config: Config) -> tuple[Remote, ...]:
 
 
 @contextlib.asynccontextmanager
-async def running(parts: Parts, supervision: Supervision | None = None) -> AsyncIterator[None]:
+async def running(parts: Components, supervision: Supervision | None = None) -> AsyncIterator[None]:
     """Keep the databases connected as long as the context lasts."""
     supervision = supervision or Supervision()
     tasks = start(supervision, {"the connection to Open vSwitch": parts.ovs.run, **parts.work})
@@ -340,8 +342,8 @@ class VirtualMachine:
 
 
 def assemble_underlay(
-    machine: VirtualMachine, config: Config, about: Callable[[], Mapping[str, Any]]
-) -> Parts:
+    machine: VirtualMachine, config: Settings, about: Callable[[], Mapping[str, Any]]
+) -> Components:
     """Make the parts.
 
     Args:
@@ -359,7 +361,7 @@ def assemble_underlay(
     driver = UnderlayDriver(cloud, attachments, config.scope, _timestamp, about)
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
     inventory = UnderlayInventory(cloud, attachments, trunked=machine.child_ports == TRUNK)
-    return Parts(
+    return Components(
         ovs=ovs,
         peer=cloud.neutron,
         links=links,
@@ -367,7 +369,7 @@ def assemble_underlay(
         ipam=UnderlayIpam(cloud),
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, Driver(config.driver_name, config.scope)),
+        reader=Reader(engine, inventory, attachments, DriverReading(config.driver_name, config.scope)),
         repairs=Repairs(
             driver,
             inventory,
@@ -392,11 +394,11 @@ def _underlay_repairs(cloud: Cloud, inventory: UnderlayInventory) -> dict[str, R
     }
 
 
-def _cloud(machine: VirtualMachine, config: Config, attachments: Attachments) -> Cloud:
+def _cloud(machine: VirtualMachine, config: Settings, attachments: Attachments) -> Cloud:
     neutron, host = Neutron(machine.credentials), machine.vif
-    undoing = Undoing(answers=neutron.answers)
+    undoing = NeutronUndo(answers=neutron.answers)
     children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
-    networks = UnderlayNetworks(neutron, host, Places(config.state_file), undoing)
+    networks = UnderlayNetworks(neutron, host, NeutronNetworkRefs(config.state_file), undoing)
     return Cloud(
         neutron=neutron,
         host=host,
@@ -404,7 +406,7 @@ def _cloud(machine: VirtualMachine, config: Config, attachments: Attachments) ->
         ports=EndpointPorts(neutron, host, children),
         children=children,
         undoing=undoing,
-        identity=Identity(neutron, host, attachments),
+        identity=VifIdentity(neutron, host, attachments),
     )
 
 

@@ -15,17 +15,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ovn_docker import __version__
-from ovn_docker.daemon.components import OverlayParts, Parts, assemble, cancel, running, start
+from ovn_docker.daemon.components import Components, OverlayComponents, assemble, cancel, running, start
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.process import Ready
 from ovn_docker.daemon.supervision import Supervision, Work
-from ovn_docker.health.container_names import Naming
+from ovn_docker.health.container_names import ContainerNaming
 from ovn_docker.health.reconciler import Reconciler, Report, watch_scope
 from ovn_docker.libnetwork import plugin_discovery
 from ovn_docker.libnetwork.certificates import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.libnetwork.listeners import CAPACITY, Listeners
 from ovn_docker.libnetwork.server import ContainerNames, Observation, create_application
-from ovn_docker.settings import Config
+from ovn_docker.settings import Settings
 
 # --- Whether the driver can do its work just now, as /healthz tells it. Pure: values in, lines out. ---------
 
@@ -35,7 +35,7 @@ PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class HealthCheck:
+class HealthCheckState:
     """How the health check fares.
 
     Attributes:
@@ -47,7 +47,7 @@ class HealthCheck:
     silence: float
 
 
-def problems(outages: Iterable[str], health_check: HealthCheck | None = None) -> list[str]:
+def problems(outages: Iterable[str], health_check: HealthCheckState | None = None) -> list[str]:
     """What is wrong, one line for each.
 
     Args:
@@ -66,11 +66,11 @@ def problems(outages: Iterable[str], health_check: HealthCheck | None = None) ->
 LOG = logging.getLogger(__name__)
 
 
-Assemble = Callable[[Config, Callable[[], Mapping[str, Any]]], Parts]
+Assemble = Callable[[Settings, Callable[[], Mapping[str, Any]]], Components]
 
 
 async def serve(
-    config: Config, ready: Ready, assemble: Assemble = assemble, bound: socket.socket | None = None
+    config: Settings, ready: Ready, assemble: Assemble = assemble, bound: socket.socket | None = None
 ) -> None:
     """Serve Docker until SIGTERM or SIGINT.
 
@@ -128,7 +128,7 @@ class _LastSynched:
 
 
 def watching(
-    config: Config, parts: Parts, metrics: Metrics, note: Callable[[Report], None]
+    config: Settings, parts: Components, metrics: Metrics, note: Callable[[Report], None]
 ) -> dict[str, Work]:
     """The health check, which tells `note` of each pass; without it what is told of Docker all the same."""
     if not config.health.on:
@@ -141,25 +141,25 @@ def watching(
         metrics.pass_done(findings, Counter(each.kind for each in report.mended), good=report.good)
 
     reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done, parts.peer.outage)
-    naming = Naming(parts.engine, parts.inventory, reconciler.hurry)
+    naming = ContainerNaming(parts.engine, parts.inventory, reconciler.hurry)
     parts.ovs.when_connected(reconciler.hurry)
     parts.peer.when_connected(reconciler.want)
     return {"the health check": reconciler.run, "the naming of ports": naming.run}
 
 
-def measured(parts: Parts) -> Metrics:
+def measured(parts: Components) -> Metrics:
     """The metrics of a driver, which its databases tell from now on."""
     databases = (parts.ovs, parts.peer)
     metrics = Metrics(__version__, {each.database: each.answers for each in databases})
     for each in databases:
         each.when_connected(partial(metrics.connected, each.database))
-    if isinstance(parts, OverlayParts):
+    if isinstance(parts, OverlayComponents):
         parts.northbound.answered = metrics.nb_round_trip
     return metrics
 
 
 def _observation(
-    config: Config, parts: Parts, metrics: Metrics, tls: Certificates | None, supervision: Supervision
+    config: Settings, parts: Components, metrics: Metrics, tls: Certificates | None, supervision: Supervision
 ) -> Observation:
     """What /healthz and /metrics tell."""
     started = time.monotonic()
@@ -167,7 +167,7 @@ def _observation(
     def found() -> list[str]:
         age = metrics.last_good_pass_age()
         silence = time.monotonic() - started if age is None else age
-        check = HealthCheck(config.health.interval, silence) if config.health.on else None
+        check = HealthCheckState(config.health.interval, silence) if config.health.on else None
         taken = parts.presence.problem() if parts.presence else ""
         host = parts.host.problems() if parts.host else ()
         outages = (parts.ovs.outage(), *host, parts.peer.outage())  # what is wrong here may be why
@@ -179,14 +179,14 @@ def _observation(
     return Observation(metrics.verb_done, found, metrics.exposition, names.of, in_flight=metrics.in_flight)
 
 
-def _certificates(config: Config) -> Certificates | None:
+def _certificates(config: Settings) -> Certificates | None:
     if config.tls is None:
         return None
     return Certificates(ListenerFiles(config.tls.certificate, config.tls.key, config.tls.client_ca))
 
 
 def _announce(
-    config: Config, listeners: Listeners, tls: Certificates | None, undo: contextlib.AsyncExitStack
+    config: Settings, listeners: Listeners, tls: Certificates | None, undo: contextlib.AsyncExitStack
 ) -> None:
     """Write the plugin file, if Docker needs one, and see to its removal."""
     address = plugin_discovery.advertised_address(
@@ -220,7 +220,7 @@ def _stop_signals() -> asyncio.Event:
     return stop
 
 
-def _about(config: Config) -> dict[str, Any]:
+def _about(config: Settings) -> dict[str, Any]:
     """The configuration as NetworkDriver.Database shows it: the guide's keys, then ours."""
     ip, port = config.bind or (None, None)
     return {

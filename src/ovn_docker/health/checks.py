@@ -9,7 +9,7 @@ from ovn_docker import addressing
 from ovn_docker.docker.models import Container, Endpoint, Network, Stopped, Swarm, names
 from ovn_docker.health import host_checks, lease_checks, openstack_checks
 from ovn_docker.health.findings import Finding, allowed, container_name, endpoint_name, short
-from ovn_docker.health.snapshot import HeldEndpoint, Snapshot
+from ovn_docker.health.snapshot import OwnedEndpoint, Snapshot
 
 # ------------------------------------------------------------------------------------------------------------
 # Findings about what the driver is to Docker: a managed plugin in a swarm, of local scope outside. Pure.
@@ -227,7 +227,7 @@ def check_endpoints(snapshot: Snapshot) -> Iterator[Finding]:
                 yield Finding("endpoint-missing", endpoint.endpoint_id, text, endpoint)
 
 
-def _compare(snapshot: Snapshot, endpoint: Endpoint, held: HeldEndpoint) -> Iterator[Finding]:
+def _compare(snapshot: Snapshot, endpoint: Endpoint, held: OwnedEndpoint) -> Iterator[Finding]:
     what = f"the port of {endpoint_name(snapshot.docker, endpoint)}"
     wanted = {endpoint.mac, *endpoint.addresses} - {""}
     if not wanted <= set(held.addresses):

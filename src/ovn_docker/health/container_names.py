@@ -35,7 +35,7 @@ READ_TIMEOUT, WRITE_TIMEOUT = 10.0, 30.0
 """Seconds for what Docker says of one container, and for the names of all that came together."""
 
 
-class Naming:
+class ContainerNaming:
     """Writes names as Docker tells of them."""
 
     def __init__(self, engine: Engine, inventory: Inventory, docker_is_back: Callable[[], None]) -> None:

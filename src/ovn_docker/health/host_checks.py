@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.snapshot import HostSetup
 from ovn_docker.host.open_vswitch import Tunnel, lacking
-from ovn_docker.host.peers import Answer
+from ovn_docker.host.peers import PeerAnswer
 
 CONTROLLERS = 2
 """So many connections to its bridge ovn-controller has at least. A watch of ours for --ip-lookup has one."""
@@ -135,7 +135,7 @@ def to_ask(tunnels: Sequence[Tunnel], lost: Collection[str], choose: Choose) -> 
 
 
 def check_peers(
-    tunnels: Iterable[Tunnel], answers: Mapping[str, Answer], hostnames: Mapping[str, str]
+    tunnels: Iterable[Tunnel], answers: Mapping[str, PeerAnswer], hostnames: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Hosts that are away are one finding, and tunnels that do not work to hosts that are there another.
 
@@ -149,7 +149,7 @@ def check_peers(
     away, blocked = [], []
     for each in tunnels:
         answer = answers.get(each.remote)
-        if answer is Answer.AWAY:
+        if answer is PeerAnswer.AWAY:
             away.append(_name(each, hostnames))
         elif answer is not None and each.bfd == "down":
             blocked.append(_name(each, hostnames))

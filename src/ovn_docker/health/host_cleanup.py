@@ -86,7 +86,7 @@ async def read_entries(database: Database, host: str, index: Index) -> HostRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class Leftovers:
     """How much there is of a host, or was.
 
     Attributes:
@@ -150,13 +150,13 @@ async def finder(client: Client, host: str, *, deep: bool = False) -> Finder:
     return _Named(client, host) if is_whole and not deep else _Scanned(client, host)
 
 
-async def remains(client: Client, host: str, *, deep: bool = False) -> Remains:
+async def remains(client: Client, host: str, *, deep: bool = False) -> Leftovers:
     """Count what there is of a host in Northbound; the arguments are those of `finder`."""
     find = await finder(client, host, deep=deep)
     own = set(await find.ports())
     made = await find.switches()
     held = await client.transact([northbound.ls_ports(each) for each in made]) if made else []
-    return Remains(
+    return Leftovers(
         ports=len(own),
         leases=len(await find.leases()),
         uses=len(await find.uses()),
@@ -223,7 +223,7 @@ PASSES = 5
 """How often the ports are looked for again when they have changed hands meanwhile."""
 
 
-class GivingUp:
+class HostCleanup:
     """The removal of all that one host left."""
 
     def __init__(self, client: Client, host: str, locks: Sequence[str], *, deep: bool = False) -> None:
@@ -233,7 +233,7 @@ class GivingUp:
         self._deep = deep
         self._asserts = [assert_lock(name) for name in locks]
 
-    async def run(self) -> Remains:
+    async def run(self) -> Leftovers:
         """Remove all; the host itself is struck off last, so that what was cut short is found again.
 
         Returns:
@@ -244,7 +244,7 @@ class GivingUp:
             ConflictError: its ports change all the time.
         """
         find = await finder(self._client, self._host, deep=self._deep)
-        gone = Remains(
+        gone = Leftovers(
             ports=await self._ports(find),
             leases=await self._leases(await find.leases()),
             uses=await self._uses(await find.uses()),

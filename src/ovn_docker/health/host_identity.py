@@ -7,7 +7,7 @@ of the host says which machine uses the name; a lock says whether that one is co
 from dataclasses import dataclass
 from enum import Enum
 
-from ovn_docker.ovn.hosts import NOBODY, Identity
+from ovn_docker.ovn.hosts import NOBODY, HostIdentity
 
 SETTLE, REGAIN = 30.0, 10.0
 """Seconds for a connection of this machine's that was cut off to end at the server; and for the driver whose
@@ -42,8 +42,8 @@ class Evidence:
         held_for: seconds since it has been ours.
     """
 
-    row: Identity | None
-    own: Identity
+    row: HostIdentity | None
+    own: HostIdentity
     local: bool
     held: bool
     refused_for: float | None = None
@@ -63,7 +63,7 @@ class Verdict:
 
     standing: Standing
     take: bool = False
-    other: Identity = NOBODY
+    other: HostIdentity = NOBODY
     connected: bool = False
 
     @property
@@ -88,7 +88,7 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(Standing.TAKEN, take=True, other=other, connected=True)
 
 
-def _alike(one: Identity, other: Identity) -> bool:
+def _alike(one: HostIdentity, other: HostIdentity) -> bool:
     return (one.machine, one.hostname, one.encap_ip) == (other.machine, other.hostname, other.encap_ip)
 
 

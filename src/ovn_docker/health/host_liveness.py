@@ -14,7 +14,7 @@ from enum import Enum
 
 from ovn_docker.errors import LockError, OvnDockerError, UnreachableError
 from ovn_docker.health import host_cleanup
-from ovn_docker.health.host_cleanup import GivingUp
+from ovn_docker.health.host_cleanup import HostCleanup
 from ovn_docker.host import ovn_settings
 from ovn_docker.ovn import hosts, nb_global, southbound
 from ovn_docker.ovn.hosts import LastSeen
@@ -65,7 +65,7 @@ ASKING = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class DriverState:
     """What is known of a host's driver.
 
     Attributes:
@@ -77,7 +77,7 @@ class Driver:
     seen: LastSeen
 
 
-async def look(nb: Client, host: str, wait: float = ASKING) -> Driver:
+async def look(nb: Client, host: str, wait: float = ASKING) -> DriverState:
     """Whether the driver of a host is connected; never asked by a driver about its own host.
 
     Args:
@@ -93,7 +93,7 @@ async def look(nb: Client, host: str, wait: float = ASKING) -> Driver:
         free, asked = await is_free(lock, wait), lock.asked
     if not asked:
         raise UnreachableError(nb.outage() or f"{nb.title} does not answer")
-    return Driver(connected=not free, seen=await seen(nb, host))
+    return DriverState(connected=not free, seen=await seen(nb, host))
 
 
 async def is_free(lock: Lock, wait: float = ASKING) -> bool:
@@ -251,7 +251,7 @@ class Collector:
             if not lock.held:
                 return  # its driver has come back since it was looked for
             try:
-                gone = await GivingUp(self._nb, host, [hosts.COLLECTOR_LOCK, presence]).run()
+                gone = await HostCleanup(self._nb, host, [hosts.COLLECTOR_LOCK, presence]).run()
             except LockError:
                 LOG.warning("host %s came back while it was given up, or this driver is cut off", host)
                 return
@@ -280,7 +280,7 @@ PAUSE = 0.2
 """Seconds between two looks."""
 
 
-class Answer(Enum):
+class SignOfLife(Enum):
     """What the question has shown."""
 
     GIVEN = "the host answers"
@@ -288,7 +288,7 @@ class Answer(Enum):
     NOBODY = "nobody answers, so nothing can be told"
 
 
-async def ask(nb: Client, sb: Client, host: str, patience: float = ANSWER_PATIENCE) -> Answer:
+async def ask(nb: Client, sb: Client, host: str, patience: float = ANSWER_PATIENCE) -> SignOfLife:
     """Ask all hosts for a sign of life and wait for that of one.
 
     Each living host writes one row of Southbound for it, once.
@@ -306,20 +306,20 @@ async def ask(nb: Client, sb: Client, host: str, patience: float = ANSWER_PATIEN
         async with asyncio.timeout(3 * patience):
             return await _ask(nb, sb, host, patience)
     except TimeoutError:  # a database was lost meanwhile
-        return Answer.NOBODY
+        return SignOfLife.NOBODY
 
 
-async def _ask(nb: Client, sb: Client, host: str, patience: float) -> Answer:
+async def _ask(nb: Client, sb: Client, host: str, patience: float) -> SignOfLife:
     target = nb_global.read_target(await nb.transact(nb_global.sync_begin()))
     if target is None:
-        return Answer.NOBODY
+        return SignOfLife.NOBODY
     clock = asyncio.get_running_loop().time
     deadline, others_live = clock() + patience, False
     while clock() < deadline:
         own, others = await sb.transact(nb_global.followers(target, host))
         if own["rows"]:
-            return Answer.GIVEN
+            return SignOfLife.GIVEN
         if others["rows"] and not others_live:
             others_live, deadline = True, clock() + patience
         await asyncio.sleep(PAUSE)
-    return Answer.MISSING if others_live else Answer.NOBODY
+    return SignOfLife.MISSING if others_live else SignOfLife.NOBODY

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ovn_docker.address_pools import first_gateway
 from ovn_docker.docker.models import Endpoint, Network, PoolConfig
 from ovn_docker.health.findings import Finding, container_name, endpoint_name, short
-from ovn_docker.health.snapshot import HeldLease, Snapshot
+from ovn_docker.health.snapshot import OwnedLease, Snapshot
 
 
 def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
@@ -110,7 +110,7 @@ def _addresses(network: Network) -> Iterator[str]:
         yield from pool.aux_addresses.values()
 
 
-def _is_live(snapshot: Snapshot, lease: HeldLease, in_use: set[str]) -> bool:
+def _is_live(snapshot: Snapshot, lease: OwnedLease, in_use: set[str]) -> bool:
     if not lease.endpoint_id:
         return lease.address in in_use
     endpoint = snapshot.docker.endpoint(lease.endpoint_id)

@@ -19,10 +19,10 @@ from typing import Any
 
 from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
 from ovn_docker.health.host_identity import Evidence, Standing, Verdict, judge, taken
-from ovn_docker.host.open_vswitch import Settings
+from ovn_docker.host.open_vswitch import OvnSettings
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.ovn import hosts
-from ovn_docker.ovn.hosts import NOBODY, Identity
+from ovn_docker.ovn.hosts import NOBODY, HostIdentity
 from ovn_docker.ovn.switches import Mark, timestamp
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
@@ -37,7 +37,7 @@ KEY = "machine"
 Holding = Callable[[str], Awaitable[str | None]]
 
 
-class Machine:
+class ThisMachine:
     """This machine."""
 
     def __init__(self, file: StateFile, hostname: str, holding: Holding) -> None:
@@ -53,7 +53,7 @@ class Machine:
         self._holding = holding
         self._number = ""
 
-    async def identity(self, settings: Settings, session: str, *, keep: bool) -> Identity:
+    async def identity(self, settings: OvnSettings, session: str, *, keep: bool) -> HostIdentity:
         """Who this is.
 
         Args:
@@ -67,7 +67,7 @@ class Machine:
         if not self._number:
             self._number = await asyncio.to_thread(self._read, keep=keep)
         own = [each for each in settings.encap_ips if await self._holding(each)]
-        return Identity(self._number, self._hostname, ",".join(sorted(own)), session)
+        return HostIdentity(self._number, self._hostname, ",".join(sorted(own)), session)
 
     def _read(self, *, keep: bool) -> str:
         number = str(self._file.load().get(KEY, ""))
@@ -103,7 +103,7 @@ def _at_random() -> float:
     return random.uniform(SHORTEST, LONGEST)  # noqa: S311  (to spread load)
 
 
-class Seen:
+class SeenNote:
     """When this host's driver wrote that it is there, and when the next time is due."""
 
     def __init__(
@@ -175,7 +175,7 @@ class Presence:
         self,
         ovs: Client,
         nb: Client,
-        machine: Machine,
+        machine: ThisMachine,
         now: Callable[[], datetime],
         interval: float = INTERVAL,
     ) -> None:
@@ -192,7 +192,7 @@ class Presence:
         self._refused: float | None = None
         self._held: float | None = None
         self._asking = asyncio.Lock()
-        self._seen = Seen(nb, now)
+        self._seen = SeenNote(nb, now)
         self._listed = False
         self._shown = contextlib.AsyncExitStack()
         self._shown_by: Lock | None = None
@@ -248,7 +248,7 @@ class Presence:
             return Verdict(Standing.OURS)
         return Verdict(Standing.UNSETTLED) if self._verdict.standing is Standing.OURS else self._verdict
 
-    async def take_over(self, *, dry_run: bool = False) -> Identity | None:
+    async def take_over(self, *, dry_run: bool = False) -> HostIdentity | None:
         """Take the name from a machine that is away; by a command, where no driver runs.
 
         Args:
@@ -352,7 +352,7 @@ class Presence:
         elif verdict.standing is Standing.OURS and self._verdict.standing is Standing.TAKEN:
             LOG.warning("the name %s is this host's now", name)
 
-    async def _write(self, name: str, own: Identity) -> None:
+    async def _write(self, name: str, own: HostIdentity) -> None:
         [_, written] = await self._nb.transact(hosts.host_claim(name, own))
         if written["count"]:
             return
@@ -396,12 +396,12 @@ class Presence:
             held_for=0.0 if self._held is None else now - self._held,
         )
 
-    async def _row(self, name: str) -> Identity | None:
+    async def _row(self, name: str) -> HostIdentity | None:
         found, entry = await self._nb.transact([hosts.host_get(name), hosts.list_has(name)])
         self._listed = bool(entry["rows"])
         return hosts.read_identity(found["rows"])
 
-    async def _is_local(self, row: Identity) -> bool:
+    async def _is_local(self, row: HostIdentity) -> bool:
         """Whether the driver that wrote a host's row is connected to this host's Open_vSwitch."""
         if row.session in {"", self._session}:
             return row.session == self._session

@@ -15,7 +15,7 @@ from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_checks import check_host
 from ovn_docker.health.host_identity import Standing
 from ovn_docker.health.presence import Presence
-from ovn_docker.health.snapshot import Central, Held, HostSetup, Inventory, Lookups, Snapshot
+from ovn_docker.health.snapshot import Central, HostSetup, Inventory, LookupState, Owned, Snapshot
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.veth import Links
@@ -86,7 +86,7 @@ READ_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class DriverReading:
     """A driver as Docker knows it, and as OVN does.
 
     Attributes:
@@ -112,8 +112,8 @@ class Reader:
         engine: Engine,
         inventory: Inventory,
         attachments: Attachments,
-        driver: Driver,
-        lookups: Callable[[], Awaitable[Lookups]] | None = None,
+        driver: DriverReading,
+        lookups: Callable[[], Awaitable[LookupState]] | None = None,
     ) -> None:
         """Read there.
 
@@ -165,14 +165,14 @@ class Reader:
         await self._reached()
         host = await self._driver.host.read() if self._driver.host else None
         if taken := await self._taken():
-            nothing = DockerState({}, {}), Held({}, ()), (), frozenset[str]()
+            nothing = DockerState({}, {}), Owned({}, ()), (), frozenset[str]()
             return Snapshot(self._driver.name, *nothing, self._inventory.pool_key, host=host, taken=taken)
         drivers = await self._engine.network_ids()
         ours = [each for each, driver in drivers.items() if names(driver, self._driver.name)]
         held = await self._inventory.held(ours)
         await self._reached()
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
-        lookups = Lookups() if self._lookups is None else await self._lookups()
+        lookups = LookupState() if self._lookups is None else await self._lookups()
         unguarded = await self._attachments.unguarded()
         setup = await self._inventory.setup()
         refuses_global = await self._engine.refuses_global() if self._driver.scope == "global" else ""

@@ -169,7 +169,9 @@ class Reconciler:
         confirmed = self._sightings.confirmed(findings, began)
         waiting = {each: self._sightings.waiting(each, began) for each in confirmed}
         failed += ((each, why) for each, why in waiting.items() if why)
-        for finding, why in await mend_all(self._repairs, (each for each in confirmed if not waiting[each])):
+        for finding, why in await repair_all(
+            self._repairs, (each for each in confirmed if not waiting[each])
+        ):
             if why:
                 failed.append((finding, why))
                 self._sightings.failed(finding, why, time.monotonic())
@@ -197,7 +199,7 @@ class Reconciler:
             self._told = stays
 
 
-async def mend_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
+async def repair_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
     """Mend what has a repair; each with the reason why it could not be mended, or "".
 
     One after the other in their order, but containers of one kind at the same time, as dockerd does it, and

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from ovn_docker.docker.models import DockerState, Endpoint, Network
 from ovn_docker.health.findings import Finding
-from ovn_docker.host.open_vswitch import Attached, Bridge, Settings
+from ovn_docker.host.open_vswitch import Attached, Bridge, OvnSettings
 
 # --- Which daemons of Open vSwitch and OVN run on this host, told by the sockets that they listen on. -------
 # The kernel lists the unix sockets of this network namespace, to everybody (proc(5), /proc/net/unix), and
@@ -82,7 +82,7 @@ class HostSetup:
         capabilities: of that bridge's datapath, ``"true"`` or ``"false"`` by name.
     """
 
-    settings: Settings
+    settings: OvnSettings
     daemons: Daemons
     addresses: Mapping[str, str | None]
     capabilities: Mapping[str, str] = field(default_factory=dict)
@@ -162,7 +162,7 @@ Names = Mapping[EndpointIds, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldNetwork:
+class OwnedNetwork:
     """What a driver holds of a network on this host.
 
     Attributes:
@@ -178,7 +178,7 @@ class HeldNetwork:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldEndpoint:
+class OwnedEndpoint:
     """What a driver holds of an endpoint.
 
     Attributes:
@@ -197,7 +197,7 @@ class HeldEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLease:
+class OwnedLease:
     """An address that this host has, and what tells this lease from a later one of the same address."""
 
     row: UUID
@@ -208,7 +208,7 @@ class HeldLease:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LostAddress:
     """An address of an endpoint of this host that another host has leased, or that is reserved.
 
     Attributes:
@@ -225,7 +225,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldPool:
+class OwnedPool:
     """A pool, or an address that is reserved in one.
 
     Attributes:
@@ -242,7 +242,7 @@ class HeldPool:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldSwitch:
+class OwnedSwitch:
     """A switch for several networks that this host made, without ports, and that no network known here is on.
 
     Attributes:
@@ -257,16 +257,16 @@ class HeldSwitch:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Owned:
     """All that carries this host's mark, in one reading; and what others have that this host should have."""
 
-    networks: Mapping[str, HeldNetwork]
-    endpoints: tuple[HeldEndpoint, ...]
-    switches: tuple[HeldSwitch, ...] = ()
-    leases: tuple[HeldLease, ...] = ()
-    pools: tuple[HeldPool, ...] = ()
-    reserved: tuple[HeldPool, ...] = ()
-    taken: tuple[Taken, ...] = ()
+    networks: Mapping[str, OwnedNetwork]
+    endpoints: tuple[OwnedEndpoint, ...]
+    switches: tuple[OwnedSwitch, ...] = ()
+    leases: tuple[OwnedLease, ...] = ()
+    pools: tuple[OwnedPool, ...] = ()
+    reserved: tuple[OwnedPool, ...] = ()
+    taken: tuple[LostAddress, ...] = ()
 
     @property
     def cut_off(self) -> frozenset[str]:
@@ -275,7 +275,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookups:
+class LookupState:
     """How the flows of IP lookups in the switch differ from those that should be there.
 
     Attributes:
@@ -330,11 +330,11 @@ class Snapshot:
 
     driver_name: str
     docker: DockerState
-    held: Held
+    held: Owned
     attached: tuple[Attached, ...]
     links: frozenset[str]
     pool_key: Callable[[Network, str], str]
-    lookups: Lookups = Lookups()
+    lookups: LookupState = LookupState()
     store: str = "OVN"
     setup: Setup | None = None
     refuses_global: str = ""
@@ -351,14 +351,14 @@ class Inventory(Protocol):
     def store(self) -> str:
         """Where it keeps networks, for people."""
 
-    async def held(self, networks: Iterable[str]) -> Held:
+    async def held(self, networks: Iterable[str]) -> Owned:
         """Read all that carries this host's mark, and those networks.
 
         Raises:
             OvnDockerError: it cannot be read, or not all of it.
         """
 
-    async def complete(self, held: Held, missing: Sequence[Finding]) -> Held:
+    async def complete(self, held: Owned, missing: Sequence[Finding]) -> Owned:
         """What is held, with what is there of that which seems to be missing.
 
         Raises:
@@ -378,7 +378,7 @@ class Inventory(Protocol):
     async def restore(self, network_id: str) -> bool:
         """Make again what is remembered of a network; False when nothing is."""
 
-    async def remove_switch(self, switch: HeldSwitch) -> None:
+    async def remove_switch(self, switch: OwnedSwitch) -> None:
         """Remove a switch that nobody uses, unless a port is on it by now."""
 
     async def readdress(self, endpoint: Endpoint) -> None:
@@ -397,11 +397,11 @@ class Inventory(Protocol):
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
         """Lease an address for an endpoint that has it; `leased` where our IPAM gave it."""
 
-    async def release(self, lease: HeldLease) -> None:
+    async def release(self, lease: OwnedLease) -> None:
         """Give a lease up, unless it has changed since it was read."""
 
     async def enter_pool(self, network: Network, subnet: str) -> None:
         """Enter a network into its pool, which is made if it is gone."""
 
-    async def leave_pool(self, pool: HeldPool) -> None:
+    async def leave_pool(self, pool: OwnedPool) -> None:
         """Strike these holds out of a pool, or of a reserved address."""

@@ -13,7 +13,7 @@ from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, HostError
 from ovn_docker.host import open_vswitch, veth
 from ovn_docker.host import open_vswitch as bridges
-from ovn_docker.host.open_vswitch import Attached, Bridge, Progress, Settings, Tunnel
+from ovn_docker.host.open_vswitch import Attached, Bridge, OvnSettings, Progress, Tunnel
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.host.veth import Links, VethPair
 from ovn_docker.ovsdb.client import Client
@@ -33,7 +33,7 @@ LINK_TIMEOUT, LINK_PAUSE = 2.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AttachSpec:
     """What to attach.
 
     Attributes:
@@ -65,11 +65,11 @@ class Attachments:
         """The bridge that endpoints are plugged into."""
         return self._bridge or self.settings().bridge
 
-    def settings(self) -> Settings:
+    def settings(self) -> OvnSettings:
         """How this host takes part in OVN, as its database says now."""
         return settings_of(self._ovs)
 
-    async def known_settings(self) -> Settings:
+    async def known_settings(self) -> OvnSettings:
         """Likewise, once the database has been read for the first time.
 
         Raises:
@@ -99,7 +99,7 @@ class Attachments:
             }
         return networks
 
-    async def attach(self, wish: Wish, cause: Callable[[], Awaitable[str]] | None = None) -> str:
+    async def attach(self, wish: AttachSpec, cause: Callable[[], Awaitable[str]] | None = None) -> str:
         """Make the veth pair and plug it in; return the name of the container's end once its flows are in.
 
         Args:
@@ -119,7 +119,7 @@ class Attachments:
             undo.pop_all()
             return inside
 
-    async def plug_in(self, wish: Wish) -> None:
+    async def plug_in(self, wish: AttachSpec) -> None:
         """Do what `attach` begins with, for it to find: make the veth pair and plug it in.
 
         Nothing is done where anything of the endpoint is there, or while Open vSwitch is away.
@@ -134,7 +134,7 @@ class Attachments:
             await self._make(wish, undo)
             undo.pop_all()
 
-    async def _make(self, wish: Wish, undo: contextlib.AsyncExitStack) -> None:
+    async def _make(self, wish: AttachSpec, undo: contextlib.AsyncExitStack) -> None:
         """Make the veth pair and plug it in; `undo` is told of what is begun."""
         pair = await self._pair(wish)
         if veth.exists(pair.outside):
@@ -147,7 +147,7 @@ class Attachments:
             raise
         await self._plug(wish.endpoint_id, pair.outside, _labels(wish))
 
-    async def _labelled(self, wish: Wish, undo: contextlib.AsyncExitStack) -> bool:
+    async def _labelled(self, wish: AttachSpec, undo: contextlib.AsyncExitStack) -> bool:
         """Write the ids of an endpoint that is plugged in and that no container has yet; False for another.
 
         The VLAN of an access port stands in two places, so such a port is left as it is.
@@ -274,7 +274,7 @@ class Attachments:
             return False
         return veth.is_free(*addressing.link_names(endpoint_id))
 
-    async def _pair(self, wish: Wish) -> VethPair:
+    async def _pair(self, wish: AttachSpec) -> VethPair:
         settings = self.settings()
         datapath = open_vswitch.datapath(self._ovs.replica, self.bridge)
         if datapath is None:
@@ -289,7 +289,7 @@ class Attachments:
             heard=datapath == bridges.NETDEV,
         )
 
-    async def _tunnel_mtu(self, settings: Settings, *, encrypted: bool) -> int:
+    async def _tunnel_mtu(self, settings: OvnSettings, *, encrypted: bool) -> int:
         """The smallest of what the tunnel endpoints leave, each by the MTU of the interface that holds it."""
         encapsulations = list(settings.encapsulations)
         leaves = []
@@ -374,5 +374,5 @@ class Attachments:
         return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"
 
 
-def _labels(wish: Wish) -> dict[str, str]:
+def _labels(wish: AttachSpec) -> dict[str, str]:
     return {"attached-mac": wish.mac} | dict(wish.external_ids)

@@ -237,7 +237,7 @@ class Guard:
         return self._socket
 
 
-class Watch:
+class RulesetWatch:
     """Hears of changes of the ruleset; its socket can be waited for."""
 
     def __init__(self, removed: Callable[[], object]) -> None:

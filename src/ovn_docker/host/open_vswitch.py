@@ -45,7 +45,7 @@ WATCHES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class OvnSettings:
     """How this host takes part in OVN: the external_ids of Open_vSwitch, as ovn-controller(8) reads them.
 
     Attributes:
@@ -69,7 +69,7 @@ class Settings:
     southbound: str = ""
 
 
-def read_settings(replica: Replica, chassis: str = "") -> Settings:
+def read_settings(replica: Replica, chassis: str = "") -> OvnSettings:
     """The settings as they stand; before the first connection, their defaults.
 
     Args:
@@ -84,7 +84,7 @@ def read_settings(replica: Replica, chassis: str = "") -> Settings:
             """One of ovn-controller's, of which that with the chassis's name behind it comes first."""
             return ids.get(f"{key}-{name}" if name else key, ids.get(key, default))  # noqa: B023
 
-        return Settings(
+        return OvnSettings(
             system_id=name,
             northbound=ids.get("ovn-nb", ""),
             southbound=of("ovn-remote"),
@@ -94,7 +94,7 @@ def read_settings(replica: Replica, chassis: str = "") -> Settings:
             tls=_tls(replica),
             tso=mapping(row.get("other_config")).get("userspace-tso-enable") == "true",
         )
-    return Settings()
+    return OvnSettings()
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.host import open_vswitch
-from ovn_docker.host.open_vswitch import Settings
+from ovn_docker.host.open_vswitch import OvnSettings
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import TlsFiles, parse_remotes
 
@@ -35,12 +35,12 @@ def chassis_override(directory: str = "") -> str:
     return text.partition("\n")[0].rstrip("\r")
 
 
-def settings_of(ovs: Client) -> Settings:
+def settings_of(ovs: Client) -> OvnSettings:
     """How this host takes part in OVN, as its database says now."""
     return open_vswitch.read_settings(ovs.replica, chassis_override())
 
 
-async def known_settings(ovs: Client) -> Settings:
+async def known_settings(ovs: Client) -> OvnSettings:
     """How this host takes part in OVN, once its database has been read; waits without limit for that."""
     return await ovs.replica.until(lambda: settings_of(ovs) if ovs.replica.rows(open_vswitch.ROOT) else None)
 
@@ -53,9 +53,9 @@ async def follow_settings(ovs: Client, client: Client, key: str) -> None:
         client: of one of OVN's databases.
         key: where its remotes stand, `NORTHBOUND` or `SOUTHBOUND`.
     """
-    current: Settings | None = None
+    current: OvnSettings | None = None
 
-    def changed() -> Settings | None:
+    def changed() -> OvnSettings | None:
         settings = settings_of(ovs)
         known = bool(ovs.replica.rows(open_vswitch.ROOT))
         return settings if known and settings != current else None
@@ -65,7 +65,7 @@ async def follow_settings(ovs: Client, client: Client, key: str) -> None:
         _redirect(client, key, current)
 
 
-def _redirect(client: Client, key: str, settings: Settings) -> None:
+def _redirect(client: Client, key: str, settings: OvnSettings) -> None:
     text = settings.northbound if key == NORTHBOUND else settings.southbound
     try:
         remotes = parse_remotes(text)

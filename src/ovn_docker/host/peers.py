@@ -38,7 +38,7 @@ INCOMPLETE, REACHABLE, STALE, DELAY, FAILED = 0x01, 0x02, 0x04, 0x08, 0x20
 """States of a neighbour (linux/neighbour.h)."""
 
 
-class Answer(Enum):
+class PeerAnswer(Enum):
     """What is known of a host."""
 
     HERE = "here"
@@ -46,7 +46,7 @@ class Answer(Enum):
     SILENT = "silent"
 
 
-async def ask(addresses: Collection[str]) -> Mapping[str, Answer]:
+async def ask(addresses: Collection[str]) -> Mapping[str, PeerAnswer]:
     """Ask all of them at the same time; takes `LIMIT` seconds where one does not answer.
 
     Args:
@@ -61,11 +61,11 @@ async def ask(addresses: Collection[str]) -> Mapping[str, Answer]:
         await asyncio.wait(silent, timeout=LIMIT - SOON)
     found = {}
     for address, task in asked.items():
-        found[address] = task.result() if task.done() else Answer.SILENT
+        found[address] = task.result() if task.done() else PeerAnswer.SILENT
         task.cancel()
     await asyncio.wait(asked.values())
-    lost = await failed([each for each, answer in found.items() if answer is Answer.SILENT])
-    return found | dict.fromkeys(lost, Answer.AWAY)
+    lost = await failed([each for each, answer in found.items() if answer is PeerAnswer.SILENT])
+    return found | dict.fromkeys(lost, PeerAnswer.AWAY)
 
 
 async def failed(addresses: Collection[str]) -> set[str]:
@@ -76,7 +76,7 @@ async def failed(addresses: Collection[str]) -> set[str]:
     return {each for each, state in states.items() if state & (INCOMPLETE | FAILED)}
 
 
-async def _ask(address: str) -> Answer:
+async def _ask(address: str) -> PeerAnswer:
     try:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as asking:
@@ -88,21 +88,21 @@ async def _ask(address: str) -> Answer:
                 await asyncio.get_running_loop().sock_recv(asking, 1)
             except OSError:
                 return _explained(asking)
-            return Answer.HERE
+            return PeerAnswer.HERE
     except OSError:  # no route, which Open vSwitch tells of its tunnel, or a firewall here
-        return Answer.SILENT
+        return PeerAnswer.SILENT
 
 
-def _explained(asking: socket.socket) -> Answer:
+def _explained(asking: socket.socket) -> PeerAnswer:
     """What a socket's queue of errors says."""
     _, ancillary, _, _ = asking.recvmsg(1, 512, socket.MSG_ERRQUEUE)
     for _, _, data in ancillary:
         _, *cause, _, _, _ = EXTENDED_ERROR.unpack(data[: EXTENDED_ERROR.size])
         if tuple(cause) in REFUSED:
-            return Answer.HERE
+            return PeerAnswer.HERE
         if tuple(cause) in LOST:
-            return Answer.AWAY
-    return Answer.SILENT
+            return PeerAnswer.AWAY
+    return PeerAnswer.SILENT
 
 
 async def _probe_again(addresses: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ovn_docker.errors import ConflictError, HostError
-from ovn_docker.host.guard import Guard, Watch
+from ovn_docker.host.guard import Guard, RulesetWatch
 
 # --- Loads pyroute2, the library for netlink: the only place that does. -------------------------------------
 
@@ -123,7 +123,7 @@ class Links:
         self._netlink: Any = None
         self._guard = Guard((GROUP, LEAVING))
         self._batch: _Batch | None = None
-        self._watch: Watch | None = None
+        self._watch: RulesetWatch | None = None
         self._again: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -133,7 +133,7 @@ class Links:
         """
         await self._run(self._open)
         try:
-            self._watch = Watch(self._restore)
+            self._watch = RulesetWatch(self._restore)
             asyncio.get_running_loop().add_reader(self._watch, self._watch.read)
             await self.guard()
         except HostError as error:

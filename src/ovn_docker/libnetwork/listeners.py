@@ -70,7 +70,7 @@ class Member(Protocol):
 MemberType = TypeVar("MemberType", bound=Member)
 
 
-class Pool(Generic[MemberType]):
+class ConnectionPool(Generic[MemberType]):
     """At most so many connections; the one that has been idle the longest makes room for a new one.
 
     Those on which no request was answered yet go first: dockerd keeps its connections, slow clients have
@@ -113,12 +113,12 @@ def _proven(member: Member) -> bool:
     return member.proven
 
 
-class Connection(web.RequestHandler):
+class HttpConnection(web.RequestHandler):
     """One connection that speaks HTTP, within the bounds above."""
 
     __slots__ = ("_head_timer", "_pool", "_request", "_retired", "proven")
 
-    def __init__(self, server: web.Server, pool: "Pool[Connection]") -> None:
+    def __init__(self, server: web.Server, pool: "ConnectionPool[HttpConnection]") -> None:
         """Belong to a pool, and to aiohttp's server for the rest."""
         super().__init__(server, loop=asyncio.get_running_loop(), **LISTENER_OPTIONS)
         self._pool = pool
@@ -252,7 +252,7 @@ async def mark_serving(
 ) -> web.StreamResponse:
     """Tell the connection of its request."""
     connection = request.protocol
-    assert isinstance(connection, Connection)
+    assert isinstance(connection, HttpConnection)
     with connection.serving(request):
         return await handler(request)
 
@@ -295,9 +295,9 @@ class Handshake(asyncio.Protocol):
 
     def __init__(
         self,
-        pool: "Pool[Handshake]",
+        pool: "ConnectionPool[Handshake]",
         certificates: Certificates,
-        make: Callable[[], Connection],
+        make: Callable[[], HttpConnection],
         refusals: RefusalLog,
     ) -> None:
         """Belong to a pool of connections that nobody knows yet."""
@@ -386,7 +386,7 @@ HEAD_LIMIT = 16384
 class Stranger(asyncio.Protocol):
     """Waits for the head of a request, without which a client would not read an answer, and answers 403."""
 
-    def __init__(self, pool: "Pool[Stranger]") -> None:
+    def __init__(self, pool: "ConnectionPool[Stranger]") -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -465,13 +465,13 @@ class Listeners:
             application, handler_cancellation=False, shutdown_timeout=grace, **LISTENER_OPTIONS
         )
         self._capacity = capacity
-        self._strangers: Pool[Stranger] = Pool(STRANGERS)
+        self._strangers: ConnectionPool[Stranger] = ConnectionPool(STRANGERS)
         # Docker's handshakes do not make room for those of other hosts.
-        self._own: Pool[Handshake] = Pool(min(PLACES, capacity))
-        self._foreign: Pool[Handshake] = Pool(min(PLACES, capacity))
+        self._own: ConnectionPool[Handshake] = ConnectionPool(min(PLACES, capacity))
+        self._foreign: ConnectionPool[Handshake] = ConnectionPool(min(PLACES, capacity))
         self._refusals = RefusalLog()
         self._servers: list[asyncio.Server] = []
-        self._secure: Pool[Connection] = Pool(capacity)
+        self._secure: ConnectionPool[HttpConnection] = ConnectionPool(capacity)
         self._refresh: asyncio.TimerHandle | None = None
         self._unix: tuple[Path, int] | None = None
         self.tcp_address: tuple[str, int] | None = None
@@ -500,7 +500,7 @@ class Listeners:
             if unix_path is not None:
                 sock = bound or bind_unix(unix_path)
                 self._unix = (unix_path, unix_path.stat().st_ino)
-                pool: Pool[Connection] = Pool(self._capacity)
+                pool: ConnectionPool[HttpConnection] = ConnectionPool(self._capacity)
                 await self._serve(sock, lambda: self._connection(pool))
             if tcp is not None:
                 sock = bind_tcp(*tcp)
@@ -515,13 +515,13 @@ class Listeners:
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
 
-    def _connection(self, pool: Pool[Connection]) -> Connection:
+    def _connection(self, pool: ConnectionPool[HttpConnection]) -> HttpConnection:
         server = self._runner.server
         assert server is not None
-        return Connection(server, pool)
+        return HttpConnection(server, pool)
 
     def _plain(self) -> Callable[[], asyncio.Protocol]:
-        pool: Pool[Connection] = Pool(self._capacity)
+        pool: ConnectionPool[HttpConnection] = ConnectionPool(self._capacity)
 
         def choose(transport: asyncio.Transport) -> asyncio.Protocol:
             if _is_of_this_host(transport):

@@ -13,8 +13,8 @@ from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.overlay.gateways import Routers
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied
-from ovn_docker.overlay.network_spec import Shared
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
+from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.overlay.networks import SharedNetworks, read_switch
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import leases, switches
@@ -197,14 +197,14 @@ def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) 
 class SharedPorts:
     """The ports of this host's endpoints on shared switches."""
 
-    def __init__(self, networks: SharedNetworks, occupied: Occupied) -> None:
+    def __init__(self, networks: SharedNetworks, occupied: ForeignAddresses) -> None:
         """Make them where `networks` finds a switch; `occupied` knows what others' ports hold."""
         self._northbound = networks.database
         self._networks = networks
         self._occupied = occupied
 
     async def add(
-        self, network: Shared, port: SwitchPort, interfaces: Sequence[addressing.IPInterface]
+        self, network: SharedNetwork, port: SwitchPort, interfaces: Sequence[addressing.IPInterface]
     ) -> None:
         """Make the port and take its addresses on the switch.
 
@@ -226,7 +226,9 @@ class SharedPorts:
             await self._add_again(network, port, addresses)
         self._occupied.changed(network.switch)
 
-    async def _add_again(self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]) -> None:
+    async def _add_again(
+        self, network: SharedNetwork, port: SwitchPort, addresses: Sequence[IPAddress]
+    ) -> None:
         """Once more, on the switch as it is now, claiming what this host has no lease for.
 
         A lease may be gone because Northbound was restored, or be of another context's pool.
@@ -255,7 +257,7 @@ class SharedPorts:
 
     async def _add(
         self,
-        network: Shared,
+        network: SharedNetwork,
         port: SwitchPort,
         addresses: Sequence[IPAddress],
         leased: Mapping[Address, str],
@@ -297,7 +299,7 @@ class SharedPorts:
                 raise taken(port, network.switch, f"{address}: {who}")
 
     async def _claimed(
-        self, network: Shared, port: SwitchPort, addresses: Sequence[IPAddress]
+        self, network: SharedNetwork, port: SwitchPort, addresses: Sequence[IPAddress]
     ) -> set[Address]:
         """Which of its MAC address and these the endpoint has claimed already.
 
@@ -317,7 +319,7 @@ class SharedPorts:
                     claimed.add(address)
         return claimed
 
-    async def delete(self, network: Shared, endpoint_id: str) -> None:
+    async def delete(self, network: SharedNetwork, endpoint_id: str) -> None:
         """Remove the port and give up what it had claimed; a lease is Docker's to release from then on."""
         ids = network.network_id, endpoint_id
         mark = await self._northbound.mark()
@@ -335,7 +337,7 @@ class SharedPorts:
 
 
 def _takes(
-    network: Shared,
+    network: SharedNetwork,
     port: SwitchPort,
     addresses: Sequence[IPAddress],
     leased: Mapping[Address, str],
@@ -352,13 +354,15 @@ def _takes(
     return takes
 
 
-def _drops_of(network: Shared, row: Row, mark: Mark, endpoint_id: str) -> list[Operation]:
+def _drops_of(network: SharedNetwork, row: Row, mark: Mark, endpoint_id: str) -> list[Operation]:
     port = SwitchPort(network.network_id, endpoint_id, switches.read_addresses(row))
     addresses = [ipaddress.ip_address(word) for word in port.addresses.split()[1:]]
     return _drops(network, addresses, mark, port)
 
 
-def _drops(network: Shared, addresses: Sequence[IPAddress], mark: Mark, port: SwitchPort) -> list[Operation]:
+def _drops(
+    network: SharedNetwork, addresses: Sequence[IPAddress], mark: Mark, port: SwitchPort
+) -> list[Operation]:
     return [
         drop(network.key(each), each, mark.host, port.endpoint_id)
         for each in addresses

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from ovn_docker.addressing import IPInterface, IPNetwork
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied
-from ovn_docker.overlay.network_spec import Shared
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
+from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.ovn import switches
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation, Row, members
@@ -18,12 +18,14 @@ from ovn_docker.ovsdb.operations import Operation, Row, members
 class Gateways:
     """Finds the gateways of a network."""
 
-    def __init__(self, client: Client, occupied: Occupied) -> None:
+    def __init__(self, client: Client, occupied: ForeignAddresses) -> None:
         """Use a client that watches `switches.WATCHES`; `occupied` knows the routers on shared switches."""
         self._routers = Routers(client)
         self._occupied = occupied
 
-    async def of(self, network: Shared | None, switch: UUID, pools: Sequence[IPNetwork]) -> Mapping[int, str]:
+    async def of(
+        self, network: SharedNetwork | None, switch: UUID, pools: Sequence[IPNetwork]
+    ) -> Mapping[int, str]:
         """The gateway of each IP version, for as many as the switch has a router port in one of its pools.
 
         Args:

@@ -25,7 +25,7 @@ PORT_SECURITY = "port_security"
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class SharingPolicy:
     """How this process shares switches.
 
     Attributes:
@@ -40,7 +40,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedNetwork:
     """A network of this host on a switch that other hosts use too.
 
     Attributes:
@@ -107,14 +107,19 @@ class Shared:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Shared":
+    def from_json(cls, content: Mapping[str, Any]) -> "SharedNetwork":
         """From the state file."""
         content = {PORT_SECURITY: True, **content}  # a file of a version that always had it
         known = {each.name: content[each.name] for each in fields(cls)}
         return cls(**{**known, "pools": tuple(content["pools"])})
 
 
-def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Policy) -> Shared | None:  # noqa: FBT001
+def shared(
+    switch: Switch,
+    options: Mapping[str, Any],
+    leased: bool,  # noqa: FBT001
+    policy: SharingPolicy,
+) -> SharedNetwork | None:
     """The sharing that a CreateNetwork asks for, or None for a network with a switch of its own.
 
     Args:
@@ -143,7 +148,7 @@ def shared(switch: Switch, options: Mapping[str, Any], leased: bool, policy: Pol
         name = switch.network_id
     where = "" if name is not None else context_of(options, policy)
     gateway = next(iter(switch.gateways), None)
-    return Shared(
+    return SharedNetwork(
         network_id=switch.network_id,
         switch=name if name is not None else pools.switch_name(where, switch.pools[0]),
         row="",
@@ -163,7 +168,7 @@ def is_named(options: Mapping[str, Any]) -> bool:
     return SWITCH in options or CONTEXT in options
 
 
-def context_of(options: Mapping[str, Any], policy: Policy) -> str:
+def context_of(options: Mapping[str, Any], policy: SharingPolicy) -> str:
     """The routing context of a network on a switch that is not named.
 
     Raises:

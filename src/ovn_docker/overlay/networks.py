@@ -22,7 +22,7 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.network_options import without_effect
 from ovn_docker.overlay import network_spec
 from ovn_docker.overlay.followers import Pools
-from ovn_docker.overlay.network_spec import Policy, Shared, auxiliary, generic, switch_for
+from ovn_docker.overlay.network_spec import SharedNetwork, SharingPolicy, auxiliary, generic, switch_for
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import switches
 from ovn_docker.ovn import switches as northbound
@@ -52,26 +52,26 @@ class SharedNetworks:
         self._known = self._read(file.load())
 
     @property
-    def _networks(self) -> dict[str, Shared]:
+    def _networks(self) -> dict[str, SharedNetwork]:
         """What the file says now: `ovn-docker repair` may have changed it."""
         stamp = self._file.stamp()
         if stamp != self._stamp:
             self._stamp, self._known = stamp, self._read(self._file.load())
         return self._known
 
-    def _read(self, content: Mapping[str, Any]) -> dict[str, Shared]:
+    def _read(self, content: Mapping[str, Any]) -> dict[str, SharedNetwork]:
         try:
             networks = content.get(NETWORKS, {})
-            return {network_id: Shared.from_json(each) for network_id, each in networks.items()}
+            return {network_id: SharedNetwork.from_json(each) for network_id, each in networks.items()}
         except (AttributeError, KeyError, TypeError) as error:
             self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
             return {}
 
-    def get(self, network_id: str) -> Shared | None:
+    def get(self, network_id: str) -> SharedNetwork | None:
         """The network, or None if it is not a shared one."""
         return self._networks.get(network_id)
 
-    def all(self) -> Sequence[Shared]:
+    def all(self) -> Sequence[SharedNetwork]:
         """All of them."""
         return list(self._networks.values())
 
@@ -82,7 +82,7 @@ class SharedNetworks:
         """
         return sorted({each.switch for each in self._leasing_from(pool)}) or [pool.key]
 
-    def beside(self, network: Shared) -> Shared | None:
+    def beside(self, network: SharedNetwork) -> SharedNetwork | None:
         """Another network of this host that leases from one of the network's pools; None for one known."""
         if not network.leased or network.network_id in self._networks:
             return None
@@ -99,14 +99,14 @@ class SharedNetworks:
         """Whether a network of this host leases from a pool."""
         return bool(self._leasing_from(pool))
 
-    def _leasing_from(self, pool: Pool) -> list[Shared]:
+    def _leasing_from(self, pool: Pool) -> list[SharedNetwork]:
         return [
             each
             for each in self._networks.values()
             if each.leased and str(pool.subnet) in each.pools and each.context in {"", pool.context}
         ]
 
-    async def create(self, asked: Shared, switch: Switch) -> None:
+    async def create(self, asked: SharedNetwork, switch: Switch) -> None:
         """Put the network on its switch, which is made only if the network asks for it.
 
         Raises:
@@ -125,7 +125,7 @@ class SharedNetworks:
                 self._northbound.client.take_back([switches.ls_del(switches.switch_id(asked.switch))])
             raise
 
-    async def delete(self, network: Shared) -> None:
+    async def delete(self, network: SharedNetwork) -> None:
         """Forget the network; a switch that we made goes if no port is left on it, whoever's.
 
         A host with the network but without containers makes the switch again when it needs it. The network
@@ -155,7 +155,7 @@ class SharedNetworks:
                 name,
             )
 
-    async def locate(self, network: Shared) -> Shared:
+    async def locate(self, network: SharedNetwork) -> SharedNetwork:
         """Find the switch again after its row has changed, and make it if the network may.
 
         Raises:
@@ -166,7 +166,7 @@ class SharedNetworks:
         await self._remember(located)
         return located
 
-    async def _resolve(self, network: Shared, switch: Switch) -> UUID:
+    async def _resolve(self, network: SharedNetwork, switch: Switch) -> UUID:
         """Find the switch by its name, or make it if the network may, while others make and remove it."""
         for _ in range(ATTEMPTS):
             row = await self._find(network) or await self._make(network, switch)
@@ -174,7 +174,7 @@ class SharedNetworks:
                 return row
         raise ConflictError(f"logical switch {network.switch} is made and removed all the time: try again")
 
-    async def _find(self, network: Shared) -> UUID | None:
+    async def _find(self, network: SharedNetwork) -> UUID | None:
         """The switch of that name; None where the network is to make it.
 
         Raises:
@@ -194,7 +194,7 @@ class SharedNetworks:
             raise NotFoundError(_how_to_make(network))
         return None
 
-    async def _make(self, network: Shared, switch: Switch) -> UUID | None:
+    async def _make(self, network: SharedNetwork, switch: Switch) -> UUID | None:
         """Make the switch; None where another host was quicker.
 
         Raises:
@@ -224,12 +224,12 @@ class SharedNetworks:
                 f" 'ovn-nbctl set Logical_Switch {row} name={shlex.quote(name)}'"
             )
 
-    async def _remember(self, network: Shared) -> None:
+    async def _remember(self, network: SharedNetwork) -> None:
         if self.get(network.network_id) == network:
             return
         await self._save(lambda networks: {**networks, network.network_id: network})
 
-    async def _save(self, change: Callable[[dict[str, Shared]], dict[str, Shared]]) -> None:
+    async def _save(self, change: Callable[[dict[str, SharedNetwork]], dict[str, SharedNetwork]]) -> None:
         """Write what is known from now on; if that fails, it is not."""
 
         def changed(content: dict[str, Any]) -> Mapping[str, Any]:
@@ -252,12 +252,12 @@ class SharedNetworks:
         }
 
 
-def _without(networks: Mapping[str, Shared], network_id: str) -> dict[str, Shared]:
+def _without(networks: Mapping[str, SharedNetwork], network_id: str) -> dict[str, SharedNetwork]:
     """Without one of them, whichever row its switch has by now."""
     return {key: each for key, each in networks.items() if key != network_id}
 
 
-def _agree(network: Shared, ids: dict[str, str], host: str) -> None:
+def _agree(network: SharedNetwork, ids: dict[str, str], host: str) -> None:
     """Refuse a switch that its owner did not mean for this network, or meant for something else.
 
     By its name and description a switch is meant for its subnet and context. One that was named with ``-o
@@ -286,7 +286,7 @@ def _agree(network: Shared, ids: dict[str, str], host: str) -> None:
         )
 
 
-def _allowed(network: Shared, ids: dict[str, str], host: str) -> None:
+def _allowed(network: SharedNetwork, ids: dict[str, str], host: str) -> None:
     name, allowed = network.switch, ids.get(switches.ALLOW, "")
     if network.is_own:
         return
@@ -303,7 +303,7 @@ def _allowed(network: Shared, ids: dict[str, str], host: str) -> None:
         )
 
 
-def _how_to_make(network: Shared) -> str:
+def _how_to_make(network: SharedNetwork) -> str:
     name = network.switch
     if not network.context:
         return f"OVN has no logical switch named '{name}': make it with 'ovn-nbctl ls-add'"
@@ -314,7 +314,7 @@ def _how_to_make(network: Shared) -> str:
     )
 
 
-def _description(network: Shared) -> str:
+def _description(network: SharedNetwork) -> str:
     """The guide's keys of a switch, as ovn-nbctl takes them."""
     gateway = f" external_ids:gateway_ip={network.gateway}" if network.gateway else ""
     return f"external_ids:subnet={network.pools[0]}{gateway} external_ids:subnet_context={network.context}"
@@ -343,7 +343,7 @@ def no_network(network_id: str) -> str:
 class NetworkMaking:
     """Makes networks on switches of their own and on shared ones."""
 
-    def __init__(self, shared: SharedNetworks, policy: Policy, ipam: Pools) -> None:
+    def __init__(self, shared: SharedNetworks, policy: SharingPolicy, ipam: Pools) -> None:
         """Make them by that policy, and tell our own IPAM."""
         self._northbound = shared.database
         self._shared = shared
@@ -423,7 +423,7 @@ class NetworkMaking:
             f" context {context}: with {flags[0]} give {flags[1]} as well"
         )
 
-    async def _check_alone(self, network: Shared) -> None:
+    async def _check_alone(self, network: SharedNetwork) -> None:
         """Refuse a second network of this host in a pool.
 
         Docker refuses it for its own pools, on one host. Hosts share a pool by naming the same subnet, and a

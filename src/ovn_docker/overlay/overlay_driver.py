@@ -15,13 +15,13 @@ from uuid import UUID
 from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
 from ovn_docker.host import open_vswitch
-from ovn_docker.host.attachment import Attachments, Wish
+from ovn_docker.host.attachment import Attachments, AttachSpec
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
 from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.gateways import Gateways
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied
-from ovn_docker.overlay.network_spec import Policy
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
+from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import NetworkMaking, SharedNetworks, no_network
 from ovn_docker.overlay.overlay_inventory import own_switches
 from ovn_docker.overlay.plugging import MissingFlows, Plugging
@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Docker:
+class DriverInfo:
     """What Docker is told of this driver, and what this driver tells of itself.
 
     Attributes:
@@ -44,7 +44,7 @@ class Docker:
     """
 
     scope: str
-    policy: Policy
+    policy: SharingPolicy
     about: Callable[[], Mapping[str, Any]]
 
 
@@ -59,8 +59,8 @@ class OverlayDriver:
         self,
         attachments: Attachments,
         shared: SharedNetworks,
-        occupied: Occupied,
-        docker: Docker,
+        occupied: ForeignAddresses,
+        docker: DriverInfo,
         followers: Followers,
     ) -> None:
         """Serve with these."""
@@ -292,7 +292,9 @@ class OverlayDriver:
             disable_gateway_service=switch.internal,
         )
 
-    async def _wish(self, port: SwitchPort, switch: Switch, ids: Mapping[str, str] | None = None) -> Wish:
+    async def _wish(
+        self, port: SwitchPort, switch: Switch, ids: Mapping[str, str] | None = None
+    ) -> AttachSpec:
         """What to attach for a port; `ids` are what is known only at its Join."""
         mac, *addresses = port.addresses.split()
         mark = await self._northbound.mark()
@@ -302,7 +304,7 @@ class OverlayDriver:
             open_vswitch.ADDRESSES: " ".join(addresses),
             open_vswitch.STATUS: "active",
         }
-        return Wish(
+        return AttachSpec(
             endpoint_id=port.endpoint_id,
             mac=mac,
             mtu=switch.mtu,

@@ -19,15 +19,15 @@ from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_cleanup import HostRows
 from ovn_docker.health.snapshot import (
     EndpointIds,
-    Held,
-    HeldEndpoint,
-    HeldLease,
-    HeldNetwork,
-    HeldPool,
-    HeldSwitch,
+    LostAddress,
     Names,
+    Owned,
+    OwnedEndpoint,
+    OwnedLease,
+    OwnedNetwork,
+    OwnedPool,
+    OwnedSwitch,
     Setup,
-    Taken,
 )
 from ovn_docker.overlay.ipam.ipam_driver import CONTEXT_OPTION, OverlayIpam
 from ovn_docker.overlay.networks import SharedNetworks
@@ -266,7 +266,7 @@ class OverlayInventory:
         """Have all tables gone through, see `own_rows.Scan`."""
         self._rows.scan(always=always, note=note)
 
-    async def held(self, networks: Iterable[str]) -> Held:
+    async def held(self, networks: Iterable[str]) -> Owned:
         """Read all that carries this host's mark, and whether those networks are whole.
 
         What could only be removed, and may not be because others have ports on it, is left out.
@@ -283,9 +283,9 @@ class OverlayInventory:
         free = await self._without_ports_of_others(spare, rows.ports)
         own = [row["name"] for row in free if _is_own(row)]
         found = dict.fromkeys(own, True) | asked
-        return Held(
+        return Owned(
             networks={
-                network_id: HeldNetwork(
+                network_id: OwnedNetwork(
                     network_id,
                     whole,
                     remembered[network_id].keys() if network_id in remembered else {},
@@ -294,7 +294,7 @@ class OverlayInventory:
             },
             endpoints=tuple(map(_endpoint, rows.ports)),
             switches=tuple(
-                HeldSwitch(northbound.read_uuid(row), row["name"], northbound.read_network_id(row))
+                OwnedSwitch(northbound.read_uuid(row), row["name"], northbound.read_network_id(row))
                 for row in free
                 if not _is_own(row)
             ),
@@ -315,7 +315,7 @@ class OverlayInventory:
             row for row, on in zip(switches, ports, strict=True) if on <= (mine if _is_own(row) else set())
         ]
 
-    async def complete(self, held: Held, missing: Sequence[Finding]) -> Held:
+    async def complete(self, held: Owned, missing: Sequence[Finding]) -> Owned:
         """What is held, with those rows that are there though the index did not name them.
 
         An index that was lost, or is not whole yet, must not have what is there taken for missing.
@@ -336,11 +336,11 @@ class OverlayInventory:
             taken=await self._taken(lost, mark.host) if lost else (),
         )
 
-    async def _taken(self, missing: Sequence[Finding], host: str) -> tuple[Taken, ...]:
+    async def _taken(self, missing: Sequence[Finding], host: str) -> tuple[LostAddress, ...]:
         """Those of the leases that are missing which this host cannot have, for they are another's."""
         results = await self._northbound.transact([leases.lease_get(*each.evidence[:2]) for each in missing])
         return tuple(
-            Taken(key, address, endpoint.endpoint_id, lease.holder())
+            LostAddress(key, address, endpoint.endpoint_id, lease.holder())
             for (key, address, endpoint, _), result in zip(
                 (each.evidence for each in missing), results, strict=True
             )
@@ -383,7 +383,7 @@ class OverlayInventory:
             await self._shared.locate(network)
         return network is not None
 
-    async def remove_switch(self, switch: HeldSwitch) -> None:
+    async def remove_switch(self, switch: OwnedSwitch) -> None:
         """Remove a switch that nobody uses, unless a port is on it by now."""
         await self._northbound.transact([northbound.ls_del(switch.row)])
 
@@ -453,7 +453,7 @@ class OverlayInventory:
             ]
         )
 
-    async def release(self, lease: HeldLease) -> None:
+    async def release(self, lease: OwnedLease) -> None:
         """Give a lease up, unless it has changed since it was read; its endpoint may have gone from it."""
         unbound = {**lease.marks, leases.ENDPOINT: ""}
         await self._northbound.transact(
@@ -471,7 +471,7 @@ class OverlayInventory:
             self._context_of(network), subnet, config.gateway, list(config.aux_addresses.values())
         )
 
-    async def leave_pool(self, pool: HeldPool) -> None:
+    async def leave_pool(self, pool: OwnedPool) -> None:
         """Strike these holds out of a pool, or of a reserved address, and remove it if they were the last."""
         [gone] = (await self._northbound.transact(leases.leave(pool.row, sorted(pool.tokens))))[-1:]
         if gone["count"] and "/" in pool.cidr:
@@ -483,8 +483,8 @@ def _is_own(row: Row) -> bool:
     return northbound.read_network_id(row) == str(row["name"])
 
 
-def _endpoint(row: Row) -> HeldEndpoint:
-    return HeldEndpoint(
+def _endpoint(row: Row) -> OwnedEndpoint:
+    return OwnedEndpoint(
         network_id=northbound.read_network_id(row),
         endpoint_id=row["name"],
         addresses=tuple(northbound.read_addresses(row).split()),
@@ -496,9 +496,9 @@ def _names(row: Row) -> dict[str, str]:
     return {key: value for key, value in northbound.read_marks(row).items() if is_name(key)}
 
 
-def _lease(row: Row) -> HeldLease:
+def _lease(row: Row) -> OwnedLease:
     marks: dict[str, Any] = mapping(row["external_ids"])
-    return HeldLease(
+    return OwnedLease(
         row=northbound.read_uuid(row),
         key=marks.get(leases.POOL, ""),
         address=row["cidr"],
@@ -507,7 +507,7 @@ def _lease(row: Row) -> HeldLease:
     )
 
 
-def _pool(row: Row, host: str) -> HeldPool:
+def _pool(row: Row, host: str) -> OwnedPool:
     tokens = frozenset(token for token, user in leases.read_users(row).items() if user == host)
     key = mapping(row["external_ids"]).get(leases.POOL, "")
-    return HeldPool(northbound.read_uuid(row), key, row["cidr"], tokens)
+    return OwnedPool(northbound.read_uuid(row), key, row["cidr"], tokens)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.host.attachment import Attachments
-from ovn_docker.host.open_vswitch import Settings, lacking
+from ovn_docker.host.open_vswitch import OvnSettings, lacking
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import switches
 
@@ -37,7 +37,7 @@ class Traces:
     capabilities: Mapping[str, str]
 
 
-def cause_of(traces: Traces, settings: Settings) -> str:
+def cause_of(traces: Traces, settings: OvnSettings) -> str:
     """Why the port has no flows, and what to do, as far as it can be told."""
     lacks = lacking(traces.capabilities)
     if traces.made is False:

@@ -75,7 +75,7 @@ def session_lock(session: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class HostIdentity:
     """The machine that uses a name, as the host's row says.
 
     Attributes:
@@ -90,7 +90,7 @@ class Identity:
     encap_ip: str = ""
     session: str = ""
 
-    def agreements(self, other: "Identity") -> int:
+    def agreements(self, other: "HostIdentity") -> int:
         """In how many of the first three the two agree."""
         pairs = zip(astuple(self)[:3], astuple(other)[:3], strict=True)
         return sum(bool(mine) and mine == theirs for mine, theirs in pairs)
@@ -101,7 +101,7 @@ class Identity:
         return f"{self.hostname or 'a host'}{address}"
 
 
-NOBODY = Identity()
+NOBODY = HostIdentity()
 """What a row says that a driver of an earlier version wrote."""
 
 MACHINE, HOSTNAME = "ovn-docker-machine", "ovn-docker-hostname"
@@ -115,25 +115,25 @@ def host_get(name: str) -> Operation:
     return select(TABLE, [row_is(host_id(name))], ["external_ids"])
 
 
-def read_identity(rows: Sequence[Row]) -> Identity | None:
+def read_identity(rows: Sequence[Row]) -> HostIdentity | None:
     """Who uses a name; None where the host is not registered."""
     if not rows:
         return None
     ids = mapping(rows[0]["external_ids"])
-    return Identity(*(ids.get(key, "") for key in IDENTITY))
+    return HostIdentity(*(ids.get(key, "") for key in IDENTITY))
 
 
-def _marks(identity: Identity) -> dict[str, str]:
+def _marks(identity: HostIdentity) -> dict[str, str]:
     return {key: value for key, value in zip(IDENTITY, astuple(identity), strict=True) if value}
 
 
-def host_add(mark: Mark, identity: Identity = NOBODY) -> Operation:
+def host_add(mark: Mark, identity: HostIdentity = NOBODY) -> Operation:
     """Register a host; refused with `ConstraintError` when it is."""
     ids = {KIND: HOST_ROW, HOST: mark.host, CREATED: mark.created, **_marks(identity)}
     return insert(TABLE, host_id(mark.host), {"cidr": "", "external_ids": to_map(ids)})
 
 
-def host_claim(name: str, identity: Identity) -> list[Operation]:
+def host_claim(name: str, identity: HostIdentity) -> list[Operation]:
     """Write who uses a name, with its lock only; the last count is 0 when the host is not registered.
 
     The marks of an identity alone are written: the host's index stays, and whether it is whole.

@@ -33,8 +33,8 @@ VTEPS, VTEP, PINNED = "ovn-docker-vteps", "ovn-docker-vtep:", "ovn-docker-tnl-ke
 MARK = "ovn-docker-vtep"
 """Key of a ramp port: the VTEP's address."""
 
-LOOKUP, RAMP = "lookup", "ramp"
-MODES = LOOKUP, RAMP
+LOOKUP, VTEP_PORT = "lookup", "ramp"
+MODES = LOOKUP, VTEP_PORT
 
 KEY, VXLAN_MODE, GLOBAL = "requested-tnl-key", "vxlan_mode", "NB_Global"
 
@@ -91,7 +91,7 @@ def read_vteps(row: Row) -> dict[str, Entry]:
     found = {}
     for key, text in mapping(row.get("external_ids")).items():
         vni, _, mode = text.partition(" ")
-        if key.startswith(VTEP) and vni.isdecimal() and mode in {"", RAMP}:
+        if key.startswith(VTEP) and vni.isdecimal() and mode in {"", VTEP_PORT}:
             found[key.removeprefix(VTEP)] = Entry(int(vni), mode or LOOKUP)
     return found
 

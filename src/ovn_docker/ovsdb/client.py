@@ -37,7 +37,7 @@ AT_ONCE = 16
 """How many are sent before the first is answered."""
 
 
-class Undoing:
+class UndoQueue:
     """Those of one client, in the order in which they came."""
 
     def __init__(self, title: str, carry_out: Callable[[Sequence[Operation]], Awaitable[object]]) -> None:
@@ -261,7 +261,7 @@ class Client:
         self._hurry = asyncio.Event()
         self._told: set[str] = set()
         self._ready = asyncio.Event()
-        self._undoing = Undoing(title, partial(self._carry_out, server=partial(self._admitted, self.ready)))
+        self._undoing = UndoQueue(title, partial(self._carry_out, server=partial(self._admitted, self.ready)))
         self.model = ""
         self.answered: Callable[[float], object] = lambda _seconds: None
         self._when_connected: list[Callable[[], object]] = []

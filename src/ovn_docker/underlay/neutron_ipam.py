@@ -12,7 +12,7 @@ from ovn_docker.addressing import IPAddress, network
 from ovn_docker.errors import NeutronError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.underlay.neutron import resources
-from ovn_docker.underlay.neutron.resources import PortWish, Subnet
+from ovn_docker.underlay.neutron.resources import PortSpec, Subnet
 from ovn_docker.underlay.neutron_networks import NETWORK, SUBNET, named
 from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud
 
@@ -96,7 +96,7 @@ class UnderlayIpam:
     async def _lease(self, subnet: Subnet, asked: IPAddress | None) -> IPAddress:
         """Make the port; of a request that is given up, Docker never asks for the release."""
         device = resources.asked_by(uuid.uuid4().hex)
-        wish = PortWish("", subnet.network_id, [(subnet.id, str(asked) if asked else "")], device=device)
+        wish = PortSpec("", subnet.network_id, [(subnet.id, str(asked) if asked else "")], device=device)
         port = None
         try:
             port = await self._cloud.ports.make(wish)

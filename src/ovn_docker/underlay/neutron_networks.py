@@ -20,8 +20,8 @@ from ovn_docker.libnetwork.messages import CreateNetworkRequest
 from ovn_docker.state_file import StateFile
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron.resources import Network, Subnet
-from ovn_docker.underlay.neutron_undo import Undoing
+from ovn_docker.underlay.neutron.resources import NeutronNetwork, Subnet
+from ovn_docker.underlay.neutron_undo import NeutronUndo
 
 # --- What a CreateNetwork asks of the underlay driver, checked and in our types. Pure. ----------------------
 
@@ -36,7 +36,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NeutronNetworkSpec:
     """A Docker network as it is asked for.
 
     Attributes:
@@ -69,7 +69,7 @@ class Asked:
         return bool(self.network or self.subnets or self.leased)
 
 
-def read(request: CreateNetworkRequest, address_space: str) -> Asked:
+def read(request: CreateNetworkRequest, address_space: str) -> NeutronNetworkSpec:
     """What a CreateNetwork asks for.
 
     Args:
@@ -86,7 +86,7 @@ def read(request: CreateNetworkRequest, address_space: str) -> Asked:
     port_security = _boolean(generic.get(PORT_SECURITY))
     if groups and port_security is False:
         raise RequestError(f"options {GROUPS} and {PORT_SECURITY}=false exclude each other")
-    return Asked(
+    return NeutronNetworkSpec(
         network_id=request.network_id,
         pools=pools,
         gateways=network_options.gateways(request),
@@ -126,7 +126,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NeutronNetworkRef:
     """Where a Docker network is.
 
     Attributes:
@@ -164,31 +164,31 @@ class Place:
         raise RequestError(f"address {address} lies outside the pools of network {self.network_id}: {pools}")
 
 
-class Places:
+class NeutronNetworkRefs:
     """What is remembered."""
 
     def __init__(self, path: Path) -> None:
         """Take up what the file there says."""
         self._path, self._file = path, StateFile(path)
         self._stamp: object = object()
-        self._known: dict[str, Place] = {}
+        self._known: dict[str, NeutronNetworkRef] = {}
         self._changing: asyncio.Future[None] | None = None
 
-    def all(self) -> Mapping[str, Place]:
+    def all(self) -> Mapping[str, NeutronNetworkRef]:
         """What is remembered, by NetworkID; `ovn-docker repair` may have changed it."""
         stamp = self._file.stamp()
         if stamp != self._stamp:
             self._stamp, self._known = stamp, self._read(self._file.load())
         return self._known
 
-    def _read(self, content: Mapping[str, Any]) -> dict[str, Place]:
+    def _read(self, content: Mapping[str, Any]) -> dict[str, NeutronNetworkRef]:
         try:
             return {network_id: _place(each) for network_id, each in content.get(NETWORKS, {}).items()}
         except (AttributeError, TypeError, ValueError) as error:
             self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
             return {}
 
-    async def remember(self, place: Place) -> None:
+    async def remember(self, place: NeutronNetworkRef) -> None:
         """Note where a network is; raises as `forget`, and may be carried out all the same."""
         entry = asdict(place)
 
@@ -240,22 +240,22 @@ class Places:
             done.exception()  # of one that was given up nobody asks
 
 
-def _place(entry: Mapping[str, Any]) -> Place:
+def _place(entry: Mapping[str, Any]) -> NeutronNetworkRef:
     groups = entry.get("groups")
-    return Place(**{**entry, "groups": None if groups is None else tuple(groups)})
+    return NeutronNetworkRef(**{**entry, "groups": None if groups is None else tuple(groups)})
 
 
 class UnderlayNetworks:
     """The networks of this host."""
 
-    def __init__(self, neutron: Neutron, host: str, places: Places, undoing: Undoing) -> None:
+    def __init__(self, neutron: Neutron, host: str, places: NeutronNetworkRefs, undoing: NeutronUndo) -> None:
         """Look there; `host` is the id of this machine's Neutron port."""
         self._neutron = neutron
         self._host = host
         self._places = places
         self._undoing = undoing
 
-    def all(self) -> Mapping[str, Place]:
+    def all(self) -> Mapping[str, NeutronNetworkRef]:
         """What is remembered, by NetworkID."""
         return self._places.all()
 
@@ -263,7 +263,7 @@ class UnderlayNetworks:
         """Forget where a network is, so that it is looked for or made anew."""
         await self._places.forget(network_id)
 
-    async def locate(self, network_id: str) -> Place:
+    async def locate(self, network_id: str) -> NeutronNetworkRef:
         """Where a network is; one that we made is found in Neutron even if nothing is remembered.
 
         Raises:
@@ -278,9 +278,9 @@ class UnderlayNetworks:
                 f"network {network_id} is not in Neutron: remove the network and create it again"
             )
         subnets = {str(each.cidr): each.id for each in await self.subnets(network.id)}
-        return Place(network_id, network.id, subnets, made=True)
+        return NeutronNetworkRef(network_id, network.id, subnets, made=True)
 
-    async def create(self, asked: Asked) -> Place:
+    async def create(self, asked: NeutronNetworkSpec) -> NeutronNetworkRef:
         """Make the network in Neutron, or find the one that is to be used.
 
         Raises:
@@ -302,7 +302,7 @@ class UnderlayNetworks:
             raise
         return place
 
-    async def _make(self, asked: Asked) -> Place:
+    async def _make(self, asked: NeutronNetworkSpec) -> NeutronNetworkRef:
         name = asked.network_id
         network = await self._own(name)
         if network is None:
@@ -311,9 +311,9 @@ class UnderlayNetworks:
         subnets = await self._make_subnets(asked, network)
         words = resources.tags(self._host, network=name)
         await self._neutron.put(f"networks/{network.id}/tags", words)
-        return Place(name, network.id, subnets, made=True, internal=asked.internal, mtu=asked.mtu)
+        return NeutronNetworkRef(name, network.id, subnets, made=True, internal=asked.internal, mtu=asked.mtu)
 
-    async def _make_subnets(self, asked: Asked, network: Network) -> dict[str, str]:
+    async def _make_subnets(self, asked: NeutronNetworkSpec, network: NeutronNetwork) -> dict[str, str]:
         there = {each.cidr: each for each in await self.subnets(network.id)} if network.subnets else {}
         if set(there) - set(asked.pools):
             raise ConflictError(f"network {asked.network_id} exists in Neutron with other pools")
@@ -325,13 +325,13 @@ class UnderlayNetworks:
         return made
 
     async def _make_subnet(
-        self, asked: Asked, network: Network, pool: IPNetwork, gateway: IPAddress | None
+        self, asked: NeutronNetworkSpec, network: NeutronNetwork, pool: IPNetwork, gateway: IPAddress | None
     ) -> Subnet:
         way_out = None if asked.internal else gateway
         body = resources.new_subnet(network.id, f"docker-{asked.network_id}", self._host, pool, way_out)
         return resources.read_subnet((await self._neutron.post("subnets", body))["subnet"])
 
-    async def _use(self, asked: Asked) -> Place:
+    async def _use(self, asked: NeutronNetworkSpec) -> NeutronNetworkRef:
         """The place of a network that Neutron has already: each pool is one of its subnets."""
         named = [resources.read_subnet(await self._named("subnet", each)) for each in asked.subnets]
         if asked.network:
@@ -342,7 +342,7 @@ class UnderlayNetworks:
         else:
             network = await self._network_with(asked.pools)
         subnets = named or await self.subnets(network.id)
-        return Place(
+        return NeutronNetworkRef(
             network_id=asked.network_id,
             neutron=network.id,
             subnets=_fitting(asked, network, subnets),
@@ -352,7 +352,7 @@ class UnderlayNetworks:
             leased=asked.leased,
         )
 
-    async def _network_with(self, pools: Sequence[IPNetwork]) -> Network:
+    async def _network_with(self, pools: Sequence[IPNetwork]) -> NeutronNetwork:
         """The only network that has a subnet of the first pool, which our IPAM has leased from."""
         found = await self._neutron.get("subnets", {"cidr": str(pools[0])} if pools else {})
         networks = sorted({each["network_id"] for each in found["subnets"]})
@@ -380,12 +380,12 @@ class UnderlayNetworks:
         """
         return await named(self._neutron, kind, name)
 
-    async def own(self) -> list[Network]:
+    async def own(self) -> list[NeutronNetwork]:
         """All networks that this host made."""
         found = await self._neutron.get("networks", {"description": resources.mark(self._host)})
         return [resources.read_network(each) for each in found["networks"]]
 
-    async def _own(self, network_id: str) -> Network | None:
+    async def _own(self, network_id: str) -> NeutronNetwork | None:
         query = {"name": network_id, "description": resources.mark(self._host)}
         found = await self._neutron.get("networks", query)
         return next(map(resources.read_network, found["networks"]), None)
@@ -407,7 +407,7 @@ class UnderlayNetworks:
                 await self._remove(network, leftovers)
         await self._places.forget(network_id)
 
-    async def _remove(self, network: Network, leftovers: Callable[[str], Any]) -> None:
+    async def _remove(self, network: NeutronNetwork, leftovers: Callable[[str], Any]) -> None:
         try:
             await self._neutron.delete(f"networks/{network.id}")
         except NeutronError as error:
@@ -453,12 +453,12 @@ async def named(neutron: Neutron, kind: str, name: str) -> dict[str, Any]:
     return resource
 
 
-def _check_same(known: Place | None, place: Place) -> None:
+def _check_same(known: NeutronNetworkRef | None, place: NeutronNetworkRef) -> None:
     if known is not None and known != place:
         raise ConflictError(f"network {place.network_id} exists with other pools or options")
 
 
-def _fitting(asked: Asked, network: Network, subnets: Sequence[Subnet]) -> dict[str, str]:
+def _fitting(asked: NeutronNetworkSpec, network: NeutronNetwork, subnets: Sequence[Subnet]) -> dict[str, str]:
     """Each pool's subnet.
 
     Raises:

@@ -12,8 +12,8 @@ from typing import Any
 from ovn_docker.errors import ConflictError, NeutronError
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron.resources import ACTIVE, Port, PortWish
-from ovn_docker.underlay.neutron_networks import Place
+from ovn_docker.underlay.neutron.resources import ACTIVE, NeutronPort, PortSpec
+from ovn_docker.underlay.neutron_networks import NeutronNetworkRef
 from ovn_docker.underlay.vlans import ChildPorts
 
 LOG = logging.getLogger(__name__)
@@ -36,24 +36,24 @@ class EndpointPorts:
         self._host = host
         self._children = children
 
-    async def find(self, endpoint_id: str) -> Port | None:
+    async def find(self, endpoint_id: str) -> NeutronPort | None:
         """An endpoint's port, or None."""
         return next(iter(await self._of(endpoint_id)), None)
 
-    async def _of(self, endpoint_id: str) -> list[Port]:
+    async def _of(self, endpoint_id: str) -> list[NeutronPort]:
         first, later = resources.queries(endpoint_id)
         return await self._own(**first) or await self._own(**later)
 
-    async def all(self) -> list[Port]:
+    async def all(self) -> list[NeutronPort]:
         """All ports of this host, those of leased addresses too."""
         return await self._own()
 
-    async def at(self, neutron: str, address: str) -> Port | None:
+    async def at(self, neutron: str, address: str) -> NeutronPort | None:
         """This host's port with an address on a Neutron network, or None."""
         found = await self._own(network_id=neutron, fixed_ips=f"ip_address={address}")
         return next(iter(found), None)
 
-    async def rivals(self, place: Place, endpoint_id: str, addresses: Sequence[str]) -> list[str]:
+    async def rivals(self, place: NeutronNetworkRef, endpoint_id: str, addresses: Sequence[str]) -> list[str]:
         """Other endpoints of a network that have one of these addresses in Neutron.
 
         A port without tags is one of a CreateEndpoint that came no further.
@@ -67,13 +67,18 @@ class EndpointPorts:
         others = [each for each in found if each.endpoint not in {"", endpoint_id}]
         return [each.endpoint for each in others if each.tag(resources.NETWORK) in networks]
 
-    async def _own(self, **query: str | list[str]) -> list[Port]:
+    async def _own(self, **query: str | list[str]) -> list[NeutronPort]:
         found = await self._neutron.get("ports", {"description": resources.mark(self._host), **query})
         return [resources.read_port(each) for each in found["ports"]]
 
     async def ensure(
-        self, place: Place, endpoint_id: str, fixed_ips: Sequence[tuple[str, str]], mac: str, default_mac: str
-    ) -> Port:
+        self,
+        place: NeutronNetworkRef,
+        endpoint_id: str,
+        fixed_ips: Sequence[tuple[str, str]],
+        mac: str,
+        default_mac: str,
+    ) -> NeutronPort:
         """The endpoint's port, which is made unless it is there.
 
         Args:
@@ -91,7 +96,7 @@ class EndpointPorts:
             port = await self._take_over(place, endpoint_id, fixed_ips)
             if port is not None:
                 return port
-        wish = PortWish(
+        wish = PortSpec(
             name=endpoint_id,
             network_id=place.neutron,
             fixed_ips=fixed_ips,
@@ -109,14 +114,14 @@ class EndpointPorts:
                 raise
         return _same(port, wish, mac)
 
-    async def _make(self, wish: PortWish, *, may_drop_mac: bool) -> Port:
+    async def _make(self, wish: PortSpec, *, may_drop_mac: bool) -> NeutronPort:
         try:
             return await self.make(wish)
         except NeutronError as error:
             if error.status != FORBIDDEN or not (may_drop_mac and wish.mac):
                 raise
         return await self.make(
-            PortWish(
+            PortSpec(
                 wish.name,
                 wish.network_id,
                 wish.fixed_ips,
@@ -125,7 +130,7 @@ class EndpointPorts:
             )
         )
 
-    async def make(self, wish: PortWish) -> Port:
+    async def make(self, wish: PortSpec) -> NeutronPort:
         """Make a port.
 
         Raises:
@@ -135,8 +140,8 @@ class EndpointPorts:
         return resources.read_port((await self._neutron.post("ports", body))["port"])
 
     async def _take_over(
-        self, place: Place, endpoint_id: str, fixed_ips: Sequence[tuple[str, str]]
-    ) -> Port | None:
+        self, place: NeutronNetworkRef, endpoint_id: str, fixed_ips: Sequence[tuple[str, str]]
+    ) -> NeutronPort | None:
         """Give the port of a leased address to an endpoint.
 
         An endpoint with an IPv4 and an IPv6 address has leased two ports; the second's address goes to the
@@ -163,7 +168,7 @@ class EndpointPorts:
             first = resources.read_port(found["port"])
         return first
 
-    async def tag(self, port: Port, network_id: str, endpoint_id: str, name: str = "") -> None:
+    async def tag(self, port: NeutronPort, network_id: str, endpoint_id: str, name: str = "") -> None:
         """Write our tags: whose port it is, of which of Docker's networks and endpoints."""
         words = resources.tags(
             self._host,
@@ -175,12 +180,12 @@ class EndpointPorts:
         if set(words["tags"]) != set(port.tags):
             await self._neutron.put(f"ports/{port.id}/tags", words)
 
-    async def rename(self, port: Port, name: str) -> None:
+    async def rename(self, port: NeutronPort, name: str) -> None:
         """Give a port that has its tags another name."""
         if name != port.name:
             await self._neutron.put(f"ports/{port.id}", resources.changed_port(name=name))
 
-    async def readdress(self, port: Port, fixed_ips: Sequence[tuple[str, str]], mac: str) -> None:
+    async def readdress(self, port: NeutronPort, fixed_ips: Sequence[tuple[str, str]], mac: str) -> None:
         """Give a port these addresses."""
         change: dict[str, Any] = {}
         if set(port.fixed_ips) != set(fixed_ips):
@@ -190,7 +195,7 @@ class EndpointPorts:
         if change:
             await self._neutron.put(f"ports/{port.id}", {"port": change})
 
-    async def wait_active(self, port: Port, endpoint_id: str) -> None:
+    async def wait_active(self, port: NeutronPort, endpoint_id: str) -> None:
         """Wait until Neutron says that packets pass the port, but not for ever.
 
         Neutron hears of ports one after another, and is silent for some seconds about each that went away
@@ -225,12 +230,12 @@ class EndpointPorts:
                 await self._children.let_go(port.id)
                 await self.destroy(port)
 
-    async def _give_back(self, port: Port) -> None:
+    async def _give_back(self, port: NeutronPort) -> None:
         await self._neutron.put(f"ports/{port.id}", resources.changed_port(name=""))
         words = resources.tags(self._host, lease=port.tag(resources.LEASE))
         await self._neutron.put(f"ports/{port.id}/tags", words)
 
-    async def destroy(self, port: Port) -> None:
+    async def destroy(self, port: NeutronPort) -> None:
         """Remove a port, also one that is under the machine's still."""
         try:
             await self._neutron.delete(f"ports/{port.id}")
@@ -253,7 +258,7 @@ class EndpointPorts:
             await self.destroy(port)
 
 
-def _same(port: Port, wish: PortWish, mac: str) -> Port:
+def _same(port: NeutronPort, wish: PortSpec, mac: str) -> NeutronPort:
     """The port that is there, if it is the one that is wished for."""
     wanted = {each for each in wish.fixed_ips if each[1]}
     if port.network_id != wish.network_id or set(port.fixed_ips) != wanted or mac not in {"", port.mac}:

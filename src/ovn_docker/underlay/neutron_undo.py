@@ -29,7 +29,7 @@ AT_ONCE = 4
 """Looks at the same time: half of the requests that may be under way, for verbs are waited for."""
 
 
-class Undoing:
+class NeutronUndo:
     """What is being taken back, by what it is about."""
 
     def __init__(

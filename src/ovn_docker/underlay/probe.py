@@ -173,7 +173,7 @@ class Probe:
         finally:
             await self._clear()
 
-    async def _make(self) -> tuple[resources.Port, int]:
+    async def _make(self) -> tuple[resources.NeutronPort, int]:
         neutron, description = self._cloud.neutron, self._mark
         body: dict[str, Any] = {"network": {"name": NAME, "description": description}}
         network = resources.read_network((await neutron.post("networks", body))["network"])

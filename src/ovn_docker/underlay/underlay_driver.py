@@ -25,15 +25,15 @@ from ovn_docker.errors import (
 from ovn_docker.health.openstack_checks import check_identity
 from ovn_docker.health.snapshot import Setup, Vif
 from ovn_docker.host import open_vswitch, veth
-from ovn_docker.host.attachment import Attachments, Wish
+from ovn_docker.host.attachment import Attachments, AttachSpec
 from ovn_docker.libnetwork import messages
 from ovn_docker.underlay import neutron_networks
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron.resources import Port, Subnet
-from ovn_docker.underlay.neutron_networks import Place, UnderlayNetworks
+from ovn_docker.underlay.neutron.resources import NeutronPort, Subnet
+from ovn_docker.underlay.neutron_networks import NeutronNetworkRef, UnderlayNetworks
 from ovn_docker.underlay.neutron_ports import CONFLICT, EndpointPorts
-from ovn_docker.underlay.neutron_undo import Undoing
+from ovn_docker.underlay.neutron_undo import NeutronUndo
 from ovn_docker.underlay.vlans import ChildPorts
 
 # --- Whether OS_VIF_ID is this machine's: by it everything in Neutron is told apart from other machines'. ---
@@ -48,7 +48,7 @@ PAUSE = 5.0
 """Seconds between two looks at what is wrong."""
 
 
-class Identity:
+class VifIdentity:
     """What this machine is in the cloud."""
 
     def __init__(self, neutron: Neutron, host: str, attachments: Attachments) -> None:
@@ -152,8 +152,8 @@ class Cloud:
     networks: UnderlayNetworks
     ports: EndpointPorts
     children: ChildPorts
-    undoing: Undoing
-    identity: Identity
+    undoing: NeutronUndo
+    identity: VifIdentity
 
 
 class UnderlayDriver:
@@ -257,8 +257,11 @@ class UnderlayDriver:
         return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=port.mac))
 
     async def _port(
-        self, place: Place, request: messages.CreateEndpointRequest, asked: messages.EndpointInterface
-    ) -> Port:
+        self,
+        place: NeutronNetworkRef,
+        request: messages.CreateEndpointRequest,
+        asked: messages.EndpointInterface,
+    ) -> NeutronPort:
         interfaces = [
             each
             for each in (
@@ -289,7 +292,10 @@ class UnderlayDriver:
             await self._replace(request, endpoint_id)
 
     async def _supersede_ports(
-        self, request: messages.CreateEndpointRequest, place: Place, addresses: Sequence[IPAddress]
+        self,
+        request: messages.CreateEndpointRequest,
+        place: NeutronNetworkRef,
+        addresses: Sequence[IPAddress],
     ) -> bool:
         """Remove those too that have no link, for the driver was killed before Join; whether there are any.
 
@@ -372,7 +378,9 @@ class UnderlayDriver:
             place, attached.result(), [each for each in subnets.result() if each.id in used], routers.result()
         )
 
-    async def _wished(self, request: messages.JoinRequest, place: Place) -> tuple[Port, Wish]:
+    async def _wished(
+        self, request: messages.JoinRequest, place: NeutronNetworkRef
+    ) -> tuple[NeutronPort, AttachSpec]:
         """The endpoint's port, and how it is plugged in."""
         port, vlans, network = await asyncio.gather(
             self._endpoint(request),
@@ -384,7 +392,7 @@ class UnderlayDriver:
         most = int(network["network"]["mtu"])
         return port, self._wish(request, port, vlans[port.id], min(place.mtu or most, most))
 
-    async def _routers(self, place: Place) -> set[str] | None:
+    async def _routers(self, place: NeutronNetworkRef) -> set[str] | None:
         """The addresses of routers on a network that we made; None where the subnets' gateways hold."""
         if not place.made:
             return None
@@ -392,7 +400,7 @@ class UnderlayDriver:
         found = await self._cloud.neutron.get("ports", query)
         return {address for each in found["ports"] for address in resources.read_port(each).addresses}
 
-    def _wish(self, request: messages.JoinRequest, port: Port, vlan: int, mtu: int) -> Wish:
+    def _wish(self, request: messages.JoinRequest, port: NeutronPort, vlan: int, mtu: int) -> AttachSpec:
         marks = {
             open_vswitch.NETWORK: request.network_id,
             open_vswitch.CREATED: self._now(),
@@ -401,7 +409,7 @@ class UnderlayDriver:
             open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2],
             open_vswitch.STATUS: "active",
         }
-        return Wish(endpoint_id=request.endpoint_id, mac=port.mac, mtu=mtu, external_ids=marks)
+        return AttachSpec(endpoint_id=request.endpoint_id, mac=port.mac, mtu=mtu, external_ids=marks)
 
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unplug the veth pair and remove it."""
@@ -449,7 +457,7 @@ class UnderlayDriver:
             "outage": self.outage(),
         }
 
-    async def _endpoint(self, request: messages.EndpointRequest) -> Port:
+    async def _endpoint(self, request: messages.EndpointRequest) -> NeutronPort:
         port = await self._cloud.ports.find(request.endpoint_id)
         if port is None:
             raise NotFoundError(_no_endpoint(request))
@@ -466,7 +474,7 @@ def _alone() -> Iterator[None]:
 
 
 def _joined(
-    place: Place, inside: str, subnets: Sequence[Subnet], routers: set[str] | None
+    place: NeutronNetworkRef, inside: str, subnets: Sequence[Subnet], routers: set[str] | None
 ) -> messages.JoinResponse:
     gateways = {}
     routes = []

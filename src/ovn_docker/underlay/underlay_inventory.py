@@ -12,13 +12,13 @@ from ovn_docker.health.checks import NAME
 from ovn_docker.health.openstack_checks import NEEDED, TRUNK
 from ovn_docker.health.snapshot import (
     EndpointIds,
-    Held,
-    HeldEndpoint,
-    HeldLease,
-    HeldNetwork,
-    HeldPool,
-    HeldSwitch,
     Names,
+    Owned,
+    OwnedEndpoint,
+    OwnedLease,
+    OwnedNetwork,
+    OwnedPool,
+    OwnedSwitch,
     Setup,
     Vif,
     VifTrunk,
@@ -27,8 +27,8 @@ from ovn_docker.host import veth
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Query
-from ovn_docker.underlay.neutron.resources import Port
-from ovn_docker.underlay.neutron_networks import Place
+from ovn_docker.underlay.neutron.resources import NeutronPort
+from ovn_docker.underlay.neutron_networks import NeutronNetworkRef
 from ovn_docker.underlay.underlay_driver import Cloud
 
 # --- Reads what an OpenStack machine needs once: its port and trunk in Neutron, its bridge, its links. ------
@@ -154,11 +154,11 @@ class UnderlayInventory:
         """Nothing: the subnet is Neutron's, and nobody enters it."""
         return ""
 
-    async def complete(self, held: Held, missing: object) -> Held:  # noqa: ARG002
+    async def complete(self, held: Owned, missing: object) -> Owned:  # noqa: ARG002
         """Nothing is missing that Neutron has: all of it was asked for."""
         return held
 
-    async def held(self, networks: Iterable[str]) -> Held:
+    async def held(self, networks: Iterable[str]) -> Owned:
         """Read all that is described as this machine's, and whether those networks are whole.
 
         Raises:
@@ -172,8 +172,8 @@ class UnderlayInventory:
         ports = await self._cloud.ports.all()
         of_neutron = {place.neutron: network_id for network_id, place in places.items()}
         of_neutron |= {each.id: name for name, each in own.items()}
-        return Held(
-            networks={each: HeldNetwork(each, whole, {}) for each, whole in found.items()},
+        return Owned(
+            networks={each: OwnedNetwork(each, whole, {}) for each, whole in found.items()},
             endpoints=tuple(
                 _endpoint(each, of_neutron.get(each.network_id, ""), vlans.get(each.id))
                 for each in ports
@@ -182,7 +182,7 @@ class UnderlayInventory:
             leases=tuple(lease for each in ports if not each.endpoint for lease in _leases(each)),
         )
 
-    async def _is_whole(self, place: Place) -> bool:
+    async def _is_whole(self, place: NeutronNetworkRef) -> bool:
         found = await self._cloud.networks.subnets(place.neutron)
         return set(place.subnets.values()) <= {each.id for each in found}
 
@@ -193,7 +193,7 @@ class UnderlayInventory:
             await self._cloud.networks.forget(network_id)
         return False
 
-    async def remove_switch(self, switch: HeldSwitch) -> None:
+    async def remove_switch(self, switch: OwnedSwitch) -> None:
         """There are none."""
 
     async def readdress(self, endpoint: Endpoint) -> None:
@@ -245,7 +245,7 @@ class UnderlayInventory:
         """An endpoint's port is its lease."""
         await self.readdress(endpoint)
 
-    async def release(self, lease: HeldLease) -> None:
+    async def release(self, lease: OwnedLease) -> None:
         """Give an address up that no endpoint has."""
         try:
             found = await self._cloud.neutron.get(f"ports/{lease.row}")
@@ -260,13 +260,13 @@ class UnderlayInventory:
     async def enter_pool(self, network: Network, subnet: str) -> None:
         """Nothing is entered: the subnet is Neutron's."""
 
-    async def leave_pool(self, pool: HeldPool) -> None:
+    async def leave_pool(self, pool: OwnedPool) -> None:
         """Nothing was entered."""
 
 
-def _endpoint(port: Port, network_id: str, vlan: int | None) -> HeldEndpoint:
+def _endpoint(port: NeutronPort, network_id: str, vlan: int | None) -> OwnedEndpoint:
     """An endpoint; one that is not under the trunk has no use of its addresses."""
-    return HeldEndpoint(
+    return OwnedEndpoint(
         network_id=port.tag(resources.NETWORK) or network_id,
         endpoint_id=port.endpoint,
         addresses=(port.mac, *port.addresses) if vlan is not None else (),
@@ -275,6 +275,6 @@ def _endpoint(port: Port, network_id: str, vlan: int | None) -> HeldEndpoint:
     )
 
 
-def _leases(port: Port) -> list[HeldLease]:
+def _leases(port: NeutronPort) -> list[OwnedLease]:
     """The addresses of a port that no endpoint has."""
-    return [HeldLease(UUID(port.id), subnet_id, address, "", {}) for subnet_id, address in port.fixed_ips]
+    return [OwnedLease(UUID(port.id), subnet_id, address, "", {}) for subnet_id, address in port.fixed_ips]

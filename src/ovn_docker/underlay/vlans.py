@@ -15,7 +15,7 @@ from typing import Protocol
 from ovn_docker.errors import ConflictError, NeutronError, RequestError
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron.resources import FIRST_VLAN, LAST_VLAN, Port, Trunk
+from ovn_docker.underlay.neutron.resources import FIRST_VLAN, LAST_VLAN, NeutronPort, Trunk
 
 DUPLICATE, IN_USE, NOT_THERE = "DuplicateSubPort", "TrunkPortInUse", "SubPortNotFound"
 """Neutron's names for: the VLAN is taken, the port is under a trunk, it is not."""
@@ -118,7 +118,7 @@ class TrunkPorts:
             return trunk
         return resources.read_trunk(made["trunk"])
 
-    async def add(self, port: Port) -> int:
+    async def add(self, port: NeutronPort) -> int:
         """Put a port under the trunk and return its VLAN; one that is there keeps its own.
 
         Raises:
@@ -270,11 +270,11 @@ class ProfilePorts:
         found = await self._neutron.get(f"ports/{self._host}", {"fields": resources.HYPERVISOR})
         return str(found["port"].get(resources.HYPERVISOR) or "")
 
-    async def _own(self, **query: str) -> list[Port]:
+    async def _own(self, **query: str) -> list[NeutronPort]:
         found = await self._neutron.get("ports", {"description": resources.mark(self._host), **query})
         return [resources.read_port(each) for each in found["ports"]]
 
-    async def add(self, port: Port) -> int:
+    async def add(self, port: NeutronPort) -> int:
         """Put a port under the machine's and return its VLAN; one that is there keeps its own.
 
         Raises:
@@ -300,11 +300,11 @@ class ProfilePorts:
             await self._claim(port, vlan)
         raise ConflictError(f"no VLAN could be had for port {port.id}: others took each one at the same time")
 
-    async def _claim(self, port: Port, vlan: int) -> None:
+    async def _claim(self, port: NeutronPort, vlan: int) -> None:
         body = resources.changed_port(device_id=resources.claim(self._host, vlan))
         await self._neutron.put(f"ports/{port.id}", body)
 
-    async def _others(self, port: Port) -> set[int]:
+    async def _others(self, port: NeutronPort) -> set[int]:
         """The VLANs that other ports claim or have."""
         ports, trunk = await asyncio.gather(self._claimants(), self._trunk())
         if trunk:
@@ -316,7 +316,7 @@ class ProfilePorts:
         vlans = (resources.claimed(each.device, self._host) or each.vlan for each in others)
         return {each for each in vlans if each is not None}
 
-    async def _claimants(self) -> list[Port]:
+    async def _claimants(self) -> list[NeutronPort]:
         """All of our ports, those too by which `ovn-docker check --probe` looks whether packets pass."""
         marks = [resources.mark(self._host), resources.probe_mark(self._host)]
         found = await self._neutron.get("ports", {"description": marks})
@@ -332,7 +332,7 @@ class ProfilePorts:
             return ""
         return next((str(each["id"]) for each in found["trunks"]), "")
 
-    async def _bind(self, port: Port, vlan: int, hypervisor: str) -> None:
+    async def _bind(self, port: NeutronPort, vlan: int, hypervisor: str) -> None:
         body = resources.changed_port(**resources.child(self._host, vlan, hypervisor))
         try:
             await self._neutron.put(f"ports/{port.id}", body)
@@ -382,7 +382,7 @@ class ChildPorts(Protocol):
             ConflictError: the machine's port has children of the other kind.
         """
 
-    async def add(self, port: Port) -> int:
+    async def add(self, port: NeutronPort) -> int:
         """Put a port under the machine's and return its VLAN; one that is there keeps its own.
 
         Raises:

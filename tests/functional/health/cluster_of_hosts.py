@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ovn_docker.health.presence import INTERVAL, Machine, Presence
+from ovn_docker.health.presence import INTERVAL, Presence, ThisMachine
 from ovn_docker.host import open_vswitch
 from ovn_docker.ovn import hosts, switches
 from ovn_docker.ovn.hosts import HostList
@@ -37,13 +37,13 @@ class Local:
         """The driver's, on a machine of that name."""
         return Presence(self.ovs, self.nb, self.machine(hostname), lambda: NOW, interval)
 
-    def machine(self, hostname: str = "box") -> Machine:
+    def machine(self, hostname: str = "box") -> ThisMachine:
         """Where all tunnel addresses but those that end in .99 are the machine's."""
 
         async def holding(address: str) -> str | None:
             return None if address.endswith(".99") else "eth0"
 
-        return Machine(StateFile(self.directory / "state.json"), hostname, holding)
+        return ThisMachine(StateFile(self.directory / "state.json"), hostname, holding)
 
 
 class Databases:

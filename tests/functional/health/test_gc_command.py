@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ovn_docker.health import host_liveness
-from ovn_docker.health.host_liveness import Answer
+from ovn_docker.health.host_liveness import SignOfLife
 from ovn_docker.ovn import hosts, leases, switches
 from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark, Switch
@@ -170,16 +170,16 @@ async def test_the_one_that_is_asked_about_has_as_long_as_the_others_once_one_ha
 ) -> None:
     async with databases.driver("h1") as local, connected([databases.southbound.remote], SB) as sb:
 
-        async def ask(*alive: str, patience: float) -> Answer:
+        async def ask(*alive: str, patience: float) -> SignOfLife:
             with databases.answering(*alive):
                 return await host_liveness.ask(local.nb, sb, "h2", patience)
 
-        assert await host_liveness.ask(local.nb, sb, "h2", 0.5) is Answer.NOBODY, (
+        assert await host_liveness.ask(local.nb, sb, "h2", 0.5) is SignOfLife.NOBODY, (
             "Northbound was never set up"
         )
-        assert await ask("h1", "h2", patience=5) is Answer.GIVEN
-        assert await ask("h1", patience=1) is Answer.MISSING
-        assert await ask(patience=0.5) is Answer.NOBODY
+        assert await ask("h1", "h2", patience=5) is SignOfLife.GIVEN
+        assert await ask("h1", patience=1) is SignOfLife.MISSING
+        assert await ask(patience=0.5) is SignOfLife.NOBODY
 
 
 async def test_nobody_is_taken_for_dead_when_southbound_is_lost_meanwhile(databases: Databases) -> None:
@@ -189,7 +189,7 @@ async def test_nobody_is_taken_for_dead_when_southbound_is_lost_meanwhile(databa
             asked = asyncio.create_task(host_liveness.ask(local.nb, sb, "h2", 1))
             await until(lambda: databases.northbound.rows("NB_Global", "nb_cfg")[0]["nb_cfg"], "it is asked")
             databases.southbound.kill()
-            assert await asked is Answer.NOBODY
+            assert await asked is SignOfLife.NOBODY
 
 
 def test_force_does_it_all_the_same(databases: Databases, here: OvsdbServer) -> None:

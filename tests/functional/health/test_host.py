@@ -16,7 +16,7 @@ from ovn_docker.cli.cluster_checks import address_of, silence
 from ovn_docker.daemon.components import running
 from ovn_docker.health.reader import HostReader
 from ovn_docker.host.attachment import Attachments
-from ovn_docker.overlay.network_spec import Shared
+from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.ovsdb.operations import to_map
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import Databases, task
@@ -138,7 +138,7 @@ async def test_the_switch_of_a_network_that_is_there_twice_is_found(
 ) -> None:
     async with host.driver() as driver:
         shared = driver.parts.shared
-        net = Shared(
+        net = SharedNetwork(
             "n" * 64,
             "one",
             "",

@@ -10,7 +10,7 @@ import pytest
 
 from ovn_docker.errors import ConflictError, LockError
 from ovn_docker.health import host_cleanup
-from ovn_docker.health.host_cleanup import GivingUp, Remains, remains
+from ovn_docker.health.host_cleanup import HostCleanup, Leftovers, remains
 from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as schema
 from ovn_docker.ovn import switches as nb
@@ -40,9 +40,9 @@ def hosts(
     return Hosts(northbound, make_server, short_path, indexed=request.param == "with an index")
 
 
-async def give_up(server: OvsdbServer, host: str = "h0", locks: Sequence[str] = ()) -> Remains:
+async def give_up(server: OvsdbServer, host: str = "h0", locks: Sequence[str] = ()) -> Leftovers:
     async with connected([server.remote], DATABASE) as client:
-        return await GivingUp(client, host, locks).run()
+        return await HostCleanup(client, host, locks).run()
 
 
 def everything(server: OvsdbServer) -> dict[str, dict[str, Any]]:
@@ -85,7 +85,7 @@ async def test_what_the_drivers_of_a_dead_host_made_is_gone_and_all_else_untouch
         async with connected([hosts.northbound.remote], DATABASE) as client:
             expected = await remains(client, "h0")
         assert await give_up(hosts.northbound) == expected
-        assert expected == Remains(ports=5, leases=4, uses=2 + 3, switches=2)
+        assert expected == Leftovers(ports=5, leases=4, uses=2 + 3, switches=2)
 
         after = everything(hosts.northbound)
         assert set(after) == set(before)
@@ -109,7 +109,7 @@ async def test_the_rows_that_an_index_names_are_found_without_looking_through_an
         await dead.run(ours)
     proxy = Proxy(short_path / "proxy", northbound.socket)
     async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
-        assert await GivingUp(client, "h0", ()).run() == Remains(ports=1, leases=1, uses=2, switches=1)
+        assert await HostCleanup(client, "h0", ()).run() == Leftovers(ports=1, leases=1, uses=2, switches=1)
     looked = [op["where"] for each in proxy.transactions for op in each if op["op"] == "select"]
     assert {where[0][0] for where in looked} == {"_uuid"}
     assert hosts.northbound.rows("DHCP_Options") == []
@@ -135,7 +135,7 @@ async def test_an_entry_of_a_dead_host_removes_nothing_of_anybody_elses(
 
 async def test_a_host_that_is_gone_is_given_up_again_at_no_harm(hosts: Hosts) -> None:
     await fill(hosts.northbound, 3)
-    assert await give_up(hosts.northbound) == Remains(ports=3, switches=1)
+    assert await give_up(hosts.northbound) == Leftovers(ports=3, switches=1)
     assert everything(hosts.northbound) == {}
     assert not await give_up(hosts.northbound)
 
@@ -143,7 +143,7 @@ async def test_a_host_that_is_gone_is_given_up_again_at_no_harm(hosts: Hosts) ->
 async def test_a_switch_with_ports_of_others_stays_with_them(hosts: Hosts) -> None:
     await fill(hosts.northbound, 2)
     hosts.nbctl("lsp-add", "n", "foreign-port")
-    assert await give_up(hosts.northbound) == Remains(ports=2)
+    assert await give_up(hosts.northbound) == Leftovers(ports=2)
     assert (hosts.switches(), hosts.ports()) == (["n"], ["foreign-port"])
 
 
@@ -166,7 +166,7 @@ async def test_many_ports_go_in_transactions_that_are_bounded(hosts: Hosts, shor
     before = {key: row for key, row in everything(hosts.northbound).items() if "m" in str(row["name"])[:1]}
     proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
     async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
-        assert (await GivingUp(client, "h0", ()).run()).ports == 2 * host_cleanup.BATCH + 50
+        assert (await HostCleanup(client, "h0", ()).run()).ports == 2 * host_cleanup.BATCH + 50
     assert max(map(len, proxy.transactions)) == host_cleanup.BATCH + 1
     assert everything(hosts.northbound) == before
 
@@ -189,7 +189,7 @@ async def test_a_port_that_became_anothers_meanwhile_stays(hosts: Hosts, short_p
     proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
     proxy.before = take
     async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
-        assert await GivingUp(client, "h0", ()).run() == Remains(ports=2)
+        assert await HostCleanup(client, "h0", ()).run() == Leftovers(ports=2)
     assert (hosts.ports(), hosts.switches()) == (["n-1"], ["n"])
 
 
@@ -206,7 +206,7 @@ async def test_ports_that_never_cease_to_come_end_it_with_an_error(hosts: Hosts,
     proxy.before = make
     async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
         with pytest.raises(ConflictError, match="ports of host h0 change while it is given up"):
-            await GivingUp(client, "h0", ()).run()
+            await HostCleanup(client, "h0", ()).run()
 
 
 class Interrupted(Client):
@@ -243,7 +243,7 @@ async def test_it_stops_at_once_when_the_host_is_back_and_harms_nothing_new(host
 
         client.interruption = come_back
         with pytest.raises(LockError):
-            await GivingUp(client, "h0", [lock]).run()
+            await HostCleanup(client, "h0", [lock]).run()
     assert hosts.ports() == ["n-0", "new"]
 
 
@@ -251,7 +251,7 @@ async def test_a_pool_of_others_keeps_what_is_reserved_in_it(hosts: Hosts) -> No
     async with hosts.host("h0") as dead, hosts.host("h1") as alive:
         await dead.network_create(SUBNET, aux=["10.0.0.9"])
         theirs = await alive.network_create(SUBNET)
-        assert await give_up(hosts.northbound) == Remains(uses=3, switches=1)
+        assert await give_up(hosts.northbound) == Leftovers(uses=3, switches=1)
         assert hosts.rows("pool") == [SUBNET]
         assert hosts.rows("reserved") == ["10.0.0.1"]
         await alive.network_rm(theirs)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from ovn_docker import settings
-from ovn_docker.daemon.components import Parts, assemble, running
+from ovn_docker.daemon.components import Components, assemble, running
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.models import Container, Event, Stopped, _Actor
 from ovn_docker.errors import HostError, UnreachableError
 from ovn_docker.health.checks import check
-from ovn_docker.health.container_names import Naming
+from ovn_docker.health.container_names import ContainerNaming
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import Reconciler, Report, random_moment
@@ -63,7 +63,7 @@ async def empty_docker(path: Path) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def parts_of(
     open_vswitch: OvsdbServer, northbound: OvsdbServer, directory: Path
-) -> AsyncIterator[Parts]:
+) -> AsyncIterator[Components]:
     ids = to_map({"system-id": "h", "ovn-nb": str(northbound.remote)})
     open_vswitch.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": ids}})
     flags = argparse.ArgumentParser()
@@ -328,7 +328,7 @@ async def test_a_name_that_cannot_be_written_keeps_no_other_from_being_written()
             renamed.set()
             return {}
 
-    naming = asyncio.create_task(Naming(Docker("unix:///none", None), Held(), lambda: None).run())
+    naming = asyncio.create_task(ContainerNaming(Docker("unix:///none", None), Held(), lambda: None).run())
     try:
         await asyncio.wait_for(renamed.wait(), 10)
         assert not naming.done()

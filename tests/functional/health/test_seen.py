@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from ovn_docker.health import host_liveness
-from ovn_docker.health.host_liveness import Driver
-from ovn_docker.health.presence import Seen
+from ovn_docker.health.host_liveness import DriverState
+from ovn_docker.health.presence import SeenNote
 from ovn_docker.ovn import hosts
 from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovn.leases import HOST_ROW, KIND
@@ -40,7 +40,7 @@ async def test_it_is_written_now_and_then_and_not_at_each_look(northbound: Ovsdb
     northbound.transact(hosts.host_add(Mark("h1", CREATED)))
     passed = 0.0
     async with connected([northbound.remote], "OVN_Northbound") as nb:
-        seen = Seen(nb, lambda: NOW + timedelta(seconds=passed), lambda: passed, lambda: 600.0)
+        seen = SeenNote(nb, lambda: NOW + timedelta(seconds=passed), lambda: passed, lambda: 600.0)
         moments = []
         for minute in range(21):
             passed = minute * 60.0
@@ -51,7 +51,7 @@ async def test_it_is_written_now_and_then_and_not_at_each_look(northbound: Ovsdb
 
 async def test_what_is_not_registered_yet_is_written_at_the_next_look(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], "OVN_Northbound") as nb:
-        seen = Seen(nb, lambda: NOW)
+        seen = SeenNote(nb, lambda: NOW)
         await seen.note("h1")
         northbound.transact(hosts.host_add(Mark("h1", CREATED)))
         await seen.note("h1")
@@ -85,13 +85,13 @@ async def test_a_stop_does_not_wait_for_a_northbound_that_hangs(databases: Datab
 async def test_who_asks_for_a_host_takes_nothing_from_it(databases: Databases) -> None:
     async with connected([databases.northbound.remote], "OVN_Northbound") as nb:
         await asyncio.wait_for(nb.ready(), 5)
-        assert await host_liveness.look(nb, "h1") == Driver(connected=False, seen=LastSeen())
+        assert await host_liveness.look(nb, "h1") == DriverState(connected=False, seen=LastSeen())
         async with databases.driver("h1") as local, task(local.presence().run()):
             await until(lambda: bool(databases.registered()), "it is registered")
             for _ in range(20):
                 assert (await host_liveness.look(nb, "h1")).connected
             await local.nb.transact([assert_lock(hosts.presence_lock("h1"))])
-        assert await host_liveness.look(nb, "h1") == Driver(
+        assert await host_liveness.look(nb, "h1") == DriverState(
             connected=False, seen=LastSeen(CREATED, stopped=True)
         )
 

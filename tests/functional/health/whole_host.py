@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovn_docker import settings
-from ovn_docker.daemon.components import OverlayParts, assemble, running
+from ovn_docker.daemon.components import OverlayComponents, assemble, running
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
@@ -25,7 +25,7 @@ PROGRAM = Path(sys.executable).with_name("ovn-docker")
 class Driver:
     """One that runs."""
 
-    parts: OverlayParts
+    parts: OverlayComponents
 
     @property
     def presence(self) -> Presence:
@@ -58,7 +58,7 @@ class WholeHost:
         async with empty_docker(self.open_vswitch.directory / "docker.sock"):
             yield
 
-    def assemble(self, *flags: str) -> OverlayParts:
+    def assemble(self, *flags: str) -> OverlayComponents:
         """The parts of a driver that was started with these flags."""
         parser = argparse.ArgumentParser()
         settings.add_inspection_arguments(parser)

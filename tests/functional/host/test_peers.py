@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ovn_docker.host import peers
-from ovn_docker.host.peers import Answer
+from ovn_docker.host.peers import PeerAnswer
 from tests.functional.private_network import in_private_network, ip, other_network
 
 pytestmark = pytest.mark.functional
@@ -49,10 +49,10 @@ def neighbour() -> Iterator[Ip]:
 async def test_who_is_there_answers_at_once_and_who_is_not_is_known_within_four_seconds() -> None:
     with neighbour():
         began = time.monotonic()
-        here = dict.fromkeys([HOST, "2001:db8::2", ROUTED], Answer.HERE)
+        here = dict.fromkeys([HOST, "2001:db8::2", ROUTED], PeerAnswer.HERE)
         assert await peers.ask(list(here)) == here
         assert time.monotonic() - began < peers.LIMIT
-        away = dict.fromkeys(["192.0.2.9", "2001:db8::9", "203.0.113.9"], Answer.AWAY)
+        away = dict.fromkeys(["192.0.2.9", "2001:db8::9", "203.0.113.9"], PeerAnswer.AWAY)
         began = time.monotonic()
         assert await peers.ask([*here, *away]) == here | away
         assert time.monotonic() - began < peers.LIMIT + 2  # a busy machine's
@@ -64,9 +64,9 @@ async def test_who_is_there_answers_at_once_and_who_is_not_is_known_within_four_
 async def test_a_host_that_was_switched_off_a_moment_ago_is_known_to_be_away() -> None:
     """The kernel has its link address still, and would wait for 5 s before it asks anew."""
     with neighbour() as there:
-        assert await peers.ask([HOST]) == {HOST: Answer.HERE}
+        assert await peers.ask([HOST]) == {HOST: PeerAnswer.HERE}
         there("ip", "address", "delete", f"{HOST}/24", "dev", "there0")
-        assert await peers.ask([HOST]) == {HOST: Answer.AWAY}
+        assert await peers.ask([HOST]) == {HOST: PeerAnswer.AWAY}
 
 
 @in_private_network
@@ -74,14 +74,14 @@ async def test_a_host_that_says_nothing_and_a_router_that_forbids_are_no_host_th
     with neighbour() as there:
         there("ip", "route", "add", "prohibit", "203.0.113.77/32")
         there("ip", "route", "add", "unreachable", "203.0.113.78/32")
-        asked = {"203.0.113.77": Answer.SILENT, "203.0.113.78": Answer.AWAY}
+        asked = {"203.0.113.77": PeerAnswer.SILENT, "203.0.113.78": PeerAnswer.AWAY}
         assert await peers.ask(list(asked)) == asked
         there(
             "ip", "route", "add", "blackhole", "192.0.2.1/32"
         )  # no answer leaves, but to who asks for the link
-        assert await peers.ask([HOST]) == {HOST: Answer.SILENT}
+        assert await peers.ask([HOST]) == {HOST: PeerAnswer.SILENT}
 
 
 @in_private_network
 async def test_an_address_without_a_route_is_no_host_that_is_away() -> None:
-    assert await peers.ask(["198.51.100.7"]) == {"198.51.100.7": Answer.SILENT}
+    assert await peers.ask(["198.51.100.7"]) == {"198.51.100.7": PeerAnswer.SILENT}

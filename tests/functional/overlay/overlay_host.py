@@ -21,12 +21,12 @@ from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.ipam.allocator import AddressLeases
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam, choose_at_random
-from ovn_docker.overlay.network_spec import Policy
+from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
+from ovn_docker.overlay.overlay_driver import DriverInfo, OverlayDriver
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
@@ -161,14 +161,14 @@ class Place:
         attachments = Attachments(ovs, links)
         database = Northbound(nb, attachments, self.now)
         shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
-        policy = Policy(distributed=False, context="default", address_spaces=("ours",))
-        occupied = Occupied(database, shared.switches_of)
+        policy = SharingPolicy(distributed=False, context="default", address_spaces=("ours",))
+        occupied = ForeignAddresses(database, shared.switches_of)
         addresses = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
         driver = OverlayDriver(
             attachments,
             shared,
             occupied,
-            Docker("local", policy, lambda: {"about": "this"}),
+            DriverInfo("local", policy, lambda: {"about": "this"}),
             Followers(
                 OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
                 IpLookup(ovs, shared, "openvswitch", wanted=False),

@@ -19,12 +19,12 @@ from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.ipam.allocator import AddressLeases
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
-from ovn_docker.overlay.network_spec import Policy
+from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.overlay.overlay_driver import Docker, OverlayDriver
+from ovn_docker.overlay.overlay_driver import DriverInfo, OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import hosts, vteps
@@ -249,14 +249,14 @@ class Hosts:
         database = Northbound(nb, attachments, lambda: datetime.now(UTC))
         shared = SharedNetworks(database, StateFile(self.directory / f"{name}.json"))
         ip_lookup = IpLookup(ovs, shared, "openvswitch", wanted=False)
-        occupied = Occupied(database, shared.switches_of)
+        occupied = ForeignAddresses(database, shared.switches_of)
         addresses = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
         defaults = [address_pools.parse_default_pool(each) for each in flags.default_pools]
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
-        policy = Policy(flags.distributed, flags.context, ADDRESS_SPACES)
+        policy = SharingPolicy(flags.distributed, flags.context, ADDRESS_SPACES)
         followers = Followers(ipam, ip_lookup)
-        driver = OverlayDriver(attachments, shared, occupied, Docker("local", policy, dict), followers)
+        driver = OverlayDriver(attachments, shared, occupied, DriverInfo("local", policy, dict), followers)
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)

@@ -14,7 +14,7 @@ from ovn_docker.host import open_vswitch
 from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as host_schema
 from ovn_docker.ovn import leases
-from ovn_docker.ovn.hosts import Identity
+from ovn_docker.ovn.hosts import HostIdentity
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import row_is, select
 from ovn_docker.state_file import StateFile
@@ -27,7 +27,7 @@ from tests.functional.servers import Proxy, connected, until
 pytestmark = pytest.mark.functional
 
 
-def identity(hosts: Hosts) -> Identity | None:
+def identity(hosts: Hosts) -> HostIdentity | None:
     """Who uses the name h, as its row says."""
     [found] = hosts.northbound.transact(host_schema.host_get("h"))
     return host_schema.read_identity(found["rows"])
@@ -113,7 +113,7 @@ async def test_an_identity_that_lost_a_mark_loses_it_in_the_row_and_nothing_else
     register(hosts)
     mark = Mark("h", "2030-01-02T03:04:05Z")
     hosts.northbound.transact(host_index.index_finish(mark, {UUID(int=7): "port"}))
-    for own in (Identity("m", "box", "192.0.2.1", "s"), Identity("m", "box", "", "t")):
+    for own in (HostIdentity("m", "box", "192.0.2.1", "s"), HostIdentity("m", "box", "", "t")):
         hosts.northbound.transact(*host_schema.host_claim("h", own)[1:])
         assert identity(hosts) == own
         assert is_whole(hosts)

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.snapshot import Held, HeldSwitch
+from ovn_docker.health.snapshot import Owned, OwnedSwitch
 from ovn_docker.libnetwork import messages
 from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import leases, switches
@@ -34,7 +34,7 @@ def hosts(hosts: Hosts, request: pytest.FixtureRequest) -> Hosts:
     return hosts
 
 
-async def held(host: Host, *networks: str) -> Held:
+async def held(host: Host, *networks: str) -> Owned:
     return await host.inventory.held(networks)
 
 
@@ -354,7 +354,7 @@ async def test_a_switch_that_has_a_port_by_now_is_left(hosts: Hosts) -> None:
         network = await docker.create(SUBNET, leased=False, **SHARED)
         [row] = hosts.northbound.rows("Logical_Switch", "_uuid", "name")
         await docker.run(network, "10.0.0.2/24")
-        await host.inventory.remove_switch(HeldSwitch(UUID(row["_uuid"][1]), row["name"], ""))
+        await host.inventory.remove_switch(OwnedSwitch(UUID(row["_uuid"][1]), row["name"], ""))
         assert hosts.switches() == [row["name"]]
 
 

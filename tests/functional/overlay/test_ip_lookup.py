@@ -20,7 +20,7 @@ from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.overlay.vtep.vtep_config import Vteps
-from ovn_docker.overlay.vtep.vtep_ports import Ramp
+from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import vteps as vteps_schema
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovn.vteps import Entry
@@ -87,7 +87,7 @@ async def world(
     lookup = IpLookup(ovs, shared, "openvswitch", wanted=True)
     try:
         async with running(ovs), running(nb):
-            yield World(lookup, Vteps(database, Ramp(database, sb)), northbound)
+            yield World(lookup, Vteps(database, VtepPorts(database, sb)), northbound)
     finally:
         links.close()
 
@@ -137,7 +137,7 @@ async def test_a_port_of_ovn_s_own_is_shown_as_bound_once_it_is(world: World) ->
     """Its row id follows from the switch and the VTEP: no port is watched for it."""
     remote, mark = str(REMOTE), Mark("h1", "2030-01-02T03:04:05Z")
     world.northbound.transact(
-        vteps_schema.ls_vtep_add(RED, remote, Entry(5001, vteps_schema.RAMP)),
+        vteps_schema.ls_vtep_add(RED, remote, Entry(5001, vteps_schema.VTEP_PORT)),
         *vteps_schema.lsp_ramp_add(RED, remote, "vtep-chassis", mark),
     )
     await world.until([(remote, 5001)])

@@ -11,9 +11,9 @@ import pytest
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.models import Container, Endpoint, Event, _Actor
 from ovn_docker.health.checks import names_of
-from ovn_docker.health.container_names import LONGEST_WAIT, QUIET, READ_TIMEOUT, Naming
+from ovn_docker.health.container_names import LONGEST_WAIT, QUIET, READ_TIMEOUT, ContainerNaming
 from ovn_docker.health.findings import Finding
-from ovn_docker.health.reconciler import mend_all
+from ovn_docker.health.reconciler import repair_all
 from ovn_docker.ovn import switches
 from tests.functional.overlay.docker_side import Docker
 from tests.functional.overlay.shared_host import SUBNET, Host, Hosts
@@ -49,7 +49,7 @@ class Events(Engine):
 @contextlib.asynccontextmanager
 async def named(engine: Engine, host: Host) -> AsyncIterator[None]:
     """Names are written while this lasts."""
-    naming = asyncio.create_task(Naming(engine, host.inventory, lambda: None).run())
+    naming = asyncio.create_task(ContainerNaming(engine, host.inventory, lambda: None).run())
     try:
         yield
     finally:
@@ -125,7 +125,7 @@ async def test_names_that_are_there_are_not_written_again(hosts: Hosts, short_pa
 async def test_a_pass_repairs_all_names_in_one_act(hosts: Hosts, short_path: Path) -> None:
     async with ports(hosts, short_path, COUNT) as (host, boxes, proxy):
         found = [_changed(each) for each in boxes]
-        assert await mend_all(host.repairs, found) == [(each, "") for each in found]
+        assert await repair_all(host.repairs, found) == [(each, "") for each in found]
         assert names(hosts) == {each.name for each in boxes}
         assert changes(proxy) == 1
 

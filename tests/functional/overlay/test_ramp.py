@@ -18,9 +18,9 @@ from ovn_docker.host.veth import Links
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.vtep import vtep_ports as ramp_module
 from ovn_docker.overlay.vtep.vtep_config import AUTO, Vteps
-from ovn_docker.overlay.vtep.vtep_ports import Ramp
+from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import vteps as schema
-from ovn_docker.ovn.vteps import LOOKUP, RAMP
+from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, members, to_map, to_set
 from ovn_docker.ovsdb.remotes import Remote
@@ -100,7 +100,7 @@ class Central:
         database = Northbound(nb, Attachments(ovs, links), lambda: datetime.now(UTC))
         try:
             async with running(ovs), running(nb), running(sb):
-                yield Vteps(database, Ramp(database, sb))
+                yield Vteps(database, VtepPorts(database, sb))
         finally:
             links.close()
 
@@ -140,13 +140,13 @@ async def vteps(central: Central) -> AsyncIterator[Vteps]:
 async def test_a_port_is_bound_and_its_switch_is_called_by_the_vni(central: Central, vteps: Vteps) -> None:
     old = central.key(RED)
     done = await vteps.add(REMOTE, 5001, RED)
-    assert (done.mode, done.why) == (RAMP, "")
+    assert (done.mode, done.why) == (VTEP_PORT, "")
     [note] = done.notes
     assert note.startswith(f"logical switch red has the tunnel key 5001 now, it was {old}: some packets")
     assert central.key(RED) == 5001
     assert central.bound() == {schema.ramp_port_name(RED, "192.0.2.50"): "vtep-192.0.2.50"}
     [found] = await vteps.all()
-    assert (found.mode, found.vtep.vni, found.switch_name) == (RAMP, 5001, "red")
+    assert (found.mode, found.vtep.vni, found.switch_name) == (VTEP_PORT, 5001, "red")
 
 
 async def test_what_is_deleted_leaves_nothing(central: Central, vteps: Vteps) -> None:
@@ -181,7 +181,7 @@ async def test_a_repeat_makes_whole_what_was_lost(central: Central, vteps: Vteps
         {"op": "delete", "table": "Chassis", "where": [["name", "==", "vtep-192.0.2.50"]]}
     )
     assert central.everything() != whole
-    assert (await vteps.add(REMOTE, 5001, RED)).mode == RAMP
+    assert (await vteps.add(REMOTE, 5001, RED)).mode == VTEP_PORT
     assert central.everything() == whole
     assert central.bound() == bound
 
@@ -192,7 +192,7 @@ async def test_a_chassis_serves_all_networks_of_its_vtep_and_goes_with_the_last(
 ) -> None:
     before = central.everything()
     for vni, switch in ((5001, RED), (5002, BLUE)):
-        assert (await vteps.add(REMOTE, vni, switch)).mode == RAMP
+        assert (await vteps.add(REMOTE, vni, switch)).mode == VTEP_PORT
     await vteps.add(ANOTHER, 5001, RED)
     await vteps.remove(REMOTE, RED)
     assert central.key(RED) == 5001  # which the other VTEP needs
@@ -211,8 +211,8 @@ async def test_a_vtep_changes_its_mode_only_when_told_to(central: Central, vteps
     looked_up = central.everything()
     assert (await vteps.add(REMOTE, 5001, RED, AUTO)).mode == LOOKUP
     assert central.everything() == looked_up
-    assert (await vteps.add(REMOTE, 5001, RED, RAMP)).mode == RAMP
-    assert (await vteps.add(REMOTE, 5001, RED, AUTO)).mode == RAMP
+    assert (await vteps.add(REMOTE, 5001, RED, VTEP_PORT)).mode == VTEP_PORT
+    assert (await vteps.add(REMOTE, 5001, RED, AUTO)).mode == VTEP_PORT
     with pytest.raises(ConflictError, match="is in mode ramp for other networks"):
         await vteps.add(REMOTE, 5002, BLUE, LOOKUP)
     assert (await vteps.add(REMOTE, 5001, RED, LOOKUP)).mode == LOOKUP
@@ -227,7 +227,7 @@ async def test_a_switch_of_somebody_elses_is_not_changed(central: Central, vteps
     assert "not of this driver's making" in done.why
     await vteps.remove(REMOTE, FOREIGN)
     with pytest.raises(ConflictError, match="other_config:requested-tnl-key=5001"):
-        await vteps.add(REMOTE, 5001, FOREIGN, RAMP)
+        await vteps.add(REMOTE, 5001, FOREIGN, VTEP_PORT)
     assert central.everything() == before
     run(
         "ovn-nbctl",
@@ -238,7 +238,7 @@ async def test_a_switch_of_somebody_elses_is_not_changed(central: Central, vteps
         "other_config:requested-tnl-key=5001",
     )
     owners = central.everything()
-    assert (await vteps.add(REMOTE, 5001, FOREIGN, RAMP)).mode == RAMP
+    assert (await vteps.add(REMOTE, 5001, FOREIGN, VTEP_PORT)).mode == VTEP_PORT
     await vteps.remove(REMOTE, FOREIGN)
     assert central.everything() == owners
 
@@ -259,7 +259,7 @@ async def test_hosts_that_speak_no_vxlan_are_told_and_lookups_take_the_place(cen
         done = await vteps.add(REMOTE, 5001, RED)
         assert done.mode == LOOKUP
         assert "ovn-encap-type of host h0 does not name vxlan" in done.why
-        done = await vteps.add(REMOTE, 5001, RED, RAMP)
+        done = await vteps.add(REMOTE, 5001, RED, VTEP_PORT)
         assert done.notes[-1].startswith("host h0 does not reach the VTEP")
 
 
@@ -274,7 +274,7 @@ async def test_where_southbound_is_not_to_be_written_lookups_take_the_place(cent
     restricted = Remote("tcp", "127.0.0.1", central.southbound.tcp_port())
     async with central.vteps(restricted) as vteps:
         with pytest.raises(DatabaseError, match="permission error"):
-            await vteps.add(REMOTE, 5001, RED, RAMP)
+            await vteps.add(REMOTE, 5001, RED, VTEP_PORT)
         assert central.everything() == before
         done = await vteps.add(REMOTE, 5001, RED)
         assert done.mode == LOOKUP
@@ -289,7 +289,7 @@ async def test_without_southbound_lookups_take_the_place(
         done = await vteps.add(REMOTE, 5001, RED)
         assert done.mode == LOOKUP
         with pytest.raises(UnreachableError):
-            await vteps.add(ANOTHER, 5001, RED, RAMP)
+            await vteps.add(ANOTHER, 5001, RED, VTEP_PORT)
 
 
 async def test_without_northd_nothing_stays(
@@ -300,6 +300,6 @@ async def test_without_northd_nothing_stays(
     central.northd.process.kill()
     central.northd.process.wait(LIMIT)
     with pytest.raises(UnreachableError, match="ovn-northd did not make its port"):
-        await vteps.add(REMOTE, 5001, RED, RAMP)
+        await vteps.add(REMOTE, 5001, RED, VTEP_PORT)
     central.northd = Northd(central.northbound, central.southbound, central.northbound.directory)
     assert central.everything() == before

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from ovn_docker.errors import ConflictError, RequestError
-from ovn_docker.health.host_cleanup import GivingUp
+from ovn_docker.health.host_cleanup import HostCleanup
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.ipam.ipam_driver import GLOBAL_SPACE
 from ovn_docker.overlay.network_spec import SWARM
@@ -31,7 +31,7 @@ async def delete(host: Host, network: Network) -> None:
 
 async def give_up(by: Host, host: str) -> None:
     """What `ovn-docker gc` does about a dead host."""
-    await GivingUp(by.client, host, []).run()
+    await HostCleanup(by.client, host, []).run()
 
 
 class TestLeases:

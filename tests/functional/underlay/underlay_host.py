@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import components
-from ovn_docker.daemon.components import Parts, VirtualMachine, running
+from ovn_docker.daemon.components import Components, VirtualMachine, running
 from ovn_docker.host import open_vswitch
 from ovn_docker.libnetwork import messages
 from ovn_docker.underlay.neutron import resources
@@ -27,7 +27,7 @@ BRIDGE = "breth0"
 class Vm:
     """A machine: its driver, and all that it works on."""
 
-    parts: Parts
+    parts: Components
     openstack: SmallOpenStack
     neutron: SmallNeutron
     open_vswitch: OvsdbServer

@@ -13,7 +13,7 @@ from ovn_docker.addressing import row_id
 from ovn_docker.docker.models import Container, DockerState, Network, Node, Swarm
 from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
 from ovn_docker.health.findings import KINDS, Finding
-from ovn_docker.health.snapshot import HeldNetwork, HeldPool, HeldSwitch, Snapshot, Taken
+from ovn_docker.health.snapshot import LostAddress, OwnedNetwork, OwnedPool, OwnedSwitch, Snapshot
 from tests.agreement import (
     DOCKERS,
     DRIVER,
@@ -41,7 +41,7 @@ GONE = long_id("gone")
 ONE = next(iter(PLAIN.endpoints.values()))
 LEASE = next(each for each in GOOD.held.leases if each.address == "10.0.2.2")
 CLAIM = next(each for each in GOOD.held.leases if each.address == "10.0.3.2")
-LOST = Taken(LEASE.key, LEASE.address, LEASE.endpoint_id, "container db on host h1 has it")
+LOST = LostAddress(LEASE.key, LEASE.address, LEASE.endpoint_id, "container db on host h1 has it")
 LINK = addressing.link_names(ONE.endpoint_id)[0]
 
 Change = Callable[[Snapshot], Snapshot]
@@ -51,7 +51,7 @@ def held(**changes: object) -> Snapshot:
     return replace(GOOD, held=replace(GOOD.held, **changes))  # type: ignore[arg-type]
 
 
-def with_networks(*networks: HeldNetwork) -> Snapshot:
+def with_networks(*networks: OwnedNetwork) -> Snapshot:
     return held(networks={**GOOD.held.networks, **{each.network_id: each for each in networks}})
 
 
@@ -68,17 +68,21 @@ def other_interface(**changes: object) -> Snapshot:
 FIRST_PORT, FIRST_ATTACHED = GOOD.held.endpoints[0], GOOD.attached[0]
 
 ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
-    ("network-missing", PLAIN.network_id, with_networks(HeldNetwork(PLAIN.network_id, whole=False, keys={}))),
+    (
+        "network-missing",
+        PLAIN.network_id,
+        with_networks(OwnedNetwork(PLAIN.network_id, whole=False, keys={})),
+    ),
     (
         "network-missing",
         PLAIN.network_id,
         held(networks={k: v for k, v in GOOD.held.networks.items() if k != PLAIN.network_id}),
     ),
-    ("network-stale", GONE, with_networks(HeldNetwork(GONE, whole=True, keys={}))),
+    ("network-stale", GONE, with_networks(OwnedNetwork(GONE, whole=True, keys={}))),
     (
         "switch-stale",
         str(row_id("switch")),
-        held(switches=(HeldSwitch(row_id("switch"), "a switch", GONE),)),
+        held(switches=(OwnedSwitch(row_id("switch"), "a switch", GONE),)),
     ),
     ("endpoint-missing", FIRST_PORT.endpoint_id, held(endpoints=GOOD.held.endpoints[1:])),
     ("endpoint-changed", FIRST_PORT.endpoint_id, other_port(addresses=("02:42:0a:00:01:02", "10.0.1.99"))),
@@ -137,7 +141,7 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
     (
         "pool-stale",
         "key t9",
-        held(pools=(*GOOD.held.pools, HeldPool(row_id("p"), "key", "10.9.0.0/24", frozenset({"t9"})))),
+        held(pools=(*GOOD.held.pools, OwnedPool(row_id("p"), "key", "10.9.0.0/24", frozenset({"t9"})))),
     ),
     (
         "reserved-stale",
@@ -145,7 +149,7 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
         held(
             reserved=(
                 *GOOD.held.reserved,
-                HeldPool(row_id("r"), LEASE.key, "10.0.2.77", frozenset({"t9", LEASED.network_id[:12]})),
+                OwnedPool(row_id("r"), LEASE.key, "10.0.2.77", frozenset({"t9", LEASED.network_id[:12]})),
             )
         ),
     ),
@@ -229,7 +233,7 @@ def test_an_auxiliary_address_may_be_the_gateway_that_nobody_named(
     pools = tuple(replace(each, gateway="", aux_addresses=others) for each in LEASED.pools[:1])
     one = replace(LEASED, pools=(*pools, *LEASED.pools[1:]))
     addresses = {"10.0.2.1", *others.values()} - ({"10.0.2.1"} if lost else set())
-    reserved = tuple(HeldPool(row_id(each), of[0].key, each, of[0].tokens) for each in sorted(addresses))
+    reserved = tuple(OwnedPool(row_id(each), of[0].key, each, of[0].tokens) for each in sorted(addresses))
     rest = tuple(each for each in GOOD.held.reserved if each.cidr != "10.0.2.1")
     snapshot = replace(
         held(reserved=(*rest, *reserved)),
@@ -327,7 +331,7 @@ def torn(draw: st.DrawFn) -> Snapshot:
     both = {**one.held.networks, **other.held.networks}
     networks = {key: both[key] for key in both if draw(st.booleans())}
     switches = tuple(
-        HeldSwitch(row_id("switch", key), f"for {key}", key)
+        OwnedSwitch(row_id("switch", key), f"for {key}", key)
         for key in (*now.networks, *then.networks)
         if draw(st.booleans())
     )
@@ -413,7 +417,7 @@ def test_a_container_whose_address_another_host_has_is_told_what_to_type_and_get
 
 
 def test_a_switch_of_another_driver_on_this_host_is_left_to_it() -> None:
-    theirs = HeldSwitch(row_id("switch"), "theirs", NOTHING.network_id)
+    theirs = OwnedSwitch(row_id("switch"), "theirs", NOTHING.network_id)
     assert check(held(switches=(theirs,))) == []
 
 
@@ -431,10 +435,10 @@ def in_a_swarm(swarm: Swarm, *elsewhere: Network, world: Snapshot = GOOD) -> Sna
 def test_a_network_that_a_manager_only_knows_of_is_neither_missing_nor_stale() -> None:
     swarm = Swarm({MANAGED: True})
     leased = network("far", "10.0.9.0/24", driver=MANAGED, ipam=MANAGED)
-    asked = {leased.network_id: HeldNetwork(leased.network_id, whole=True, keys={})}
+    asked = {leased.network_id: OwnedNetwork(leased.network_id, whole=True, keys={})}
     world = held(networks={**GOOD.held.networks, **asked})
     assert check(in_a_swarm(swarm, leased, world=world)) == []
-    nowhere = {leased.network_id: HeldNetwork(leased.network_id, whole=False, keys={})}
+    nowhere = {leased.network_id: OwnedNetwork(leased.network_id, whole=False, keys={})}
     world = held(networks={**GOOD.held.networks, **nowhere})
     assert check(in_a_swarm(swarm, leased, world=world)) == []
 
@@ -442,7 +446,7 @@ def test_a_network_that_a_manager_only_knows_of_is_neither_missing_nor_stale() -
 def test_what_this_host_remembers_of_a_network_that_left_it_is_stale() -> None:
     """Docker told a manager's driver to delete it, and the driver was away."""
     far = network("far", "10.0.9.0/24", driver=MANAGED)
-    mine = HeldNetwork(far.network_id, whole=True, keys={"10.0.9.0/24": far.network_id})
+    mine = OwnedNetwork(far.network_id, whole=True, keys={"10.0.9.0/24": far.network_id})
     world = held(networks={**GOOD.held.networks, far.network_id: mine})
     [finding] = check(in_a_swarm(Swarm({MANAGED: True}), far, world=world))
     assert (finding.kind, finding.subject) == ("network-stale", far.network_id)
@@ -450,7 +454,7 @@ def test_what_this_host_remembers_of_a_network_that_left_it_is_stale() -> None:
 
 def test_a_managers_hold_on_the_pool_of_a_network_elsewhere_stays() -> None:
     far = network("far", "10.0.9.0/24", driver="overlay", ipam=MANAGED)
-    hold = HeldPool(row_id("pool"), pool_key(far, "10.0.9.0/24"), "10.0.9.0/24", frozenset({"t"}))
+    hold = OwnedPool(row_id("pool"), pool_key(far, "10.0.9.0/24"), "10.0.9.0/24", frozenset({"t"}))
     world = held(pools=(*GOOD.held.pools, hold))
     assert check(in_a_swarm(Swarm({MANAGED: True}), far, world=world)) == []
     assert [each.kind for each in check(world)] == ["pool-stale"]

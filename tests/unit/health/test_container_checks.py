@@ -7,7 +7,7 @@ import pytest
 
 from ovn_docker.docker.models import Network, Stopped
 from ovn_docker.health.checks import check
-from ovn_docker.health.snapshot import HeldNetwork, Snapshot
+from ovn_docker.health.snapshot import OwnedNetwork, Snapshot
 from tests.agreement import OWN_IPAM, agreeing, container, docker, long_id, network
 
 RUNS = container("runs")
@@ -34,7 +34,7 @@ def with_stopped(
     *ended: Stopped, elsewhere: Mapping[str, Network] | None = None, held: tuple[str, ...] = ()
 ) -> Snapshot:
     world = agreeing(replace(WORLD, stopped=ended, elsewhere=elsewhere or {}))
-    more = {each: HeldNetwork(each, whole=True, keys={}) for each in held}
+    more = {each: OwnedNetwork(each, whole=True, keys={}) for each in held}
     return replace(world, held=replace(world.held, networks={**world.held.networks, **more}))
 
 

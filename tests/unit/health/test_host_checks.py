@@ -7,9 +7,9 @@ import pytest
 from ovn_docker.health.findings import KINDS
 from ovn_docker.health.host_checks import CONTROLLERS, check_host, check_tunnels
 from ovn_docker.health.snapshot import Daemons, HostSetup
-from ovn_docker.host.open_vswitch import NEEDED, Settings, Tunnel
+from ovn_docker.host.open_vswitch import NEEDED, OvnSettings, Tunnel
 
-SETTINGS = Settings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ips=("192.0.2.1",))
+SETTINGS = OvnSettings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ips=("192.0.2.1",))
 ALL = Daemons(frozenset({"ovsdb-server", "ovs-vswitchd", "ovn-controller"}), {"br-int": 3})
 GOOD = HostSetup(SETTINGS, ALL, {"192.0.2.1": "eth0"}, dict.fromkeys(NEEDED, "true"))
 FINE = Tunnel("192.0.2.2", "", "eth0", carrier=True)

@@ -3,21 +3,26 @@
 import pytest
 
 from ovn_docker.health.host_identity import REGAIN, SETTLE, Evidence, Standing, judge, taken
-from ovn_docker.ovn.hosts import NOBODY, Identity
+from ovn_docker.ovn.hosts import NOBODY, HostIdentity
 
-OWN = Identity("number", "alpha", "10.0.0.1", "now")
-EARLIER = Identity("number", "alpha", "10.0.0.1", "before")
-STRANGER = Identity("other", "beta", "10.0.0.2", "theirs")
+OWN = HostIdentity("number", "alpha", "10.0.0.1", "now")
+EARLIER = HostIdentity("number", "alpha", "10.0.0.1", "before")
+STRANGER = HostIdentity("other", "beta", "10.0.0.2", "theirs")
 
 
 def evidence(
-    row: Identity | None, *, held: bool, local: bool = False, refused: float | None = None, since: float = 0.0
+    row: HostIdentity | None,
+    *,
+    held: bool,
+    local: bool = False,
+    refused: float | None = None,
+    since: float = 0.0,
 ) -> Evidence:
     return Evidence(row, OWN, local, held, refused, since)
 
 
 @pytest.mark.parametrize("row", [None, NOBODY, EARLIER])
-def test_a_name_that_nobody_uses_or_this_machine_did_is_taken_at_once(row: Identity | None) -> None:
+def test_a_name_that_nobody_uses_or_this_machine_did_is_taken_at_once(row: HostIdentity | None) -> None:
     verdict = judge(evidence(row, held=True))
     assert (verdict.standing, verdict.take) == (Standing.OURS, True)
 
@@ -25,18 +30,20 @@ def test_a_name_that_nobody_uses_or_this_machine_did_is_taken_at_once(row: Ident
 @pytest.mark.parametrize(
     "row",
     [
-        Identity("lost", "alpha", "10.0.0.1"),
-        Identity("number", "renamed", "10.0.0.1"),
-        Identity("number", "alpha", "10.0.0.9"),
+        HostIdentity("lost", "alpha", "10.0.0.1"),
+        HostIdentity("number", "renamed", "10.0.0.1"),
+        HostIdentity("number", "alpha", "10.0.0.9"),
     ],
 )
-def test_a_machine_that_was_installed_anew_or_renamed_or_moved_is_the_same(row: Identity) -> None:
+def test_a_machine_that_was_installed_anew_or_renamed_or_moved_is_the_same(row: HostIdentity) -> None:
     assert judge(evidence(row, held=True)).standing is Standing.OURS
 
 
-@pytest.mark.parametrize("row", [STRANGER, Identity("number", "beta", "10.0.0.2"), Identity("x", "alpha")])
+@pytest.mark.parametrize(
+    "row", [STRANGER, HostIdentity("number", "beta", "10.0.0.2"), HostIdentity("x", "alpha")]
+)
 @pytest.mark.parametrize("held", [False, True])
-def test_the_name_of_another_machine_is_not_taken_even_if_that_is_away(row: Identity, held: bool) -> None:  # noqa: FBT001
+def test_the_name_of_another_machine_is_not_taken_even_if_that_is_away(row: HostIdentity, held: bool) -> None:  # noqa: FBT001
     verdict = judge(evidence(row, held=held, since=3600.0))
     assert (verdict.standing, verdict.take) == (Standing.TAKEN, False)
     assert (verdict.other, verdict.connected) == (row, not held)
@@ -50,7 +57,7 @@ def test_another_process_of_this_host_is_no_other_machine(held: bool) -> None:  
 
 
 def test_a_row_of_this_session_is_written_again_when_the_machine_has_changed() -> None:
-    moved = Identity("number", "alpha", "10.0.0.9", "now")
+    moved = HostIdentity("number", "alpha", "10.0.0.9", "now")
     assert judge(evidence(moved, held=True, local=True)).take
     assert not judge(evidence(OWN, held=True, local=True)).take
 
@@ -68,7 +75,7 @@ def test_a_name_that_was_refused_once_is_taken_only_when_its_driver_has_had_time
 
 
 def test_a_host_without_a_tunnel_address_is_not_taken_for_another_without_one() -> None:
-    one, other = Identity("", "alpha", ""), Identity("", "alpha", "")
+    one, other = HostIdentity("", "alpha", ""), HostIdentity("", "alpha", "")
     assert judge(Evidence(other, one, local=False, held=True)).standing is Standing.TAKEN
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ovn_docker.health.host_checks import MOST, check_peers, to_ask, usable
 from ovn_docker.host.open_vswitch import Tunnel
-from ovn_docker.host.peers import Answer
+from ovn_docker.host.peers import PeerAnswer
 
 FINE = Tunnel("192.0.2.2", "", "eth0", carrier=True, chassis="h2")
 
@@ -19,8 +19,8 @@ def first(among: object, count: int) -> list[Tunnel]:
 
 
 def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_type() -> None:
-    away = {each.remote: Answer.AWAY for each in tunnels(5)}
-    [finding] = check_peers(tunnels(6), away | {"192.0.2.7": Answer.HERE}, {"h2": "box", "h3": "h3"})
+    away = {each.remote: PeerAnswer.AWAY for each in tunnels(5)}
+    [finding] = check_peers(tunnels(6), away | {"192.0.2.7": PeerAnswer.HERE}, {"h2": "box", "h3": "h3"})
     assert finding.kind == "peer-down"
     named = "h2 (box, 192.0.2.2), h3 (192.0.2.3), h4 (192.0.2.4) and 2 more"
     assert finding.text.startswith(
@@ -31,27 +31,27 @@ def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_ty
 
 
 def test_one_host_is_told_in_the_singular_and_without_a_name_by_its_address() -> None:
-    [finding] = check_peers([replace(FINE, chassis="")], {FINE.remote: Answer.AWAY}, {})
+    [finding] = check_peers([replace(FINE, chassis="")], {FINE.remote: PeerAnswer.AWAY}, {})
     assert finding.text.startswith(
         "1 host does not answer at its tunnel address: 192.0.2.2, so nothing passes"
     )
 
 
 def test_a_host_that_says_nothing_or_was_not_asked_is_no_finding() -> None:
-    answers = {"192.0.2.2": Answer.HERE, "192.0.2.3": Answer.SILENT}
+    answers = {"192.0.2.2": PeerAnswer.HERE, "192.0.2.3": PeerAnswer.SILENT}
     assert list(check_peers(tunnels(3), answers, {})) == []
 
 
 def test_a_tunnel_that_bfd_says_is_down_to_a_host_that_is_there_is_told() -> None:
     down = [replace(each, bfd="down") for each in tunnels(2)]
-    [finding] = check_peers(down, {each.remote: Answer.HERE for each in down}, {})
+    [finding] = check_peers(down, {each.remote: PeerAnswer.HERE for each in down}, {})
     assert finding.kind == "tunnel-blocked"
     assert finding.text.startswith(
         "the tunnel to h2 (192.0.2.2), h3 (192.0.2.3) carries nothing, as BFD says"
     )
     assert list(check_peers(down, {}, {})) == []  # nobody was asked
     up = [replace(each, bfd="up") for each in down]
-    assert list(check_peers(up, {each.remote: Answer.HERE for each in up}, {})) == []
+    assert list(check_peers(up, {each.remote: PeerAnswer.HERE for each in up}, {})) == []
 
 
 def test_only_what_nothing_here_prevents_is_asked_and_each_address_once() -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from ovn_docker.host import open_vswitch
-from ovn_docker.host.open_vswitch import Settings, Tunnel
+from ovn_docker.host.open_vswitch import OvnSettings, Tunnel
 from ovn_docker.ovsdb.operations import reference, to_map
 from ovn_docker.ovsdb.replica import Replica
 
@@ -30,24 +30,24 @@ def interface(**columns: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON values)
 
 
 def test_before_the_first_connection_the_settings_are_defaults() -> None:
-    assert open_vswitch.read_settings(Replica(open_vswitch.WATCHES)) == Settings()
+    assert open_vswitch.read_settings(Replica(open_vswitch.WATCHES)) == OvnSettings()
 
 
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [
-        ({}, Settings(encapsulations=("geneve",))),
+        ({}, OvnSettings(encapsulations=("geneve",))),
         (
             {"system-id": "c1", "ovn-nb": "tcp:10.0.0.1:6641", "ovn-bridge": "br-x"},
-            Settings("c1", "tcp:10.0.0.1:6641", "br-x", ("geneve",)),
+            OvnSettings("c1", "tcp:10.0.0.1:6641", "br-x", ("geneve",)),
         ),
         (
             {"ovn-encap-type": "geneve,vxlan", "ovn-encap-ip": "10.0.0.1, fd00::1"},
-            Settings(encapsulations=("geneve", "vxlan"), encap_ips=("10.0.0.1", "fd00::1")),
+            OvnSettings(encapsulations=("geneve", "vxlan"), encap_ips=("10.0.0.1", "fd00::1")),
         ),
     ],
 )
-def test_settings_are_read_from_external_ids(ids: dict[str, str], expected: Settings) -> None:
+def test_settings_are_read_from_external_ids(ids: dict[str, str], expected: OvnSettings) -> None:
     assert open_vswitch.read_settings(replica(Open_vSwitch=root(ids))) == expected
 
 

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.overlay.vtep import ip_lookup as reading
-from ovn_docker.overlay.vtep.lookup_flows import Endpoint, Tunnel
+from ovn_docker.overlay.vtep.lookup_flows import LocalEndpoint, VtepTunnel
 from ovn_docker.ovn import switches
 from ovn_docker.ovsdb.operations import to_map
 from ovn_docker.ovsdb.replica import Replica
@@ -30,7 +30,7 @@ def test_a_container_is_on_the_switch_of_its_network() -> None:
     _, read = interfaces()
     read.read({})
     own = switches.switch_id(NETWORK)
-    assert read.endpoints() == {ROW: Endpoint(3, "02:42:0a:00:00:02", ("10.0.0.2", "fd00::2"), own)}
+    assert read.endpoints() == {ROW: LocalEndpoint(3, "02:42:0a:00:00:02", ("10.0.0.2", "fd00::2"), own)}
     read.read({NETWORK: SHARED})
     assert read.endpoints()[ROW].switch == SHARED
 
@@ -63,5 +63,5 @@ def test_ovns_own_tunnel_comes_before_ours() -> None:
     ours = VxlanPort("vtep1", "192.0.2.1", "192.0.2.1", "openvswitch", 4, "")
     ovns = VxlanPort("ovn-h2-0", "192.0.2.1", "", "", 1, "")
     dead = VxlanPort("vtep2", "192.0.2.2", "192.0.2.2", "openvswitch", None, "no")
-    assert reading.tunnels([ovns, ours, dead]) == {"192.0.2.1": Tunnel(1, ours=False)}
-    assert reading.tunnels([ours]) == {"192.0.2.1": Tunnel(4, ours=True)}
+    assert reading.tunnels([ovns, ours, dead]) == {"192.0.2.1": VtepTunnel(1, ours=False)}
+    assert reading.tunnels([ours]) == {"192.0.2.1": VtepTunnel(4, ours=True)}

@@ -4,14 +4,14 @@ from ipaddress import ip_address
 from uuid import UUID, uuid4
 
 from ovn_docker.overlay.vtep import lookup_flows
-from ovn_docker.overlay.vtep.lookup_flows import Endpoint, Plan, Tunnel, Vtep, World
+from ovn_docker.overlay.vtep.lookup_flows import LocalEndpoint, Plan, Vtep, VtepTunnel, World
 from ovn_docker.overlay.vtep.openflow import Flow
 from ovn_docker.overlay.vtep.pipeline import Hooks, Location
 
 RED, BLUE = uuid4(), uuid4()
 HOOKS = Hooks(43, 40, 42, (37, 50))
 MAC = "02:42:0a:01:00:02"
-OURS, OVNS = Tunnel(9, ours=True), Tunnel(1, ours=False)
+OURS, OVNS = VtepTunnel(9, ours=True), VtepTunnel(1, ours=False)
 
 
 def vtep(vni: int, switch: UUID, remote: str = "192.0.2.1") -> Vtep:
@@ -23,7 +23,7 @@ def text(flows: tuple[Flow, ...]) -> list[str]:
 
 
 def test_an_ip_packet_goes_to_the_port_through_ovns_local_output() -> None:
-    endpoint = Endpoint(3, MAC, ("10.1.0.2",), RED)
+    endpoint = LocalEndpoint(3, MAC, ("10.1.0.2",), RED)
     deliver = "set_field:0x7->metadata,set_field:0x2->reg15,resubmit(,43)"
     assert text(lookup_flows.entries(endpoint, Location(7, 2), [5001], HOOKS)) == [
         f"table=200,priority=200,ip,nw_dst=10.1.0.2,tun_id=0x1389,actions=set_field:{MAC}->eth_dst,{deliver}",
@@ -32,7 +32,7 @@ def test_an_ip_packet_goes_to_the_port_through_ovns_local_output() -> None:
 
 
 def test_ipv6_is_looked_up_by_address_and_solicited_target_and_has_its_link_local_address() -> None:
-    endpoint = Endpoint(3, MAC, ("fd00::2",), RED)
+    endpoint = LocalEndpoint(3, MAC, ("fd00::2",), RED)
     matches = [flow.match for flow in lookup_flows.entries(endpoint, Location(7, 2), [1], HOOKS)]
     assert matches == [
         "ipv6,ipv6_dst=fd00::2,tun_id=0x1",
@@ -76,7 +76,7 @@ def test_a_vni_that_means_two_networks_means_none() -> None:
 
 def world(*vteps: Vtep) -> World:
     endpoints = {
-        UUID(int=number): Endpoint(number, MAC, ("10.1.0.2",), switch)
+        UUID(int=number): LocalEndpoint(number, MAC, ("10.1.0.2",), switch)
         for number, switch in enumerate((RED, BLUE), start=1)
     }
     locations = {1: Location(1, 1), 2: Location(2, 1)}

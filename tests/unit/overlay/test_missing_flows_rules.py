@@ -2,22 +2,22 @@
 
 import pytest
 
-from ovn_docker.host.open_vswitch import NEEDED, Settings
+from ovn_docker.host.open_vswitch import NEEDED, OvnSettings
 from ovn_docker.overlay.plugging import Traces, cause_of
 
-SETTINGS = Settings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ips=("192.0.2.1",))
+SETTINGS = OvnSettings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ips=("192.0.2.1",))
 LACKING = {"ct_zone": "false", "ct_state": "true", "ct_label": "false"}
 
 
 def test_northd_comes_first_for_it_is_nearest_to_northbound() -> None:
-    assert cause_of(Traces(made=False, known=False, capabilities=LACKING), Settings()).startswith(
+    assert cause_of(Traces(made=False, known=False, capabilities=LACKING), OvnSettings()).startswith(
         "ovn-northd"
     )
 
 
 def test_a_missing_setting_comes_before_what_it_keeps_from_happening() -> None:
     assert cause_of(
-        Traces(made=True, known=False, capabilities=LACKING), Settings(southbound="x")
+        Traces(made=True, known=False, capabilities=LACKING), OvnSettings(southbound="x")
     ).startswith("external_ids:ovn-encap-ip")
 
 

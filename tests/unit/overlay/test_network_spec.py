@@ -10,14 +10,14 @@ from ovn_docker import address_pools
 from ovn_docker.addressing import network
 from ovn_docker.errors import RequestError
 from ovn_docker.overlay import network_spec
-from ovn_docker.overlay.network_spec import Policy, Shared
+from ovn_docker.overlay.network_spec import SharedNetwork, SharingPolicy
 from ovn_docker.ovn.switches import Switch
 
 NET = "b5082ded" * 8
 POOLS = (network("10.10.10.0/24", ""), network("fd00::/64", ""))
 SWITCH = Switch(NET, POOLS, (ipaddress.ip_address("10.10.10.1"), None), mtu=1400)
-OWN = Policy(distributed=False, context="default", address_spaces=("ours",))
-DISTRIBUTED = Policy(distributed=True, context="default", address_spaces=("ours",))
+OWN = SharingPolicy(distributed=False, context="default", address_spaces=("ours",))
+DISTRIBUTED = SharingPolicy(distributed=True, context="default", address_spaces=("ours",))
 DEFAULT, RED = (address_pools.switch_name(context, POOLS[0]) for context in ("default", "red"))
 
 
@@ -46,7 +46,7 @@ DEFAULT, RED = (address_pools.switch_name(context, POOLS[0]) for context in ("de
 def test_a_network_is_on_the_switch_that_its_options_say(
     options: dict[str, Any],
     leased: bool,  # noqa: FBT001
-    policy: Policy,
+    policy: SharingPolicy,
     expected: tuple[str, str, bool] | None,
 ) -> None:
     shared = network_spec.shared(SWITCH, options, leased, policy)
@@ -82,7 +82,7 @@ def test_options_that_cannot_be_used_are_refused(options: dict[str, Any], text: 
 
 
 @pytest.mark.parametrize(("options", "policy"), [({"create": "true"}, OWN), ({}, DISTRIBUTED)])
-def test_a_network_without_a_subnet_cannot_be_shared(options: dict[str, Any], policy: Policy) -> None:
+def test_a_network_without_a_subnet_cannot_be_shared(options: dict[str, Any], policy: SharingPolicy) -> None:
     with pytest.raises(RequestError, match="a shared network needs a subnet: name one with --subnet"):
         network_spec.shared(Switch(NET), options, leased=False, policy=policy)
 
@@ -91,7 +91,7 @@ def test_a_network_without_a_subnet_cannot_be_shared(options: dict[str, Any], po
 def test_a_shared_network_is_read_from_json_as_it_was_written(options: dict[str, Any]) -> None:
     shared = network_spec.shared(SWITCH, options, leased=True, policy=OWN)
     assert shared is not None
-    read = Shared.from_json(json.loads(json.dumps(shared.to_json())))
+    read = SharedNetwork.from_json(json.loads(json.dumps(shared.to_json())))
     assert read == shared
     assert (read.as_switch().pools, read.as_switch().mtu) == (SWITCH.pools, SWITCH.mtu)
     assert read.as_switch().gateways == SWITCH.gateways[:1]

@@ -1,7 +1,7 @@
 """The notation of ovs-ofctl, as Open vSwitch 3.5 prints it for OpenFlow 1.5."""
 
 from ovn_docker.overlay.vtep import openflow
-from ovn_docker.overlay.vtep.openflow import COOKIE, Event, Flow
+from ovn_docker.overlay.vtep.openflow import COOKIE, Flow, FlowEvent
 
 
 def test_a_dumped_flow_is_read_whatever_the_order_of_its_fields() -> None:
@@ -34,16 +34,16 @@ def test_an_event_of_our_own_flow_is_told_from_others() -> None:
         f" event=DELETED reason=delete {ours}",
         Flow(200, 0, "arp,arp_tpa=10.1.0.2,tun_id=0x1", "drop"),
     )
-    assert openflow.parse_event(gone) == Event(deleted=True, cookie=COOKIE, flow=flow)
+    assert openflow.parse_event(gone) == FlowEvent(deleted=True, cookie=COOKIE, flow=flow)
     new, flow = (
         " event=ADDED table=0 cookie=0xb03b4138 in_port=3 actions=drop",
         Flow(0, 0, "in_port=3", "drop"),
     )
-    assert openflow.parse_event(new) == Event(deleted=False, cookie=0xB03B4138, flow=flow)
+    assert openflow.parse_event(new) == FlowEvent(deleted=False, cookie=0xB03B4138, flow=flow)
 
 
 def test_an_event_may_have_no_match_and_no_actions() -> None:
-    event = Event(deleted=False, cookie=COOKIE, flow=Flow(200, 0, "", ""))
+    event = FlowEvent(deleted=False, cookie=COOKIE, flow=Flow(200, 0, "", ""))
     assert openflow.parse_event(" event=INITIAL table=200 cookie=0xd0c0000000000c8\n") == event
 
 

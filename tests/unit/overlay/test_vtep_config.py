@@ -7,8 +7,8 @@ import pytest
 
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.overlay.vtep.lookup_flows import Vtep
-from ovn_docker.overlay.vtep.vtep_config import Configured, VtepReport
-from ovn_docker.ovn.vteps import LOOKUP, RAMP, ramp_port_name
+from ovn_docker.overlay.vtep.vtep_config import ConfiguredVtep, VtepReport
+from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT, ramp_port_name
 
 SWITCH, REMOTE = UUID(int=1), "192.0.2.50"
 NAME = ramp_port_name(SWITCH, REMOTE)
@@ -17,12 +17,12 @@ OURS = VxlanPort("vtep01234567", REMOTE, REMOTE, "openvswitch", 6, "")
 
 
 def report(mode: str, *ports: VxlanPort, up: bool = True, here: bool = True) -> VtepReport:
-    configured = Configured(Vtep(ip_address(REMOTE), 5001, SWITCH), "red", mode)
+    configured = ConfiguredVtep(Vtep(ip_address(REMOTE), 5001, SWITCH), "red", mode)
     return VtepReport([configured], ports, {NAME: up}, {SWITCH} if here else set())
 
 
 def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
-    [row] = report(RAMP, OURS, OVNS).rows()
+    [row] = report(VTEP_PORT, OURS, OVNS).rows()
     assert row == {
         "remote_ip": REMOTE,
         "vni": 5001,
@@ -37,9 +37,9 @@ def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (report(RAMP, OVNS, up=False), "VTEP 192.0.2.50 is not bound to logical switch red in OVN"),
-        (report(RAMP), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
-        (report(RAMP, OURS), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
+        (report(VTEP_PORT, OVNS, up=False), "VTEP 192.0.2.50 is not bound to logical switch red in OVN"),
+        (report(VTEP_PORT), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
+        (report(VTEP_PORT, OURS), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
     ],
     ids=["unbound", "no tunnel", "only ours"],
 )
@@ -52,7 +52,7 @@ def test_what_is_wrong_is_told(found: VtepReport, text: str) -> None:
 
 @pytest.mark.parametrize(
     "found",
-    [report(RAMP, OVNS), report(RAMP, here=False), report(LOOKUP)],
+    [report(VTEP_PORT, OVNS), report(VTEP_PORT, here=False), report(LOOKUP)],
     ids=["well", "not here", "lookup"],
 )
 def test_what_is_well_is_not(found: VtepReport) -> None:

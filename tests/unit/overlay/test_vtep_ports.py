@@ -6,13 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from ovn_docker.overlay.vtep.vtep_ports import Asked, names, obstacle, without_vxlan
+from ovn_docker.overlay.vtep.vtep_ports import VtepPortSpec, names, obstacle, without_vxlan
 from ovn_docker.ovn.southbound import Encap, Fabric
 from ovn_docker.ovn.vteps import Entry, Keys
 
 SWITCH, OTHER = UUID(int=1), UUID(int=2)
 KEYS = Keys("red", ours=True, config={}, pinned="", vteps={})
-ASKED = Asked(ip_address("192.0.2.50"), 5001, SWITCH, KEYS, "vtep-192.0.2.50")
+ASKED = VtepPortSpec(ip_address("192.0.2.50"), 5001, SWITCH, KEYS, "vtep-192.0.2.50")
 
 
 def fabric(*kinds: str, keys: dict[int, tuple[str, str]] | None = None) -> Fabric:
@@ -28,11 +28,13 @@ def fabric(*kinds: str, keys: dict[int, tuple[str, str]] | None = None) -> Fabri
 BOTH = fabric("geneve+vxlan", "geneve+vxlan")
 
 
-def why(asked: Asked = ASKED, world: Fabric = BOTH, *, vxlan_mode: bool = False, strict: bool = True) -> str:
+def why(
+    asked: VtepPortSpec = ASKED, world: Fabric = BOTH, *, vxlan_mode: bool = False, strict: bool = True
+) -> str:
     return obstacle(asked, world, vxlan_mode=vxlan_mode, strict=strict)
 
 
-def with_keys(**changes: object) -> Asked:
+def with_keys(**changes: object) -> VtepPortSpec:
     return replace(ASKED, keys=replace(KEYS, **changes))  # type: ignore[arg-type]
 
 
@@ -55,7 +57,7 @@ def test_nothing_is_in_the_way_where_ovn_is_set_up_for_it() -> None:
         (with_keys(vteps={"192.0.2.51": Entry(7, "ramp")}), BOTH, "so that the VNI is 7"),
     ],
 )
-def test_what_is_in_the_way_is_told(asked: Asked, world: Fabric, text: str) -> None:
+def test_what_is_in_the_way_is_told(asked: VtepPortSpec, world: Fabric, text: str) -> None:
     assert text in why(asked, world)
 
 

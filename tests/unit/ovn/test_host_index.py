@@ -38,7 +38,7 @@ MADE: list[tuple[list[Operation], dict[UUID, str]]] = [
     ([leases.hint("k", ADDRESS)], {}),
     ([*surveys.survey_set(SWITCH, Survey("v", 1.0, 1, ""), [PORT_ID])], {}),
     ([leases.pools_are("default", ["10.0.0.0/24"])], {}),
-    (hosts.host_claim("h", hosts.Identity("m", "box", "192.0.2.1", "s")), {}),
+    (hosts.host_claim("h", hosts.HostIdentity("m", "box", "192.0.2.1", "s")), {}),
     ([leases.network_enter("n", "token", "h")], {}),
     ([hosts.host_add(MARK)], {}),
     ([switches.lsp_get("n", "e"), leases.lease_get("k", ADDRESS), leases.DURABLE], {}),

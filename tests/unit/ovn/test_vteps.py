@@ -17,7 +17,7 @@ def keys(requested: str = "", pinned: str = "") -> Keys:
 
 
 @pytest.mark.parametrize(
-    ("entry", "text"), [(Entry(5001), "5001"), (Entry(5001, vteps.RAMP), "5001 ramp")], ids=str
+    ("entry", "text"), [(Entry(5001), "5001"), (Entry(5001, vteps.VTEP_PORT), "5001 ramp")], ids=str
 )
 def test_a_vtep_is_a_key_of_its_switch_and_a_mark_by_which_hosts_find_it(entry: Entry, text: str) -> None:
     gone, new = vteps.ls_vtep_add(SWITCH, REMOTE, entry)["mutations"]

@@ -5,10 +5,10 @@ import pytest
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.underlay import neutron_networks
-from ovn_docker.underlay.neutron_networks import Asked
+from ovn_docker.underlay.neutron_networks import NeutronNetworkSpec
 
 
-def read(space: str = "local", **options: str) -> Asked:
+def read(space: str = "local", **options: str) -> NeutronNetworkSpec:
     named = {key.replace("__", "."): value for key, value in options.items()}
     data = messages.IPAMData(address_space=space, pool="10.0.0.0/24", gateway="10.0.0.1/24")
     request = messages.CreateNetworkRequest(

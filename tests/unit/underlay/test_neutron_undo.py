@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ovn_docker.errors import NeutronError, UnreachableError
-from ovn_docker.underlay.neutron_undo import Undoing
+from ovn_docker.underlay.neutron_undo import NeutronUndo
 
 SOON = 0.001
 
@@ -26,7 +26,7 @@ async def test_nothing_counts_as_a_look_while_neutron_is_away() -> None:
             raise UnreachableError("OpenStack cannot be reached")
         done[0] += 1
 
-    undoing = Undoing((0.0, SOON), again=SOON)
+    undoing = NeutronUndo((0.0, SOON), again=SOON)
     undoing.later("p1", work)
     await until(lambda: tries[0] > 10)
     away[0] = False
@@ -44,7 +44,7 @@ async def test_a_neutron_that_did_not_answer_the_last_request_is_not_asked() -> 
         assert looked[0] > 10
         asked[0] += 1
 
-    undoing = Undoing((0.0,), answers, again=SOON)
+    undoing = NeutronUndo((0.0,), answers, again=SOON)
     undoing.later("p1", work)
     await until(lambda: asked == [1])
 
@@ -58,7 +58,7 @@ async def test_it_is_looked_again_after_an_error_of_any_kind() -> None:
             raise errors.pop()
         done[0] += 1
 
-    undoing = Undoing((0.0, *[SOON] * 3))
+    undoing = NeutronUndo((0.0, *[SOON] * 3))
     undoing.later("p1", work)
     await until(lambda: done == [1])
 
@@ -70,7 +70,7 @@ async def test_patience_ends() -> None:
         tries[0] += 1
         raise UnreachableError("OpenStack cannot be reached")
 
-    undoing = Undoing((0.0,), again=SOON, patience=20 * SOON)
+    undoing = NeutronUndo((0.0,), again=SOON, patience=20 * SOON)
     undoing.later("p1", work)
     await until(lambda: tries[0] > 1)
     await until(lambda: not undoing.planned())
@@ -80,7 +80,7 @@ async def test_there_are_never_more_than_so_many_and_the_oldest_goes() -> None:
     async def work() -> None:
         raise UnreachableError("OpenStack cannot be reached")
 
-    undoing = Undoing((0.0,), again=60, most=3)
+    undoing = NeutronUndo((0.0,), again=60, most=3)
     for number in range(5):
         undoing.later(f"p{number}", work)
     assert undoing.planned() == ["p2", "p3", "p4"]

@@ -10,7 +10,7 @@ import pytest
 from ovn_docker.errors import ConflictError, NeutronError, RequestError
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron.resources import LAST_VLAN, Port
+from ovn_docker.underlay.neutron.resources import LAST_VLAN, NeutronPort
 from ovn_docker.underlay.vlans import ProfilePorts
 
 VIF = "vif"
@@ -45,7 +45,7 @@ class PortsOfOne:
             "binding:profile": {},
         }
 
-    def port(self, name: str) -> Port:
+    def port(self, name: str) -> NeutronPort:
         return resources.read_port(self.ports[name])
 
     def vlan(self, name: str) -> int | None:

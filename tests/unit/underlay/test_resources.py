@@ -3,7 +3,7 @@
 import ipaddress
 
 from ovn_docker.underlay.neutron import resources
-from ovn_docker.underlay.neutron.resources import PortWish
+from ovn_docker.underlay.neutron.resources import PortSpec
 
 PORT = {
     "id": "p",
@@ -25,7 +25,7 @@ def test_a_port_says_its_addresses_and_our_tags() -> None:
 
 
 def test_what_is_made_carries_its_mark_in_the_same_request() -> None:
-    wish = PortWish("e", "n", [("s", "10.9.0.5"), ("t", "")])
+    wish = PortSpec("e", "n", [("s", "10.9.0.5"), ("t", "")])
     bodies = (
         resources.new_network("x", "vif", None)["network"],
         resources.new_subnet("n", "x", "vif", ipaddress.ip_network("10.9.0.0/24"), None)["subnet"],

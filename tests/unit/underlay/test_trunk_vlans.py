@@ -10,7 +10,7 @@ from ovn_docker.errors import ConflictError, NeutronError, RequestError
 from ovn_docker.underlay import vlans as underlay_trunk
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron.resources import Port
+from ovn_docker.underlay.neutron.resources import NeutronPort
 from ovn_docker.underlay.vlans import TrunkPorts, choose_vlans
 
 
@@ -82,7 +82,7 @@ def trunk(neutron: OneTrunk) -> TrunkPorts:
     return TrunkPorts(cast("Neutron", neutron), "vif")
 
 
-def port(name: str) -> Port:
+def port(name: str) -> NeutronPort:
     return resources.read_port({"id": name, "network_id": "n", "mac_address": "02:00:00:00:00:01"})
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from ovn_docker.address_pools import Pool
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
-from ovn_docker.overlay.ipam.foreign_addresses import Occupied, Recent, Results
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses, Recent, Results
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import hosts, leases, switches
 from ovn_docker.ovn.leases import LEASE, RESERVED, Lease
@@ -223,7 +223,7 @@ class AddressLeases:
     def __init__(
         self,
         database: Northbound,
-        occupied: Occupied,
+        occupied: ForeignAddresses,
         choose: Callable[[int], int],
         ours: Callable[[Pool], bool],
     ) -> None:

@@ -73,7 +73,7 @@ a new one, may be seen that much later. Of the server's time all hosts together 
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class AddressesInUse:
     """The addresses in use, IP as integers and MAC as text, and by whom, for people."""
 
     single: Sequence[Mapping[int | str, str]]
@@ -91,7 +91,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class ForeignPort:
     """What somebody else's port holds: addresses as in `Held`, and the router port behind it, or ""."""
 
     name: str
@@ -100,7 +100,7 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SwitchView:
     """What was read of one switch.
 
     Attributes:
@@ -119,7 +119,7 @@ class Seen:
     version: str = ""
     size: int = 0
     digest: str = ""
-    foreign: Mapping[UUID, Port] = field(default_factory=dict)
+    foreign: Mapping[UUID, ForeignPort] = field(default_factory=dict)
     held: Mapping[int | str, str] = field(default_factory=dict)
     read: float = 0.0
 
@@ -138,7 +138,7 @@ class Seen:
         fresh = now - self.read < PATIENCE * len(self.foreign)
         return () if fresh and len(self.foreign) > EXACT else tuple(self.foreign)
 
-    def with_foreign(self, foreign: Mapping[UUID, Port]) -> "Seen":
+    def with_foreign(self, foreign: Mapping[UUID, ForeignPort]) -> "SwitchView":
         """The same with these ports of others."""
         if foreign == self.foreign:
             return self
@@ -151,10 +151,10 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class SwitchQuery:
     """What a transaction asks about one switch along with what else it does."""
 
-    seen: Seen
+    seen: SwitchView
     ports: tuple[UUID, ...]
 
     @property
@@ -170,38 +170,38 @@ class Inquiry:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AddressQuery:
     """What a transaction asks along with what else it does: `operations`, to be put into it in this order."""
 
-    inquiries: tuple[Inquiry, ...]
+    inquiries: tuple[SwitchQuery, ...]
     operations: list[Operation]
 
 
-class Occupied:
+class ForeignAddresses:
     """Knows what to ask about the switches that a pool is for, and reads the answers."""
 
     def __init__(self, database: Northbound, switches: Callable[[Pool], Iterable[str]]) -> None:
         """Read from there; `switches` names the switches whose ports have addresses of a pool."""
         self._northbound = database
         self._switches = switches
-        self._seen: Recent[str, Seen] = Recent()
-        self._listing: dict[UUID, asyncio.Task[Seen]] = {}
+        self._seen: Recent[str, SwitchView] = Recent()
+        self._listing: dict[UUID, asyncio.Task[SwitchView]] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
 
     def named(self, pool: Pool) -> list[str]:
         """The switches among them that have a name of their own, under which their addresses are claimed."""
         return [name for name in self._switches(pool) if name != pool.key]
 
-    def question(self, pool: Pool) -> Question:
+    def question(self, pool: Pool) -> AddressQuery:
         """What to ask in the transaction that takes an address of a pool."""
         return self.about(self._switches(pool))
 
-    def about(self, switches: Iterable[str]) -> Question:
+    def about(self, switches: Iterable[str]) -> AddressQuery:
         """What to ask in the transaction that takes an address on switches of these names."""
         now = asyncio.get_running_loop().time()
-        seen = [self._seen.get(name, Seen(name)) for name in switches]
-        inquiries = tuple(Inquiry(each, each.to_ask(now)) for each in seen)
-        return Question(inquiries, [operation for each in inquiries for operation in each.operations])
+        seen = [self._seen.get(name, SwitchView(name)) for name in switches]
+        inquiries = tuple(SwitchQuery(each, each.to_ask(now)) for each in seen)
+        return AddressQuery(inquiries, [operation for each in inquiries for operation in each.operations])
 
     async def router_ports(self, switch: str) -> list[Row]:
         """The router ports on the switch of this name, as `routers.lrp_get` reads them."""
@@ -226,7 +226,7 @@ class Occupied:
         except OvnDockerError as error:
             LOG.debug("the survey of logical switch %s does not follow: %s", switch, error)
 
-    async def held(self, question: Question, results: Results) -> Held:
+    async def held(self, question: AddressQuery, results: Results) -> AddressesInUse:
         """The addresses in use, from the results of the question's operations."""
         single: list[Mapping[int | str, str]] = []
         spans: list[tuple[int, int]] = []
@@ -239,13 +239,13 @@ class Occupied:
             for row in switch:
                 spans += address_pools.excluded(mapping(row["other_config"]).get("exclude_ips", ""))
             single += [seen.held, _routers_hold(seen.routers, router_ports)]
-        return Held(single, spans)
+        return AddressesInUse(single, spans)
 
-    async def _current(self, inquiry: Inquiry, answers: Results) -> tuple[Seen, list[Row], Results]:
+    async def _current(self, inquiry: SwitchQuery, answers: Results) -> tuple[SwitchView, list[Row], Results]:
         """The switch as it is now, its row, and its router ports."""
         seen, switch = inquiry.seen, answers[0]["rows"]
         if not switch and seen.row is not None:  # deleted, and perhaps made again
-            again = Inquiry(Seen(seen.name), ())
+            again = SwitchQuery(SwitchView(seen.name), ())
             return await self._current(again, await self._northbound.transact(again.operations))
         rest = list(answers[1:])
         survey = surveys.read_survey(rest.pop(0)["rows"]) if seen.row is not None else None
@@ -258,13 +258,13 @@ class Occupied:
         questions = list(map(routers.lrp_get, now.routers))
         return now, switch, await self._northbound.transact(questions) if questions else []
 
-    async def _up_to_date(self, seen: Seen, switch: Row, survey: Survey | None) -> Seen:
+    async def _up_to_date(self, seen: SwitchView, switch: Row, survey: Survey | None) -> SwitchView:
         """What is known of the switch's ports, from what was seen, a survey, or a look of our own."""
         row, version = northbound.read_uuid(switch), northbound.read_version(switch)
         if (row, version) == (seen.row, seen.version):
             return seen
         if row != seen.row:
-            seen = Seen(seen.name, row)
+            seen = SwitchView(seen.name, row)
             [found] = await self._northbound.transact([surveys.survey_get(row)])
             survey = surveys.read_survey(found["rows"])
         if survey is not None and self._serves(survey, version):
@@ -279,7 +279,7 @@ class Occupied:
         age = abs(self._northbound.moment() - survey.taken)
         return survey.version == version or (survey.size > SMALL and age < PATIENCE * survey.size)
 
-    async def _adopted(self, seen: Seen, survey: Survey) -> Seen:
+    async def _adopted(self, seen: SwitchView, survey: Survey) -> SwitchView:
         if survey.digest != seen.digest:
             assert seen.row is not None
             [named] = await self._northbound.transact([surveys.survey_ports(seen.row)])
@@ -287,7 +287,7 @@ class Occupied:
             seen = replace(await self._with_foreign(seen, ports), digest=surveys.digest_of(ports))
         return replace(seen, version=survey.version, size=survey.size)
 
-    async def _listed(self, seen: Seen, version: str) -> Seen:
+    async def _listed(self, seen: SwitchView, version: str) -> SwitchView:
         """Look which ports the switch has. Who comes meanwhile waits for the same look.
 
         It goes on when the time of who began it is up, so that the next request need not begin again.
@@ -299,8 +299,8 @@ class Occupied:
             now = await asyncio.shield(self._begin(seen.row, seen))  # that one began too early
         return now
 
-    def _begin(self, row: UUID, seen: Seen) -> "asyncio.Task[Seen]":
-        def ended(task: asyncio.Task[Seen]) -> None:
+    def _begin(self, row: UUID, seen: SwitchView) -> "asyncio.Task[SwitchView]":
+        def ended(task: asyncio.Task[SwitchView]) -> None:
             if self._listing.get(row) is task:
                 del self._listing[row]
             if not task.cancelled():
@@ -311,11 +311,11 @@ class Occupied:
         task.add_done_callback(ended)
         return task
 
-    async def _list(self, row: UUID, seen: Seen) -> Seen:
+    async def _list(self, row: UUID, seen: SwitchView) -> SwitchView:
         taken = self._northbound.moment()
         [found] = await self._northbound.transact([northbound.ls_listing(row)])
         if not found["rows"]:
-            return Seen(seen.name)
+            return SwitchView(seen.name)
         [switch] = found["rows"]
         size, ports = northbound.read_ports(switch)
         now = await self._with_foreign(seen, ports)
@@ -336,7 +336,7 @@ class Occupied:
         except DatabaseError as error:
             LOG.debug("no survey of logical switch %s is written: %s", row, error)
 
-    async def _with_foreign(self, seen: Seen, ports: Sequence[UUID]) -> Seen:
+    async def _with_foreign(self, seen: SwitchView, ports: Sequence[UUID]) -> SwitchView:
         """The same with those of these ports that are not ours; what is new among them is read."""
         foreign = {port: seen.foreign[port] for port in ports if port in seen.foreign}
         read = seen.read if foreign else asyncio.get_running_loop().time()
@@ -347,7 +347,7 @@ class Occupied:
         return replace(seen, read=read).with_foreign(foreign)
 
 
-def _with_answers(seen: Seen, rows: Iterable[Row]) -> Seen:
+def _with_answers(seen: SwitchView, rows: Iterable[Row]) -> SwitchView:
     """With what all ports of others hold by now."""
     foreign = {northbound.read_uuid(row): _port(row) for row in rows}
     if not foreign:
@@ -355,9 +355,9 @@ def _with_answers(seen: Seen, rows: Iterable[Row]) -> Seen:
     return replace(seen, read=asyncio.get_running_loop().time()).with_foreign(foreign)
 
 
-def _port(row: Row) -> Port:
+def _port(row: Row) -> ForeignPort:
     words = " ".join([*members(row["addresses"]), *members(row["dynamic_addresses"])]).split()
-    return Port(str(row["name"]), tuple(_addresses(words)), routers.read_router_port(row))
+    return ForeignPort(str(row["name"]), tuple(_addresses(words)), routers.read_router_port(row))
 
 
 def _routers_hold(names: Sequence[str], results: Results) -> dict[int | str, str]:

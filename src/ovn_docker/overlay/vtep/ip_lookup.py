@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker.errors import HostError, OvnDockerError
-from ovn_docker.health.snapshot import Lookups
+from ovn_docker.health.snapshot import LookupState
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.host.ovn_settings import settings_of
@@ -25,16 +25,16 @@ from ovn_docker.overlay.vtep import openflow, pipeline, vtep_config
 from ovn_docker.overlay.vtep.lookup_flows import (
     LOOKUP_TABLE,
     Book,
-    Endpoint,
+    LocalEndpoint,
     Plan,
-    Tunnel,
+    VtepTunnel,
     World,
     unambiguous,
 )
-from ovn_docker.overlay.vtep.ofctl import NO_HOOK, HookFinder, Switch, no_way_back
-from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, Change, Event, Flow, Key
+from ovn_docker.overlay.vtep.ofctl import NO_HOOK, HookFinder, IntegrationBridge, no_way_back
+from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, Change, Flow, FlowEvent, Key
 from ovn_docker.overlay.vtep.pipeline import Hooks, Location
-from ovn_docker.overlay.vtep.vtep_config import Configured, VtepReport
+from ovn_docker.overlay.vtep.vtep_config import ConfiguredVtep, VtepReport
 from ovn_docker.ovn import switches
 from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn import vteps as schema
@@ -51,7 +51,7 @@ class _Parsed:
 
     values: tuple[Any, ...]
     port: VxlanPort | None
-    endpoint: Endpoint | None
+    endpoint: LocalEndpoint | None
 
 
 class Interfaces:
@@ -80,7 +80,7 @@ class Interfaces:
             if known is None or known.values != values:
                 self._parsed[uuid] = _Parsed(values, open_vswitch.read_vxlan_port(row), self._endpoint(row))
 
-    def _endpoint(self, row: Mapping[str, Any]) -> Endpoint | None:
+    def _endpoint(self, row: Mapping[str, Any]) -> LocalEndpoint | None:
         """The container's interface, once OVN has installed its flows."""
         attached = open_vswitch.read_attached(row)
         if not attached.network_id or not attached.installed or attached.ofport is None:
@@ -88,9 +88,9 @@ class Interfaces:
         switch = self._switches.get(attached.network_id) or northbound.switch_id(attached.network_id)
         mac = attached.external_ids.get("attached-mac", "")
         addresses = tuple(each for each in sorted(attached.addresses) if _is_address(each))
-        return Endpoint(attached.ofport, mac, addresses, switch) if mac else None
+        return LocalEndpoint(attached.ofport, mac, addresses, switch) if mac else None
 
-    def endpoints(self) -> dict[UUID, Endpoint]:
+    def endpoints(self) -> dict[UUID, LocalEndpoint]:
         """The containers' interfaces, by row."""
         return {uuid: each.endpoint for uuid, each in self._parsed.items() if each.endpoint is not None}
 
@@ -107,10 +107,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def tunnels(ports: Iterable[VxlanPort]) -> dict[str, Tunnel]:
+def tunnels(ports: Iterable[VxlanPort]) -> dict[str, VtepTunnel]:
     """Through which port each VTEP is reached: OVN's own tunnel to that address where it has one."""
     ours_first = sorted((each for each in ports if each.ofport), key=lambda each: not each.vtep)
-    return {each.remote: Tunnel(each.ofport or 0, ours=bool(each.vtep)) for each in ours_first}
+    return {each.remote: VtepTunnel(each.ofport or 0, ours=bool(each.vtep)) for each in ours_first}
 
 
 # --- The VTEPs that were configured, as this host knows them, and which of OVN's own ports for them are up. -
@@ -129,17 +129,19 @@ class KnownVteps:
         self._wanted = wanted
         self.up: Mapping[str, bool] = {}
 
-    def all(self) -> list[Configured]:
+    def all(self) -> list[ConfiguredVtep]:
         """All of them."""
         return vtep_config.read(self._client.replica.rows(switches.SWITCH))
 
-    def looked_up(self) -> list[Configured]:
+    def looked_up(self) -> list[ConfiguredVtep]:
         """Those for which this host keeps flows."""
         return [each for each in self.all() if self._wanted and each.mode == schema.LOOKUP]
 
     def ramps(self) -> set[str]:
         """The addresses of those that have ports of OVN's own, for a host that keeps flows."""
-        return {str(each.vtep.remote) for each in self.all() if self._wanted and each.mode == schema.RAMP}
+        return {
+            str(each.vtep.remote) for each in self.all() if self._wanted and each.mode == schema.VTEP_PORT
+        }
 
     async def look(self) -> None:
         """Ask by row id which ports of OVN's own are up; while OVN is away it stays as it was.
@@ -147,7 +149,7 @@ class KnownVteps:
         Raises:
             DatabaseError: it refused.
         """
-        ramps = [each.vtep for each in self.all() if each.mode == schema.RAMP]
+        ramps = [each.vtep for each in self.all() if each.mode == schema.VTEP_PORT]
         if ramps and not self._client.connected:
             return
         questions = [schema.lsp_ramp_state(each.switch, str(each.remote)) for each in ramps]
@@ -162,7 +164,7 @@ LONGEST_WAIT = 2.0
 """Seconds; a switch that does not answer must not keep a container from being removed."""
 
 
-class Withdrawals:
+class FlowRemovals:
     """The endpoints that are being removed, and who waits for that.
 
     Attributes:
@@ -241,7 +243,7 @@ MOST_LOOKS = 5
 class _Session:
     """What is known as long as nobody empties the tables."""
 
-    switch: Switch
+    switch: IntegrationBridge
     book: Book
     locations: dict[int, Location]
     plan: Plan
@@ -266,7 +268,7 @@ class IpLookup:
         self._due = asyncio.Event()
         self._session: _Session | None = None
         self._finder = HookFinder()
-        self._leaving = Withdrawals(self._due)
+        self._leaving = FlowRemovals(self._due)
         self._trouble = ""
 
     def about(self) -> dict[str, Any]:
@@ -356,22 +358,22 @@ class IpLookup:
         if flows or ports:
             LOG.info("removed %d flow(s) and %d port(s) of IP lookups", len(flows), len(ports))
 
-    async def inspect(self) -> Lookups:
+    async def inspect(self) -> LookupState:
         """Compare the switch with what it should hold, from nothing that is remembered; change nothing."""
         await self._nb.ready()
         await self._vteps.look()
         down = tuple(self._report().wrong())
         if not self.wanted:
-            return Lookups(down=down)
+            return LookupState(down=down)
         try:
             switch = await self._switch()
             wanted, outage = await self._wanted(switch)
             actual = {each.key: each for each in await switch.ours()}
         except HostError as error:
-            return Lookups(outage=str(error), down=down)
+            return LookupState(outage=str(error), down=down)
         missing = [str(flow) for key, flow in wanted.items() if actual.get(key) != flow]
         stale = [str(flow) for key, flow in actual.items() if key not in wanted]
-        return Lookups(tuple(missing), tuple(stale), outage, down)
+        return LookupState(tuple(missing), tuple(stale), outage, down)
 
     async def mend(self, _evidence: object = None) -> None:
         """Make the switch hold what it should.
@@ -387,7 +389,7 @@ class IpLookup:
         if change:
             await switch.apply(change)
 
-    async def _wanted(self, switch: Switch) -> tuple[dict[Key, Flow], str]:
+    async def _wanted(self, switch: IntegrationBridge) -> tuple[dict[Key, Flow], str]:
         """The flows that should be there, by key, and why not everything is served, or ""."""
         await self._nb.ready()
         table = [flow for cookie, flow in await switch.dump("table=0") if cookie & COOKIE_MASK != COOKIE]
@@ -414,14 +416,14 @@ class IpLookup:
             return f"VTEP {remote} has no port on this host: {why}"
         return ""
 
-    async def _switch(self) -> Switch:
+    async def _switch(self) -> IntegrationBridge:
         """The integration bridge, once there is one."""
 
         def bridge() -> str | None:
             name = settings_of(self._ovs).bridge
             return name if open_vswitch.datapath(self._ovs.replica, name) is not None else None
 
-        return Switch(await self._ovs.replica.until(bridge), openflow.cookie_of(self._owner))
+        return IntegrationBridge(await self._ovs.replica.until(bridge), openflow.cookie_of(self._owner))
 
     async def _follow(self) -> None:
         """Keep the flows until the tables are emptied or the switch is gone.
@@ -447,7 +449,7 @@ class IpLookup:
             self._take(event, session.locations)
         raise HostError(f"ovs-vswitchd has closed the connection to {session.switch.bridge}")
 
-    def _take(self, event: Event, locations: dict[int, Location]) -> None:
+    def _take(self, event: FlowEvent, locations: dict[int, Location]) -> None:
         found = pipeline.location(event.flow)
         if found is None:
             if event.cookie & COOKIE_MASK != COOKIE and self._session is not None:

@@ -104,7 +104,7 @@ class Vtep:
 
 
 @dataclass(frozen=True, slots=True)
-class Tunnel:
+class VtepTunnel:
     """The OpenFlow port through which a VTEP is reached, and whether it is one of ours or OVN's."""
 
     ofport: int
@@ -112,7 +112,7 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class LocalEndpoint:
     """A container's interface on this host.
 
     Attributes:
@@ -137,7 +137,7 @@ def unambiguous(vteps: Iterable[Vtep]) -> list[Vtep]:
     return [each for each in everything if len(means[each.vni]) == 1]
 
 
-def entries(endpoint: Endpoint, where: Location, vnis: Iterable[int], hooks: Hooks) -> tuple[Flow, ...]:
+def entries(endpoint: LocalEndpoint, where: Location, vnis: Iterable[int], hooks: Hooks) -> tuple[Flow, ...]:
     """The entries of an endpoint: for an IP packet to its address, and for a question for its MAC address."""
     return tuple(
         flow
@@ -154,7 +154,7 @@ def _deliver(where: Location, hooks: Hooks) -> str:
     )
 
 
-def _addresses(endpoint: Endpoint) -> list[IPAddress]:
+def _addresses(endpoint: LocalEndpoint) -> list[IPAddress]:
     """Its addresses, and the link-local one that goes with IPv6 and that OVN's port security lets it use."""
     addresses = [ip_address(each) for each in endpoint.addresses]
     if any(each.version == 6 for each in addresses):  # noqa: PLR2004  (IPv6)
@@ -185,7 +185,7 @@ def _entry(mac: str, address: IPAddress, vni: str, deliver: str) -> tuple[Flow, 
     )
 
 
-def entrance(vtep: Vtep, tunnel: Tunnel, hooks: Hooks) -> tuple[Flow, ...]:
+def entrance(vtep: Vtep, tunnel: VtepTunnel, hooks: Hooks) -> tuple[Flow, ...]:
     """What leads a VTEP's packets of one VNI to the lookup.
 
     Through a port of ours they arrive in table 0, where OVN has no flow for it. Through a tunnel of OVN's own
@@ -200,7 +200,7 @@ def entrance(vtep: Vtep, tunnel: Tunnel, hooks: Hooks) -> tuple[Flow, ...]:
     return (Flow(hooks.local_output, COPY, match(*fields, "reg15=0"), lookup),)
 
 
-def exits(datapath: int, ways: Iterable[tuple[int, Tunnel]], hooks: Hooks) -> tuple[Flow, ...]:
+def exits(datapath: int, ways: Iterable[tuple[int, VtepTunnel]], hooks: Hooks) -> tuple[Flow, ...]:
     """What copies a network's broadcasts and packets to unknown MAC addresses to its VTEPs.
 
     Args:
@@ -248,12 +248,12 @@ class World:
     """
 
     vteps: tuple[Vtep, ...] = ()
-    tunnels: Mapping[str, Tunnel] = field(default_factory=dict)
-    endpoints: Mapping[UUID, Endpoint] = field(default_factory=dict)
+    tunnels: Mapping[str, VtepTunnel] = field(default_factory=dict)
+    endpoints: Mapping[UUID, LocalEndpoint] = field(default_factory=dict)
     locations: Mapping[int, Location] = field(default_factory=dict)
     guarded: Mapping[int, tuple[Flow, ...]] = field(default_factory=dict)
 
-    def served(self) -> dict[UUID, tuple[Endpoint, Location]]:
+    def served(self) -> dict[UUID, tuple[LocalEndpoint, Location]]:
         """The endpoints whose network has a VTEP and that OVN has a place for."""
         switches = {each.switch for each in self.vteps}
         return {
@@ -299,7 +299,7 @@ class Plan:
         return wanted
 
     def _network(
-        self, vteps: Iterable[Vtep], datapath: int, tunnels: Mapping[str, Tunnel], hooks: Hooks
+        self, vteps: Iterable[Vtep], datapath: int, tunnels: Mapping[str, VtepTunnel], hooks: Hooks
     ) -> dict[Group, tuple[object, tuple[Flow, ...]]]:
         reached = tuple((each, tunnels[str(each.remote)]) for each in vteps if str(each.remote) in tunnels)
         group, inputs = ("network", datapath), (reached, hooks)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from ovn_docker.errors import HostError
 from ovn_docker.overlay.vtep import openflow, pipeline
-from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, PROTOCOL, Change, Event, Flow
+from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, PROTOCOL, Change, Flow, FlowEvent
 from ovn_docker.overlay.vtep.pipeline import Hooks, Location
 
 COMMAND_TIMEOUT = 10.0
@@ -29,7 +29,7 @@ LONGEST_LINE = 1 << 20
 """Bytes of a flow."""
 
 
-class Switch:
+class IntegrationBridge:
     """An integration bridge on this host."""
 
     def __init__(self, bridge: str, cookie: int) -> None:
@@ -89,7 +89,7 @@ class Switch:
         return output.decode(errors="replace")
 
     @contextlib.asynccontextmanager
-    async def watched(self, tables: Iterable[int]) -> AsyncIterator[AsyncIterator[Event]]:
+    async def watched(self, tables: Iterable[int]) -> AsyncIterator[AsyncIterator[FlowEvent]]:
         """Watch at most two tables: what is there is told first, then each change by whomever.
 
         Raises:
@@ -109,7 +109,7 @@ class Switch:
             await _end(process)
 
 
-async def _events(stream: asyncio.StreamReader) -> AsyncIterator[Event]:
+async def _events(stream: asyncio.StreamReader) -> AsyncIterator[FlowEvent]:
     async for line in stream:
         event = openflow.parse_event(line.decode(errors="replace"))
         if event is not None:
@@ -186,7 +186,7 @@ class HookFinder:
         """Nothing is known yet."""
         self._known: Hooks | None = None
 
-    async def find(self, switch: Switch, locations: Iterable[Location]) -> Hooks | None:
+    async def find(self, switch: IntegrationBridge, locations: Iterable[Location]) -> Hooks | None:
         """The hooks, or None where no flow delivers to any of these containers.
 
         Raises:
@@ -204,7 +204,7 @@ class HookFinder:
         return None
 
 
-async def _around(switch: Switch, where: Location, local: int) -> Hooks:
+async def _around(switch: IntegrationBridge, where: Location, local: int) -> Hooks:
     onward = dict[int, int | None]()
     while tables := pipeline.unseen(local, onward):
         flows = await asyncio.gather(*(switch.foreign(f"table={each}") for each in tables))

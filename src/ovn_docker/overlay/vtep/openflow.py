@@ -59,7 +59,7 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class FlowEvent:
     """A change of a flow table, as ``ovs-ofctl monitor`` prints it.
 
     Attributes:
@@ -110,14 +110,14 @@ def parse_flow(line: str) -> tuple[int, Flow] | None:
     return int(values.get("cookie", "0"), 16), flow
 
 
-def parse_event(line: str) -> Event | None:
+def parse_event(line: str) -> FlowEvent | None:
     """The event of a line of ``ovs-ofctl monitor``, or None for a line of another kind."""
     found = _EVENT.match(line.rstrip())
     if found is None:
         return None
     fields = (found["match"] or "").split(",")
     flow = Flow(int(found["table"]), 0, match(*filter(None, fields)), (found["actions"] or "").strip())
-    return Event(found["event"] == "DELETED", int(found["cookie"], 16), flow)
+    return FlowEvent(found["event"] == "DELETED", int(found["cookie"], 16), flow)
 
 
 def _joined(*parts: str) -> str:

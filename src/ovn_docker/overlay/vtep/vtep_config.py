@@ -20,10 +20,10 @@ from ovn_docker.errors import (
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.vtep.lookup_flows import Vtep
-from ovn_docker.overlay.vtep.vtep_ports import Ramp, names, without_vxlan
+from ovn_docker.overlay.vtep.vtep_ports import VtepPorts, names, without_vxlan
 from ovn_docker.ovn import switches
 from ovn_docker.ovn import vteps as schema
-from ovn_docker.ovn.vteps import LOOKUP, RAMP, Entry
+from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT, Entry
 from ovn_docker.ovsdb.operations import Row
 
 HIGHEST_VNI = (1 << 24) - 1
@@ -32,7 +32,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
+class ConfiguredVtep:
     """A VTEP, the name of its network's logical switch, and how its packets come in."""
 
     vtep: Vtep
@@ -41,7 +41,7 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class VtepOutcome:
     """What has become of a wish.
 
     Attributes:
@@ -55,7 +55,7 @@ class Done:
     notes: tuple[str, ...] = ()
 
 
-def read(rows: Mapping[UUID, Row]) -> list[Configured]:
+def read(rows: Mapping[UUID, Row]) -> list[ConfiguredVtep]:
     """The VTEPs of these switches; what nobody can have meant is left out."""
     found = []
     for row_id, row in rows.items():
@@ -66,24 +66,24 @@ def read(rows: Mapping[UUID, Row]) -> list[Configured]:
                 continue
             if 0 < entry.vni <= HIGHEST_VNI:
                 vtep = Vtep(address, entry.vni, row_id)
-                found.append(Configured(vtep, str(row.get("name", "")), entry.mode))
+                found.append(ConfiguredVtep(vtep, str(row.get("name", "")), entry.mode))
     return found
 
 
 class Vteps:
     """The configuration of VTEPs."""
 
-    def __init__(self, database: Northbound, ramp: Ramp) -> None:
+    def __init__(self, database: Northbound, ramp: VtepPorts) -> None:
         """Keep it there; `ramp` makes ports of OVN's own."""
         self._northbound = database
         self._ramp = ramp
 
-    async def all(self) -> list[Configured]:
+    async def all(self) -> list[ConfiguredVtep]:
         """Every VTEP of every network."""
         [found] = await self._northbound.transact([schema.ls_vteps()])
         return read({switches.read_uuid(row): row for row in found["rows"]})
 
-    async def add(self, remote: IPAddress, vni: int, switch: UUID, mode: str = AUTO) -> Done:
+    async def add(self, remote: IPAddress, vni: int, switch: UUID, mode: str = AUTO) -> VtepOutcome:
         """Configure a VTEP for a network; a repeat changes its VNI, and its mode if one is named.
 
         Args:
@@ -116,13 +116,13 @@ class Vteps:
             try:
                 return await self._add_ramp(remote, vni, switch, strict=wish == AUTO)
             except (ConflictError, DatabaseError, HostError, UnreachableError) as error:
-                if wish == RAMP:
+                if wish == VTEP_PORT:
                     raise
                 why = str(error)
-        await self._add_lookup(remote, vni, switch, leave=RAMP in here)
-        return Done(LOOKUP, why)
+        await self._add_lookup(remote, vni, switch, leave=VTEP_PORT in here)
+        return VtepOutcome(LOOKUP, why)
 
-    async def _add_ramp(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> Done:
+    async def _add_ramp(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> VtepOutcome:
         prospect = await self._ramp.look(remote, vni, switch, strict=strict)
         if prospect.why_not:
             raise ConflictError(f"OVN can have no port for VTEP {remote}: {prospect.why_not}")
@@ -134,7 +134,7 @@ class Vteps:
         lacking = without_vxlan(prospect.fabric)
         if lacking:
             notes.append(f"{names(lacking)} does not reach the VTEP: its ovn-encap-type does not name vxlan")
-        return Done(RAMP, notes=tuple(notes))
+        return VtepOutcome(VTEP_PORT, notes=tuple(notes))
 
     async def _add_lookup(self, remote: IPAddress, vni: int, switch: UUID, *, leave: bool) -> None:
         operation = schema.ls_vtep_add(switch, str(remote), Entry(vni, LOOKUP))
@@ -154,8 +154,8 @@ class Vteps:
         known = await self.all()
         here = [each for each in known if each.vtep.switch == switch]
         there = [each for each in here if each.vtep.remote == remote]
-        ports = [each for each in known if each.vtep.remote == remote and each.mode == RAMP]
-        if any(each.mode == RAMP for each in there):
+        ports = [each for each in known if each.vtep.remote == remote and each.mode == VTEP_PORT]
+        if any(each.mode == VTEP_PORT for each in there):
             await self._ramp.remove(str(remote), switch, last=ports == there)
         else:
             operation = schema.ls_vtep_del(switch, str(remote), last=here == there)
@@ -164,7 +164,11 @@ class Vteps:
         return bool(there)
 
     async def _forget_chassis(
-        self, remote: IPAddress, switch: UUID, there: Sequence[Configured], ports: Sequence[Configured]
+        self,
+        remote: IPAddress,
+        switch: UUID,
+        there: Sequence[ConfiguredVtep],
+        ports: Sequence[ConfiguredVtep],
     ) -> None:
         """Remove what an `add` that was killed left in Southbound, if that answers."""
         if there or ports:
@@ -185,7 +189,7 @@ class Vteps:
         return rows[0] if rows else None
 
 
-def _check(remote: IPAddress, vni: int, switch: UUID, known: Sequence[Configured]) -> None:
+def _check(remote: IPAddress, vni: int, switch: UUID, known: Sequence[ConfiguredVtep]) -> None:
     """Refuse what cannot be right, in whatever mode."""
     if not 0 < vni <= HIGHEST_VNI:
         raise RequestError(f"VNI {vni} is not a valid VNI: give one of 1 to {HIGHEST_VNI} (RFC 7348)")
@@ -213,7 +217,7 @@ class VtepReport:
         switches: those that have a container on this host.
     """
 
-    configured: Sequence[Configured]
+    configured: Sequence[ConfiguredVtep]
     ports: Sequence[VxlanPort]
     up: Mapping[str, bool]
     switches: Iterable[UUID]
@@ -222,7 +226,7 @@ class VtepReport:
         """For NetworkDriver.Database."""
         return [self._row(each) for each in self.configured]
 
-    def _row(self, each: Configured) -> dict[str, Any]:
+    def _row(self, each: ConfiguredVtep) -> dict[str, Any]:
         port = self._port(each)
         return {
             "remote_ip": str(each.vtep.remote),
@@ -233,7 +237,7 @@ class VtepReport:
             "Error": self._wrong(each) or (port.error if port else ""),
         }
 
-    def _port(self, each: Configured) -> VxlanPort | None:
+    def _port(self, each: ConfiguredVtep) -> VxlanPort | None:
         """The port through which a VTEP is reached: OVN's, where it has one."""
         there = [port for port in self.ports if port.remote == str(each.vtep.remote)]
         return min(there, key=lambda port: bool(port.vtep), default=None)
@@ -246,8 +250,8 @@ class VtepReport:
             if (why := self._wrong(each))
         ]
 
-    def _wrong(self, each: Configured) -> str:
-        if each.mode != schema.RAMP:
+    def _wrong(self, each: ConfiguredVtep) -> str:
+        if each.mode != schema.VTEP_PORT:
             return ""
         remote, switch = str(each.vtep.remote), each.vtep.switch
         if not self.up.get(schema.ramp_port_name(switch, remote)):

@@ -16,7 +16,7 @@ from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import southbound
 from ovn_docker.ovn import vteps as schema
 from ovn_docker.ovn.southbound import VXLAN, Fabric
-from ovn_docker.ovn.vteps import KEY, RAMP, Entry, Keys
+from ovn_docker.ovn.vteps import KEY, VTEP_PORT, Entry, Keys
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
 
@@ -34,7 +34,7 @@ MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class VtepPortSpec:
     """What is to be.
 
     Attributes:
@@ -52,7 +52,7 @@ class Asked:
     chassis: str
 
 
-def obstacle(asked: Asked, fabric: Fabric, *, vxlan_mode: bool, strict: bool) -> str:
+def obstacle(asked: VtepPortSpec, fabric: Fabric, *, vxlan_mode: bool, strict: bool) -> str:
     """Why it cannot be, or "".
 
     Args:
@@ -70,7 +70,7 @@ def obstacle(asked: Asked, fabric: Fabric, *, vxlan_mode: bool, strict: bool) ->
     )
 
 
-def _address(asked: Asked, fabric: Fabric) -> str:
+def _address(asked: VtepPortSpec, fabric: Fabric) -> str:
     for each in fabric.encaps:
         if each.chassis != asked.chassis and _same(each.address, asked.remote):
             return f"{asked.remote} is the tunnel endpoint of chassis {each.chassis}"
@@ -128,19 +128,19 @@ def _range(vni: int, fabric: Fabric, *, vxlan_mode: bool) -> str:
     return ""
 
 
-def _key(asked: Asked, fabric: Fabric) -> str:
+def _key(asked: VtepPortSpec, fabric: Fabric) -> str:
     row, name = fabric.keys.get(asked.vni, (str(asked.switch), ""))
     if row == str(asked.switch):
         return ""
     return f"{asked.vni} is the tunnel key of {name or 'another switch or router'} in OVN"
 
 
-def _switch(asked: Asked) -> str:
+def _switch(asked: VtepPortSpec) -> str:
     keys, wanted = asked.keys, str(asked.vni)
     others = [
         each
         for each, entry in keys.vteps.items()
-        if each != str(asked.remote) and entry.mode == RAMP and entry.vni != asked.vni
+        if each != str(asked.remote) and entry.mode == VTEP_PORT and entry.vni != asked.vni
     ]
     if others:
         vni = keys.vteps[others[0]].vni
@@ -168,7 +168,7 @@ PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class VtepPortProspect:
     """What was found before anything is changed.
 
     Attributes:
@@ -177,7 +177,7 @@ class Prospect:
         why_not: why it cannot be, or "".
     """
 
-    asked: Asked
+    asked: VtepPortSpec
     fabric: Fabric
     why_not: str
 
@@ -188,7 +188,7 @@ class Prospect:
         return next((key for key, (row, _) in self.fabric.keys.items() if row == switch), None)
 
 
-class Ramp:
+class VtepPorts:
     """The ports of VTEPs in OVN."""
 
     def __init__(self, database: Northbound, southbound: Client) -> None:
@@ -207,7 +207,7 @@ class Ramp:
             raise NotFoundError(f"OVN has no logical switch {switch} any more")
         return schema.read_keys(found["rows"][0])
 
-    async def look(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> Prospect:
+    async def look(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> VtepPortProspect:
         """See whether a VTEP can have a port; change nothing.
 
         Raises:
@@ -219,12 +219,12 @@ class Ramp:
         encaps, chassis, datapaths = await self._southbound.request(southbound.fabric())
         [options] = await self._northbound.transact([schema.nb_vxlan_mode()])
         fabric = southbound.read_fabric(encaps["rows"], chassis["rows"], datapaths["rows"])
-        asked = Asked(remote, vni, switch, keys, southbound.chassis_name(str(remote)))
+        asked = VtepPortSpec(remote, vni, switch, keys, southbound.chassis_name(str(remote)))
         vxlan_mode = schema.read_vxlan_mode(options["rows"])
         why_not = obstacle(asked, fabric, vxlan_mode=vxlan_mode, strict=strict)
-        return Prospect(asked, fabric, why_not)
+        return VtepPortProspect(asked, fabric, why_not)
 
-    async def add(self, prospect: Prospect) -> None:
+    async def add(self, prospect: VtepPortProspect) -> None:
         """Make the port, whatever of it was there; if that fails, what it made is gone again.
 
         Raises:
@@ -253,12 +253,12 @@ class Ramp:
             return False
         return True
 
-    async def _add_port(self, asked: Asked) -> None:
+    async def _add_port(self, asked: VtepPortSpec) -> None:
         remote, switch = str(asked.remote), asked.switch
         mark = await self._northbound.mark()
         [there] = await self._northbound.transact([schema.lsp_ramp_get(switch, remote)])
         operations: list[Operation] = [
-            schema.ls_vtep_add(switch, remote, Entry(asked.vni, RAMP)),
+            schema.ls_vtep_add(switch, remote, Entry(asked.vni, VTEP_PORT)),
             *schema.ls_pin_key(switch, asked.keys, asked.vni),
         ]
         if not there["rows"]:
@@ -267,7 +267,7 @@ class Ramp:
         if not first["count"]:
             raise NotFoundError(f"OVN has no logical switch {switch} any more")
 
-    async def _bind(self, asked: Asked) -> None:
+    async def _bind(self, asked: VtepPortSpec) -> None:
         """Bind the port to the chassis, once northd has made it."""
         port, key = schema.ramp_port_name(asked.switch, str(asked.remote)), None
         try:
@@ -290,11 +290,11 @@ class Ramp:
         if not bound["count"]:
             raise UnreachableError(f"logical switch port {port} went while it was bound; nothing was changed")
 
-    async def _undo(self, asked: Asked, *, chassis: bool) -> None:
+    async def _undo(self, asked: VtepPortSpec, *, chassis: bool) -> None:
         """Make it as it was before."""
         remote, before = str(asked.remote), asked.keys.vteps.get(str(asked.remote))
         now = await self.keys(asked.switch)
-        if before is not None and before.mode == RAMP:
+        if before is not None and before.mode == VTEP_PORT:
             operations = schema.ls_pin_key(asked.switch, now, before.vni)
         else:
             operations = self._port_gone(asked.switch, remote, now)
@@ -327,7 +327,7 @@ class Ramp:
     def _port_gone(self, switch: UUID, remote: str, keys: Keys) -> list[Operation]:
         """Without a VTEP's port; without the pinned key, unless another VTEP needs it."""
         others = {address: each for address, each in keys.vteps.items() if address != remote}
-        pinned = any(each.mode == RAMP for each in others.values())
+        pinned = any(each.mode == VTEP_PORT for each in others.values())
         return [
             schema.ls_vtep_del(switch, remote, last=not others),
             schema.lsp_ramp_del(switch, remote),

@@ -50,7 +50,7 @@ def probe_mark(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NeutronNetwork:
     """A network.
 
     Attributes:
@@ -94,7 +94,7 @@ class Subnet:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class NeutronPort:
     """A port.
 
     Attributes:
@@ -160,9 +160,9 @@ class Trunk:
     status: str = ACTIVE
 
 
-def read_network(body: Body) -> Network:
+def read_network(body: Body) -> NeutronNetwork:
     """A network from a reply."""
-    return Network(
+    return NeutronNetwork(
         id=body["id"],
         name=body.get("name") or "",
         mtu=int(body.get("mtu") or 0),
@@ -186,11 +186,11 @@ def read_subnet(body: Body) -> Subnet:
     )
 
 
-def read_port(body: Body) -> Port:
+def read_port(body: Body) -> NeutronPort:
     """A port from a reply."""
     profile = body.get(_PROFILE) or {}
     vlan = profile.get(_TAG)
-    return Port(
+    return NeutronPort(
         id=body["id"],
         name=body.get("name") or "",
         network_id=body["network_id"],
@@ -240,7 +240,7 @@ def new_subnet(network_id: str, name: str, host: str, cidr: IPNetwork, gateway: 
 
 
 @dataclass(frozen=True, slots=True)
-class PortWish:
+class PortSpec:
     """A port that is to be.
 
     Attributes:
@@ -267,7 +267,7 @@ def queries(endpoint_id: str) -> tuple[Body, Body]:
     return {"name": endpoint_id}, {"tags": ENDPOINT + endpoint_id}
 
 
-def new_port(wish: PortWish, host: str) -> Body:
+def new_port(wish: PortSpec, host: str) -> Body:
     """The body that makes a port."""
     return {
         "port": {
