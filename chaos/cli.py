@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "--plan", type=int, metavar="N", help="print the first N rounds of the plan and do nothing"
     )
     made.add_argument(
-        "--no-health-check", action="store_true", help="run the drivers without it, to see what it mends"
+        "--no-health-check", action="store_true", help="run the drivers without it, to see what it repairs"
     )
     made.add_argument("--keep", action="store_true", help="leave the lab up in the end, to look at it")
     made.add_argument(

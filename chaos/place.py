@@ -1,4 +1,4 @@
-"""The lab that the chaos is in: its drivers' flags, its faults and their mending, and its judgement."""
+"""The lab that the chaos is in: its drivers' flags, its faults and their repairing, and its judgement."""
 
 import threading
 import time
@@ -78,17 +78,17 @@ class Place:
 
     # Faults
 
-    def break_and_mend(self, fault: Fault) -> float:
-        """Do a fault, hold it and mend it; returns how many seconds the mending took.
+    def break_and_repair(self, fault: Fault) -> float:
+        """Do a fault, hold it and repair it; returns how many seconds the repairing took.
 
         Raises:
-            OvnDockerError: it cannot be mended.
+            OvnDockerError: it cannot be repaired.
         """
         machine = self.machines[fault.machine]
         self._break(machine, fault)
         self.pause(fault.hold)
         started = time.monotonic()
-        self._mend(machine, fault)
+        self._repair(machine, fault)
         return time.monotonic() - started
 
     @staticmethod
@@ -103,7 +103,7 @@ class Place:
             machine.power_off()
 
     @staticmethod
-    def _mend(machine: Machine, fault: Fault) -> None:
+    def _repair(machine: Machine, fault: Fault) -> None:
         if fault.kind == CUT:
             machine.reconnect()
         elif fault.kind == REBOOT:
@@ -111,12 +111,12 @@ class Place:
         else:
             machine.start_again(fault.part)
 
-    def mend_all(self) -> list[Difference]:
+    def repair_all(self) -> list[Difference]:
         """Start and plug in whatever is not; returns what cannot be."""
         found = []
         for machine in self.machines.values():
             try:
-                machine.mend()
+                machine.repair()
             except OvnDockerError as error:
                 found.append(Difference(LOST, "daemon", "", machine.name, str(error)))
         return found

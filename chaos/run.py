@@ -79,9 +79,9 @@ class Run:
         raise AssertionError("the plan has no end")
 
     def judge(self) -> list[Difference]:
-        """Mend everything, let it settle, and compare."""
-        self.log.write("judge: mending all parts")
-        found = self._broken + self.place.mend_all()
+        """Repair everything, let it settle, and compare."""
+        self.log.write("judge: repairing all parts")
+        found = self._broken + self.place.repair_all()
         started = time.monotonic()
         self.tally.judged, differences = self.place.judge(lambda each: self.log.write(f"not yet: {each}"))
         self.tally.add_judgement(time.monotonic() - started)
@@ -134,7 +134,7 @@ class Run:
         self._down.add(str(fault))
         self.log.write(f"fault: {fault} for {fault.hold} s")
         try:
-            seconds = self.place.break_and_mend(fault)
+            seconds = self.place.break_and_repair(fault)
         except OvnDockerError as error:
             if not self.place.stop.is_set():
                 notes = " ".join(getattr(error, "__notes__", ()))

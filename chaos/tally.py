@@ -24,7 +24,7 @@ class Tally:
         judgements: how often everything was compared.
         judged: what the last judgement saw: containers, networks, pairs that had to reach each other.
         slowest: the longest time in seconds that a part took to start again, and which.
-        settled: the longest time in seconds from the mending of everything to the end of a judgement.
+        settled: the longest time in seconds from the repairing of everything to the end of a judgement.
     """
 
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class Tally:
             self.calm_failures += calm and outcome != OK
 
     def add_fault(self, title: str, seconds: float) -> None:
-        """Count a fault that is mended; seconds: how long the mending took."""
+        """Count a fault that is repaired; seconds: how long the repairing took."""
         with self._lock:
             self.faults[title] += 1
             self.slowest = max(self.slowest, (round(seconds, 1), title))
@@ -79,7 +79,7 @@ class Result(msgspec.Struct, kw_only=True):
     commands: Mapping[str, Mapping[str, int]]
     failed_without_fault: int
     faults: Mapping[str, int]
-    slowest_mending: tuple[float, str]
+    slowest_repairing: tuple[float, str]
     judgements: int
     slowest_settling: float
     judged: Mapping[str, int]
@@ -107,7 +107,7 @@ def result(command: str, seed: int, hosts: int, seconds: float, tally: Tally) ->
         commands=commands,
         failed_without_fault=tally.calm_failures,
         faults=dict(sorted(tally.faults.items())),
-        slowest_mending=tally.slowest,
+        slowest_repairing=tally.slowest,
         judgements=tally.judgements,
         slowest_settling=tally.settled,
         judged=tally.judged,
@@ -134,7 +134,7 @@ def text(result: Result, log: str) -> str:
     lines += _table("commands", {verb: _outcomes(counts) for verb, counts in result.commands.items()})
     lines += [f"  {result.failed_without_fault} of them failed while no part was down", ""]
     lines += _table("faults survived", {kind: str(count) for kind, count in result.faults.items()})
-    seconds, what = result.slowest_mending
+    seconds, what = result.slowest_repairing
     lines += [f"  the slowest was back after {seconds:.1f} s: {what}"] if what else []
     seen = ", ".join(f"{count} {what}" for what, count in result.judged.items())
     times = f"judged {result.judgements} times, after at most {result.slowest_settling:.1f} s"

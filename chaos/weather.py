@@ -27,7 +27,7 @@ class Fault:
         machine: "h1", "h2", ... or "central".
         part: which daemon, or "".
         delay: seconds from the beginning of the round until it happens.
-        hold: seconds until it is mended: the part is started again, the machine plugged in or switched on.
+        hold: seconds until it is repaired: the part is started again, the machine plugged in or switched on.
     """
 
     kind: str

@@ -144,7 +144,7 @@ class Driver:
 
     def _note_pass(self, report: Report) -> None:
         self.passes += 1
-        found = {each.kind for each in (*report.findings, *report.mended)}
+        found = {each.kind for each in (*report.findings, *report.repaired)}
         failed = {f"{each.kind}: {why}" for each, why in report.failed}
         self.troubles += [*sorted(found | failed), *filter(None, [report.error])]
 

@@ -56,8 +56,8 @@ def _add_faults(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     start = _add_command(commands, "start", _start, "start a daemon again, with other flags if you like")
     reboot = _add_command(commands, "reboot", _reboot, "cut a host's power and boot it")
     cut = _add_command(commands, "cut", _cut, "pull a machine's plug from the network of the hosts")
-    mend = _add_command(commands, "mend", _mend, "plug a machine in again and start its dead daemons")
-    for command in (kill, start, reboot, cut, mend):
+    repair = _add_command(commands, "repair", _repair, "plug a machine in again and start its dead daemons")
+    for command in (kill, start, reboot, cut, repair):
         _add_name(command)
         command.add_argument("host", metavar="HOST", help="h1, h2, ... or central")
     for command in (kill, start):
@@ -193,8 +193,8 @@ def _cut(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _mend(arguments: argparse.Namespace) -> int:
-    _machine(arguments).mend()
+def _repair(arguments: argparse.Namespace) -> int:
+    _machine(arguments).repair()
     return 0
 
 

@@ -230,7 +230,7 @@ class Machine(Namespaces):
     def _central(self) -> "Machine":
         return Machine(MachinePaths(self.paths.lab, CENTRAL, self.paths.base), self.settings)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Undo every fault: boot a host that is off, reconnect the machine, start each daemon that is dead.
 
         Raises:

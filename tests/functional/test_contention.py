@@ -104,7 +104,7 @@ class Driver:
         return content
 
     def sweep(self, state: DockerState) -> Counter[str]:
-        """The health check of this host, for as long as it finds something; the kinds of what it mended."""
+        """The health check of this host, for as long as it finds something; the kinds of what it repaired."""
         return asyncio.run(self._sweep(state))
 
     async def _sweep(self, state: DockerState) -> Counter[str]:
@@ -112,17 +112,17 @@ class Driver:
         settings.add_inspection_arguments(parser)
         flags = ["--ovsdb", str(self._ovsdb), "--state-file", str(self.socket.with_suffix(".json"))]
         parts = assemble(settings.read_inspection(parser.parse_args(flags)), dict)
-        mended = Counter[str]()
+        repaired = Counter[str]()
         async with running(parts), asyncio.timeout(20):
             while True:
                 held = await parts.inventory.held([])
                 key = parts.inventory.pool_key
                 findings = check_all(Snapshot("openvswitch", state, held, (), frozenset(), key))
                 if not findings:
-                    return mended
+                    return repaired
                 for each in findings:
-                    assert await parts.repairs.mend(each) == "", each
-                mended.update(each.kind for each in findings)
+                    assert await parts.repairs.repair(each) == "", each
+                repaired.update(each.kind for each in findings)
 
 
 @dataclass
@@ -231,11 +231,11 @@ def check(account: Account, rows: list[dict[str, Any]]) -> None:
 def sweep(account: Account, drivers: list[Driver], rows: Callable[[], list[dict[str, Any]]]) -> None:
     """The owners come back: what was answered and not given back is leased, and at the end nothing is."""
     held = account.holders()
-    mended = Counter[str]()
+    repaired = Counter[str]()
     for number, driver in enumerate(drivers):
         driver.kill()
         here = sorted(address for address, client in held.items() if client % HOSTS == number)
-        mended += driver.sweep(docker_with(here))
+        repaired += driver.sweep(docker_with(here))
     leases = {
         row["cidr"]: marks["ovn-docker-host"]
         for row in rows()
@@ -243,9 +243,9 @@ def sweep(account: Account, drivers: list[Driver], rows: Callable[[], list[dict[
     }
     assert leases == {address: f"h{client % HOSTS}" for address, client in held.items()}
     for driver in drivers:
-        mended += driver.sweep(DockerState({}, {}))
+        repaired += driver.sweep(DockerState({}, {}))
     left = [row for row in rows() if mapping(row["external_ids"])["ovn-docker"] not in {"host", "hosts"}]
-    LOG.info("the health check mended %s, %d leaked", dict(mended), len(left))
+    LOG.info("the health check repaired %s, %d leaked", dict(repaired), len(left))
     assert left == []
 
 

@@ -97,8 +97,8 @@ def test_what_is_lost_is_made_again_and_containers_talk(
     two.reaches(peers[1].address(shared))
     assert marks(records.row(central, SWITCH, own.id))["subnet"] == "10.60.0.0/24"
     assert ("reserved", "10.60.1.1") in records.held(central)
-    mended = {kind for kind in KINDS if f"health check: {kind}: " in log_of(tenant.host)}
-    assert mended >= {
+    repaired = {kind for kind in KINDS if f"health check: {kind}: " in log_of(tenant.host)}
+    assert repaired >= {
         "network-missing",
         "endpoint-missing",
         "endpoint-changed",
@@ -163,7 +163,7 @@ def test_what_docker_has_forgotten_is_removed_and_what_runs_is_not(
     eventually(lambda: agrees(tenant.host), MENDED, "nothing differs any more")
 
 
-def test_the_commands_say_what_differs_and_mend_it_with_no_driver(
+def test_the_commands_say_what_differs_and_repair_it_with_no_driver(
     tenant: Tenant, central: Machine, driver: WithFlags
 ) -> None:
     network = tenant.network("10.62.0.0/24", *OURS)

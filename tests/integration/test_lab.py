@@ -345,13 +345,13 @@ def test_a_reboot_keeps_what_is_on_disk_and_nothing_else(boxes: Machine, docked:
     assert all(reaches(boxes, other) for other in (docked.hosts[1], docked.central))
 
 
-def test_a_host_that_is_off_is_mended(boxes: Machine, docked: Lab) -> None:
+def test_a_host_that_is_off_is_repaired(boxes: Machine, docked: Lab) -> None:
     boxes.power_off()
     boxes.power_off()
     assert lab_processes(boxes.paths.directory) == []
     with pytest.raises(HostError, match=r"h1 of lab .* does not run"):
         boxes.run(["true"])
-    boxes.mend()
+    boxes.repair()
     assert reaches(boxes, docked.central)
     with pytest.raises(ConflictError, match="is on"):
         boxes.power_on()
@@ -363,13 +363,13 @@ def test_the_central_is_not_rebooted(docked: Lab) -> None:
     assert docked.central.running("nb")
 
 
-def test_a_host_that_is_cut_off_reaches_nobody_until_it_is_mended(docked: Lab) -> None:
+def test_a_host_that_is_cut_off_reaches_nobody_until_it_is_repaired(docked: Lab) -> None:
     first, second = docked.hosts
     second.cut_off()
     assert not reaches(first, second)
     assert not reaches(second, docked.central)
     assert reaches(first, docked.central)
-    second.mend()
+    second.repair()
     eventually(lambda: reaches(second, first), 5, "the host is reached again")
 
 
@@ -390,7 +390,7 @@ def test_faults_are_commands_too(docked: Lab) -> None:
     assert host.docker("info", "--format", "{{.LiveRestoreEnabled}}").stdout == "true\n"
     assert run_command("cut", *name, "h2").returncode == 0
     assert run_command("kill", *name, "h2", "ovn-controller").returncode == 0
-    assert run_command("mend", *name, "h2").returncode == 0
+    assert run_command("repair", *name, "h2").returncode == 0
     assert host.running("ovn-controller")
     eventually(lambda: reaches(host, docked.central), 5, "the host is plugged in again")
     assert run_command("reboot", *name, "h2").returncode == 0

@@ -256,8 +256,8 @@ def test_a_join_is_answered_when_the_port_is_active(cloud: Cloud, vm: VirtualMac
 
 
 def test_what_goes_missing_is_made_again(cloud: Cloud, vm: VirtualMachine) -> None:
-    vm.create_network("mend", "--subnet=10.42.0.0/24")
-    one, two = vm.start("one", "mend"), vm.start("two", "mend")
+    vm.create_network("repair", "--subnet=10.42.0.0/24")
+    one, two = vm.start("one", "repair"), vm.start("two", "repair")
     vm.stop_driver()
     [trunk] = cloud.demo.list("trunks", port_id=vm.vif["id"])
     ports = [each["port_id"] for each in trunk["sub_ports"]]

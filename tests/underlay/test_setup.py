@@ -1,4 +1,4 @@
-"""The one-time set-up of a machine, in every way broken and mended, and ``ovn-docker uplink``."""
+"""The one-time set-up of a machine, in every way broken and repaired, and ``ovn-docker uplink``."""
 
 import contextlib
 import os
@@ -247,12 +247,12 @@ def test_a_probe_says_whether_packets_of_a_vlan_pass(cloud: Cloud, bare: Virtual
             lambda: bare.hypervisor.run(["ip", "link", "set", tap, "mtu", str(MTU)]),
         ),
     ]
-    for kind, break_it, mend_it in faults:
+    for kind, break_it, repair_it in faults:
         break_it()
         try:
             assert bare.kinds("--probe") == [kind]
         finally:
-            mend_it()
+            repair_it()
     for resources in ("networks", "ports"):
         assert [each for each in cloud.demo.list(resources) if each["name"] == "ovn-docker-probe"] == []
 

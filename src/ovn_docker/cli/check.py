@@ -119,7 +119,7 @@ class CheckRequest:
 
     Attributes:
         driver_name: the driver, as Docker calls it.
-        repair: whether to mend what is confirmed.
+        repair: whether to repair what is confirmed.
         wait: whether to wait for as long as it takes to confirm a removal.
         probe: whether to send packets.
         take_over: whether to take the host's name from a machine that is away.
@@ -193,8 +193,8 @@ async def _compare(parts: Components, *, repair: bool, wait: bool) -> Report:
     if not repair:
         return Report(tuple(each for each in findings if each.kind not in UNREMARKABLE))
     results = await repair_all(parts.repairs, confirmed)
-    mended = tuple(each for each, why in results if not why)
-    return Report(tuple(findings), mended, tuple((each, why) for each, why in results if why))
+    repaired = tuple(each for each, why in results if not why)
+    return Report(tuple(findings), repaired, tuple((each, why) for each, why in results if why))
 
 
 async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
@@ -206,7 +206,7 @@ async def _look(reader: Reader, sightings: Sightings) -> list[Finding]:
 
 def _print(seen: CheckResult, arguments: argparse.Namespace, *, done: bool) -> int:
     report = seen.report
-    left = [each for each in report.findings if each not in report.mended]
+    left = [each for each in report.findings if each not in report.repaired]
     if arguments.json:
         shown = {
             "good": not left,
@@ -238,7 +238,7 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
             "text": each.line,
             "repair": each.repair or None,
             "removes": each.removes,
-            "repaired": each in report.mended,
+            "repaired": each in report.repaired,
             "error": failed.get(each) or None,
         }
         for each in report.findings
@@ -255,7 +255,7 @@ def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequ
         return ["nothing is wrong: what Docker has and what stands for it agree"]
     failed, alike = dict(report.failed), dict[str, list[str]]()
     for each in report.findings:
-        state = "repaired" if each in report.mended else "failed" if each in failed else each.kind
+        state = "repaired" if each in report.repaired else "failed" if each in failed else each.kind
         alike.setdefault(f"{state} {each.kind}", []).append(
             f"{state}: {each.line}{_repair(each, failed, state)}"
         )
@@ -274,7 +274,7 @@ def _summary(report: Report, arguments: argparse.Namespace, *, done: bool) -> st
     by_hand = sum(not each.repair for each in report.findings)
     parts = [f"{len(report.findings)} finding(s)"]
     if done:
-        parts.append(f"{len(report.mended)} of them repaired")
+        parts.append(f"{len(report.repaired)} of them repaired")
     if by_hand and by_hand < len(report.findings):
         parts.append(f"{by_hand} of them only by hand, as their lines say")
     typed = "ovn-docker repair --underlay" if arguments.underlay else "ovn-docker repair"

@@ -210,8 +210,8 @@ def _repairs(driver: OverlayDriver, ip_lookup: IpLookup, engine: Engine) -> dict
     """Those that are this driver's own; a port is made again without plugging in, for no Join follows."""
     return {
         "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
-        "lookup-missing": ip_lookup.mend,
-        "lookup-surplus": ip_lookup.mend,
+        "lookup-missing": ip_lookup.repair,
+        "lookup-surplus": ip_lookup.repair,
         **starting(engine),
     }
 

@@ -138,7 +138,7 @@ def watching(
     def done(report: Report) -> None:
         note(report)
         findings = Counter(each.kind for each in report.findings)
-        metrics.pass_done(findings, Counter(each.kind for each in report.mended), good=report.good)
+        metrics.pass_done(findings, Counter(each.kind for each in report.repaired), good=report.good)
 
     reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done, parts.peer.outage)
     naming = ContainerNaming(parts.engine, parts.inventory, reconciler.hurry)

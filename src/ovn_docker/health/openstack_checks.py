@@ -1,6 +1,6 @@
 """From the set-up of an OpenStack machine to findings: the cloud's side, the bridge, the sizes. Pure.
 
-What would cut the machine off while it is mended has no repair but by hand.
+What would cut the machine off while it is repaired has no repair but by hand.
 """
 
 from collections.abc import Iterator

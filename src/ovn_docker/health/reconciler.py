@@ -54,19 +54,19 @@ class Report:
 
     Attributes:
         findings: all that were seen for long enough.
-        mended: those whose repair was done.
+        repaired: those whose repair was done.
         failed: those whose repair was not, with the reason.
         error: why there was no reading, or "".
     """
 
     findings: tuple[Finding, ...] = ()
-    mended: tuple[Finding, ...] = ()
+    repaired: tuple[Finding, ...] = ()
     failed: tuple[tuple[Finding, str], ...] = ()
     error: str = ""
 
     @property
     def good(self) -> bool:
-        """Whether everything was read, and nothing that was to be mended could not be."""
+        """Whether everything was read, and nothing that was to be repaired could not be."""
         return not self.error and not self.failed
 
 
@@ -164,7 +164,7 @@ class Reconciler:
         return await self._reader.read()
 
     async def _repair(self, findings: list[Finding], began: float) -> Report:
-        mended: list[Finding] = []
+        repaired: list[Finding] = []
         failed: list[tuple[Finding, str]] = []
         confirmed = self._sightings.confirmed(findings, began)
         waiting = {each: self._sightings.waiting(each, began) for each in confirmed}
@@ -176,9 +176,9 @@ class Reconciler:
                 failed.append((finding, why))
                 self._sightings.failed(finding, why, time.monotonic())
             else:
-                mended.append(finding)
+                repaired.append(finding)
                 self._sightings.forget(finding)
-        return Report(tuple(confirmed), tuple(mended), tuple(failed))
+        return Report(tuple(confirmed), tuple(repaired), tuple(failed))
 
     def _tell(self, report: Report) -> None:
         """Log what was done, and each thing that stays wrong once."""
@@ -187,7 +187,7 @@ class Reconciler:
         elif self._error and not report.error:
             LOG.info("health check: everything can be read again")
         self._error = report.error
-        for finding in report.mended:
+        for finding in report.repaired:
             level = logging.INFO if finding.kind in UNREMARKABLE else logging.WARNING
             LOG.log(level, "health check: %s: %s (repaired: %s)", finding.kind, finding.line, finding.repair)
         stays = {each: LONG_ID.sub("...", why) for each, why in report.failed}
@@ -200,7 +200,7 @@ class Reconciler:
 
 
 async def repair_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
-    """Mend what has a repair; each with the reason why it could not be mended, or "".
+    """Repair what has a repair; each with the reason why it could not be repaired, or "".
 
     One after the other in their order, but containers of one kind at the same time, as dockerd does it, and
     names all in one.
@@ -209,7 +209,7 @@ async def repair_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tupl
 
     async def start(finding: Finding) -> tuple[Finding, str]:
         async with few:
-            [result] = await _mend(repairs, [finding], None)  # it has a time of its own
+            [result] = await _repair_within(repairs, [finding], None)  # it has a time of its own
             return result
 
     results = []
@@ -217,21 +217,23 @@ async def repair_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tupl
         if KINDS[kind].starts:
             results += await asyncio.gather(*map(start, group))
         elif KINDS[kind].together:
-            results += await _mend(repairs, list(group), REPAIR_TIMEOUT)
+            results += await _repair_within(repairs, list(group), REPAIR_TIMEOUT)
         else:
-            results += [each for one in group for each in await _mend(repairs, [one], REPAIR_TIMEOUT)]
+            results += [
+                each for one in group for each in await _repair_within(repairs, [one], REPAIR_TIMEOUT)
+            ]
     return results
 
 
-async def _mend(
+async def _repair_within(
     repairs: Repairs, findings: Sequence[Finding], limit: float | None
 ) -> list[tuple[Finding, str]]:
     """Repair one, or several in one act; whatever goes wrong, the others have their turn."""
     try:
         async with asyncio.timeout(limit) as clock:
             if len(findings) > 1:
-                return list(zip(findings, await repairs.mend_together(findings), strict=True))
-            return [(each, await repairs.mend(each)) for each in findings]
+                return list(zip(findings, await repairs.repair_together(findings), strict=True))
+            return [(each, await repairs.repair(each)) for each in findings]
     except Exception as error:
         why = f"the repair failed: {type(error).__name__}: {error}"
         if clock.expired():

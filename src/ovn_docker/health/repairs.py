@@ -23,7 +23,7 @@ Repair = Callable[[Any], Awaitable[object]]
 
 
 class Repairs:
-    """Mends what was found."""
+    """Repairs what was found."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Repairs:
         address_space: str,
         others: Mapping[str, Repair],
     ) -> None:
-        """Mend with these.
+        """Repair with these.
 
         Args:
             driver: whose verbs are called.
@@ -65,10 +65,10 @@ class Repairs:
             **others,
         }
 
-    async def mend(self, finding: Finding) -> str:
-        """Mend one finding; the reason why it could not be, or ""."""
+    async def repair(self, finding: Finding) -> str:
+        """Repair one finding; the reason why it could not be, or ""."""
         if KINDS[finding.kind].together:
-            [why] = await self.mend_together([finding])
+            [why] = await self.repair_together([finding])
             return why
         try:
             await self._by_kind[finding.kind](finding.evidence)
@@ -76,7 +76,7 @@ class Repairs:
             return str(error)
         return ""
 
-    async def mend_together(self, changed: Sequence[Finding]) -> list[str]:
+    async def repair_together(self, changed: Sequence[Finding]) -> list[str]:
         """Write the names of all ports that lack theirs; for each the reason why they could not be, or ""."""
         names: dict[EndpointIds, Mapping[str, str]] = {}
         for endpoint, wanted in (each.evidence for each in changed):

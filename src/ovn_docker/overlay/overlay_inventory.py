@@ -217,7 +217,7 @@ RENAMED_AT_ONCE = 100
 
 
 class OverlayInventory:
-    """Reads and mends what the overlay driver and its IPAM hold."""
+    """Reads and repairs what the overlay driver and its IPAM hold."""
 
     store = "OVN"
 

@@ -132,7 +132,7 @@ RENAMED_AT_ONCE = 8
 
 
 class UnderlayInventory:
-    """Reads and mends what the underlay driver and its IPAM hold."""
+    """Reads and repairs what the underlay driver and its IPAM hold."""
 
     store = "Neutron"
 

@@ -124,7 +124,7 @@ async def test_a_guard_that_is_gone_is_found_and_made_again_where_the_kernel_hea
         found = [each for each in check(await parts.reader.read()) if each.kind == "guard-missing"]
         assert len(found) == heard
         for each in found:
-            assert await parts.repairs.mend(each) == ""
+            assert await parts.repairs.repair(each) == ""
         assert "guard-missing" not in {each.kind for each in check(await parts.reader.read())}
 
 
@@ -150,13 +150,13 @@ class Readings(Reader):
 
 
 class NoRepairs(Repairs):
-    """Notes what it was to mend."""
+    """Notes what it was to repair."""
 
     def __init__(self, why: str = "") -> None:
         self.asked: list[str] = []
         self._why = why
 
-    async def mend(self, finding: Finding) -> str:
+    async def repair(self, finding: Finding) -> str:
         self.asked.append(finding.kind)
         return self._why
 
@@ -175,7 +175,7 @@ async def test_a_pass_that_fails_is_reported_and_the_next_one_comes(error: Excep
     assert repairs.asked == []
 
 
-async def test_what_is_seen_in_one_reading_only_is_neither_told_nor_mended() -> None:
+async def test_what_is_seen_in_one_reading_only_is_neither_told_nor_repaired() -> None:
     missing = agreeing(docker(PLAIN, containers=[BOX]))
     lost = Snapshot("openvswitch", missing.docker, STALE.held, (), frozenset(), missing.pool_key)
     passes, repairs, reports = reconciler(lost, GOOD)
@@ -264,8 +264,8 @@ async def test_nothing_is_read_and_nobody_waits_while_what_all_share_is_away() -
 class OneFails(NoRepairs):
     """Repairs of which one meets a defect."""
 
-    async def mend(self, finding: Finding) -> str:
-        await super().mend(finding)
+    async def repair(self, finding: Finding) -> str:
+        await super().repair(finding)
         if finding.kind in {"network-missing", "container-down"}:
             raise KeyError("ports")
         return ""
@@ -286,7 +286,7 @@ async def test_a_repair_that_meets_a_defect_neither_ends_the_pass_nor_keeps_the_
     repairs = OneFails()
     report = await passed_until_found(Reconciler(Readings([lost]), repairs, 3600, lambda _: None))
     assert repairs.asked == ["network-missing", "endpoint-missing"]
-    assert [each.kind for each in report.mended] == ["endpoint-missing"]
+    assert [each.kind for each in report.repaired] == ["endpoint-missing"]
     assert [(each.kind, why) for each, why in report.failed] == [
         ("network-missing", "the repair failed: KeyError: 'ports'")
     ]
@@ -350,15 +350,15 @@ def down(*names: str) -> Snapshot:
 
 
 class Together(NoRepairs):
-    """Mends a container when others are being mended too."""
+    """Repairs a container when others are being repaired too."""
 
     def __init__(self, parties: int) -> None:
         super().__init__()
         self._barrier = asyncio.Barrier(parties)
 
-    async def mend(self, finding: Finding) -> str:
+    async def repair(self, finding: Finding) -> str:
         await self._barrier.wait()
-        return await super().mend(finding)
+        return await super().repair(finding)
 
 
 async def test_containers_are_started_at_the_same_time_and_when_they_were_down_twice() -> None:
@@ -370,7 +370,7 @@ async def test_containers_are_started_at_the_same_time_and_when_they_were_down_t
             await asyncio.sleep(0.05)
             report = await passes.one_pass()
     assert repairs.asked == ["container-down"] * 3
-    assert len(report.mended) == 3
+    assert len(report.repaired) == 3
 
 
 async def test_a_start_that_failed_is_tried_again_by_itself_and_at_once_when_something_is_back() -> None:

@@ -94,14 +94,14 @@ async def findings(host: Host, state: DockerState) -> list[Finding]:
 
 
 async def repaired(host: Host, state: DockerState, passes: int = 5) -> list[str]:
-    """Look and mend until nothing is found; the kinds of what was mended."""
+    """Look and repair until nothing is found; the kinds of what was repaired."""
     kinds: list[str] = []
     for _ in range(passes):
         found = await findings(host, state)
         if not found:
             return kinds
         for each in found:
-            assert await host.repairs.mend(each) == "", each
+            assert await host.repairs.repair(each) == "", each
             kinds.append(each.kind)
     raise AssertionError(f"found still after {passes} passes: {await findings(host, state)}")
 
@@ -140,8 +140,8 @@ def _hosts(row: Mapping[str, Any]) -> Iterable[str]:
 
 
 async def refused(host: Host, finding: Finding) -> str:
-    """Why a finding cannot be mended."""
-    why = await host.repairs.mend(finding)
+    """Why a finding cannot be repaired."""
+    why = await host.repairs.repair(finding)
     assert why
     assert "\n" not in why
     return why

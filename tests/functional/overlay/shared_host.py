@@ -260,7 +260,7 @@ class Hosts:
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)
-                lookups = dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.mend)
+                lookups = dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.repair)
                 repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE, lookups)
                 yield Host(name, driver, ipam, shared, nb, inventory, repairs, ovs_server)
         finally:

@@ -30,7 +30,7 @@ def lab(two_hosts: Lab) -> Iterator[Lab]:
     """The two hosts, whole again after the test."""
     yield two_hosts
     for machine in (two_hosts.central, *two_hosts.hosts):
-        machine.mend()
+        machine.repair()
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def _signal(machine: Machine, daemon: str, number: signal.Signals) -> None:
 
 ABSENCES = {
     "Northbound does not run": Absence(
-        lambda _, central: central.kill("nb"), lambda _, central: central.mend()
+        lambda _, central: central.kill("nb"), lambda _, central: central.repair()
     ),
     "Northbound hangs": Absence(
         lambda _, central: _signal(central, "nb", signal.SIGSTOP),
@@ -68,7 +68,7 @@ ABSENCES = {
         lambda _, central: central.cut_off(), lambda _, central: central.reconnect()
     ),
     "ovn-controller does not run": Absence(
-        lambda host, _: host.kill("ovn-controller"), lambda host, _: host.mend()
+        lambda host, _: host.kill("ovn-controller"), lambda host, _: host.repair()
     ),
 }
 SLOW = {"Northbound does not run", "the central is cut off"}
@@ -170,7 +170,7 @@ def test_what_a_reboot_without_northbound_kept_down_comes_back_if_docker_would_h
     assert not any(is_up(each) for each in every)
     tenant.docker("update", "--restart=no", given_up.name)
 
-    lab.central.mend()
+    lab.central.repair()
 
     for each in wanted:
         eventually(lambda: is_up(each), BACK, f"{each.name} is up")  # noqa: B023
@@ -199,7 +199,7 @@ def test_a_container_that_could_not_restart_is_found_by_check_and_started_by_rep
     eventually(
         lambda: "exited failed" in unchecked.docker("inspect", "-f", form, box.name).stdout, 30, "it is down"
     )
-    lab.central.mend()
+    lab.central.repair()
 
     def found() -> list[tuple[str, str]]:
         told = json.loads(command(unchecked, "check", "--json").stdout)

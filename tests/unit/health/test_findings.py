@@ -26,7 +26,7 @@ def test_a_finding_is_the_same_whatever_its_repair_needs_to_know() -> None:
     assert Finding("container-down", "c1", "it is down", cause="another endpoint's") == DOWN
 
 
-def test_what_is_missing_is_mended_when_it_is_missing_still_at_a_second_look() -> None:
+def test_what_is_missing_is_repaired_when_it_is_missing_still_at_a_second_look() -> None:
     seen = Sightings()
     assert seen.confirmed([MISSING], 100) == []
     assert seen.confirmed([MISSING], 100 + SECOND_LOOK - 0.1) == []
@@ -49,7 +49,7 @@ def test_an_interruption_begins_anew() -> None:
     assert seen.confirmed([STALE], 100 + 2 * GRACE) == [STALE]
 
 
-def test_what_was_mended_has_to_be_seen_twice_again() -> None:
+def test_what_was_repaired_has_to_be_seen_twice_again() -> None:
     seen = Sightings()
     seen.confirmed([MISSING], 100)
     assert seen.confirmed([MISSING], 102) == [MISSING]
@@ -70,7 +70,7 @@ def test_the_next_look_is_when_something_may_be_confirmed() -> None:
     assert seen.next_look(100 + GRACE + 5) == SECOND_LOOK, "never at once, however late it is"
 
 
-def test_nothing_looks_sooner_for_what_cannot_be_mended() -> None:
+def test_nothing_looks_sooner_for_what_cannot_be_repaired() -> None:
     seen = Sightings()
     seen.confirmed([MISSING], 100)
     seen.confirmed([MISSING], 102)
@@ -175,7 +175,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "plugin-legacy",
         "plugin-missing",
         "scope-global",
-        # what would cut an OpenStack machine off, or is another's to mend
+        # what would cut an OpenStack machine off, or is another's to repair
         "cloud-lacks",
         "vif-missing",
         "vif-foreign",

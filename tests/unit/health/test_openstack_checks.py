@@ -102,9 +102,9 @@ def test_one_fault_is_one_finding(kind: str, subject: str, snapshot: Snapshot) -
 
 
 def test_what_has_no_repair_says_what_to_do() -> None:
-    unmended = [each for _, _, snapshot in ONE_OF_EACH for each in check(snapshot) if not each.repair]
-    assert len(unmended) == len(ONE_OF_EACH) - 3
-    for each in unmended:
+    unrepaired = [each for _, _, snapshot in ONE_OF_EACH for each in check(snapshot) if not each.repair]
+    assert len(unrepaired) == len(ONE_OF_EACH) - 3
+    for each in unrepaired:
         assert any(word in each.text for word in ("'", "ask", "see", "login", "another machine's")), each.text
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_seen_is_no_fault(changes: Mapping[str, object]) -> None:
     assert check(set_up(**changes)) == []
 
 
-def test_the_command_that_mends_a_bridge_of_another_name_names_it() -> None:
+def test_the_command_that_repairs_a_bridge_of_another_name_names_it() -> None:
     [finding] = check(set_up(bridge="br-vm", bridges=(replace(BRIDGE, ports=(ACCESS,)),)))
     assert finding.text == "this machine has no bridge br-vm: 'ovn-docker uplink add eth0 --bridge br-vm'"
 

@@ -11,7 +11,7 @@ FAULTS = (
     ["start", "h1", "dockerd", "--live-restore"],
     ["reboot", "h1"],
     ["cut", "central"],
-    ["mend", "h1"],
+    ["repair", "h1"],
 )
 
 

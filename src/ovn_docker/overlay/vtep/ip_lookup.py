@@ -375,7 +375,7 @@ class IpLookup:
         stale = [str(flow) for key, flow in actual.items() if key not in wanted]
         return LookupState(tuple(missing), tuple(stale), outage, down)
 
-    async def mend(self, _evidence: object = None) -> None:
+    async def repair(self, _evidence: object = None) -> None:
         """Make the switch hold what it should.
 
         Raises:
