@@ -46,7 +46,7 @@ class Lab:
         self.hosts = tuple(machine_of(name, host, settings, base) for host in host_names(settings.hosts))
 
     @classmethod
-    def up(  # noqa: PLR0913 - one keyword per choice that a lab has
+    def up(
         cls,
         name: str = DEFAULT_NAME,
         hosts: int = 2,

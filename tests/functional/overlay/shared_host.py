@@ -80,7 +80,7 @@ class Host:
     repairs: Repairs
     open_vswitch: OvsdbServer
 
-    async def network_create(  # noqa: PLR0913  (Docker's flags)
+    async def network_create(
         self,
         *subnets: str,
         gateway: str = "",
