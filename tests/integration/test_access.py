@@ -134,7 +134,7 @@ def test_a_real_docker_works_over_tls_also_after_the_certificate_was_renewed(
     assert driver.read(driver.json) == ""
 
 
-def test_over_tls_another_host_is_served_by_its_certificate_and_by_nothing_else(
+def test_over_tls_another_host_is_served_only_with_its_certificate(
     driver: Driver, lab: Lab, tls: Tls, tmp_path: Path
 ) -> None:
     driver.start(*tls.flags)
@@ -150,7 +150,7 @@ def test_over_tls_another_host_is_served_by_its_certificate_and_by_nothing_else(
 
 
 @pytest.mark.slow
-def test_a_docker_that_trusts_another_authority_is_told_before_and_when_it_tries(
+def test_a_docker_that_trusts_another_authority_is_reported(
     driver: Driver, tenant: Tenant, tls: Tls, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path / "other", "another CA")

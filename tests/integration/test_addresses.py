@@ -145,9 +145,7 @@ def test_an_unknown_option_of_docker_s_is_ignored(tenant: Tenant) -> None:
     assert one.pings(two.address(foo))
 
 
-def test_checksums_are_left_to_the_kernel_exactly_where_the_datapath_needs_it(
-    tenant: Tenant, lab: Lab
-) -> None:
+def test_checksums_are_offloaded_exactly_where_the_datapath_allows_it(tenant: Tenant, lab: Lab) -> None:
     foo = tenant.network("10.15.0.0/24")
     box = tenant.container(foo)
     pid = tenant.docker("inspect", "--format", "{{.State.Pid}}", box.name).stdout.strip()

@@ -296,9 +296,7 @@ def test_a_link_of_somebody_else_with_the_endpoint_s_name_is_not_touched(plugin:
 
 
 @pytest.mark.usefixtures("network")
-def test_an_ovs_port_of_somebody_else_with_the_endpoint_s_name_is_not_touched(
-    plugin: Plugin, lab: Lab
-) -> None:
+def test_a_foreign_ovs_port_with_the_endpoint_s_name_is_not_touched(plugin: Plugin, lab: Lab) -> None:
     host = lab.hosts[0]
     host.run(["ovs-vsctl", "--no-wait", "add-port", "br-int", LINK])
     try:

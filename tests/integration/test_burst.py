@@ -15,9 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 CONTAINERS = 20
 
 
-def test_twenty_containers_started_at_once_all_have_working_interfaces_of_their_own(
-    tenant: Tenant, lab: Lab
-) -> None:
+def test_twenty_containers_started_at_once_all_have_working_interfaces(tenant: Tenant, lab: Lab) -> None:
     foo = tenant.network("10.13.0.0/24")
     target = tenant.container(foo)
     names = [tenant.name() for _ in range(CONTAINERS)]
@@ -43,7 +41,7 @@ def test_twenty_containers_started_at_once_all_have_working_interfaces_of_their_
     assert records.left(lab) == []
 
 
-def test_containers_that_come_and_go_at_once_leave_nothing_and_disturb_no_other(
+def test_containers_that_come_and_go_at_once_leave_nothing_behind(
     tenant: Tenant,
 ) -> None:
     foo = tenant.network("10.13.0.0/24")

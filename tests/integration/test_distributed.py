@@ -176,7 +176,7 @@ def test_the_second_of_two_hosts_whose_docker_chose_the_same_address_is_told(
     assert records.leases(administrator) == []
 
 
-def test_two_drivers_on_one_host_with_contexts_of_their_own_do_not_hear_each_other(
+def test_two_drivers_on_one_host_with_different_contexts_are_isolated(
     users: Sequence[Tenant], lab: Lab, fleet: Fleet, administrator: Machine
 ) -> None:
     number = next(NUMBERS)

@@ -309,7 +309,7 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
 # --- The reading itself -------------------------------------------------------------------------------------
 
 
-def test_commands_go_on_after_a_backslash_and_output_ends_at_the_next_command() -> None:
+def test_a_command_continues_after_a_backslash_and_output_ends_at_the_next() -> None:
     text = (
         "```console host=h1 within=3\n$ one \\\n    two\nsaid\n$ three\n```\n\n```console\n$ not run\n```\n"
     )

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 CONTAINERS = 30
 
 
-def test_thirty_containers_one_after_the_other_each_have_an_answer_to_their_first_packet(
+def test_thirty_containers_in_turn_get_an_answer_to_their_first_packet(
     tenant: Tenant,
 ) -> None:
     foo = tenant.network("10.12.0.0/24")
@@ -43,7 +43,7 @@ def log_of(tenant: Tenant, box: Container, pings: int) -> str:
     return eventually(log, 10, f"{box.name} has pinged {pings} times")
 
 
-def test_a_container_that_takes_over_an_address_is_answered_by_those_who_knew_the_one_before(
+def test_a_container_that_takes_over_an_address_is_answered_by_old_peers(
     tenant: Tenant,
 ) -> None:
     foo = tenant.network("10.12.0.0/24")
@@ -101,7 +101,7 @@ def test_the_first_packet_to_a_host_that_is_spoken_to_is_answered(users: Sequenc
     assert [run.stdout for run in runs if run.returncode != 0] == []
 
 
-def test_the_first_packet_to_a_host_long_unspoken_to_is_lost_by_the_userspace_datapath_alone(
+def test_only_the_userspace_datapath_loses_the_first_packet_to_an_idle_host(
     users: Sequence[Tenant], lab: Lab
 ) -> None:
     box, _, target = on_both(users, lab)

@@ -316,7 +316,7 @@ def test_check_finds_a_host_that_is_off_and_an_ovn_northd_that_does_not_run(
     eventually(lambda: agrees(tenant.host), REMOVED, "nothing is wrong any more")
 
 
-def test_check_says_first_that_ovs_vswitchd_is_dead_which_takes_the_way_to_northbound_with_it(
+def test_check_names_a_dead_ovs_vswitchd_before_its_consequences(
     tenant: Tenant,
 ) -> None:
     host = tenant.host

@@ -181,7 +181,7 @@ def repairs(driver: Plugin) -> float:
 
 
 @pytest.mark.slow
-def test_a_container_that_was_removed_without_its_driver_has_no_entry_for_long(world: World) -> None:
+def test_the_entry_of_a_container_removed_without_its_driver_goes_soon(world: World) -> None:
     host, tenant, red = world.lab.hosts[0], world.tenants["h1"], world.services["red", "h1"]
     container = tenant.container(red.network)
     match = f"nw_dst={container.address(red.network)} "

@@ -85,7 +85,7 @@ def test_every_daemon_of_a_host_can_be_killed_and_started_alone(plain: Lab) -> N
     eventually(lambda: in_box(host, "ping -c 1 -W 1 10.1.0.1").returncode == 0, 20, "ping works again")
 
 
-def test_the_underlay_gets_its_address_when_ovs_vswitchd_has_configured_itself(plain: Lab) -> None:
+def test_the_underlay_gets_its_address_once_ovs_vswitchd_is_configured(plain: Lab) -> None:
     host = plain.hosts[0]
     if plain.settings.datapath != "netdev":
         pytest.skip("the underlay is not a bridge of Open vSwitch")

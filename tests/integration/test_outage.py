@@ -99,9 +99,7 @@ def test_northbound_is_down_and_comes_back(tenant: Tenant, plugin: Plugin, lab: 
     assert len(records.left(lab)) == 4, "only the peer's and the network's"
 
 
-def test_docker_run_fails_in_time_and_leaves_nothing_while_northbound_is_down(
-    tenant: Tenant, lab: Lab
-) -> None:
+def test_docker_run_fails_in_time_and_cleanly_while_northbound_is_down(tenant: Tenant, lab: Lab) -> None:
     foo = tenant.network("10.19.0.0/24")
     with away(lab.central, "nb"):
         failed = tenant.once(foo, "true")
@@ -206,9 +204,7 @@ def believe_in_connection_tracking(host: Machine, believed: str) -> None:
         host.run(["ovs-vsctl", "clear", "Open_vSwitch", ".", "datapaths"])  # ovn-controller asks for it anew
 
 
-def test_containers_outlive_a_killed_driver_and_new_ones_work_after_its_start(
-    tenant: Tenant, lab: Lab
-) -> None:
+def test_containers_survive_a_killed_driver_and_new_ones_work_afterwards(tenant: Tenant, lab: Lab) -> None:
     foo = tenant.network("10.19.0.0/24")
     one, two = tenant.container(foo), tenant.container(foo)
     tenant.host.kill("driver")
@@ -222,9 +218,7 @@ def test_containers_outlive_a_killed_driver_and_new_ones_work_after_its_start(
     assert records.left(lab) == []
 
 
-def test_a_container_that_ends_while_the_driver_is_away_leaves_nothing_once_it_is_back(
-    tenant: Tenant, lab: Lab
-) -> None:
+def test_a_container_that_ends_while_the_driver_is_away_leaves_nothing(tenant: Tenant, lab: Lab) -> None:
     foo = tenant.network("10.19.0.0/24")
     box = tenant.container(foo)
     tenant.host.kill("driver")
@@ -233,9 +227,7 @@ def test_a_container_that_ends_while_the_driver_is_away_leaves_nothing_once_it_i
     eventually(lambda: records.left(lab) == [f"{SWITCH} {foo.id}"], 30, "only the switch is left")
 
 
-def test_a_driver_started_before_open_vswitch_and_ovn_serves_once_they_are_there(
-    other: Tenant, lab: Lab
-) -> None:
+def test_a_driver_started_before_open_vswitch_and_ovn_serves_once_they_run(other: Tenant, lab: Lab) -> None:
     plugin = Plugin(other.host.paths.plugin_socket)
     other.host.stop("driver")
     with away(other.host, "ovn-controller", "ovs-vswitchd", "ovsdb-server"), away(lab.central, "nb"):

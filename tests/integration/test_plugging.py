@@ -107,9 +107,7 @@ def only_network(lab: Lab, foo: Network) -> bool:
     return not left and len(records.rows(lab.central, SWITCH)) == bool(foo)
 
 
-def test_a_container_is_plugged_in_with_its_flows_before_docker_asks_for_join(
-    tenant: Tenant, foo: Network
-) -> None:
+def test_a_container_is_plugged_in_with_its_flows_before_join(tenant: Tenant, foo: Network) -> None:
     peer = tenant.container(foo)
     tenant.docker("stop", "--time=0", peer.name)
     with before_join(tenant, lambda: tenant.container(foo)) as starting:

@@ -77,7 +77,7 @@ def unreached(box: Container, peers: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_forty_containers_started_at_once_over_three_hosts_have_one_address_each_and_reach_all_others(
+def test_forty_containers_started_at_once_on_three_hosts_reach_each_other(
     users: Sequence[Tenant],
     lab: Lab,
     room_for_neighbours: None,  # noqa: ARG001
@@ -163,7 +163,7 @@ def fill(plugin: Plugin, pool: str) -> tuple[list[str], str]:
     return taken, answer.error
 
 
-def test_an_address_that_is_taken_is_refused_with_the_endpoint_and_the_host_that_have_it(
+def test_a_taken_address_is_refused_naming_its_endpoint_and_host(
     users: Sequence[Tenant],
 ) -> None:
     networks = make(users, "10.32.0.0/24")
@@ -194,7 +194,7 @@ def test_a_network_has_ipv4_and_ipv6_over_all_hosts(users: Sequence[Tenant], lab
             box.reaches(peer["GlobalIPv6Address"])
 
 
-def test_each_host_heeds_its_range_and_all_heed_the_gateway_and_the_auxiliary_addresses_of_one(
+def test_hosts_heed_their_own_range_and_every_gateway_and_aux_address(
     users: Sequence[Tenant], lab: Lab
 ) -> None:
     subnet, gateway = "10.34.0.0/24", "10.34.0.254"
@@ -256,7 +256,7 @@ def test_a_host_that_removes_the_network_leaves_it_to_the_others(users: Sequence
     assert records.left(lab) == []
 
 
-def test_a_switch_that_the_last_user_took_away_comes_back_with_the_next_container(
+def test_a_switch_removed_by_its_last_user_comes_back_with_a_container(
     users: Sequence[Tenant], lab: Lab
 ) -> None:
     first, second, third = make(users, "10.37.0.0/24")
@@ -286,9 +286,7 @@ def test_a_driver_that_is_killed_remembers_the_switch_of_each_network(
     assert shown.strip() == "600"
 
 
-def test_an_address_that_an_administrator_s_port_or_exclude_ips_holds_is_not_leased(
-    users: Sequence[Tenant], lab: Lab
-) -> None:
+def test_an_address_of_a_foreign_port_or_exclude_ips_is_not_leased(users: Sequence[Tenant], lab: Lab) -> None:
     network = users[0].network("10.39.0.0/29", *OURS)
     [switch] = switches(lab.central)
     nbctl = partial(lab.central.run, timeout=20)

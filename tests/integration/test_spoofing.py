@@ -72,7 +72,7 @@ def test_where_port_security_was_waived_every_lie_is_heard_and_only_there(
         assert heard(each.liar, victim, told, honest(each.liar, victim)["IPv4"]) == told.keys()
 
 
-def test_a_container_that_says_it_is_a_router_is_believed_only_where_nobody_was_told_better(
+def test_a_container_claiming_to_be_a_router_is_mostly_not_believed(
     users: Sequence[Tenant],
 ) -> None:
     network = users[0].network("10.65.0.0/24", *OURS, *DUAL)

@@ -133,7 +133,7 @@ def is_up(box: Container) -> bool:
     return box.run("true", check=False).returncode == 0
 
 
-def test_after_a_reboot_containers_come_back_and_nothing_of_their_earlier_endpoints_is_left(
+def test_containers_come_back_after_a_reboot_without_leftovers(
     boxes: Sequence[tuple[Container, Network]], other: Tenant, tenant: Tenant, lab: Lab
 ) -> None:
     [(box, network), *_] = boxes
@@ -151,7 +151,7 @@ def test_after_a_reboot_containers_come_back_and_nothing_of_their_earlier_endpoi
     balances(lab)
 
 
-def test_what_a_reboot_without_northbound_kept_down_comes_back_if_docker_would_have_started_it(
+def test_containers_kept_down_by_a_missing_northbound_come_back_after_reboot(
     tenant: Tenant, lab: Lab
 ) -> None:
     network = tenant.network("10.66.0.0/24", *OURS)
@@ -187,7 +187,7 @@ def unchecked(lab: Lab) -> Iterator[Machine]:
     started_with(host, DRIVER, HEALTH_CHECK)
 
 
-def test_a_container_that_could_not_restart_is_found_by_check_and_started_by_repair(
+def test_check_finds_a_container_that_could_not_restart_and_repair_starts_it(
     unchecked: Machine, tenant: Tenant, lab: Lab
 ) -> None:
     network = tenant.network("10.67.0.0/24")

@@ -42,7 +42,7 @@ def all_reach_all(tasks: Sequence[Task], *networks: str) -> None:
     assert [each.stdout for each in in_parallel(*asks)] == [""] * len(tasks)
 
 
-def test_twelve_tasks_reach_each_other_and_the_service_grows_to_thirty_and_shrinks_to_three(
+def test_a_service_of_twelve_tasks_scales_to_thirty_and_down_to_three(
     cluster: Cluster,
 ) -> None:
     network_id = cluster.network("leased", SUBNET, *OURS)
@@ -101,7 +101,7 @@ def count(client: Container, word: str) -> int:
     return int(client.run(f"grep -c {word} /tmp/said", check=False).stdout or "0")
 
 
-def test_the_tasks_of_a_dead_worker_run_elsewhere_and_what_it_had_is_collected(cluster: Cluster) -> None:
+def test_tasks_of_a_dead_worker_run_elsewhere_and_its_rows_are_collected(cluster: Cluster) -> None:
     lab = cluster.lab
     dead = lab.hosts[2]
     cluster.network("leased", SUBNET, *OURS)
