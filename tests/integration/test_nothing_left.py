@@ -1,5 +1,7 @@
 """What Docker removes is removed everywhere, and nothing else is."""
 
+from collections.abc import Callable
+
 import pytest
 
 from ovn_docker_lab import Lab, Machine
@@ -55,34 +57,27 @@ def test_a_container_that_cannot_start_leaves_only_its_network(tenant: Tenant, l
     assert records.left(lab) == [f"{SWITCH} {foo.id}"]
 
 
-def test_a_link_that_somebody_removed_does_not_keep_the_rest(tenant: Tenant, lab: Lab) -> None:
-    foo = tenant.network("10.14.0.0/24")
-    box = tenant.container(foo)
+def remove_link(tenant: Tenant, _central: Machine, _port: str) -> None:
     [link] = records.links(tenant.host)
     tenant.host.run(["ip", "link", "delete", link])
-    tenant.remove(box)
-    tenant.remove_network(foo)
-    assert records.left(lab) == []
 
 
-def test_a_port_that_somebody_removed_from_the_bridge_does_not_keep_the_rest(
-    tenant: Tenant, lab: Lab
-) -> None:
-    foo = tenant.network("10.14.0.0/24")
-    box = tenant.container(foo)
+def remove_ovs_port(tenant: Tenant, _central: Machine, _port: str) -> None:
     [interface] = records.interfaces(tenant.host)
     tenant.host.run(["ovs-vsctl", "del-port", interface["name"]])
-    tenant.remove(box)
-    tenant.remove_network(foo)
-    assert records.left(lab) == []
 
 
-def test_a_logical_port_that_somebody_removed_does_not_keep_the_rest(
-    tenant: Tenant, lab: Lab, central: Machine
+def remove_logical_port(_tenant: Tenant, central: Machine, port: str) -> None:
+    central.run(["ovn-nbctl", "lsp-del", port])
+
+
+@pytest.mark.parametrize("remove", [remove_link, remove_ovs_port, remove_logical_port])
+def test_what_an_administrator_removed_does_not_keep_the_rest(
+    tenant: Tenant, lab: Lab, central: Machine, remove: Callable[[Tenant, Machine, str], None]
 ) -> None:
     foo = tenant.network("10.14.0.0/24")
     box = tenant.container(foo)
-    central.run(["ovn-nbctl", "lsp-del", box.endpoint(foo)["EndpointID"]])
+    remove(tenant, central, box.endpoint(foo)["EndpointID"])
     tenant.remove(box)
     tenant.remove_network(foo)
     assert records.left(lab) == []

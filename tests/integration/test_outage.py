@@ -140,25 +140,21 @@ def test_open_vswitch_s_database_is_down_and_comes_back(tenant: Tenant, plugin: 
     assert len(records.left(lab)) == 4
 
 
-def test_ovn_controller_is_stopped_and_comes_back(tenant: Tenant, lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("daemon", "cause"),
+    [
+        ("ovn-controller", "ovn-controller has not taken up its port"),
+        ("northd", "ovn-northd has not made its port"),
+    ],
+)
+def test_a_daemon_of_ovn_is_stopped_and_comes_back(tenant: Tenant, lab: Lab, daemon: str, cause: str) -> None:
     foo = tenant.network("10.19.0.0/24")
     peer = tenant.container(foo)
-    with away(tenant.host, "ovn-controller"):
+    with away(lab.central if daemon == "northd" else tenant.host, daemon):
         failed = tenant.once(foo, "true")
         assert failed.returncode != 0
         assert "OVN did not install the flows" in failed.stderr
-        assert "ovn-controller has not taken up its port" in failed.stderr
-        assert len(records.left(lab)) == 4, "only the peer's and the network's"
-    works(tenant, foo, peer.address(foo))
-
-
-def test_ovn_northd_is_stopped_and_comes_back(tenant: Tenant, lab: Lab) -> None:
-    foo = tenant.network("10.19.0.0/24")
-    peer = tenant.container(foo)
-    with away(lab.central, "northd"):
-        failed = tenant.once(foo, "true")
-        assert failed.returncode != 0
-        assert "ovn-northd has not made its port" in failed.stderr
+        assert cause in failed.stderr
         assert len(records.left(lab)) == 4, "only the peer's and the network's"
     works(tenant, foo, peer.address(foo))
 
