@@ -100,6 +100,13 @@ install_project() {
   printf '%s\n' "$stamp" >"$target/installed"
 }
 
+# install_tools TARGET: the virtual environment for the tests, the bench and chaos, with this clone's driver and lab in it.
+install_tools() {
+  local stamp
+  stamp=$(fingerprint "$clone"/{pyproject.toml,lab/pyproject.toml,requirements-dev.lock,requirements-build.lock})
+  install_project "$1" "$clone" "$stamp" "$clone/requirements-dev.lock" --editable "$clone/lab" --editable
+}
+
 has_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 
 # install_openstack TARGET LOCK: the virtual environment TARGET with Keystone and Neutron, at the hashes of LOCK.

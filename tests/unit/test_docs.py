@@ -320,12 +320,9 @@ INTERNAL = {
 }
 
 
-def driver_modules() -> list[Path]:
-    lab = PACKAGE / "lab"
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if lab not in path.parents]
-
-
-@pytest.mark.parametrize("module", driver_modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "module", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_every_error_text_of_the_driver_is_in_the_troubleshooting_page(module: Path) -> None:
     page = words("how-to/troubleshoot.md")
     texts = error_texts(module.read_text()) - INTERNAL

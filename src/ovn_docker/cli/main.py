@@ -1,4 +1,4 @@
-"""The commands: argv in, exit status out. With the lab, the only place that prints."""
+"""The commands: argv in, exit status out. The only place that prints."""
 
 import argparse
 import asyncio
@@ -20,11 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """``ovn-docker``: what an operator types."""
     parser = argparse.ArgumentParser(prog="ovn-docker", description="Docker networking on OVN.")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    if list(sys.argv[1:] if arguments is None else arguments)[:1] == ["lab"]:
+        parser.error("the lab is the program ovn-docker-lab, of the package of that name")
     from ovn_docker.cli import check, gc, uplink, vtep  # noqa: PLC0415  (the driver's start need not wait for them)
-    from ovn_docker_lab import cli as lab  # noqa: PLC0415
 
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (check, gc, vtep, uplink, lab):
+    for each in (check, gc, vtep, uplink):
         each.register(commands)
     parsed = parser.parse_args(arguments)
     # What a command cannot do it says itself; the log of its parts would say it once more.

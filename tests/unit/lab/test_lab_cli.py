@@ -1,4 +1,4 @@
-"""What is typed after `ovn-docker lab`."""
+"""What is typed after `ovn-docker-lab`."""
 
 import argparse
 

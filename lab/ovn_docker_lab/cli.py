@@ -1,4 +1,4 @@
-"""The command `ovn-docker lab`: a thin layer over Lab."""
+"""The program `ovn-docker-lab`: a thin layer over Lab."""
 
 import argparse
 import subprocess
@@ -13,26 +13,12 @@ from ovn_docker_lab.requirements import check_root
 
 _EPILOG = """\
 example:
-  ovn-docker lab up --hosts 2
-  ovn-docker lab docker h1 network create -d openvswitch --subnet 192.168.1.0/24 foo
-  ovn-docker lab docker h1 run -d --net foo --name web busybox httpd -f
-  ovn-docker lab exec central -- ovn-nbctl show
-  ovn-docker lab down
+  ovn-docker-lab up --hosts 2
+  ovn-docker-lab docker h1 network create -d openvswitch --subnet 192.168.1.0/24 foo
+  ovn-docker-lab docker h1 run -d --net foo --name web busybox httpd -f
+  ovn-docker-lab exec central -- ovn-nbctl show
+  ovn-docker-lab down
 """
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `lab` to a parser.
-
-    Each command below it sets `run`, a function from the parsed arguments to the exit status.
-    """
-    lab = subparsers.add_parser(
-        "lab",
-        help="emulated hosts on this machine, each with its own Open vSwitch, Docker and driver",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_commands(lab)
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -85,18 +71,8 @@ def _add_command(
     summary: str,
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=summary, description=summary)
-    command.set_defaults(run=lambda arguments: _with_log(run, arguments))
+    command.set_defaults(run=run)
     return command
-
-
-def _with_log(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Run a command; when a daemon failed, show the end of its log before the error goes on to the caller."""
-    try:
-        return run(arguments)
-    except OvnDockerError as error:
-        for note in getattr(error, "__notes__", ()):
-            print(note, file=sys.stderr)
-        raise
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
@@ -120,10 +96,10 @@ def _up(arguments: argparse.Namespace) -> int:
     option = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
     kind = "kernel" if lab.settings.datapath == "system" else "userspace"
     _report(f"lab {lab.name} is up: central and {_count(lab)}, {kind} datapath, files in {lab.directory}")
-    _report(f"  ovn-docker lab exec{option} central -- ovn-nbctl show")
+    _report(f"  ovn-docker-lab exec{option} central -- ovn-nbctl show")
     if docker:
-        _report(f"  ovn-docker lab docker{option} h1 run --rm busybox ip addr")
-    _report(f"  ovn-docker lab down{option}")
+        _report(f"  ovn-docker-lab docker{option} h1 run --rm busybox ip addr")
+    _report(f"  ovn-docker-lab down{option}")
     return 0
 
 
@@ -208,19 +184,20 @@ def _run(machine: Machine, command: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ovn_docker_lab`.
-
-    Returns:
-        Exit status; 1 after an error, which is told on standard error; 130 after Ctrl-C.
-    """
+    """Run `ovn-docker-lab`; the exit status is 1 after an error and 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="ovn-docker lab", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="ovn-docker-lab",
+        description="Emulated hosts on this machine, each with its own Open vSwitch, Docker and driver.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_commands(parser)
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except OvnDockerError as error:
+        for note in getattr(error, "__notes__", ()):  # the end of the log of a daemon that failed
+            print(note, file=sys.stderr)
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -95,7 +95,7 @@ class Lab:
         except FileExistsError:
             raise ConflictError(
                 f"lab {self.name} exists already: use another --name, or take it down with "
-                f"'ovn-docker lab down --name {self.name}'"
+                f"'ovn-docker-lab down --name {self.name}'"
             ) from None
         (self.directory / _SETTINGS).write_bytes(msgspec.json.encode(asdict(self.settings)))
 
@@ -117,7 +117,7 @@ class Lab:
             settings = msgspec.json.decode((base / name / _SETTINGS).read_bytes(), type=Settings)
         except (OSError, msgspec.DecodeError):
             raise NotFoundError(
-                f"there is no lab {name}: make it with 'ovn-docker lab up --hosts 2 --name {name}'"
+                f"there is no lab {name}: make it with 'ovn-docker-lab up --hosts 2 --name {name}'"
             ) from None
         return cls(name, settings, base)
 

@@ -1,4 +1,4 @@
-"""`python -m ovn_docker_lab` is `ovn-docker lab`."""
+"""`python -m ovn_docker_lab` is `ovn-docker-lab`."""
 
 import sys
 
