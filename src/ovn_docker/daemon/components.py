@@ -24,14 +24,13 @@ from ovn_docker.host import open_vswitch, ovn_settings
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
-from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.ipam.allocator import AddressLeases
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
 from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.overlay.overlay_driver import DriverInfo, OverlayDriver
+from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory, Scan, some_time
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
@@ -175,10 +174,8 @@ def assemble(config: Settings, about: About, host: Host | None = None) -> Overla
     ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
     leases = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
     ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
-    docker = DriverInfo(
-        config.scope, SharingPolicy(config.distributed, config.context, ADDRESS_SPACES), about
-    )
-    driver = OverlayDriver(attachments, shared, occupied, docker, Followers(ipam, ip_lookup))
+    policy = SharingPolicy(config.distributed, config.context, ADDRESS_SPACES)
+    driver = OverlayDriver(attachments, shared, occupied, ipam, ip_lookup, policy, config.scope, about)
     inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
     look = HostReader(attachments, links)
     named = DriverReading(config.driver_name, config.scope, presence, look, CentralLook(nb))

@@ -21,7 +21,7 @@ from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, Req
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.network_options import without_effect
 from ovn_docker.overlay import network_spec
-from ovn_docker.overlay.followers import Pools
+from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam
 from ovn_docker.overlay.network_spec import SharedNetwork, SharingPolicy, auxiliary, generic, switch_for
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import switches
@@ -343,7 +343,7 @@ def no_network(network_id: str) -> str:
 class NetworkMaking:
     """Makes networks on switches of their own and on shared ones."""
 
-    def __init__(self, shared: SharedNetworks, policy: SharingPolicy, ipam: Pools) -> None:
+    def __init__(self, shared: SharedNetworks, policy: SharingPolicy, ipam: OverlayIpam) -> None:
         """Make them by that policy, and tell our own IPAM."""
         self._northbound = shared.database
         self._shared = shared

@@ -7,7 +7,6 @@ answered. Between two calls nothing is kept but caches.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,34 +17,20 @@ from ovn_docker.host import open_vswitch
 from ovn_docker.host.attachment import Attachments, AttachSpec
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
-from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
+from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam
 from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import NetworkMaking, SharedNetworks, no_network
 from ovn_docker.overlay.overlay_inventory import own_switches
 from ovn_docker.overlay.plugging import MissingFlows, Plugging
+from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import leases, nb_global
 from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn.switches import Switch, SwitchPort
 from ovn_docker.ovsdb.operations import members
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DriverInfo:
-    """What Docker is told of this driver, and what this driver tells of itself.
-
-    Attributes:
-        scope: ``local`` or ``global``, where Docker allocates networks.
-        policy: how networks come to share switches.
-        about: the configuration that NetworkDriver.Database shows.
-    """
-
-    scope: str
-    policy: SharingPolicy
-    about: Callable[[], Mapping[str, Any]]
 
 
 class OverlayDriver:
@@ -60,10 +45,16 @@ class OverlayDriver:
         attachments: Attachments,
         shared: SharedNetworks,
         occupied: ForeignAddresses,
-        docker: DriverInfo,
-        followers: Followers,
+        ipam: OverlayIpam,
+        lookups: IpLookup,
+        policy: SharingPolicy,
+        scope: str,
+        about: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """Serve with these."""
+        """`policy` says how networks come to share switches, `scope` where Docker allocates them.
+
+        `about` is the configuration that NetworkDriver.Database shows.
+        """
         self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
@@ -71,15 +62,17 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._missing_flows = MissingFlows(self._northbound, attachments)
         self._gateways = Gateways(self._northbound.client, occupied)
-        self._docker = docker
-        self._making = NetworkMaking(shared, docker.policy, followers.ipam)
-        self._followers = followers
+        self._making = NetworkMaking(shared, policy, ipam)
+        self._ipam = ipam
+        self._lookups = lookups
+        self._scope = scope
+        self._about = about
         self.plugging = Plugging()
 
     def capabilities(self) -> messages.CapabilitiesResponse:
         """Local or global as configured; connectivity is global, for a switch spans all hosts."""
         return messages.CapabilitiesResponse(
-            scope=self._docker.scope, connectivity_scope="global", gw_alloc_checker=True
+            scope=self._scope, connectivity_scope="global", gw_alloc_checker=True
         )
 
     def outage(self) -> str:
@@ -97,7 +90,7 @@ class OverlayDriver:
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """Strike the network out of its pools, and remove its switch if no node's last task did."""
-        await self._followers.ipam.freed(request.network_id)
+        await self._ipam.freed(request.network_id)
 
     async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
         """Always reserve: a router may be attached to the switch at any time and takes that address."""
@@ -236,9 +229,7 @@ class OverlayDriver:
             await self._attachments.detach(endpoint_id)
 
     async def _delete_port(self, request: messages.EndpointRequest) -> None:
-        await self._followers.lookups.withdraw(
-            request.endpoint_id
-        )  # OVN gives the number of a port away at once
+        await self._lookups.withdraw(request.endpoint_id)  # OVN gives the number of a port away at once
         network = self._shared.get(request.network_id)
         if network is not None:
             await self._shared_ports.delete(network, request.endpoint_id)
@@ -314,7 +305,7 @@ class OverlayDriver:
 
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unplug the veth pair and remove it."""
-        self._followers.lookups.hurry()
+        self._lookups.hurry()
         await self.plugging.end(request.endpoint_id)
         await self._attachments.detach(request.endpoint_id)
 
@@ -340,9 +331,9 @@ class OverlayDriver:
 
     async def database(self) -> dict[str, Any]:
         """The networks that this host made and the endpoints plugged in here; empty while OVN is away."""
-        await self._followers.lookups.look()
+        await self._lookups.look()
         return {
-            **self._docker.about(),
+            **self._about(),
             "networks": await self._networks(),
             "integration_bridge": self._attachments.settings().bridge,
             "system_id": self._attachments.settings().system_id,

@@ -19,14 +19,13 @@ from ovn_docker.host import open_vswitch as ovs_schema
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.ipam.allocator import AddressLeases
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam, choose_at_random
 from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.overlay.overlay_driver import DriverInfo, OverlayDriver
+from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
@@ -168,11 +167,11 @@ class Place:
             attachments,
             shared,
             occupied,
-            DriverInfo("local", policy, lambda: {"about": "this"}),
-            Followers(
-                OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
-                IpLookup(ovs, shared, "openvswitch", wanted=False),
-            ),
+            OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
+            IpLookup(ovs, shared, "openvswitch", wanted=False),
+            policy,
+            "local",
+            lambda: {"about": "this"},
         )
         ovs.redirect((self.open_vswitch.remote,))
         nb.redirect((proxy.remote,))

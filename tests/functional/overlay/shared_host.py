@@ -17,14 +17,13 @@ from ovn_docker.host import open_vswitch as ovs_schema
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.followers import Followers
 from ovn_docker.overlay.ipam.allocator import AddressLeases
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
 from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.overlay.overlay_driver import DriverInfo, OverlayDriver
+from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import hosts, vteps
@@ -255,8 +254,7 @@ class Hosts:
         clock = asyncio.get_running_loop().time
         ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
         policy = SharingPolicy(flags.distributed, flags.context, ADDRESS_SPACES)
-        followers = Followers(ipam, ip_lookup)
-        driver = OverlayDriver(attachments, shared, occupied, DriverInfo("local", policy, dict), followers)
+        driver = OverlayDriver(attachments, shared, occupied, ipam, ip_lookup, policy, "local", dict)
         try:
             async with running(ovs), running(nb):
                 inventory = OverlayInventory(database, shared, ipam, flags.context)
