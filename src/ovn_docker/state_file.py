@@ -12,13 +12,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ovn_docker.errors import HostError
 
 VERSION = 1
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class StateFile:
@@ -118,3 +120,29 @@ class StateFile:
         with contextlib.suppress(OSError):
             self._path.replace(aside)
         return {}
+
+
+class StateSection(Generic[T]):
+    """One mapping of the file, with its values as objects."""
+
+    def __init__(self, file: StateFile, name: str, parse: Callable[[Mapping[str, Any]], T]) -> None:
+        self._file = file
+        self._name = name
+        self._parse = parse
+        self._stamp: object = object()
+        self._values: dict[str, T] = {}
+
+    def current(self) -> dict[str, T]:
+        """What the file says now, read again only when it has changed: `ovn-docker repair` may do that."""
+        stamp = self._file.stamp()
+        if stamp != self._stamp:
+            self._stamp, self._values = stamp, self.read(self._file.load())
+        return self._values
+
+    def read(self, content: Mapping[str, Any]) -> dict[str, T]:
+        """The section of a file with this content; a file whose section is of another form is put aside."""
+        try:
+            return {key: self._parse(value) for key, value in content.get(self._name, {}).items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self._file.put_aside(f"its '{self._name}' cannot be read: {type(error).__name__}: {error}")
+            return {}

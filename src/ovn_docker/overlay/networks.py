@@ -28,7 +28,7 @@ from ovn_docker.ovn import switches
 from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn.switches import Switch
 from ovn_docker.ovsdb.operations import Row, mapping, members
-from ovn_docker.state_file import StateFile
+from ovn_docker.state_file import StateFile, StateSection
 
 LOG = logging.getLogger(__name__)
 
@@ -45,35 +45,18 @@ class SharedNetworks:
     """What this host shares."""
 
     def __init__(self, database: Northbound, file: StateFile) -> None:
-        """Take up what the file says."""
         self.database = self._northbound = database
         self._file = file
-        self._stamp = file.stamp()
-        self._known = self._read(file.load())
-
-    @property
-    def _networks(self) -> dict[str, SharedNetwork]:
-        """What the file says now: `ovn-docker repair` may have changed it."""
-        stamp = self._file.stamp()
-        if stamp != self._stamp:
-            self._stamp, self._known = stamp, self._read(self._file.load())
-        return self._known
-
-    def _read(self, content: Mapping[str, Any]) -> dict[str, SharedNetwork]:
-        try:
-            networks = content.get(NETWORKS, {})
-            return {network_id: SharedNetwork.from_json(each) for network_id, each in networks.items()}
-        except (AttributeError, KeyError, TypeError) as error:
-            self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
-            return {}
+        self._section = StateSection(file, NETWORKS, SharedNetwork.from_json)
+        self._section.current()  # so that a file that cannot be read is reported at the start
 
     def get(self, network_id: str) -> SharedNetwork | None:
         """The network, or None if it is not a shared one."""
-        return self._networks.get(network_id)
+        return self._section.current().get(network_id)
 
     def all(self) -> Sequence[SharedNetwork]:
         """All of them."""
-        return list(self._networks.values())
+        return list(self._section.current().values())
 
     def switches_of(self, pool: Pool) -> list[str]:
         """The names of the switches on which this host's networks lease from a pool.
@@ -84,12 +67,12 @@ class SharedNetworks:
 
     def beside(self, network: SharedNetwork) -> SharedNetwork | None:
         """Another network of this host that leases from one of the network's pools; None for one known."""
-        if not network.leased or network.network_id in self._networks:
+        if not network.leased or network.network_id in self._section.current():
             return None
         return next(
             (
                 each
-                for each in self._networks.values()
+                for each in self._section.current().values()
                 if each.leased and each.context == network.context and {*each.pools} & {*network.pools}
             ),
             None,
@@ -102,7 +85,7 @@ class SharedNetworks:
     def _leasing_from(self, pool: Pool) -> list[SharedNetwork]:
         return [
             each
-            for each in self._networks.values()
+            for each in self._section.current().values()
             if each.leased and str(pool.subnet) in each.pools and each.context in {"", pool.context}
         ]
 
@@ -233,7 +216,7 @@ class SharedNetworks:
         """Write what is known from now on; if that fails, it is not."""
 
         def changed(content: dict[str, Any]) -> Mapping[str, Any]:
-            networks = change(self._read(content))
+            networks = change(self._section.read(content))
             known = {network_id: each.to_json() for network_id, each in networks.items()}
             return {**content, NETWORKS: known}
 

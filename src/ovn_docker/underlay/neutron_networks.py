@@ -17,7 +17,7 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, NeutronError, NotFoundError, RequestError, UnreachableError
 from ovn_docker.libnetwork import messages, network_options
 from ovn_docker.libnetwork.messages import CreateNetworkRequest
-from ovn_docker.state_file import StateFile
+from ovn_docker.state_file import StateFile, StateSection
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import NeutronNetwork, Subnet
@@ -168,25 +168,13 @@ class NeutronNetworkRefs:
     """What is remembered."""
 
     def __init__(self, path: Path) -> None:
-        """Take up what the file there says."""
         self._path, self._file = path, StateFile(path)
-        self._stamp: object = object()
-        self._known: dict[str, NeutronNetworkRef] = {}
+        self._section = StateSection(self._file, NETWORKS, _place)
         self._changing: asyncio.Future[None] | None = None
 
     def all(self) -> Mapping[str, NeutronNetworkRef]:
-        """What is remembered, by NetworkID; `ovn-docker repair` may have changed it."""
-        stamp = self._file.stamp()
-        if stamp != self._stamp:
-            self._stamp, self._known = stamp, self._read(self._file.load())
-        return self._known
-
-    def _read(self, content: Mapping[str, Any]) -> dict[str, NeutronNetworkRef]:
-        try:
-            return {network_id: _place(each) for network_id, each in content.get(NETWORKS, {}).items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            self._file.put_aside(f"it does not hold networks: {type(error).__name__}: {error}")
-            return {}
+        """What is remembered, by NetworkID."""
+        return self._section.current()
 
     async def remember(self, place: NeutronNetworkRef) -> None:
         """Note where a network is; raises as `forget`, and may be carried out all the same."""
