@@ -13,12 +13,15 @@ from typing import Any, Protocol
 
 from ovn_docker.libnetwork import messages
 
+LOG = logging.getLogger(__name__)
+
 
 class NetworkDriver(Protocol):
     """Docker's NetworkDriver, as moby daemon/libnetwork/drivers/remote/driver.go calls it."""
 
-    def capabilities(self) -> messages.CapabilitiesResponse:
-        """Answer at once, whatever is down: a failure here leaves the driver unknown to dockerd for good."""
+    @property
+    def scope(self) -> str:
+        """``local`` or ``global``: where Docker allocates networks."""
 
     def outage(self) -> str:
         """What cannot be reached just now, as one line, or "".
@@ -33,9 +36,6 @@ class NetworkDriver(Protocol):
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """A swarm manager gives the network back."""
-
-    async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:
-        """Say whether a gateway address is to be reserved."""
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the network on this host."""
@@ -60,22 +60,24 @@ class NetworkDriver(Protocol):
     async def leave(self, request: messages.EndpointRequest) -> None:
         """Unmake the link."""
 
-    async def discover_new(self, request: messages.DiscoverRequest) -> None:
-        """A swarm node joined."""
-
-    async def discover_delete(self, request: messages.DiscoverRequest) -> None:
-        """A swarm node left."""
-
     async def program_external_connectivity(
         self, request: messages.ProgramExternalConnectivityRequest
     ) -> None:
         """The endpoint is its container's way out from now on."""
 
-    async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
-        """The endpoint is no longer its container's way out."""
-
     async def database(self) -> dict[str, Any]:
         """The plugin's configuration and state, for people (NetworkDriver.Database)."""
+
+
+def warn_of_published_ports(request: messages.ProgramExternalConnectivityRequest, way_out: str) -> None:
+    """Log that the ports that a container publishes stay closed, for its way out is not this host's.
+
+    Docker asks for them only where Join named a gateway.
+    """
+    if (request.options or {}).get("com.docker.network.portmap"):
+        LOG.warning(
+            "endpoint %s: published ports are not opened, its way out is %s", request.endpoint_id, way_out
+        )
 
 
 class IpamDriver(Protocol):
@@ -141,7 +143,9 @@ def _plugin_verbs(driver: NetworkDriver, implements: Sequence[str]) -> list[Verb
         return {"Implements": list(implements)}
 
     async def capabilities(_: None) -> messages.CapabilitiesResponse:
-        return driver.capabilities()
+        return messages.CapabilitiesResponse(
+            scope=driver.scope, connectivity_scope="global", gw_alloc_checker=True
+        )
 
     return [
         Verb("Plugin.Activate", None, activate),
@@ -149,11 +153,20 @@ def _plugin_verbs(driver: NetworkDriver, implements: Sequence[str]) -> list[Verb
     ]
 
 
+async def _reserve_gateway(_: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:
+    """Always: a router may be attached to a network at any time and takes the gateway's address."""
+    return messages.GwAllocCheckResponse(skip_ipv4=False, skip_ipv6=False)
+
+
+async def _nothing_to_do(_: messages.Message) -> None:
+    """OVN and Neutron know their hosts without Docker, and nothing was programmed for a way out."""
+
+
 def _driver_verbs(driver: NetworkDriver) -> list[Verb]:
     table: list[tuple[str, type[messages.Message], Callable[[Any], Awaitable[Reply]]]] = [
         ("AllocateNetwork", messages.AllocateNetworkRequest, driver.allocate_network),
         ("FreeNetwork", messages.NetworkRequest, driver.free_network),
-        ("GwAllocCheck", messages.GwAllocCheckRequest, driver.gw_alloc_check),
+        ("GwAllocCheck", messages.GwAllocCheckRequest, _reserve_gateway),
         ("CreateNetwork", messages.CreateNetworkRequest, driver.create_network),
         ("DeleteNetwork", messages.NetworkRequest, driver.delete_network),
         ("CreateEndpoint", messages.CreateEndpointRequest, driver.create_endpoint),
@@ -161,14 +174,14 @@ def _driver_verbs(driver: NetworkDriver) -> list[Verb]:
         ("EndpointOperInfo", messages.EndpointRequest, driver.endpoint_info),
         ("Join", messages.JoinRequest, driver.join),
         ("Leave", messages.EndpointRequest, driver.leave),
-        ("DiscoverNew", messages.DiscoverRequest, driver.discover_new),
-        ("DiscoverDelete", messages.DiscoverRequest, driver.discover_delete),
+        ("DiscoverNew", messages.DiscoverRequest, _nothing_to_do),
+        ("DiscoverDelete", messages.DiscoverRequest, _nothing_to_do),
         (
             "ProgramExternalConnectivity",
             messages.ProgramExternalConnectivityRequest,
             driver.program_external_connectivity,
         ),
-        ("RevokeExternalConnectivity", messages.EndpointRequest, driver.revoke_external_connectivity),
+        ("RevokeExternalConnectivity", messages.EndpointRequest, _nothing_to_do),
     ]
     return [Verb(f"NetworkDriver.{name}", request_type, call) for name, request_type, call in table]
 

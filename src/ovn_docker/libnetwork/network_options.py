@@ -1,4 +1,4 @@
-"""What both drivers read alike from a CreateNetwork: pools, gateways, -o options, the MTU. Pure."""
+"""What both drivers read from Docker's requests: addresses, pools, gateways, -o options, the MTU. Pure."""
 
 import difflib
 import ipaddress
@@ -7,10 +7,16 @@ from collections.abc import Collection
 from typing import Any
 
 from ovn_docker import addressing
-from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU, IPAddress, IPNetwork
+from ovn_docker.addressing import MAXIMUM_MTU, MINIMUM_MTU, IPAddress, IPInterface, IPNetwork
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.messages import CreateNetworkRequest, IPAMData
+from ovn_docker.libnetwork.messages import (
+    CreateEndpointRequest,
+    CreateEndpointResponse,
+    CreateNetworkRequest,
+    EndpointInterface,
+    IPAMData,
+)
 
 LONGEST = 64
 """Characters of an option's name that are compared with those that are known."""
@@ -20,6 +26,29 @@ NEARLY = 0.8
 
 MINIMUM_IPV6_MTU = 1280
 """RFC 8200 section 5."""
+
+
+def addresses(request: CreateEndpointRequest) -> list[IPInterface]:
+    """The endpoint's addresses with their prefix lengths, IPv4 first."""
+    interface = request.interface or EndpointInterface()
+    found = (
+        addressing.interface(interface.address, "address"),
+        addressing.interface(interface.address_ipv6, "IPv6 address"),
+    )
+    return [address for address in found if address is not None]
+
+
+def requested_mac(request: CreateEndpointRequest) -> str:
+    """The MAC address that Docker names, which `created` must not repeat; "" for none."""
+    text = request.interface.mac_address if request.interface else ""
+    return addressing.mac(text) if text else ""
+
+
+def created(request: CreateEndpointRequest, mac: str) -> CreateEndpointResponse:
+    """The answer: Docker takes a MAC address only where it named none itself."""
+    if requested_mac(request):
+        return CreateEndpointResponse()
+    return CreateEndpointResponse(interface=EndpointInterface(mac_address=mac))
 
 
 def ipam_data(request: CreateNetworkRequest) -> list[IPAMData]:

@@ -15,7 +15,8 @@ from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.attachment import Attachments, AttachSpec
-from ovn_docker.libnetwork import messages
+from ovn_docker.libnetwork import messages, network_options
+from ovn_docker.libnetwork.api import warn_of_published_ports
 from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
 from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
@@ -62,18 +63,12 @@ class OverlayDriver:
         self._own_ports = OwnPorts(self._northbound)
         self._missing_flows = MissingFlows(self._northbound, attachments)
         self._gateways = Gateways(self._northbound.client, occupied)
+        self.scope = scope
         self._making = NetworkMaking(shared, policy, ipam)
         self._ipam = ipam
         self._lookups = lookups
-        self._scope = scope
         self._about = about
         self.plugging = Plugging()
-
-    def capabilities(self) -> messages.CapabilitiesResponse:
-        """Local or global as configured; connectivity is global, for a switch spans all hosts."""
-        return messages.CapabilitiesResponse(
-            scope=self._scope, connectivity_scope="global", gw_alloc_checker=True
-        )
 
     def outage(self) -> str:
         """Which of the two databases cannot be reached, and why."""
@@ -91,10 +86,6 @@ class OverlayDriver:
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """Strike the network out of its pools, and remove its switch if no node's last task did."""
         await self._ipam.freed(request.network_id)
-
-    async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
-        """Always reserve: a router may be attached to the switch at any time and takes that address."""
-        return messages.GwAllocCheckResponse(skip_ipv4=False, skip_ipv6=False)
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
@@ -157,17 +148,9 @@ class OverlayDriver:
         request: messages.CreateEndpointRequest,
         begin: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> messages.CreateEndpointResponse:
-        asked = request.interface or messages.EndpointInterface()
-        interfaces = [
-            each
-            for each in (
-                addressing.interface(asked.address, "address"),
-                addressing.interface(asked.address_ipv6, "IPv6 address"),
-            )
-            if each is not None
-        ]
+        interfaces = network_options.addresses(request)
         ips = [each.ip for each in interfaces]
-        mac = addressing.mac(asked.mac_address or addressing.mac_for(request.endpoint_id, ips))
+        mac = network_options.requested_mac(request) or addressing.mac_for(request.endpoint_id, ips)
         network = self._shared.get(request.network_id)
         addresses = " ".join([mac, *map(str, ips)])
         secure = network is None or network.port_security
@@ -183,9 +166,7 @@ class OverlayDriver:
             await self._check_repeat(port)
         else:
             begin(port.endpoint_id, partial(self._plug_in, port, switch))
-        if asked.mac_address:
-            return messages.CreateEndpointResponse()
-        return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=mac))
+        return network_options.created(request, mac)
 
     async def _plug_in(self, port: SwitchPort, switch: Switch) -> None:
         await self._attachments.plug_in(await self._wish(port, switch))
@@ -309,25 +290,11 @@ class OverlayDriver:
         await self.plugging.end(request.endpoint_id)
         await self._attachments.detach(request.endpoint_id)
 
-    async def discover_new(self, request: messages.DiscoverRequest) -> None:
-        """Nothing to do: ovn-controller learns of other hosts from OVN Southbound."""
-
-    async def discover_delete(self, request: messages.DiscoverRequest) -> None:
-        """Nothing to do, likewise."""
-
     async def program_external_connectivity(
         self, request: messages.ProgramExternalConnectivityRequest
     ) -> None:
-        """Docker asks this only where Join named a gateway, which is an OVN router's to open."""
-        if (request.options or {}).get("com.docker.network.portmap"):
-            LOG.warning(
-                "endpoint %s: published ports are not opened, its way out is the OVN router of network %s",
-                request.endpoint_id,
-                request.network_id,
-            )
-
-    async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
-        """Nothing was programmed."""
+        """Published ports are an OVN router's to open."""
+        warn_of_published_ports(request, f"the OVN router of network {request.network_id}")
 
     async def database(self) -> dict[str, Any]:
         """The networks that this host made and the endpoints plugged in here; empty while OVN is away."""

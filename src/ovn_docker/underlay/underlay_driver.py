@@ -26,7 +26,8 @@ from ovn_docker.health.openstack_checks import check_identity
 from ovn_docker.health.snapshot import Setup, Vif
 from ovn_docker.host import open_vswitch, veth
 from ovn_docker.host.attachment import Attachments, AttachSpec
-from ovn_docker.libnetwork import messages
+from ovn_docker.libnetwork import messages, network_options
+from ovn_docker.libnetwork.api import warn_of_published_ports
 from ovn_docker.underlay import neutron_networks
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
@@ -178,15 +179,9 @@ class UnderlayDriver:
         """
         self._cloud = cloud
         self._attachments = attachments
-        self._scope = scope
+        self.scope = scope
         self._now = now
         self._about = about
-
-    def capabilities(self) -> messages.CapabilitiesResponse:
-        """Local or global as configured; connectivity is global, for a network spans all machines."""
-        return messages.CapabilitiesResponse(
-            scope=self._scope, connectivity_scope="global", gw_alloc_checker=True
-        )
 
     def outage(self) -> str:
         """Which of Open vSwitch and Neutron cannot be reached, and why, or whose port OS_VIF_ID is."""
@@ -202,10 +197,6 @@ class UnderlayDriver:
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
         """Nothing was reserved."""
-
-    async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:  # noqa: ARG002
-        """Always reserve: a router may be attached to the network at any time and takes that address."""
-        return messages.GwAllocCheckResponse(skip_ipv4=False, skip_ipv6=False)
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         """Make the network and its subnets, or find those that are to be used."""
@@ -237,10 +228,9 @@ class UnderlayDriver:
         await self._cloud.identity.confirm()
         self._cloud.undoing.forget(endpoint_id)
         place = await self._cloud.networks.locate(request.network_id)
-        asked = request.interface or messages.EndpointInterface()
         port = None
         try:
-            port = await self._port(place, request, asked)
+            port = await self._port(place, request)
             with _alone():
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._cloud.ports.tag(port, request.network_id, endpoint_id))
@@ -252,28 +242,13 @@ class UnderlayDriver:
             ):  # what is there is not ours to remove
                 self._cloud.undoing.later(endpoint_id, lambda: self._cloud.ports.remove(endpoint_id))
             raise
-        if asked.mac_address:
-            return messages.CreateEndpointResponse()
-        return messages.CreateEndpointResponse(interface=messages.EndpointInterface(mac_address=port.mac))
+        return network_options.created(request, port.mac)
 
-    async def _port(
-        self,
-        place: NeutronNetworkRef,
-        request: messages.CreateEndpointRequest,
-        asked: messages.EndpointInterface,
-    ) -> NeutronPort:
-        interfaces = [
-            each
-            for each in (
-                addressing.interface(asked.address, "address"),
-                addressing.interface(asked.address_ipv6, "IPv6 address"),
-            )
-            if each is not None
-        ]
-        ips = [each.ip for each in interfaces]
+    async def _port(self, place: NeutronNetworkRef, request: messages.CreateEndpointRequest) -> NeutronPort:
+        ips = [each.ip for each in network_options.addresses(request)]
         fixed_ips = [(place.subnet_of(ip), str(ip)) for ip in ips]
         await self._supersede(request, [str(each) for each in ips])
-        mac = addressing.mac(asked.mac_address) if asked.mac_address else ""
+        mac = network_options.requested_mac(request)
         default = addressing.mac_for(request.endpoint_id, ips)
         wish = place, request.endpoint_id, fixed_ips, mac, default
         try:
@@ -415,25 +390,11 @@ class UnderlayDriver:
         """Unplug the veth pair and remove it."""
         await self._attachments.detach(request.endpoint_id)
 
-    async def discover_new(self, request: messages.DiscoverRequest) -> None:
-        """Nothing to do: Neutron knows the machines."""
-
-    async def discover_delete(self, request: messages.DiscoverRequest) -> None:
-        """Nothing to do, likewise."""
-
     async def program_external_connectivity(
         self, request: messages.ProgramExternalConnectivityRequest
     ) -> None:
-        """Docker asks this only where Join named a gateway, which is a Neutron router's to open."""
-        if (request.options or {}).get("com.docker.network.portmap"):
-            LOG.warning(
-                "endpoint %s: published ports are not opened, its way out is Neutron's: give the port"
-                " a floating IP address",
-                request.endpoint_id,
-            )
-
-    async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
-        """Nothing was programmed."""
+        """Published ports are a Neutron router's to open."""
+        warn_of_published_ports(request, "Neutron's: give the port a floating IP address")
 
     async def database(self) -> dict[str, Any]:
         """The networks of this machine and the endpoints joined here."""

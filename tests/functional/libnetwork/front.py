@@ -30,9 +30,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "ProgramExternalConnectivity": ENDPOINT | {"Options": {}},
     "RevokeExternalConnectivity": ENDPOINT,
 }
+ALIKE = ("GwAllocCheck", "DiscoverNew", "DiscoverDelete", "RevokeExternalConnectivity")
+"""What is answered without asking the driver."""
+
 ANSWERS: dict[str, dict[str, Any]] = {
     "AllocateNetwork": {"Options": {"k": "v"}},
-    "GwAllocCheck": {"SkipIPv4": True, "SkipIPv6": False},
+    "GwAllocCheck": {"SkipIPv4": False, "SkipIPv6": False},
     "CreateEndpoint": {"Interface": {"Address": "", "AddressIPv6": "", "MacAddress": "02:00:00:00:00:01"}},
     "EndpointOperInfo": {"Value": {"key": "value"}},
     "Join": {
@@ -81,15 +84,11 @@ class StubDriver:
     behaviour: Behaviour = nothing
     calls: list[messages.Message] = field(default_factory=list)
     out: str = ""
+    scope: str = "local"
 
     async def _call(self, request: messages.Message) -> None:
         self.calls.append(request)
         await self.behaviour()
-
-    def capabilities(self) -> messages.CapabilitiesResponse:
-        return messages.CapabilitiesResponse(
-            scope="local", connectivity_scope="global", gw_alloc_checker=True
-        )
 
     def outage(self) -> str:
         return self.out
@@ -102,10 +101,6 @@ class StubDriver:
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
         await self._call(request)
-
-    async def gw_alloc_check(self, request: messages.GwAllocCheckRequest) -> messages.GwAllocCheckResponse:
-        await self._call(request)
-        return messages.GwAllocCheckResponse(skip_ipv4=True, skip_ipv6=False)
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
         await self._call(request)
@@ -137,18 +132,9 @@ class StubDriver:
     async def leave(self, request: messages.EndpointRequest) -> None:
         await self._call(request)
 
-    async def discover_new(self, request: messages.DiscoverRequest) -> None:
-        await self._call(request)
-
-    async def discover_delete(self, request: messages.DiscoverRequest) -> None:
-        await self._call(request)
-
     async def program_external_connectivity(
         self, request: messages.ProgramExternalConnectivityRequest
     ) -> None:
-        await self._call(request)
-
-    async def revoke_external_connectivity(self, request: messages.EndpointRequest) -> None:
         await self._call(request)
 
     async def database(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ovn_docker.errors import ConflictError, NotFoundError, UnreachableError, Un
 from ovn_docker.libnetwork.listeners import Listeners
 from ovn_docker.libnetwork.server import BODY_LIMIT, create_application
 from tests.functional.libnetwork.front import (
+    ALIKE,
     ANSWERS,
     ENDPOINT,
     NETWORK,
@@ -138,12 +139,13 @@ async def ipam_post(directory: Path, verb: str, body: dict[str, Any] | bytes) ->
 
 
 @pytest.mark.parametrize("verb", REQUESTS)
-async def test_every_verb_reaches_its_method_and_is_answered(plugin: Plugin, verb: str) -> None:
+async def test_every_verb_is_answered_and_reaches_its_method(plugin: Plugin, verb: str) -> None:
     reply = await plugin.post(f"NetworkDriver.{verb}", REQUESTS[verb])
     assert (reply.status, reply.json) == (200, ANSWERS.get(verb, {}))
     assert reply.headers["content-type"] == PLUGIN_TYPE
-    (call,) = plugin.driver.calls
-    assert getattr(call, "network_id", NETWORK["NetworkID"]) == NETWORK["NetworkID"]
+    assert len(plugin.driver.calls) == (verb not in ALIKE)
+    for call in plugin.driver.calls:
+        assert getattr(call, "network_id", NETWORK["NetworkID"]) == NETWORK["NetworkID"]
 
 
 @pytest.mark.parametrize("verb", REQUESTS)
