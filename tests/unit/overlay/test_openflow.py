@@ -1,7 +1,9 @@
 """The notation of ovs-ofctl, as Open vSwitch 3.5 prints it for OpenFlow 1.5."""
 
+import pytest
+
 from ovn_docker.overlay.vtep import openflow
-from ovn_docker.overlay.vtep.openflow import COOKIE, Flow, FlowEvent
+from ovn_docker.overlay.vtep.openflow import COOKIE, Change, Flow, FlowEvent
 
 
 def test_a_dumped_flow_is_read_whatever_the_order_of_its_fields() -> None:
@@ -57,3 +59,26 @@ def test_each_driver_has_a_cookie_of_its_own_between_the_same_ends() -> None:
     one, other = openflow.cookie_of("openvswitch"), openflow.cookie_of("ovn")
     assert one != other
     assert one & openflow.COOKIE_MASK == other & openflow.COOKIE_MASK == COOKIE
+
+
+ONE, TWO, OTHER_ONE = Flow(200, 200, "a", "x"), Flow(200, 200, "b", "x"), Flow(200, 200, "a", "y")
+LOW = Flow(200, 1, "a", "x")
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "added", "deleted"),
+    [
+        ([], [ONE, TWO], (ONE, TWO), ()),
+        ([ONE, TWO], [ONE], (), (TWO,)),
+        ([ONE, TWO], [TWO, ONE], (), ()),
+        ([ONE], [OTHER_ONE], (OTHER_ONE,), ()),  # a flow with other actions is replaced, not deleted
+        ([LOW], [ONE], (ONE,), (LOW,)),  # one with another priority is another flow
+    ],
+)
+def test_a_difference_is_what_has_to_be_added_and_deleted(
+    present: list[Flow], wanted: list[Flow], added: tuple[Flow, ...], deleted: tuple[Flow, ...]
+) -> None:
+    before, after = ({flow.key: flow for flow in flows} for flows in (present, wanted))
+    change = openflow.difference(before, after)
+    assert change == Change(added, deleted)
+    assert bool(change) == bool(added or deleted)

@@ -1,17 +1,16 @@
-"""--ip-lookup: keeps the switch's lookup flows as containers and VTEPs say. Runs beside requests.
+"""--ip-lookup: keeps the switch's lookup flows in line with containers and VTEPs, beside requests.
 
-It follows two replicas - this host's interfaces, the VTEPs in Northbound - and the switch's tables 0 and 200.
-Every table is emptied when ovn-controller or ovs-vswitchd has been restarted; the switch tells of it, and
-everything is read and installed anew.
+Follows two replicas (this host's interfaces, the VTEPs in Northbound) and the switch's tables 0 and 200. A
+restart of ovn-controller or ovs-vswitchd empties every table; the switch reports that, and everything is read
+and installed anew.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from ipaddress import ip_address
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -21,110 +20,99 @@ from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.vtep import openflow, pipeline, vtep_config
-from ovn_docker.overlay.vtep.lookup_flows import (
-    LOOKUP_TABLE,
-    Book,
-    LocalEndpoint,
-    Plan,
-    VtepTunnel,
-    World,
-    unambiguous,
-)
+from ovn_docker.overlay.vtep import lookup_flows, openflow, pipeline, vtep_config
+from ovn_docker.overlay.vtep.lookup_flows import LOOKUP_TABLE, LocalEndpoint, VtepTunnel, World
 from ovn_docker.overlay.vtep.ofctl import NO_HOOK, HookFinder, IntegrationBridge, no_way_back
 from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK, Change, Flow, FlowEvent, Key
 from ovn_docker.overlay.vtep.pipeline import Hooks, Location
 from ovn_docker.overlay.vtep.vtep_config import ConfiguredVtep, VtepReport
-from ovn_docker.ovn import switches
-from ovn_docker.ovn import switches as northbound
-from ovn_docker.ovn import vteps as schema
+from ovn_docker.ovn import switches, vteps
 from ovn_docker.ovsdb.client import Client
+from ovn_docker.ovsdb.operations import Row, mapping, optional
 from ovn_docker.ovsdb.replica import Replica
 
-# --- What the lookup flows follow from, read from this host's Open_vSwitch. No I/O. -------------------------
-# A host has many interfaces and few of them change at a time: a row that has not changed is not parsed again.
+LOG = logging.getLogger(__name__)
+
+DEBOUNCE = 0.1
+"""Seconds from a change to the flows that follow from it: a Join is over by then, so that it is not slowed
+down and its steps are one change."""
+
+FLOWS_A_STEP = 500
+"""Flows computed before other tasks may run; 3 ms. A host with 5,000 containers has 10,000 for each VNI."""
+
+FIRST_RETRY, LONGEST_RETRY = 0.05, 0.25
+"""Seconds before another attempt; doubled while none succeeds."""
+
+RETIRE_TRIES, RETIRE_PAUSE = 5, 1.0
+"""Attempts of a driver without --ip-lookup to reach a switch that does not answer, and seconds between."""
+
+MAX_LOOKS = 5
+"""Searches for tables that an old release of OVN does not have."""
+
+REMOVAL_TIMEOUT = 2.0
+"""Seconds; a switch that does not answer must not keep a container from being removed."""
+
+
+# --- What this host's Open_vSwitch says of containers and VXLAN ports. No I/O. ------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Parsed:
-    """A row as it was, and what it means."""
-
-    values: tuple[Any, ...]
-    port: VxlanPort | None
-    endpoint: LocalEndpoint | None
-
-
 class Interfaces:
-    """The rows of Interface that matter."""
+    """The rows of Interface that matter here; `ports` are all VXLAN ports, OVN's too."""
 
-    def __init__(self, replica: Replica) -> None:
-        """Read them there."""
-        self._replica = replica
-        self._parsed: dict[UUID, _Parsed] = {}
-        self._switches: Mapping[str, UUID] = {}
-
-    def read(self, switches: Mapping[str, UUID]) -> None:
-        """Take up what has changed.
-
-        Args:
-            switches: Docker's network to the row of its switch, where that does not follow from its id.
-        """
-        if switches != self._switches:
-            self._parsed, self._switches = {}, dict(switches)
-        rows = self._replica.rows(open_vswitch.INTERFACE)
-        for gone in self._parsed.keys() - rows.keys():
-            del self._parsed[gone]
-        for uuid, row in rows.items():
-            values = (row.get("external_ids"), row.get("ofport"), row.get("options"), row.get("error"))
-            known = self._parsed.get(uuid)
-            if known is None or known.values != values:
-                self._parsed[uuid] = _Parsed(values, open_vswitch.read_vxlan_port(row), self._endpoint(row))
-
-    def _endpoint(self, row: Mapping[str, Any]) -> LocalEndpoint | None:
-        """The container's interface, once OVN has installed its flows."""
-        attached = open_vswitch.read_attached(row)
-        if not attached.network_id or not attached.installed or attached.ofport is None:
-            return None
-        switch = self._switches.get(attached.network_id) or northbound.switch_id(attached.network_id)
-        mac = attached.external_ids.get("attached-mac", "")
-        addresses = tuple(each for each in sorted(attached.addresses) if _is_address(each))
-        return LocalEndpoint(attached.ofport, mac, addresses, switch) if mac else None
-
-    def endpoints(self) -> dict[UUID, LocalEndpoint]:
-        """The containers' interfaces, by row."""
-        return {uuid: each.endpoint for uuid, each in self._parsed.items() if each.endpoint is not None}
-
-    def ports(self) -> list[VxlanPort]:
-        """All VXLAN ports, OVN's too."""
-        return [each.port for each in self._parsed.values() if each.port is not None]
+    endpoints: Mapping[UUID, LocalEndpoint]
+    ports: tuple[VxlanPort, ...]
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+def read_interfaces(rows: Mapping[UUID, Row], shared: Mapping[str, UUID]) -> Interfaces:
+    """Read the watched rows.
+
+    Args:
+        rows: of Interface.
+        shared: by Docker's network id, the row of its switch where that does not follow from the id.
+    """
+    endpoints: dict[UUID, LocalEndpoint] = {}
+    ports: list[VxlanPort] = []
+    switch_rows = dict(shared)
+    for row_id, row in rows.items():
+        if row.get("type") == "vxlan":
+            port = open_vswitch.read_vxlan_port(row)
+            ports += [port] if port else []
+        else:
+            endpoint = _endpoint(row, switch_rows)
+            if endpoint is not None:
+                endpoints[row_id] = endpoint
+    return Interfaces(endpoints, tuple(ports))
+
+
+def _endpoint(row: Row, switch_rows: dict[str, UUID]) -> LocalEndpoint | None:
+    """The container's interface, once OVN has installed its flows."""
+    ids = mapping(row.get("external_ids"))
+    network_id, mac = ids.get(open_vswitch.NETWORK, ""), ids.get("attached-mac", "")
+    ofport = optional(row.get("ofport"))
+    if not network_id or not mac or ids.get("ovn-installed") != "true" or not ofport or ofport < 0:
+        return None
+    if network_id not in switch_rows:
+        switch_rows[network_id] = switches.switch_id(network_id)
+    addresses = tuple(sorted(ids.get(open_vswitch.ADDRESSES, "").split()))
+    return LocalEndpoint(ofport, mac, addresses, switch_rows[network_id])
 
 
 def tunnels(ports: Iterable[VxlanPort]) -> dict[str, VtepTunnel]:
-    """Through which port each VTEP is reached: OVN's own tunnel to that address where it has one."""
-    ours_first = sorted((each for each in ports if each.ofport), key=lambda each: not each.vtep)
-    return {each.remote: VtepTunnel(each.ofport or 0, ours=bool(each.vtep)) for each in ours_first}
-
-
-# --- The VTEPs that were configured, as this host knows them, and which of OVN's own ports for them are up. -
+    """The port that reaches each VTEP, by remote address: OVN's own tunnel where there is one."""
+    own_first = sorted((port for port in ports if port.ofport), key=lambda port: not port.vtep)
+    return {port.remote: VtepTunnel(port.ofport or 0, own=bool(port.vtep)) for port in own_first}
 
 
 class KnownVteps:
-    """Those of the switches that this host watches.
+    """The VTEPs of the switches that this host watches.
 
     Attributes:
-        up: the VTEPs' ports of OVN's own by name, and whether each was on its chassis at the last look.
+        up: by port name, whether each VTEP's port of type vtep was bound to its chassis at the last look.
     """
 
     def __init__(self, client: Client, *, wanted: bool) -> None:
-        """Use a client that watches `schema.SWITCHES`; without --ip-lookup none is looked up by this host."""
+        """Use a client that watches `vteps.SWITCHES`; `wanted` says whether this host keeps flows."""
         self._client = client
         self._wanted = wanted
         self.up: Mapping[str, bool] = {}
@@ -134,123 +122,99 @@ class KnownVteps:
         return vtep_config.read(self._client.replica.rows(switches.SWITCH))
 
     def looked_up(self) -> list[ConfiguredVtep]:
-        """Those for which this host keeps flows."""
-        return [each for each in self.all() if self._wanted and each.mode == schema.LOOKUP]
+        """Those for which this host keeps lookup flows."""
+        return [vtep for vtep in self.all() if self._wanted and vtep.mode == vteps.LOOKUP]
 
-    def ramps(self) -> set[str]:
-        """The addresses of those that have ports of OVN's own, for a host that keeps flows."""
-        return {
-            str(each.vtep.remote) for each in self.all() if self._wanted and each.mode == schema.VTEP_PORT
-        }
+    def guarded(self) -> set[str]:
+        """Addresses of those that OVN serves, whose tunnels a host that keeps flows guards."""
+        return {str(vtep.vtep.remote) for vtep in self.all() if self._wanted and vtep.mode == vteps.VTEP_PORT}
 
     async def look(self) -> None:
-        """Ask by row id which ports of OVN's own are up; while OVN is away it stays as it was.
-
-        Raises:
-            DatabaseError: it refused.
-        """
-        ramps = [each.vtep for each in self.all() if each.mode == schema.VTEP_PORT]
-        if ramps and not self._client.connected:
+        """Read by row id which ports of type vtep are up; while OVN is away, keep what is known."""
+        served = [vtep.vtep for vtep in self.all() if vtep.mode == vteps.VTEP_PORT]
+        if served and not self._client.connected:
             return
-        questions = [schema.lsp_ramp_state(each.switch, str(each.remote)) for each in ramps]
+        questions = [vteps.lsp_ramp_state(vtep.switch, str(vtep.remote)) for vtep in served]
         results = await self._client.request(questions) if questions else []
-        self.up = schema.ramp_ports_up(row for each in results for row in each["rows"])
-
-
-# --- Lets a request wait until no flow leads to an endpoint any more. Starts nothing itself. ----------------
-
-
-LONGEST_WAIT = 2.0
-"""Seconds; a switch that does not answer must not keep a container from being removed."""
+        self.up = vteps.ramp_ports_up(row for result in results for row in result["rows"])
 
 
 class FlowRemovals:
-    """The endpoints that are being removed, and who waits for that.
+    """The endpoints that are being removed, and the requests that wait until no flow leads to them.
 
     Attributes:
-        asked: set when somebody waits or will soon, for whoever changes the flows.
+        urgent: set when a request waits, or soon will: the next change is not to be delayed.
     """
 
     def __init__(self, due: asyncio.Event) -> None:
-        """`due` wakes who changes the flows."""
-        self.asked = asyncio.Event()
+        """Set `due` when flows have to change."""
+        self.urgent = asyncio.Event()
         self._due = due
         self._rows: set[UUID] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
 
-    def __contains__(self, row: object) -> bool:
-        """Whether the endpoint of that row of Interface is to have no flow, though the row may be there."""
-        return row in self._rows
-
-    def keep(self, rows: set[UUID]) -> None:
-        """Forget those whose row is gone: `rows` are there."""
-        self._rows &= rows
+    def remaining(self, endpoints: Mapping[UUID, LocalEndpoint]) -> dict[UUID, LocalEndpoint]:
+        """The endpoints by row of Interface, without those that are going though their row is still there."""
+        self._rows &= endpoints.keys()
+        return {row_id: endpoint for row_id, endpoint in endpoints.items() if row_id not in self._rows}
 
     async def wait(self, endpoint_id: str) -> None:
-        """Return when the switch has no flow to an endpoint, or after `LONGEST_WAIT`."""
+        """Return when the switch has no flow to an endpoint, or after `REMOVAL_TIMEOUT`."""
         self._rows.add(open_vswitch.interface_id(endpoint_id))
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self.asked.set()
+        self._waiting.add(future)
+        self.urgent.set()
         self._due.set()
         try:
-            async with asyncio.timeout(LONGEST_WAIT):
+            async with asyncio.timeout(REMOVAL_TIMEOUT):
                 await future
         except TimeoutError:
             LOG.warning(
-                "endpoint %s is removed, and its IP lookups may be in the switch still: it does not answer",
+                "the switch does not answer: flows of IP lookups may still lead to removed endpoint %s",
                 endpoint_id,
             )
         finally:
-            if future in self._waiting:
-                self._waiting.remove(future)
+            self._waiting.discard(future)
 
-    def taken(self) -> list[asyncio.Future[None]]:
-        """Who waits for the change that is made now."""
-        self.asked.clear()
-        taken, self._waiting = self._waiting, []
-        return taken
-
-    def give_back(self, waiting: list[asyncio.Future[None]]) -> None:
-        """They wait on: the change was not made."""
-        self._waiting += [each for each in waiting if not each.done()]
-
-    @staticmethod
-    def done(waiting: list[asyncio.Future[None]]) -> None:
-        """The change was made."""
-        for each in waiting:
-            if not each.done():
-                each.set_result(None)
-
-
-LOG = logging.getLogger(__name__)
-
-QUIET = 0.1
-"""Seconds from a change to what follows from it: a Join is over by then, and is neither slowed down by it nor
-taken up piece by piece."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.25
-"""Seconds until it is tried again after a failure; doubled while nothing succeeds."""
-
-RETIRE_TRIES, RETIRE_PAUSE = 5, 1.0
-"""How often a driver without --ip-lookup asks a switch that does not answer."""
-
-MOST_LOOKS = 5
-"""How often tables are looked for that an old release of OVN does not have."""
+    @contextlib.contextmanager
+    def served(self) -> Iterator[None]:
+        """Let the requests that wait now continue once the change made inside has succeeded."""
+        self.urgent.clear()
+        waiting = tuple(self._waiting)
+        yield
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 @dataclass(slots=True)
-class _Session:
-    """What is known as long as nobody empties the tables."""
+class _SwitchState:
+    """What is known of the switch until its tables are emptied or it is gone.
 
-    switch: IntegrationBridge
-    book: Book
-    locations: dict[int, Location]
-    plan: Plan
+    Attributes:
+        followed: whether the switch is being followed at all.
+        installed: the flows of this driver in it, by key.
+        locations: what table 0 says of OpenFlow ports.
+        leads_to: the endpoints with entries, by row of Interface; None while an earlier run's may remain.
+        changing: whether a change is being computed or made.
+        hooks: where OVN's pipeline is entered and left, once found; `looks` counts the searches.
+        foreign: the flows of table 0 that are not any driver's, or None when they have to be read anew.
+    """
+
+    followed: bool = False
+    installed: Mapping[Key, Flow] = field(default_factory=dict)
+    locations: dict[int, Location] = field(default_factory=dict)
+    leads_to: frozenset[UUID] | None = None
+    changing: bool = False
     hooks: Hooks | None = None
     looks: int = 0
-    guarded: Mapping[int, tuple[Flow, ...]] | None = None
-    changing: bool = False
+    foreign: list[Flow] | None = None
+
+    def incomplete(self) -> bool:
+        """Whether tables are missing that OVN may not have filled yet."""
+        if self.hooks is None:
+            return True
+        return bool(no_way_back(self.hooks)) and self.looks < MAX_LOOKS
 
 
 class IpLookup:
@@ -264,55 +228,53 @@ class IpLookup:
         self._nb = shared.database.client
         self._vteps = KnownVteps(self._nb, wanted=wanted)
         self._shared = shared
-        self._interfaces = Interfaces(ovs.replica)
         self._due = asyncio.Event()
-        self._session: _Session | None = None
+        self._state = _SwitchState()
         self._finder = HookFinder()
-        self._leaving = FlowRemovals(self._due)
-        self._trouble = ""
+        self._removals = FlowRemovals(self._due)
+        self._outage = ""
 
     def about(self) -> dict[str, Any]:
         """What NetworkDriver.Database shows of it."""
-        session = self._session
-        hooks = session.hooks if session else None
+        hooks = self._state.hooks
         return {
             "table": LOOKUP_TABLE,
-            "flows": len(session.book) if session else 0,
+            "flows": len(self._state.installed),
             "local_output_table": hooks.local_output if hooks else None,
             "output_table": hooks.output if hooks else None,
-            "outage": self._trouble,
+            "outage": self._outage,
             "vteps": self._report().rows(),
         }
 
     def _report(self) -> VtepReport:
-        self._read_interfaces()
+        interfaces = self._interfaces()
         return VtepReport(
             configured=self._vteps.all(),
-            ports=self._interfaces.ports(),
+            ports=interfaces.ports,
             up=self._vteps.up,
-            switches={each.switch for each in self._interfaces.endpoints().values()},
+            switches={endpoint.switch for endpoint in interfaces.endpoints.values()},
         )
 
     async def look(self) -> None:
-        """Find out what is to be shown of VTEPs that have ports of OVN's own."""
+        """Refresh what `about` shows of the VTEPs that OVN serves."""
         await self._vteps.look()
 
     def hurry(self) -> None:
-        """Take up the next change at once: an endpoint goes, and who removes it is going to wait for that."""
-        self._leaving.asked.set()
+        """Make the next change at once: an endpoint is going, and its removal is about to wait for that."""
+        self._removals.urgent.set()
 
     async def withdraw(self, endpoint_id: str) -> None:
-        """Return when no flow leads to an endpoint any more, so that OVN may give its port's number away."""
-        session = self._session
-        if not self.wanted or (session is None and self._trouble):
-            return  # there is none, or nobody can say
-        leads = {None, open_vswitch.interface_id(endpoint_id)}  # None stands for what an earlier run left
-        if session is None or session.changing or leads & session.book.groups.keys():
-            await self._leaving.wait(endpoint_id)
+        """Return when no flow leads to an endpoint, so that OVN may give its port's number to another."""
+        state = self._state
+        if not self.wanted or (not state.followed and self._outage):
+            return  # there is no flow, or there is no way to know
+        leads_to = state.leads_to
+        if state.changing or leads_to is None or open_vswitch.interface_id(endpoint_id) in leads_to:
+            await self._removals.wait(endpoint_id)
 
     async def run(self) -> None:
         """Follow until cancelled; without --ip-lookup, only remove what an earlier run left."""
-        pause = FIRST_PAUSE
+        pause = FIRST_RETRY
         if not self.wanted:
             await self._retire_quietly()
             await asyncio.get_running_loop().create_future()
@@ -321,14 +283,14 @@ class IpLookup:
             try:
                 await self._follow()
             except* OvnDockerError as errors:
-                self._tell(str(_first(errors)))
+                self._set_outage(str(_first(errors)))
             except* Exception as errors:  # whatever it is, Docker is to be served
                 error = _first(errors)
                 LOG.debug("IP lookup failed", exc_info=error)
-                self._tell(f"IP lookup failed: {type(error).__name__}: {error}")
-            self._session = None
+                self._set_outage(f"IP lookup failed: {type(error).__name__}: {error}")
+            self._state = _SwitchState()
             lasted = asyncio.get_running_loop().time() - began
-            pause = FIRST_PAUSE if lasted > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            pause = FIRST_RETRY if lasted > LONGEST_RETRY else min(pause * 2, LONGEST_RETRY)
             await asyncio.sleep(pause)
 
     async def _retire_quietly(self) -> None:
@@ -336,30 +298,25 @@ class IpLookup:
             try:
                 await self.retire()
             except HostError as error:
-                LOG.debug("flows of IP lookups, if there are any, cannot be removed: %s", error)
+                LOG.debug("cannot remove flows of IP lookups, if there are any: %s", error)
                 await asyncio.sleep(RETIRE_PAUSE)
             else:
                 return
 
     async def retire(self) -> None:
-        """Remove every flow and port of ours.
-
-        Raises:
-            HostError: the switch does not answer.
-        """
+        """Remove every flow and port of this driver."""
         switch = await self._switch()
-        self._interfaces.read({})
-        ports = [each for each in self._interfaces.ports() if each.vtep and each.owner == self._owner]
+        ports = [port for port in self._interfaces().ports if port.vtep and port.owner == self._owner]
         if ports:
-            await self._ovs.transact([open_vswitch.del_vtep_port(each.vtep) for each in ports])
-        flows = await switch.ours()
+            await self._ovs.transact([open_vswitch.del_vtep_port(port.vtep) for port in ports])
+        flows = await switch.own()
         if flows:
             await switch.apply(Change(deleted=tuple(flows)))
         if flows or ports:
             LOG.info("removed %d flow(s) and %d port(s) of IP lookups", len(flows), len(ports))
 
     async def inspect(self) -> LookupState:
-        """Compare the switch with what it should hold, from nothing that is remembered; change nothing."""
+        """Compare the switch with what it should hold, reading everything anew; change nothing."""
         await self._nb.ready()
         await self._vteps.look()
         down = tuple(self._report().wrong())
@@ -368,53 +325,46 @@ class IpLookup:
         try:
             switch = await self._switch()
             wanted, outage = await self._wanted(switch)
-            actual = {each.key: each for each in await switch.ours()}
+            present = _by_key(await switch.own())
         except HostError as error:
             return LookupState(outage=str(error), down=down)
-        missing = [str(flow) for key, flow in wanted.items() if actual.get(key) != flow]
-        stale = [str(flow) for key, flow in actual.items() if key not in wanted]
+        missing = [str(flow) for key, flow in wanted.items() if present.get(key) != flow]
+        stale = [str(flow) for key, flow in present.items() if key not in wanted]
         return LookupState(tuple(missing), tuple(stale), outage, down)
 
     async def repair(self, _evidence: object = None) -> None:
-        """Make the switch hold what it should.
-
-        Raises:
-            HostError: it cannot be done.
-        """
+        """Make the switch hold what it should."""
         switch = await self._switch()
         await self._nb.ready()
-        await self._provide()
+        await self._provide_ports(self._interfaces())
         wanted, _ = await self._wanted(switch)
-        change = Book(await switch.ours()).change({"all": tuple(wanted.values())})
+        change = openflow.difference(_by_key(await switch.own()), wanted)
         if change:
             await switch.apply(change)
 
     async def _wanted(self, switch: IntegrationBridge) -> tuple[dict[Key, Flow], str]:
-        """The flows that should be there, by key, and why not everything is served, or ""."""
-        await self._nb.ready()
-        table = [flow for cookie, flow in await switch.dump("table=0") if cookie & COOKIE_MASK != COOKIE]
-        world = self._look(dict(filter(None, map(pipeline.location, table))))
-        world = replace(world, guarded=self._guarded(table))
-        served = [where for _, where in world.served().values()]
-        hooks = await self._finder.find(switch, served)
-        flows = {flow.key: flow for each in Plan().groups(world, hooks).values() for flow in each}
-        if not served:
-            return flows, self._doubts(world)
-        return flows, NO_HOOK if hooks is None else self._doubts(world) or no_way_back(hooks)
+        """By key, the flows that should be there; and why not every VTEP is served, or ""."""
+        foreign = await switch.foreign("table=0")
+        interfaces = self._interfaces()
+        world = self._world(interfaces, dict(filter(None, map(pipeline.location, foreign))), foreign)
+        hooks = await self._finder.find(switch, [where for _, where in world.served.values()])
+        return await _planned(world, hooks), self._unserved(world, hooks, interfaces)
 
-    def _doubts(self, world: World) -> str:
-        """Why not every VTEP is served, as far as that does not depend on the switch, or ""."""
-        vnis = {each.vtep.vni for each in self._vteps.looked_up()} - {each.vni for each in world.vteps}
+    def _unserved(self, world: World, hooks: Hooks | None, interfaces: Interfaces) -> str:
+        """Why not every VTEP is served, or ""."""
+        if world.served and hooks is None:
+            return NO_HOOK
+        vnis = {vtep.vtep.vni for vtep in self._vteps.looked_up()} - {vtep.vni for vtep in world.vteps}
         if vnis:
             return (
                 f"VNI {', '.join(map(str, sorted(vnis)))} means several networks, so none is served:"
                 " see 'ovn-docker vtep list'"
             )
-        errors = {each.remote: each.error for each in self._interfaces.ports() if each.vtep}
-        for remote in sorted({str(each.remote) for each in world.vteps} - world.tunnels.keys()):
-            why = errors.get(remote) or "see whether the driver runs"
-            return f"VTEP {remote} has no port on this host: {why}"
-        return ""
+        errors = {port.remote: port.error for port in interfaces.ports if port.vtep}
+        for remote in sorted({str(vtep.remote) for vtep in world.vteps} - world.tunnels.keys()):
+            reason = errors.get(remote) or "see whether the driver runs"
+            return f"VTEP {remote} has no port on this host: {reason}"
+        return no_way_back(hooks) if hooks else ""
 
     async def _switch(self) -> IntegrationBridge:
         """The integration bridge, once there is one."""
@@ -434,34 +384,33 @@ class IpLookup:
         await self._nb.ready()
         switch = await self._switch()
         async with switch.watched((0, LOOKUP_TABLE)) as events, asyncio.TaskGroup() as tasks:
-            session = _Session(switch, Book(await switch.ours()), {}, Plan())
-            self._session = session
+            self._state = _SwitchState(followed=True, installed=_by_key(await switch.own()))
             self._due.set()
-            tasks.create_task(self._hear(events, session))
+            tasks.create_task(self._hear(events, switch))
             for replica in (self._ovs.replica, self._nb.replica):
                 tasks.create_task(self._notice(replica))
-            tasks.create_task(self._work(session))
+            tasks.create_task(self._work(switch))
 
-    async def _hear(self, events: Any, session: _Session) -> None:  # noqa: ANN401
+    async def _hear(self, events: AsyncIterator[FlowEvent], switch: IntegrationBridge) -> None:
         async for event in events:
-            if event.deleted and event.cookie == session.switch.cookie and event.flow.key in session.book:
-                raise HostError(f"the flows of {session.switch.bridge} were removed by somebody else")
-            self._take(event, session.locations)
-        raise HostError(f"ovs-vswitchd has closed the connection to {session.switch.bridge}")
+            own = event.cookie == switch.cookie
+            if event.deleted and own and event.flow.key in self._state.installed:
+                raise HostError(f"the flows of {switch.bridge} were removed by somebody else")
+            self._take(event)
+        raise HostError(f"ovs-vswitchd has closed the connection to {switch.bridge}")
 
-    def _take(self, event: FlowEvent, locations: dict[int, Location]) -> None:
+    def _take(self, event: FlowEvent) -> None:
         found = pipeline.location(event.flow)
-        if found is None:
-            if event.cookie & COOKIE_MASK != COOKIE and self._session is not None:
-                self._session.guarded = None  # it may be about a tunnel of OVN's
-                self._due.set()
-            return
-        ofport, location = found
-        if event.deleted:
-            locations.pop(ofport, None)
-        else:
-            locations[ofport] = location
-        self._due.set()
+        if found is not None:
+            ofport, location = found
+            if event.deleted:
+                self._state.locations.pop(ofport, None)
+            else:
+                self._state.locations[ofport] = location
+            self._due.set()
+        elif event.cookie & COOKIE_MASK != COOKIE:
+            self._state.foreign = None  # it may be about a tunnel of OVN's
+            self._due.set()
 
     async def _notice(self, replica: Replica) -> None:
         while True:
@@ -469,115 +418,104 @@ class IpLookup:
             await replica.until(lambda looks=looks: next(looks) or None)  # type: ignore[misc]
             self._due.set()
 
-    async def _work(self, session: _Session) -> None:
-        loop = asyncio.get_running_loop()
+    async def _work(self, switch: IntegrationBridge) -> None:
+        loop, state = asyncio.get_running_loop(), self._state
         while True:
             await self._due.wait()
-            if len(session.book):  # packets are lost till the first are in
+            if state.installed:  # packets are lost until the first are in
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._leaving.asked.wait(), QUIET)
+                    await asyncio.wait_for(self._removals.urgent.wait(), DEBOUNCE)
             self._due.clear()
-            waiting = self._leaving.taken()
-            try:
-                good = await self._install(session)
-            except BaseException:
-                self._leaving.give_back(waiting)
-                raise
-            self._leaving.done(waiting)
-            if not good:
-                loop.call_later(LONGEST_PAUSE, self._due.set)
+            with self._removals.served():
+                state.changing = True
+                complete = await self._install(switch, state)
+                state.changing = False
+            if not complete:
+                loop.call_later(LONGEST_RETRY, self._due.set)
 
-    async def _install(self, session: _Session) -> bool:
+    async def _install(self, switch: IntegrationBridge, state: _SwitchState) -> bool:
         """Install what has changed; False if it has to be tried again."""
-        await self._provide()
-        world = replace(self._look(session.locations), guarded=await self._guards(session))
-        lost = False
-        if world.served() and _worth_a_look(session):
-            session.looks += 1
-            session.hooks = await self._finder.find(
-                session.switch, (where for _, where in world.served().values())
-            )
-            lost = session.hooks is None
-            if not lost:
-                LOG.info("IP lookup: %s", session.hooks)
-        change = session.book.change(session.plan.groups(world, session.hooks))
+        interfaces = self._interfaces()
+        await self._provide_ports(interfaces)
+        if self._vteps.guarded() and state.foreign is None:
+            state.foreign = await switch.foreign("table=0")
+        world = self._world(interfaces, state.locations, state.foreign or [])
+        if world.served and state.incomplete():
+            state.looks += 1
+            state.hooks = await self._finder.find(switch, [where for _, where in world.served.values()])
+            if state.hooks is not None:
+                LOG.info("IP lookup: %s", state.hooks)
+        wanted = await _planned(world, state.hooks)
+        change = openflow.difference(state.installed, wanted)
+        state.installed = wanted
         if change:
-            session.changing = True
-            await session.switch.apply(change)
-            session.changing = False
+            await switch.apply(change)
             LOG.debug("IP lookup: %d flow(s) added, %d removed", len(change.added), len(change.deleted))
-        outage = self._doubts(world) or (no_way_back(session.hooks) if session.hooks else "")
-        outage = NO_HOOK if lost else outage
-        if self._trouble and not outage:
+        state.leads_to = frozenset(world.served) if state.hooks else frozenset()
+        outage = self._unserved(world, state.hooks, interfaces)
+        if self._outage and not outage:
             LOG.info("IP lookup: everything is served")
-        self._tell(outage)
-        return not world.served() or not _worth_a_look(session)
+        self._set_outage(outage)
+        return not (world.served and state.incomplete())
 
-    async def _guards(self, session: _Session) -> Mapping[int, tuple[Flow, ...]]:
-        """What has to be guarded against, read anew after a change in table 0 while there is such a VTEP."""
-        if not self._vteps.ramps():
-            return {}
-        if session.guarded is None:
-            session.guarded = self._guarded(await session.switch.foreign("table=0"))
-        return session.guarded
-
-    def _guarded(self, table: Iterable[Flow]) -> dict[int, tuple[Flow, ...]]:
-        """OVN's tunnels to VTEPs that have ports of its own, with what each takes for a host's packet."""
-        flows, ramps = list(table), self._vteps.ramps()
-        ports = [each for each in self._interfaces.ports() if each.ofport and not each.vtep]
-        found = {
-            each.ofport: pipeline.decapsulations(flows, each.ofport)
-            for each in ports
-            if each.ofport and each.remote in ramps
+    def _world(self, interfaces: Interfaces, locations: Mapping[int, Location], foreign: list[Flow]) -> World:
+        """What the flows follow from; `foreign` are the flows of table 0 that are no driver's."""
+        looked_up, guarded = self._looked_up(), self._vteps.guarded()
+        decapsulations = {
+            port.ofport: pipeline.decapsulations(foreign, port.ofport)
+            for port in interfaces.ports
+            if port.ofport and not port.vtep and port.remote in guarded
         }
-        return {ofport: guarded for ofport, guarded in found.items() if guarded}
-
-    def _look(self, locations: Mapping[int, Location]) -> World:
-        """What is so now."""
-        self._read_interfaces()
-        there = self._interfaces.endpoints()
-        self._leaving.keep(set(there))
         return World(
-            vteps=tuple(unambiguous(each.vtep for each in self._vteps.looked_up())),
-            tunnels=tunnels(self._interfaces.ports()),
-            endpoints={row: each for row, each in there.items() if row not in self._leaving},
-            locations=locations,
+            vteps=tuple(looked_up),
+            tunnels=tunnels(interfaces.ports),
+            served=lookup_flows.served(looked_up, self._removals.remaining(interfaces.endpoints), locations),
+            guarded={ofport: flows for ofport, flows in decapsulations.items() if flows},
         )
 
-    def _read_interfaces(self) -> None:
-        self._interfaces.read({each.network_id: UUID(each.row) for each in self._shared.all()})
+    def _looked_up(self) -> list[lookup_flows.Vtep]:
+        return lookup_flows.unambiguous(vtep.vtep for vtep in self._vteps.looked_up())
 
-    async def _provide(self) -> None:
-        """Add the ports that are missing, remove those that are too many; OVN's own serve where there are."""
-        world = self._look({})
-        ports = self._interfaces.ports()
+    def _interfaces(self) -> Interfaces:
+        shared = {network.network_id: UUID(network.row) for network in self._shared.all()}
+        return read_interfaces(self._ovs.replica.rows(open_vswitch.INTERFACE), shared)
+
+    async def _provide_ports(self, interfaces: Interfaces) -> None:
+        """Add missing ports and remove stale ones; where OVN has a tunnel of its own, that serves."""
+        own = [port for port in interfaces.ports if port.vtep]
+        tunnels_of_ovn = {port.remote for port in interfaces.ports if not port.vtep}
+        needed = {str(vtep.remote) for vtep in self._looked_up()} - tunnels_of_ovn
+        stale = {port.vtep for port in own if port.owner == self._owner} - needed
+        operations = [open_vswitch.del_vtep_port(vtep) for vtep in stale]
         settings = settings_of(self._ovs)
-        needed = {str(each.remote) for each in world.vteps} - {each.remote for each in ports if not each.vtep}
-        there = {each.vtep for each in ports if each.vtep}
-        surplus = {each.vtep for each in ports if each.owner == self._owner} - needed
-        operations = [open_vswitch.del_vtep_port(each) for each in surplus]
-        for remote in sorted(needed - there):
-            local = (each for each in settings.encap_ips if (":" in each) is (":" in remote))
+        for remote in sorted(needed - {port.vtep for port in own}):
+            local = (address for address in settings.encap_ips if (":" in address) is (":" in remote))
             operations += open_vswitch.add_vtep_port(settings.bridge, self._owner, remote, next(local, ""))
         if operations:
             await self._ovs.transact(operations)
 
-    def _tell(self, trouble: str) -> bool:
-        if trouble and trouble != self._trouble:
-            LOG.warning("%s", trouble)
-        self._trouble = trouble
-        return False
+    def _set_outage(self, outage: str) -> None:
+        if outage and outage != self._outage:
+            LOG.warning("%s", outage)
+        self._outage = outage
 
 
-def _worth_a_look(session: _Session) -> bool:
-    """Whether tables are missing that OVN may not have filled yet."""
-    if session.hooks is None:
-        return True
-    return bool(no_way_back(session.hooks)) and session.looks < MOST_LOOKS
+async def _planned(world: World, hooks: Hooks | None) -> dict[Key, Flow]:
+    """By key, every flow that the switch should hold; lets other tasks run meanwhile."""
+    wanted = {}
+    for number, flow in enumerate(lookup_flows.flows(world, hooks), start=1):
+        wanted[flow.key] = flow
+        if number % FLOWS_A_STEP == 0:
+            await asyncio.sleep(0)
+    return wanted
+
+
+def _by_key(flows: Iterable[Flow]) -> dict[Key, Flow]:
+    return {flow.key: flow for flow in flows}
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error itself, out of as many groups as it is in."""
+    """The error itself, out of however many groups it is in."""
     first: BaseException = errors
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]

@@ -54,8 +54,8 @@ class IntegrationBridge:
         """
         return [flow for cookie, flow in await self.dump(what) if cookie & COOKIE_MASK != COOKIE]
 
-    async def ours(self) -> list[Flow]:
-        """The flows that carry our cookie.
+    async def own(self) -> list[Flow]:
+        """The flows of this driver.
 
         Raises:
             HostError: as `dump`.

@@ -5,6 +5,7 @@ Knows the notation and the cookies that our flows carry; what a flow is for is l
 
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 COOKIE = 0x0D0C0000000000C8
@@ -134,3 +135,15 @@ class Change:
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.added or self.deleted)
+
+
+def difference(present: Mapping[Key, Flow], wanted: Mapping[Key, Flow]) -> Change:
+    """What turns the flows that are present into those that are wanted.
+
+    A flow with other actions replaces its equal; one with another priority is another flow to the switch.
+    """
+    added = [flow for key, flow in wanted.items() if present.get(key) != flow]
+    deleted = [
+        flow for key, flow in present.items() if key not in wanted or wanted[key].priority != flow.priority
+    ]
+    return Change(tuple(added), tuple(deleted))
