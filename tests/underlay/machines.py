@@ -81,19 +81,23 @@ class VirtualMachine:
         iface = f"external_ids:iface-id={self.vif['id']}"
         self.hypervisor.run(["ovs-vsctl", "add-port", "br-int", tap, "--", "set", "Interface", tap, iface])
 
-    # --- ovn-docker -----------------------------------------------------------------------------------------
+    # --- The bridge, and ovn-docker -------------------------------------------------------------------------
 
-    def put_on_bridge(self, *flags: str) -> str:
-        """``ovn-docker uplink add``; what it says."""
-        done = self.command("uplink", "add", LINK, f"--datapath-type={self.host.settings.datapath}", *flags)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def put_on_bridge(self) -> None:
+        """The chapter's second step: the bridge, with the interface on it and its address."""
+        bridge, mac = f"datapath_type={self.host.settings.datapath}", self.vif["mac_address"]
+        mtu = self.host.run(["cat", f"/sys/class/net/{LINK}/mtu"]).stdout.strip()
+        words = ["--may-exist", "add-br", BRIDGE, "--", "set", "bridge", BRIDGE, bridge]
+        words += [f'other-config:hwaddr="{mac}"', "--", "set", "interface", BRIDGE, f"mtu_request={mtu}"]
+        self.host.run(["ovs-vsctl", *words, "--", "--may-exist", "add-port", BRIDGE, LINK])
+        self.host.run(["ethtool", "-K", BRIDGE, "tx", "off"])
+        self.host.run(["ip", "addr", "flush", "dev", LINK])
+        self.host.run(["ip", "addr", "replace", f"{self.address}/24", "dev", BRIDGE])
+        self.host.run(["ip", "link", "set", BRIDGE, "up"])
 
-    def take_off_bridge(self) -> str:
-        """``ovn-docker uplink del``; what it says."""
-        done = self.command("uplink", "del")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def take_off_bridge(self) -> None:
+        """Remove the bridge; the interface has no address then."""
+        self.host.run(["ovs-vsctl", "--if-exists", "del-br", BRIDGE])
 
     def command(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """``ovn-docker`` on the machine, with the tenant's login."""

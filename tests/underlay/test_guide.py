@@ -2,19 +2,18 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGTERM
 
 import pytest
 
 from tests.integration.test_docs import DOCS, Shells, steps
-from tests.polling import eventually
 from tests.underlay.clouds import Cloud
 from tests.underlay.conftest import wipe
 from tests.underlay.identity import Project
-from tests.underlay.machines import LINK, PROGRAM, VirtualMachine, installed
-from tests.underlay.networkd import has_address, managed
+from tests.underlay.machines import PROGRAM, VirtualMachine, installed
+from tests.underlay.networkd import managed, restart, stop_process
 from tests.underlay.real_openstack import PYTHON
 
 pytestmark = [pytest.mark.underlay, pytest.mark.timeout(600)]
@@ -23,17 +22,20 @@ CHAPTER = "how-to/underlay.md"
 
 
 @pytest.fixture
-def fresh(cloud: Cloud) -> Iterator[VirtualMachine]:
+def fresh(cloud: Cloud, tmp_path: Path) -> Iterator[VirtualMachine]:
     """A machine as its image left it: systemd-networkd has asked Neutron for an address. It has no trunk."""
     machine = cloud.machines[0]
     _forget_drivers(machine)
     for trunk in cloud.demo.list("trunks", port_id=machine.vif["id"]):
         cloud.demo.delete("trunks", trunk["id"])
-    with managed(machine) as start, start():
-        eventually(lambda: has_address(machine, LINK), 30, "Neutron's address on the interface")
+    with managed(machine, networkd_pidfile(tmp_path)):
         yield machine
     _forget_drivers(machine)
     wipe(cloud)
+
+
+def networkd_pidfile(directory: Path) -> Path:
+    return directory / "networkd.pid"
 
 
 def _forget_drivers(machine: VirtualMachine) -> None:
@@ -75,8 +77,10 @@ def programs(directory: Path, pidfile: Path, datapath: str) -> str:
     """
     directory.mkdir()
     scripts = {
-        "ovn-docker": f'case "$1 $2" in "uplink add") set -- "$@" --datapath-type={datapath};; esac\n'
-        f'exec {installed("ovn-docker")} "$@"',
+        "ovn-docker": f'exec {installed("ovn-docker")} "$@"',
+        "ovs-vsctl": f'[ "$1" != add-br ] || set -- "$@" -- set bridge "$2" datapath_type={datapath}\n'
+        f'exec {shutil.which("ovs-vsctl")} "$@"',
+        "networkctl": restart(networkd_pidfile(directory.parent)),
         PROGRAM: f'exec {installed()} --pidfile={pidfile} "$@"',
         "openstack": f'exec {PYTHON.with_name("openstack")} "$@"',
     }
@@ -110,10 +114,7 @@ def test_the_chapter_is_true(cloud: Cloud, fresh: VirtualMachine, tmp_path: Path
     try:
         Shells(tmp_path, {"h3": variables}).play(CHAPTER, cloud.lab, fresh.host.settings.datapath)
     finally:
-        if pidfile.exists():
-            pid = int(pidfile.read_text())
-            os.kill(pid, SIGTERM)
-            eventually(lambda: not Path(f"/proc/{pid}").exists(), 20, "the driver has ended")
+        stop_process(pidfile)
         fresh.clear()
 
 

@@ -1,18 +1,14 @@
-"""The one-time set-up of a machine, in every way broken and repaired, and ``ovn-docker uplink``."""
+"""The one-time set-up of a machine, in every way broken and repaired."""
 
 import contextlib
-import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from signal import SIGKILL
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ovn_docker_lab.processes import send, spawn
 from tests.polling import eventually
 from tests.underlay.clouds import MTU, Cloud
 from tests.underlay.machines import BRIDGE, LINK, VirtualMachine
-from tests.underlay.networkd import ETC, has_address, managed
 
 pytestmark = [pytest.mark.underlay, pytest.mark.timeout(240)]
 
@@ -101,7 +97,7 @@ def test_a_bridge_that_is_not_there_and_a_port_that_is_not_the_machines_are_foun
 ) -> None:
     [found] = bare.findings("--bridge=br9")
     assert found["kind"] == "bridge-missing"
-    assert f"'ovn-docker uplink add {LINK} --bridge br9'" in found["text"]
+    assert f"'ovs-vsctl add-br br9 -- add-port br9 {LINK}'" in found["text"]
     assert bare.kinds(OS_VIF_ID=str(uuid.uuid4())) == ["vif-missing"]
     other = cloud.machines[1].vif["id"]
     assert "vif-elsewhere" in bare.kinds(OS_VIF_ID=other)
@@ -226,131 +222,11 @@ def test_sizes_and_vlans_that_do_not_agree_with_neutron_are_found(cloud: Cloud, 
     assert vm.vlans()[port] == vlan
 
 
-# --- Packets that pass, and do not ------------------------------------------------------------------------
-
-
-def test_a_probe_says_whether_packets_of_a_vlan_pass(cloud: Cloud, bare: VirtualMachine) -> None:
-    assert bare.kinds("--probe") == []
-    tap = f"tap-{bare.host.name}"
-    strip = "priority=100,vlan_tci=0x1000/0x1000,actions=strip_vlan,NORMAL"
-    faults: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
-        (
-            "vlan-blocked",
-            lambda: bare.host.run(["ovs-ofctl", "add-flow", BRIDGE, strip]),
-            lambda: bare.host.run(
-                ["ovs-ofctl", "--strict", "del-flows", BRIDGE, "priority=100,vlan_tci=0x1000/0x1000"]
-            ),
-        ),
-        (
-            "mtu-blocked",
-            lambda: bare.hypervisor.run(["ip", "link", "set", tap, "mtu", "1300"]),
-            lambda: bare.hypervisor.run(["ip", "link", "set", tap, "mtu", str(MTU)]),
-        ),
-    ]
-    for kind, break_it, repair_it in faults:
-        break_it()
-        try:
-            assert bare.kinds("--probe") == [kind]
-        finally:
-            repair_it()
-    for resources in ("networks", "ports"):
-        assert [each for each in cloud.demo.list(resources) if each["name"] == "ovn-docker-probe"] == []
-
-
-def test_by_binding_profile_no_trunk_is_missed_and_packets_pass(cloud: Cloud, bare: VirtualMachine) -> None:
+def test_by_binding_profile_no_trunk_is_missed(cloud: Cloud, bare: VirtualMachine) -> None:
     [trunk] = cloud.demo.list("trunks", port_id=bare.vif["id"])
     cloud.demo.delete("trunks", trunk["id"])
     agent = cloud.openstack.agent()
     login = {"OS_USERNAME": agent.user, "OS_PASSWORD": agent.password}
-    assert bare.kinds("--child-ports=profile", "--probe", **login) == []
+    assert bare.kinds("--child-ports=profile", **login) == []
     assert cloud.demo.list("trunks", port_id=bare.vif["id"]) == []
     bare.findings(verb="repair")
-
-
-# --- ovn-docker uplink ------------------------------------------------------------------------------------
-
-
-def test_the_bridge_is_unmade_and_made_and_connections_outlive_both(
-    cloud: Cloud, bare: VirtualMachine
-) -> None:
-    other, there = cloud.machines[1], bare.host
-    there.run(["ip", "route", "add", "10.98.0.0/16", "via", other.address])
-    ping = ["busybox", "ping", "-c1", "-W1", other.address]
-    try:
-        with _connected(bare, other) as says:
-            says("before")
-            bare.take_off_bridge()
-            says("between")
-            bare.put_on_bridge()
-            says("after")
-        assert f"{LINK} is on no bridge, and has {bare.address}/24 and 1 route(s)" in bare.take_off_bridge()
-        assert bare.address in there.run(["ip", "addr", "show", LINK]).stdout
-        assert f"dev {LINK}" in there.run(["ip", "route", "get", "10.98.0.1"]).stdout
-        assert there.run(["ovs-vsctl", "br-exists", BRIDGE], check=False).returncode == 2
-        eventually(lambda: there.run(ping, check=False).returncode == 0, 10, "an answer without a bridge")
-        assert "there is no bridge" in bare.take_off_bridge()
-        said = bare.put_on_bridge()
-        assert "out of reach for a moment" in said
-        assert f"{LINK} is on bridge {BRIDGE}, which has {bare.address}/24 and 1 route(s)" in said
-        eventually(lambda: there.run(ping, check=False).returncode == 0, 10, "an answer through the bridge")
-        assert f"dev {BRIDGE}" in there.run(["ip", "route", "get", "10.98.0.1"]).stdout
-        mac = bare.vif["mac_address"]
-        assert mac in there.run(["ip", "link", "show", BRIDGE]).stdout
-        assert "there is nothing to move" in bare.put_on_bridge()
-    finally:
-        bare.put_on_bridge()
-        there.run(["ip", "route", "del", "10.98.0.0/16"])
-
-
-@contextlib.contextmanager
-def _connected(one: VirtualMachine, other: VirtualMachine) -> Iterator[Callable[[str], None]]:
-    """One TCP connection between two machines; what sends a word through it and waits for it."""
-    heard = other.host.paths.log("heard")
-    pipes = [each.host.paths.run / "words" for each in (one, other)]
-    for pipe in pipes:
-        os.mkfifo(pipe)  # opened for both ways it never ends, and with its input nc would end
-    listen = ["sh", "-c", "exec busybox nc -l -p 7000 <>/run/words"]
-    talk = ["sh", "-c", f"exec busybox nc {other.address} 7000 <>/run/words"]
-    listening = spawn(other.host.enter(listen), heard, other.host.environment())
-    ports = ["sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep -c ':1B58 .* 0A'"]  # 7000, LISTEN
-    eventually(lambda: other.host.run(ports, check=False).stdout.strip() == "1", 10, "it listens")
-    talking = spawn(one.host.enter(talk), one.host.paths.log("talk"), one.host.environment())
-    try:
-        with pipes[0].open("w", buffering=1) as words:
-
-            def say(word: str) -> None:
-                words.write(f"{word}\n")
-                eventually(lambda: word in heard.read_text(), 20, f"'{word}' arrives")
-
-            yield say
-    finally:
-        for process in (talking, listening):
-            send(process, SIGKILL)
-        for pipe in pipes:
-            pipe.unlink()
-
-
-def test_a_bridge_with_containers_stays(vm: VirtualMachine) -> None:
-    vm.create_network("stays", "--subnet=10.63.0.0/24")
-    vm.start("one", "stays")
-    done = vm.command("uplink", "del")
-    assert done.returncode == 1
-    assert "1 interface(s) of containers are on bridge breth0: stop the containers first" in done.stderr
-    assert vm.kinds() == []
-
-
-def test_systemd_networkd_keeps_the_bridges_address_that_neutrons_dhcp_gave(bare: VirtualMachine) -> None:
-    with managed(bare) as start:
-        with start():
-            eventually(lambda: has_address(bare, LINK), 30, "Neutron's address on the interface")
-            assert "systemd-networkd takes it up" in bare.put_on_bridge("--persist")
-            assert has_address(bare, BRIDGE)
-            assert not has_address(bare, LINK)
-        bare.host.run(["ip", "addr", "flush", "dev", BRIDGE])  # a reboot
-        with start():
-            eventually(lambda: has_address(bare, BRIDGE), 30, "Neutron's address on the bridge")
-            assert not has_address(bare, LINK)
-            assert bare.kinds() == []
-            bare.take_off_bridge()
-            assert bare.host.run(["ls", ETC]).stdout == ""
-            assert has_address(bare, LINK)

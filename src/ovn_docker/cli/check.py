@@ -16,7 +16,6 @@ from ovn_docker.daemon.components import Components, running
 from ovn_docker.errors import ConfigError, OvnDockerError, UnreachableError
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
-from ovn_docker.health.openstack_checks import HINDRANCES
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import UNREMARKABLE, Report, repair_all
@@ -61,12 +60,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                 action="store_true",
                 help="take this host's name in OVN over from a machine that is away for good",
             )
-        else:
-            parser.add_argument(
-                "--probe",
-                action="store_true",
-                help="with --underlay, make a network in Neutron for a moment, and see whether packets pass",
-            )
         parser.add_argument(
             SCOPE_FLAG, choices=SCOPES, default="", help="as the driver has it: see whether Docker takes it"
         )
@@ -86,9 +79,9 @@ def run_repair(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, *, repair: bool, wait: bool) -> int:
     try:
-        assemble, probe = target.assembler(arguments), not wait and arguments.probe
+        assemble = target.assembler(arguments)
         take_over = wait and arguments.take_over
-        asked = CheckRequest(arguments.driver_name, repair, wait, probe, take_over, arguments.deep)
+        asked = CheckRequest(arguments.driver_name, repair, wait, take_over, arguments.deep)
         seen = asyncio.run(_inspect(assemble, asked))
     except OvnDockerError as error:
         _print_error(str(error))
@@ -121,7 +114,6 @@ class CheckRequest:
         driver_name: the driver, as Docker calls it.
         repair: whether to repair what is confirmed.
         wait: whether to wait for as long as it takes to confirm a removal.
-        probe: whether to send packets.
         take_over: whether to take the host's name from a machine that is away.
         deep: whether to go through all tables, also where the host's index is whole.
     """
@@ -129,13 +121,12 @@ class CheckRequest:
     driver_name: str
     repair: bool
     wait: bool
-    probe: bool
     take_over: bool
     deep: bool
 
 
 async def _inspect(assemble: Callable[[], Components], asked: CheckRequest) -> CheckResult:
-    """Look twice, and send packets if that is wished for and might succeed.
+    """Look twice.
 
     Where not everything can be read, what is wrong with this host may be the reason, and is told.
 
@@ -162,8 +153,6 @@ async def _look_at_all(parts: Components, asked: CheckRequest) -> CheckResult:
     report = await _compare(parts, repair=asked.repair, wait=asked.wait)
     more = await cluster_checks.look(parts, asked.driver_name)
     report = replace(report, findings=(*report.findings, *more.findings))
-    if asked.probe and parts.probe and not HINDRANCES & {each.kind for each in report.findings}:
-        report = replace(report, findings=(*report.findings, *await parts.probe()))
     return CheckResult(report, parts.about().get("lookup", {}).get("vteps", []), (*notes, *more.notes))
 
 

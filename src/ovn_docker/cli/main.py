@@ -22,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     if list(sys.argv[1:] if arguments is None else arguments)[:1] == ["lab"]:
         parser.error("the lab is the program ovn-docker-lab, of the package of that name")
-    from ovn_docker.cli import check, gc, uplink, vtep  # noqa: PLC0415  (the driver's start need not wait for them)
+    from ovn_docker.cli import check, gc, vtep  # noqa: PLC0415  (the driver's start need not wait for them)
 
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (check, gc, vtep, uplink):
+    for each in (check, gc, vtep):
         each.register(commands)
     parsed = parser.parse_args(arguments)
     # What a command cannot do it says itself; the log of its parts would say it once more.

@@ -75,18 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="look at what the underlay driver serves; the login is read as the driver reads it",
     )
-    add_bridge_argument(group)
-    underlay_flags.add_child_ports_argument(group)
-
-
-def add_bridge_argument(group: "argparse._ArgumentGroup | argparse.ArgumentParser") -> None:
-    """Add the flag that names the bridge."""
     group.add_argument(
         "--bridge",
         metavar="BRIDGE",
         default=underlay_flags.BRIDGE,
         help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
     )
+    underlay_flags.add_child_ports_argument(group)
 
 
 def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
@@ -96,8 +91,6 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
         ConfigError: a flag or the login cannot be used.
     """
     if not arguments.underlay:
-        if getattr(arguments, "probe", False):
-            raise ConfigError("--probe is for the underlay: give --underlay too")
         settings = config.read_inspection(arguments)
         return lambda: assemble(settings, dict)
     settings, bridge = _read_underlay(arguments)

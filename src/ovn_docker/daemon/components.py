@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from ovn_docker.daemon.supervision import Supervision, Work
 from ovn_docker.docker.engine import Engine
 from ovn_docker.errors import ConfigError
-from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_liveness import Collector
 from ovn_docker.health.presence import Presence, ThisMachine
 from ovn_docker.health.reader import CentralLook, DriverReading, HostReader, Reader
@@ -44,7 +43,6 @@ from ovn_docker.underlay.neutron_ipam import UnderlayIpam
 from ovn_docker.underlay.neutron_networks import NeutronNetworkRefs, UnderlayNetworks
 from ovn_docker.underlay.neutron_ports import EndpointPorts
 from ovn_docker.underlay.neutron_undo import NeutronUndo
-from ovn_docker.underlay.probe import Probe
 from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud, UnderlayDriver, VifIdentity
 from ovn_docker.underlay.underlay_inventory import UnderlayInventory
 from ovn_docker.underlay.vlans import ChildPorts, ProfilePorts, TrunkPorts
@@ -92,7 +90,6 @@ class Components:
         work: what keeps the peer connected, by its name for people.
         daemon_work: what only a daemon does besides, by its name too.
         close: what ends it.
-        probe: looks whether packets pass, where it can be tried.
         host: looks at what OVN needs of this host, where the peer is OVN.
         presence: proves that this host's name in OVN is its own, where the peer is OVN.
         scan: has the inventory go through all tables, where it would not each time.
@@ -111,7 +108,6 @@ class Components:
     work: Mapping[str, Work]
     daemon_work: Mapping[str, Work] = field(default_factory=dict)
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
-    probe: Callable[[], Awaitable[list[Finding]]] | None = None
     presence: Presence | None = None
     host: HostReader | None = None
     scan: Scan | None = None
@@ -378,7 +374,6 @@ def assemble_underlay(
         work={"the connection to Neutron": cloud.neutron.run},
         daemon_work={"the look at OS_VIF_ID": cloud.identity.run},
         close=(cloud.undoing.stop, cloud.neutron.close),
-        probe=Probe(cloud, machine.bridge).look,
     )
 
 

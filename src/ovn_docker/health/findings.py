@@ -152,8 +152,6 @@ KINDS: Mapping[str, Kind] = {
     "mtu-small": Kind(""),
     "mtu-large": Kind(""),
     "network-mtu": Kind(""),
-    "vlan-blocked": Kind(""),
-    "mtu-blocked": Kind(""),
 }
 
 

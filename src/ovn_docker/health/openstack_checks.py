@@ -14,14 +14,6 @@ ACTIVE, BUILD = "ACTIVE", "BUILD"
 TRUNK, TAGS = "trunk", "standard-attr-tag"
 """Aliases of Neutron's extensions."""
 
-HINDRANCES = frozenset(
-    {
-        *("cloud-lacks", "vif-missing", "vif-foreign", "vif-disabled", "vif-elsewhere", "trunk-down"),
-        *("bridge-missing", "bridge-secure", "uplink-missing", "uplink-dead", "uplink-vlan"),
-    }
-)
-"""Kinds of findings that say already why nothing passes."""
-
 NEEDED = {TRUNK: "containers' ports", TAGS: "marks"}
 
 
@@ -87,7 +79,11 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
         return
     bridge = next((each for each in setup.bridges if each.name == setup.bridge), None)
     if bridge is None:
-        text = f"this machine has no bridge {setup.bridge}: {_how(setup)}"
+        name, link = setup.bridge, _interface(setup) or "INTERFACE"
+        text = (
+            f"this machine has no bridge {name}: 'ovs-vsctl add-br {name} -- add-port {name} {link}', and"
+            f" move the addresses of {link} to {name}"
+        )
         yield Finding("bridge-missing", setup.bridge, text)
         return
     if bridge.secure:
@@ -101,7 +97,10 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
     uplink = uplink_of(bridge, setup)
     if uplink is None:
         if interface := _interface(setup):  # else the interface is another machine's: see `check_identity`
-            text = f"interface {interface} is not on bridge {setup.bridge}: {_how(setup)}"
+            text = (
+                f"interface {interface} is not on bridge {setup.bridge}: 'ovs-vsctl add-port {setup.bridge}"
+                f" {interface}', and move its addresses to {setup.bridge}"
+            )
             yield Finding("uplink-missing", interface, text)
         return
     yield from _check_uplink(uplink)
@@ -124,12 +123,6 @@ def uplink_of(bridge: Bridge, setup: Setup) -> BridgePort | None:
     return next(
         (each for each in bridge.others if mac and mac in {each.mac, setup.links.get(each.name)}), None
     )
-
-
-def _how(setup: Setup) -> str:
-    """How the machine's interface gets on the bridge."""
-    named = "" if setup.bridge == "breth0" else f" --bridge {setup.bridge}"
-    return f"'ovn-docker uplink add {_interface(setup) or 'INTERFACE'}{named}'"
 
 
 def _interface(setup: Setup) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ovn_docker import addressing
 from ovn_docker.errors import ConflictError, ConstraintError, HostError
 from ovn_docker.host import open_vswitch, veth
-from ovn_docker.host import open_vswitch as bridges
 from ovn_docker.host.open_vswitch import Attached, Bridge, OvnSettings, Progress, Tunnel
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.host.veth import Links, VethPair
@@ -205,7 +204,7 @@ class Attachments:
 
     async def unguarded(self) -> bool:
         """Whether this host's kernel would serve what containers send past Open vSwitch."""
-        if open_vswitch.datapath(self._ovs.replica, self.bridge) != bridges.NETDEV:
+        if open_vswitch.datapath(self._ovs.replica, self.bridge) != open_vswitch.NETDEV:
             return False
         return not await self._links.guarded()
 
@@ -223,7 +222,7 @@ class Attachments:
         Raises:
             UnreachableError: Open vSwitch's database cannot be read.
         """
-        return bridges.bridges(await self._ovs.request(bridges.read_all()))
+        return open_vswitch.read_bridges(await self._ovs.request(open_vswitch.bridges_get()))
 
     def attached(self) -> list[Attached]:
         """Every interface that carries our mark."""
@@ -285,8 +284,8 @@ class Attachments:
             inside=inside,
             mac=wish.mac,
             mtu=wish.mtu or await self._tunnel_mtu(settings, encrypted=wish.encrypted),
-            checksums=datapath != bridges.NETDEV or settings.tso,
-            heard=datapath == bridges.NETDEV,
+            checksums=datapath != open_vswitch.NETDEV or settings.tso,
+            heard=datapath == open_vswitch.NETDEV,
         )
 
     async def _tunnel_mtu(self, settings: OvnSettings, *, encrypted: bool) -> int:
@@ -368,8 +367,8 @@ class Attachments:
     def _no_bridge(self) -> str:
         if self._bridge:
             return (
-                f"this host has no bridge {self.bridge}: put the machine's interface on it with"
-                f" 'ovn-docker uplink add INTERFACE --bridge {self.bridge}'"
+                f"this host has no bridge {self.bridge}: make it with 'ovs-vsctl add-br {self.bridge}"
+                f" -- add-port {self.bridge} INTERFACE', and move the interface's addresses to it"
             )
         return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"
 

@@ -4,7 +4,7 @@ The only module that knows that database's tables and columns (ovs-vswitchd.conf
 the columns that hold their default (ovsdb-server(7), section 4.1.14).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -410,14 +410,13 @@ def del_vtep_port(remote: str) -> Operation:
     return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
 
 
-# --- The bridges of a host and the ports on them, as its Open_vSwitch database has them. Pure. --------------
-# For the bridge that the interface of a virtual machine is on: a bridge of the host's administrator, unlike
-# OVN's integration bridge. Read on demand, for nothing of it is needed by a request (ovs-
-# vswitchd.conf.db(5)).
+# --- The bridges of a host and the ports on them. -----------------------------------------------------------
+# For the bridge that the interface of a virtual machine is on: its administrator's, unlike OVN's integration
+# bridge. Read on demand, as only the health check needs it (ovs-vswitchd.conf.db(5)).
 
 
-SYSTEM, NETDEV = "system", "netdev"
-"""Values of Bridge.datapath_type: the kernel's, and Open vSwitch's own in userspace."""
+NETDEV = "netdev"
+"""Bridge.datapath_type of Open vSwitch's own datapath in userspace."""
 
 SECURE, ACCESS = "secure", "access"
 """Values of Bridge.fail_mode and of Port.vlan_mode."""
@@ -425,14 +424,13 @@ SECURE, ACCESS = "secure", "access"
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
-    """A port of one interface on a bridge.
+    """One interface of a port on a bridge.
 
     Attributes:
-        name: of the interface.
         local: whether it is the bridge itself, as the host sees it.
         ours: whether it is an endpoint's.
-        mac: that it has, or "" where that is not known.
-        mtu: in bytes, or None where that is not known.
+        mac: "" where it is not known.
+        mtu: in bytes, or None where it is not known.
         error: why ovs-vswitchd cannot use it, or "".
         tag: the VLAN of an access port, or None.
         trunks: the only VLANs that pass it; none means all.
@@ -450,67 +448,57 @@ class BridgePort:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge.
+    """A bridge; `secure` means that it passes only what a controller has allowed."""
 
-    Attributes:
-        row: its id.
-        name: its name.
-        datapath: ``system``, the kernel's, or ``netdev``.
-        secure: whether it passes nothing but what a controller has allowed.
-        ports: on it.
-    """
-
-    row: UUID
     name: str
-    datapath: str
     secure: bool
     ports: tuple[BridgePort, ...]
 
     @property
     def local(self) -> BridgePort | None:
         """The bridge itself, as the host sees it."""
-        return next((each for each in self.ports if each.local), None)
+        return next((port for port in self.ports if port.local), None)
 
     @property
     def others(self) -> tuple[BridgePort, ...]:
         """Ports that are neither the bridge itself nor endpoints'."""
-        return tuple(each for each in self.ports if not (each.local or each.ours))
+        return tuple(port for port in self.ports if not (port.local or port.ours))
 
 
-def read_all() -> list[Operation]:
-    """The transaction that reads what `bridges` takes."""
-    interface = ("_uuid", "name", "mac_in_use", "mtu", "error", "external_ids")
+def bridges_get() -> list[Operation]:
+    """Read what `read_bridges` takes."""
     return [
-        select(BRIDGE, [], ("_uuid", "name", "datapath_type", "fail_mode", "ports")),
+        select(BRIDGE, [], ("name", "fail_mode", "ports")),
         select(PORT, [], ("_uuid", "name", "interfaces", "tag", "trunks", "vlan_mode")),
-        select(INTERFACE, [], interface),
+        select(INTERFACE, [], ("_uuid", "name", "mac_in_use", "mtu", "error", "external_ids")),
     ]
 
 
-def bridges(results: Sequence[Mapping[str, Any]]) -> tuple[Bridge, ...]:
-    """All bridges, from the answers to `read_all`."""
-    of_bridges, of_ports, of_interfaces = (each["rows"] for each in results)
+def read_bridges(results: Sequence[Mapping[str, Any]]) -> tuple[Bridge, ...]:
+    """What `bridges_get` found."""
+    bridges, of_ports, of_interfaces = (result["rows"] for result in results)
     ports = {members(row["_uuid"])[0]: row for row in of_ports}
     interfaces = {members(row["_uuid"])[0]: row for row in of_interfaces}
-    found = []
-    for row in of_bridges:
-        on_it = [ports[each] for each in members(row["ports"]) if each in ports]
-        found.append(
-            Bridge(
-                row=members(row["_uuid"])[0],
-                name=row["name"],
-                datapath=row["datapath_type"] or SYSTEM,
-                secure=optional(row["fail_mode"]) == SECURE,
-                ports=tuple(port for each in on_it for port in _ports(row["name"], each, interfaces)),
-            )
+    return tuple(
+        Bridge(
+            name=row["name"],
+            secure=optional(row["fail_mode"]) == SECURE,
+            ports=tuple(
+                port
+                for port_id in members(row["ports"])
+                if port_id in ports
+                for port in _bridge_ports(row["name"], ports[port_id], interfaces)
+            ),
         )
-    return tuple(found)
+        for row in bridges
+    )
 
 
-def _ports(bridge: str, port: Mapping[str, Any], interfaces: Mapping[UUID, Any]) -> list[BridgePort]:
-    rows = [interfaces[each] for each in members(port["interfaces"]) if each in interfaces]
-    return [
-        BridgePort(
+def _bridge_ports(
+    bridge: str, port: Mapping[str, Any], interfaces: Mapping[UUID, Any]
+) -> Iterator[BridgePort]:
+    for row in (interfaces[each] for each in members(port["interfaces"]) if each in interfaces):
+        yield BridgePort(
             name=row["name"],
             local=row["name"] == bridge,
             ours=NETWORK in mapping(row["external_ids"]),
@@ -520,74 +508,3 @@ def _ports(bridge: str, port: Mapping[str, Any], interfaces: Mapping[UUID, Any])
             tag=optional(port["tag"]) if optional(port["vlan_mode"]) in {None, ACCESS} else None,
             trunks=tuple(sorted(members(port["trunks"]))),
         )
-        for row in rows
-    ]
-
-
-def add_bridge(name: str, uplink: str, mac: str, mtu: int, datapath: str) -> list[Operation]:
-    """Make a bridge with an interface of the host on it, which has that interface's MAC address and MTU.
-
-    Without a request Open vSwitch gives it the smallest MTU of the ports on it, and so a container's
-    (ovs-vswitchd.conf.db(5), mtu_request).
-
-    Args:
-        name: of the bridge.
-        uplink: the interface.
-        mac: of the interface.
-        mtu: of the interface, in bytes.
-        datapath: ``system`` or ``netdev``.
-    """
-    bridge = row_of(name)
-    local = {"type": "internal", "mtu_request": mtu}
-    row = {
-        "name": name,
-        "datapath_type": datapath,
-        "other_config": to_map({"hwaddr": mac}),
-        "ports": to_set([reference(_port_id(name, each)) for each in (name, uplink)]),
-    }
-    return [
-        *_port(name, name, local),
-        *_port(name, uplink, {}),
-        insert(BRIDGE, bridge, row),
-        mutate(ROOT, [], ("bridges", "insert", reference(bridge))),
-    ]
-
-
-def add_uplink(bridge: Bridge, uplink: str, mac: str, mtu: int) -> list[Operation]:
-    """Put an interface of the host on a bridge that is there, which takes its MAC address and MTU."""
-    this = [("_uuid", "==", reference(bridge.row))]
-    return [
-        *_port(bridge.name, uplink, {}),
-        mutate(BRIDGE, this, ("ports", "insert", reference(_port_id(bridge.name, uplink)))),
-        mutate(BRIDGE, this, ("other_config", "delete", to_set(["hwaddr"]))),
-        mutate(BRIDGE, this, ("other_config", "insert", to_map({"hwaddr": mac}))),
-        update(INTERFACE, [("name", "==", bridge.name)], {"mtu_request": mtu}),
-    ]
-
-
-def row_of(bridge: str) -> UUID:
-    """The id of the row of a bridge that `add_bridge` made."""
-    return addressing.row_id(BRIDGE, bridge)
-
-
-def del_bridge(row: UUID) -> list[Operation]:
-    """Remove a bridge with all that is on it."""
-    return [mutate(ROOT, [], ("bridges", "delete", reference(row)))]
-
-
-def del_uplink(bridge: str, uplink: str) -> list[Operation]:
-    """Take an interface off a bridge that `add_uplink` put there."""
-    port = reference(_port_id(bridge, uplink))
-    return [mutate(BRIDGE, [("name", "==", bridge)], ("ports", "delete", port))]
-
-
-def _port_id(bridge: str, name: str) -> UUID:
-    return addressing.row_id(PORT, bridge, name)
-
-
-def _port(bridge: str, name: str, attributes: Mapping[str, Any]) -> list[Operation]:
-    interface = addressing.row_id(INTERFACE, bridge, name)
-    return [
-        insert(INTERFACE, interface, {"name": name, **attributes}),
-        insert(PORT, _port_id(bridge, name), {"name": name, "interfaces": reference(interface)}),
-    ]

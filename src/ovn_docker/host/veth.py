@@ -1,4 +1,4 @@
-"""Veth pairs of this host, over netlink; addresses are in host/addresses.py.
+"""Veth pairs of this host, over netlink.
 
 The kernel does the work of a netlink request while it is being sent (a delete waits 15 ms for RCU), so every
 request runs on one thread of its own and the event loop never waits for the kernel. Every link carries our
@@ -302,14 +302,6 @@ def macs() -> dict[str, str]:
 def is_loopback(link: str) -> bool:
     """Whether a link is a loopback (linux/if_arp.h: ARPHRD_LOOPBACK is 772)."""
     return _attribute(link, "type") == "772"
-
-
-def master_of(link: str) -> str:
-    """The link that a link belongs to, such as a bond or a bridge of the kernel, or ""."""
-    try:
-        return Path(SYSFS, link, "master").readlink().name
-    except OSError:
-        return ""
 
 
 def exists(link: str) -> bool:

@@ -317,9 +317,8 @@ class ProfilePorts:
         return {each for each in vlans if each is not None}
 
     async def _claimants(self) -> list[NeutronPort]:
-        """All of our ports, those too by which `ovn-docker check --probe` looks whether packets pass."""
-        marks = [resources.mark(self._host), resources.probe_mark(self._host)]
-        found = await self._neutron.get("ports", {"description": marks})
+        """All of our ports."""
+        found = await self._neutron.get("ports", {"description": resources.mark(self._host)})
         return [resources.read_port(each) for each in found["ports"]]
 
     async def _trunk(self) -> str:

@@ -177,9 +177,8 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     of_the_setup = {each[0] for each in test_openstack_checks.ONE_OF_EACH}
     of_the_stopped = {"container-down", "sharer-down"}  # see test_container_checks.py
     of_the_name = {each.kind for each in check(TAKEN)}
-    of_packets = {"vlan-blocked", "mtu-blocked"}  # see underlay/probe.py
     of_all_hosts = {"central-slow", "northd-behind", "central-relay"}  # see test_central_checks.py
-    others = of_a_running_container | of_the_switch | of_the_setup | of_packets | of_a_swarm | of_the_stopped
+    others = of_a_running_container | of_the_switch | of_the_setup | of_a_swarm | of_the_stopped
     of_the_host = {each[0] for each in test_host_checks.ONE_OF_EACH}
     of_others = {"driver-down", "switch-twice"}  # see cli/cluster_checks.py
     of_others |= {"northd-down", "southbound-down"}  # see cli/cluster_checks.py

@@ -192,6 +192,4 @@ def test_each_kind_that_removes_says_so() -> None:
         "mtu-small",
         "mtu-large",
         "network-mtu",
-        "vlan-blocked",
-        "mtu-blocked",
     }

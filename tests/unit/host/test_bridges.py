@@ -1,4 +1,4 @@
-"""Bridges and their ports, from rows as ovsdb-server answers, and the rows that make them."""
+"""Bridges and their ports, from rows as ovsdb-server answers."""
 
 from typing import Any
 from uuid import UUID
@@ -31,9 +31,7 @@ def answers(
     *ports: dict[str, Any], interfaces: list[dict[str, Any]], secure: bool = False
 ) -> list[dict[str, Any]]:
     bridge = {
-        "_uuid": ["uuid", str(uuid(1))],
         "name": "breth0",
-        "datapath_type": "",
         "fail_mode": "secure" if secure else NONE,
         "ports": ["set", [each["_uuid"] for each in ports]],
     }
@@ -42,7 +40,7 @@ def answers(
 
 def test_a_bridge_is_read_with_its_ports() -> None:
     mark = ["map", [[NETWORK, "n1"]]]
-    [found] = open_vswitch.bridges(
+    [found] = open_vswitch.read_bridges(
         answers(
             port(2, "breth0"),
             port(3, "ens3", trunks=["set", [9, 5]]),
@@ -55,7 +53,7 @@ def test_a_bridge_is_read_with_its_ports() -> None:
             secure=True,
         )
     )
-    assert (found.row, found.name, found.datapath, found.secure) == (uuid(1), "breth0", "system", True)
+    assert (found.name, found.secure) == ("breth0", True)
     local, uplink, ours = found.ports
     assert found.local == local
     assert found.others == (uplink,)
@@ -64,18 +62,7 @@ def test_a_bridge_is_read_with_its_ports() -> None:
 
 
 def test_a_native_vlan_lets_others_pass() -> None:
-    [found] = open_vswitch.bridges(
+    [found] = open_vswitch.read_bridges(
         answers(port(3, "ens3", tag=7, vlan_mode="native-untagged"), interfaces=[interface(3, "ens3")])
     )
     assert found.ports[0].tag is None
-
-
-def test_a_bridge_is_made_with_the_interfaces_mac_and_mtu() -> None:
-    operations = open_vswitch.add_bridge("breth0", "ens3", "fa:16:3e:00:00:01", 1442, "netdev")
-    rows = {
-        (each["table"], each["row"]["name"]): each["row"] for each in operations if each["op"] == "insert"
-    }
-    assert rows["Bridge", "breth0"]["other_config"] == ["map", [["hwaddr", "fa:16:3e:00:00:01"]]]
-    assert rows["Bridge", "breth0"]["datapath_type"] == "netdev"
-    assert rows["Interface", "breth0"] == {"name": "breth0", "type": "internal", "mtu_request": 1442}
-    assert rows["Interface", "ens3"] == {"name": "ens3"}

@@ -44,11 +44,6 @@ def mark(host: str) -> str:
     return HOST + host
 
 
-def probe_mark(host: str) -> str:
-    """The description of what is made for a moment, to see whether packets pass."""
-    return f"ovn-docker-probe={host}"
-
-
 @dataclass(frozen=True, slots=True)
 class NeutronNetwork:
     """A network.
