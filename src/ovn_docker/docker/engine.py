@@ -1,6 +1,6 @@
-"""The Engine API of this host's Docker, for the health check: never called inside a request of Docker's.
+"""The client of this host's Engine API, for the health check: never called inside a request of Docker's.
 
-Owns the connection and the API version; what an answer means is models.py's.
+Owns the connection and the API version; models.py reads the answers.
 """
 
 import asyncio
@@ -18,28 +18,28 @@ from ovn_docker.docker.models import Container, DockerState, Event, Network, Sto
 from ovn_docker.errors import ConfigError, HostError, NotFoundError, OvnDockerError, UnreachableError
 
 NEWEST = (1, 45)
-"""The newest version of the Engine API that this was tried with."""
+"""The newest version of the Engine API that was tested."""
 
 ANSWER_TIMEOUT = 20.0
-"""Seconds for one answer; dockerd holds some back while it starts a container."""
+"""Seconds for one answer; dockerd delays some while it starts a container."""
 
 START_TIMEOUT = 120.0
-"""Seconds for a container to start. dockerd may break a start off when whoever asked for it goes away."""
+"""Seconds for a container to start. dockerd may abort a start when the client that asked for it goes away."""
 
-HELD_BACK = 2.0
-"""Seconds after which a container of which Docker says nothing is taken for one that it is just starting."""
+INSPECT_TIMEOUT = 2.0
+"""Seconds for Docker to answer about a container; it does not while it is starting it."""
 
 BUILT_IN = frozenset({"bridge", "host", "null"})
-"""Drivers whose networks are never of interest, unless a plugin gives their addresses."""
+"""Drivers whose networks are ignored, unless a plugin gives their addresses."""
 
 SWARM_HEADER, MANAGER = "Swarm", "active/manager"
 """Of SystemPing, since API version 1.42."""
 
 GLOBAL_ANYWHERE = (1, 43)
-"""The first version of the API whose Docker, 24, makes networks of global scope outside a swarm too."""
+"""The API version of Docker 24, the first that creates networks of global scope outside a swarm too."""
 
 NODES_TIMEOUT = 5.0
-"""Seconds for a manager to say the nodes; one that is cut off from the others never does."""
+"""Seconds for a manager to list the nodes; one that is cut off from the others never answers."""
 
 LONGEST_EVENT = 1 << 20
 SUCCESS, NOT_MODIFIED, NOT_FOUND = range(200, 300), 304, 404
@@ -49,7 +49,7 @@ def socket_path(address: str) -> str:
     """The path of ``unix:///var/run/docker.sock``, and of the guide's ``unix://var/run/docker.sock``.
 
     Raises:
-        ConfigError: it is no unix socket.
+        ConfigError: it is not a unix socket.
     """
     scheme, separator, path = address.partition("://")
     if not separator:
@@ -62,48 +62,41 @@ def socket_path(address: str) -> str:
 
 
 class Engine:
-    """This host's Docker.
+    """This host's Docker; all its methods raise UnreachableError or HostError.
 
     Attributes:
-        path: of its socket.
-        named: told of each endpoint that is read with the name of its container: EndpointID, name.
+        named: called with EndpointID and container name for each endpoint that is read.
     """
 
-    def __init__(self, address: str, version: str | None, patience: float = ANSWER_TIMEOUT) -> None:
+    def __init__(self, address: str, version: str | None, timeout: float = ANSWER_TIMEOUT) -> None:
         """Connect to nothing yet.
 
         Args:
             address: ``unix:///PATH``.
             version: of the API, as ``1.45``; None for the newest that both sides know.
-            patience: seconds for one answer.
+            timeout: seconds for one answer.
 
         Raises:
-            ConfigError: the address is no unix socket.
+            ConfigError: the address is not that of a unix socket.
         """
         self.path = socket_path(address)
         self.named: Callable[[str, str], object] = lambda _endpoint_id, _name: None
-        self._asked_version = version
+        self._wanted_version = version
         self._version = version
-        self._patience = patience
+        self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Let go of all connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def network_ids(self) -> dict[str, str]:
-        """NetworkID to driver, of all networks."""
+        """NetworkID to driver, for all networks."""
         return models.read_network_list(await self._get("/networks"))
 
     async def read(self) -> DockerState:
-        """All that may concern a plugin; a network that goes meanwhile is left out.
-
-        Raises:
-            UnreachableError: Docker does not answer.
-            HostError: it answers with an error; nothing is returned by halves.
-        """
+        """All that may concern a plugin, except networks that are deleted meanwhile."""
         ended = await self._all_ended()
         containers = models.read_container_list(await self._get("/containers/json"))
         networks: dict[str, Network] = {}
@@ -115,85 +108,68 @@ class Engine:
                 continue
             if not network.config_only and (network.driver not in BUILT_IN or network.has_foreign_ipam):
                 (elsewhere if network.elsewhere else networks)[network_id] = network
-                self._tell_names(network, containers)
+                for endpoint in network.endpoints.values():
+                    if endpoint.container_id in containers:
+                        self.named(endpoint.endpoint_id, containers[endpoint.container_id].name)
         return DockerState(networks, containers, elsewhere, await self._swarm(), ended)
-
-    def _tell_names(self, network: Network, containers: Mapping[str, Container]) -> None:
-        for each in network.endpoints.values():
-            if each.container_id in containers:
-                self.named(each.endpoint_id, containers[each.container_id].name)
 
     async def _all_ended(self) -> tuple[Stopped, ...]:
         """Containers that have ended and may be on a plugin's network."""
-        listed = await self._get(f"/containers/json?{urlencode({'filters': json.dumps(models.FILTER)})}")
+        listed = await self._get(
+            f"/containers/json?{urlencode({'filters': json.dumps(models.EXITED_FILTER)})}"
+        )
         found = await asyncio.gather(*map(self.ended, models.read_ended(listed)))
-        return tuple(each for each in found if each is not None)
+        return tuple(container for container in found if container is not None)
 
     async def ended(self, container_id: str) -> Stopped | None:
-        """One of them; None where it is gone, or nothing can be learnt: nothing is done about it then."""
+        """A container that has ended; None where it is gone, runs, or Docker does not answer about it."""
         try:
-            async with asyncio.timeout(HELD_BACK):
+            async with asyncio.timeout(INSPECT_TIMEOUT):
                 return models.read_stopped(await self._get(f"/containers/{container_id}/json"))
         except (NotFoundError, HostError, TimeoutError):
             return None
 
     async def _swarm(self) -> Swarm | None:
-        """The swarm that this host is an active node of; a swarm without a leader cannot say its nodes."""
+        """The swarm that this host is an active node of; without a leader its nodes are not known."""
         state_of_node = await self._ping(SWARM_HEADER)  # unlike /info, this asks no leader
         if not state_of_node.startswith("active"):
             return None
-        known = Swarm(models.read_plugins(await self._get("/plugins")))
+        swarm = Swarm(models.read_plugins(await self._get("/plugins")))
         if state_of_node == MANAGER:
             with contextlib.suppress(OvnDockerError, TimeoutError):
                 async with asyncio.timeout(NODES_TIMEOUT):
-                    return replace(known, nodes=models.read_nodes(await self._get("/nodes")))
-        return known
+                    return replace(swarm, nodes=models.read_nodes(await self._get("/nodes")))
+        return swarm
 
     async def refuses_global(self) -> str:
-        """Which API it has, where it makes networks of global scope in a swarm only and is in none; or "".
-
-        Raises:
-            UnreachableError: Docker does not answer.
-            HostError: it answers with an error.
-        """
-        said = await self._ping("Api-Version")
-        if self._numbers(said) >= GLOBAL_ANYWHERE:
+        """The API version of a Docker that is too old for global networks outside a swarm, or ""."""
+        version = await self._ping("Api-Version")
+        if self._numbers(version) >= GLOBAL_ANYWHERE:
             return ""
-        return "" if models.read_node_state(await self._get("/info")) == "active" else said
+        return "" if models.read_node_state(await self._get("/info")) == "active" else version
 
     async def container(self, container_id: str) -> Container:
-        """One container.
-
-        Raises:
-            NotFoundError: it is gone.
-        """
+        """Read one container; NotFoundError when it is gone."""
         container = models.read_container(await self._get(f"/containers/{container_id}/json"))
         for _, endpoint_id in container.endpoints:
             self.named(endpoint_id, container.name)
         return container
 
     async def start(self, container_id: str) -> None:
-        """Start a container; one that runs is fine.
-
-        Raises:
-            OvnDockerError: it does not start.
-        """
-        await self._ask("POST", f"/containers/{container_id}/start", START_TIMEOUT)
+        """Start a container, unless it runs already."""
+        await self._request("POST", f"/containers/{container_id}/start", START_TIMEOUT)
 
     async def events(self, types: Mapping[str, list[str]]) -> AsyncIterator[Event | None]:
-        """Docker's events as they happen, and None first, when they are being listened to.
+        """Docker's events as they happen, after a first None that says that Docker will send them.
 
         Ends when Docker closes the connection.
 
         Args:
             types: filters, as SystemEvents takes them: ``{"type": ["container"]}``.
-
-        Raises:
-            UnreachableError: Docker does not answer.
         """
         await self._negotiate()
         url = self._url("/events")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._patience)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout)
         try:
             async with self._client().get(
                 url, params={"filters": json.dumps(types)}, timeout=timeout
@@ -207,16 +183,16 @@ class Engine:
             raise self._unreachable(error) from error
 
     async def _get(self, path: str) -> bytes:
-        return await self._ask("GET", path, self._patience)
+        return await self._request("GET", path, self._timeout)
 
-    async def _ask(self, method: str, path: str, patience: float) -> bytes:
+    async def _request(self, method: str, path: str, limit: float) -> bytes:
         await self._negotiate()
-        timeout = aiohttp.ClientTimeout(total=patience)
+        timeout = aiohttp.ClientTimeout(total=limit)
         try:
             async with self._client().request(method, self._url(path), timeout=timeout) as reply:
                 body = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._version = self._asked_version  # it may be another Docker when it is back
+            self._version = self._wanted_version  # it may be another Docker when it is back
             raise self._unreachable(error) from error
         if reply.status == NOT_FOUND:
             raise NotFoundError(f"Docker has no {path}: {models.read_message(body)}")
@@ -225,11 +201,10 @@ class Engine:
         return body
 
     async def _negotiate(self) -> None:
-        """Agree on a version: dockerd refuses what is too old, and what is newer than itself."""
-        if self._version is not None:
-            return
-        said = self._numbers(await self._ping("Api-Version"))
-        self._version = ".".join(map(str, min(NEWEST, said)))
+        """Agree on a version: dockerd refuses one that is too old or newer than its own."""
+        if self._version is None:
+            offered = self._numbers(await self._ping("Api-Version"))
+            self._version = ".".join(map(str, min(NEWEST, offered)))
 
     def _numbers(self, version: str) -> tuple[int, int]:
         try:
@@ -241,7 +216,7 @@ class Engine:
         return major, minor
 
     async def _ping(self, header: str) -> str:
-        """What SystemPing says under a header, or ""."""
+        """A header of SystemPing's answer, or ""."""
         try:
             async with self._client().get("http://docker/_ping") as reply:
                 return reply.headers.get(header, "")
@@ -255,16 +230,16 @@ class Engine:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(self.path),
-                timeout=aiohttp.ClientTimeout(total=self._patience),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
                 read_bufsize=LONGEST_EVENT,
             )
         return self._session
 
     def _unreachable(self, error: BaseException) -> UnreachableError:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        why = " ".join(why.split())
-        text = "it does not answer" if isinstance(error, asyncio.TimeoutError) else why
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, asyncio.TimeoutError):
+            reason = "it does not answer"
         return UnreachableError(
-            f"Docker cannot be reached at {self.path}: {text or type(error).__name__}: see whether dockerd"
-            " runs, or name its socket with --docker-socket"
+            f"Docker cannot be reached at {self.path}: {' '.join(reason.split()) or type(error).__name__}:"
+            " check that dockerd is running, or name its socket with --docker-socket"
         )

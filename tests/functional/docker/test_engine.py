@@ -136,12 +136,10 @@ async def test_what_only_a_manager_knows_of_is_elsewhere(path: Path) -> None:
 
 async def test_an_absent_socket_is_named_with_what_to_do(path: Path) -> None:
     engine = Engine(f"unix://{path}", None, PATIENCE)
-    why = await refusal(engine)
-    assert isinstance(why, UnreachableError)
-    assert str(why) == (
-        f"Docker cannot be reached at {path}: No such file or directory: see whether dockerd runs,"
-        " or name its socket with --docker-socket"
-    )
+    error = await refusal(engine)
+    assert isinstance(error, UnreachableError)
+    assert str(error).startswith(f"Docker cannot be reached at {path}: No such file or directory: ")
+    assert "--docker-socket" in str(error)
     path.write_text("no socket")
     assert "Connection refused" in str(await refusal(engine))
     await engine.close()
