@@ -129,7 +129,7 @@ class Verb:
     level: int = logging.INFO
 
 
-def table(driver: NetworkDriver, ipam: IpamDriver | None) -> list[Verb]:
+def verbs(driver: NetworkDriver, ipam: IpamDriver | None) -> list[Verb]:
     """Every verb that dockerd may ask for; without `ipam` those of a network driver only."""
     ipam_verbs = _ipam_verbs(ipam) if ipam is not None else []
     implements = ["NetworkDriver", *(["IpamDriver"] if ipam is not None else [])]

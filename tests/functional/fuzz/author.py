@@ -12,7 +12,7 @@ from typing import Any
 import msgspec.inspect as types
 
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.api import table
+from ovn_docker.libnetwork.api import verbs
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES
 from tests.functional.fuzz import hostile
 from tests.functional.fuzz.ledger import Call, Ledger
@@ -21,7 +21,7 @@ from tests.functional.libnetwork.front import StubDriver, StubIpam
 LEADERS = {messages.SERIAL: "true"}
 """What a swarm's leader says of an address."""
 
-VERBS = {verb.name: verb.request_type for verb in table(StubDriver(), StubIpam())}
+VERBS = {verb.name: verb.request_type for verb in verbs(StubDriver(), StubIpam())}
 OFTEN = ("CreateNetwork", "CreateEndpoint", "Join", "RequestPool", "RequestAddress")
 """Verbs that make something."""
 

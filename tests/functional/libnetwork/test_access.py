@@ -97,7 +97,7 @@ async def curl(*words: str) -> tuple[int, str]:
 
 
 @in_private_network
-async def test_another_host_is_refused_whatever_it_asks_for_and_this_one_is_served_at_every_address() -> None:
+async def test_another_host_is_refused_and_this_one_is_served_at_every_address() -> None:
     with neighbour() as there:
         async with serving() as served:
             base = f"http://{HERE}:{served.port}"
@@ -123,7 +123,7 @@ async def test_no_body_of_another_host_is_read(tmp_path: Path) -> None:
 
 
 @in_private_network
-async def test_many_strangers_keep_nobody_out() -> None:
+async def test_many_rejected_connections_keep_nobody_out() -> None:
     script = (
         "import socket,time,sys\n"
         "held=[socket.create_connection((sys.argv[1],int(sys.argv[2]))) for _ in range(300)]\n"
@@ -164,7 +164,7 @@ async def test_ipv6_and_mapped_ipv4_of_this_host_are_served() -> None:
         ("GET /Plugin.Activate HTTP/1.1\nHost: localhost\n", 405),
     ],
 )
-async def test_what_a_browser_could_be_tricked_into_is_refused_in_dockers_words(
+async def test_what_a_browser_could_be_tricked_into_is_refused_in_json(
     served: Served, head: str, status: int
 ) -> None:
     reply = await served.ask(f"{head}\n")
@@ -188,14 +188,14 @@ async def test_dockerd_and_curl_are_served_over_tcp(served: Served) -> None:
     "garbage",
     ["\x16\x03\x01\x02\x00\x01\n\n", "NONSENSE\n\n", "GET / HTTP/9.9\n\n", "GET /\x01 HTTP/1.1\nA b: c\n\n"],
 )
-async def test_what_is_no_http_is_answered_in_json(served: Served, garbage: str) -> None:
+async def test_what_is_not_http_is_answered_in_json(served: Served, garbage: str) -> None:
     reply = await served.ask(garbage)
     assert reply.status == 400
     assert reply.headers["content-type"].startswith("application/json")
     assert reply.json["Err"].startswith("the request is not valid HTTP")
 
 
-async def test_an_expectation_that_is_no_text_is_no_news_either(
+async def test_an_expectation_that_is_not_text_is_not_logged(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await served.connect()
@@ -209,7 +209,7 @@ async def test_an_expectation_that_is_no_text_is_no_news_either(
     await client.close()
 
 
-async def test_mutilated_requests_are_answered_in_json_or_not_at_all_and_are_no_news(
+async def test_mutilated_requests_are_answered_in_json_if_at_all_and_not_logged(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     numbers = random.Random(20261124)  # noqa: S311 - repeatable, not secret
@@ -244,8 +244,10 @@ async def test_a_head_that_is_too_long_is_refused(served: Served) -> None:
     assert "Err" in reply.json
 
 
-async def test_a_head_that_does_not_come_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "HEAD_TIME", 0.2)
+async def test_a_head_that_does_not_arrive_is_answered_408(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "HEAD_TIMEOUT", 0.2)
     silent, slow = await served.connect(), await served.connect()
     slow.writer.write(b"POST /Plugin.Act")
     for client in (silent, slow):
@@ -255,10 +257,10 @@ async def test_a_head_that_does_not_come_is_given_up(served: Served, monkeypatch
         await client.close()
 
 
-async def test_a_connection_that_docker_keeps_is_not_closed_for_being_idle(
+async def test_a_connection_that_docker_keeps_is_not_closed_when_idle(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listeners, "HEAD_TIME", 0.2)
+    monkeypatch.setattr(listeners, "HEAD_TIMEOUT", 0.2)
     kept, other = await served.connect(), await served.connect()
     assert (await kept.post("Plugin.Activate")).status == 200
     assert (await other.receive()).status == 408  # as long as a head may take
@@ -267,7 +269,7 @@ async def test_a_connection_that_docker_keeps_is_not_closed_for_being_idle(
     await other.close()
 
 
-async def test_when_there_are_too_many_the_one_that_idles_longest_leaves_and_none_that_works() -> None:
+async def test_of_too_many_connections_the_longest_idle_leaves_and_no_busy_one() -> None:
     async with serving(capacity=3) as served:
         release = asyncio.Event()
 
@@ -291,7 +293,7 @@ async def test_when_there_are_too_many_the_one_that_idles_longest_leaves_and_non
             await each.close()
 
 
-async def test_those_who_were_never_answered_leave_before_one_that_docker_keeps() -> None:
+async def test_connections_without_an_answer_leave_before_one_that_docker_keeps() -> None:
     async with serving(capacity=2) as served:
         kept = await served.connect()
         assert (await kept.post("Plugin.Activate")).status == 200
@@ -304,11 +306,11 @@ async def test_those_who_were_never_answered_leave_before_one_that_docker_keeps(
 
 
 async def test_large_bodies_wait_for_each_other_and_small_ones_for_nobody(served: Served) -> None:
-    slow = [await served.connect() for _ in range(server.LARGE_AT_A_TIME)]
+    slow = [await served.connect() for _ in range(server.MAX_LARGE_BODIES)]
     for each in slow:
-        await each.send("/NetworkDriver.Leave", b"{", length=server.SMALL + 1)
+        await each.send("/NetworkDriver.Leave", b"{", length=server.SMALL_BODY + 1)
     large = await served.connect()
-    padded = json.dumps(REQUESTS["Leave"]).encode().ljust(server.SMALL + 1)
+    padded = json.dumps(REQUESTS["Leave"]).encode().ljust(server.SMALL_BODY + 1)
     await large.send("/NetworkDriver.Leave", padded)
     small = await served.connect()
     assert (await small.post("NetworkDriver.Leave", REQUESTS["Leave"])).status == 200
@@ -319,7 +321,7 @@ async def test_large_bodies_wait_for_each_other_and_small_ones_for_nobody(served
         await each.close()
 
 
-async def test_when_all_work_one_more_is_told_so() -> None:
+async def test_when_all_connections_are_busy_one_more_is_answered_503() -> None:
     async with serving(capacity=1) as served:
         release = asyncio.Event()
 

@@ -121,7 +121,7 @@ async def test_every_ipam_verb_is_answered_as_docker_spells_it(tmp_path: Path, v
     assert (reply.status, reply.json) == (200, answer)
 
 
-async def test_an_ipam_verb_that_is_refused_says_so_under_both_of_dockers_keys(tmp_path: Path) -> None:
+async def test_a_refused_ipam_verb_says_so_under_both_of_dockers_keys(tmp_path: Path) -> None:
     reply = await ipam_post(tmp_path, "ReleaseAddress", {"PoolID": "p", "Address": "10.0.0.2"})
     assert_error(reply, 400, "10.0.0.2 is another's")
 
@@ -197,7 +197,7 @@ async def test_a_wrong_method_is_405(plugin: Plugin) -> None:
     assert reply.headers["allow"] == "POST"
 
 
-async def test_a_body_of_ten_megabytes_is_refused_and_the_refusal_can_be_read(plugin: Plugin) -> None:
+async def test_a_body_of_ten_megabytes_is_refused_readably(plugin: Plugin) -> None:
     client = await plugin.connect()
     body = json.dumps(ENDPOINT | {"Options": {"x": "y" * 10_000_000}}).encode()
     assert_error(await client.post("NetworkDriver.Join", body), 413, f"longer than {BODY_LIMIT} bytes")
@@ -223,7 +223,7 @@ async def test_half_a_request_does_nothing(plugin: Plugin) -> None:
 @pytest.mark.parametrize(
     "garbage", [b"\x16\x03\x01\x02\x00", b"POST\r\n\r\n", b"POST / HTTP/1.1\r\nA" * 5000]
 )
-async def test_what_is_no_http_harms_nobody_else(plugin: Plugin, garbage: bytes) -> None:
+async def test_what_is_not_http_harms_no_other_client(plugin: Plugin, garbage: bytes) -> None:
     client = await plugin.connect()
     client.writer.write(garbage)
     client.writer.write_eof()
@@ -240,7 +240,7 @@ async def test_a_body_in_chunks_is_read_and_bounded_too(plugin: Plugin) -> None:
     assert plugin.driver.calls == []
 
 
-async def test_a_body_that_stalls_is_given_up_within_the_deadline(plugin: Plugin) -> None:
+async def test_a_body_that_stalls_is_refused_within_the_deadline(plugin: Plugin) -> None:
     client = await plugin.connect()
     started = time.monotonic()
     await client.send("/NetworkDriver.Join", b'{"Netw', length=100)
@@ -334,7 +334,7 @@ async def test_a_verb_that_hangs_is_answered_within_the_deadline(plugin: Plugin)
     started = time.monotonic()
     reply = await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
     assert time.monotonic() - started < DEADLINE
-    assert_error(reply, 500, f"not done within 1 s and given up: {plugin.driver.out}")
+    assert_error(reply, 500, f"timed out after 1 s: {plugin.driver.out}")
     assert undone.is_set()
 
 
@@ -349,7 +349,7 @@ async def test_the_rollback_of_a_verb_that_hangs_is_awaited(plugin: Plugin) -> N
             undone.append("veth")
 
     plugin.driver.behaviour = hang
-    assert_error(await plugin.post("NetworkDriver.Join", REQUESTS["Join"]), 500, "given up")
+    assert_error(await plugin.post("NetworkDriver.Join", REQUESTS["Join"]), 500, "timed out")
     assert undone == ["veth"]
 
 
@@ -364,8 +364,8 @@ async def test_what_the_rollback_of_a_late_verb_says_is_passed_on(
 
     plugin.driver.behaviour = hang
     reply = await plugin.post("NetworkDriver.Join", REQUESTS["Join"])
-    assert_error(reply, 500, "given up: ovs-vswitchd does not answer")
-    assert "failed while it was given up: UnreachableError: ovs-vswitchd" in caplog.text
+    assert_error(reply, 500, "timed out after 1 s: ovs-vswitchd does not answer")
+    assert "timed out, and failed then: UnreachableError: ovs-vswitchd" in caplog.text
 
 
 async def test_a_verb_that_ends_well_in_its_last_moment_is_a_success(plugin: Plugin) -> None:
@@ -379,7 +379,7 @@ async def test_a_verb_that_ends_well_in_its_last_moment_is_a_success(plugin: Plu
     assert (await plugin.post("NetworkDriver.Join", REQUESTS["Join"])).status == 200
 
 
-async def test_a_verb_that_does_not_heed_its_cancellation_keeps_no_one_waiting(
+async def test_a_verb_that_ignores_its_cancellation_keeps_no_one_waiting(
     plugin: Plugin, caplog: pytest.LogCaptureFixture
 ) -> None:
     release = asyncio.Event()
@@ -394,12 +394,12 @@ async def test_a_verb_that_does_not_heed_its_cancellation_keeps_no_one_waiting(
     plugin.driver.behaviour = stubborn
     started = time.monotonic()
     try:
-        assert_error(await plugin.post("NetworkDriver.Join", REQUESTS["Join"]), 500, "given up")
+        assert_error(await plugin.post("NetworkDriver.Join", REQUESTS["Join"]), 500, "timed out")
         assert time.monotonic() - started < DEADLINE
-        assert "does not heed its cancellation" in caplog.text
+        assert "ignores its cancellation" in caplog.text
     finally:
         release.set()  # or the end of the event loop would wait for it for ever
-    await until(lambda: "has ended now" in caplog.text)
+    await until(lambda: "timed out, has ended" in caplog.text)
 
 
 async def test_a_client_that_goes_away_does_not_end_a_verb_in_the_middle(plugin: Plugin) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork import certificates as tls
-from ovn_docker.libnetwork import listeners as handshake
 from ovn_docker.libnetwork import listeners as listeners_module
 from ovn_docker.libnetwork.certificates import Certificates, DockerFiles, ListenerFiles
 from ovn_docker.libnetwork.listeners import Listeners
@@ -219,7 +218,7 @@ def first_message() -> bytes:
 async def test_who_is_refused_or_stalls_or_breaks_off_leaves_nothing_in_memory(
     secured: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handshake, "HANDSHAKE_TIME", 0.2)
+    monkeypatch.setattr(listeners_module, "HANDSHAKE_TIMEOUT", 0.2)
 
     def shake(said: bytes, *, waits: bool) -> None:
         with socket.create_connection(secured.address) as client:
@@ -249,8 +248,10 @@ async def test_who_is_refused_or_stalls_or_breaks_off_leaves_nothing_in_memory(
 
 @pytest.mark.usefixtures("_no_collection")
 async def test_who_makes_room_for_others_in_the_handshake_leaves_nothing_in_memory(secured: Secured) -> None:
-    clients = [await asyncio.open_connection(*secured.address) for _ in range(3 * handshake.PLACES)]
-    await until(lambda: 0 < held() <= handshake.PLACES)
+    clients = [
+        await asyncio.open_connection(*secured.address) for _ in range(3 * listeners_module.MAX_HANDSHAKES)
+    ]
+    await until(lambda: 0 < held() <= listeners_module.MAX_HANDSHAKES)
     for _, writer in clients:
         writer.close()
     await until(lambda: held() == 0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ovn_docker.libnetwork.server import Head, is_this_host, judge
+from ovn_docker.libnetwork.server import Head, check_head, is_this_host
 
 NAMES = frozenset({"node1"})
 
@@ -61,7 +61,7 @@ def head(**fields: Any) -> Head:  # noqa: ANN401
     ],
 )
 def test_what_dockerd_and_an_operator_send_is_served(sent: Head) -> None:
-    assert judge(sent, NAMES) is None
+    assert check_head(sent, NAMES) is None
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_what_dockerd_and_an_operator_send_is_served(sent: Head) -> None:
     ],
 )
 def test_what_a_page_could_make_a_browser_send_is_refused(sent: Head, status: int, text: str) -> None:
-    refusal = judge(sent, NAMES)
+    refusal = check_head(sent, NAMES)
     assert refusal is not None
     assert (refusal.status, text in refusal.text) == (status, True)
 
 
 @pytest.mark.parametrize("host", ["%2Frun%2Fdocker%2Fplugins%2Fopenvswitch.sock", "evil.example"])
 def test_over_a_unix_socket_and_tls_any_host_will_do(host: str) -> None:
-    assert judge(head(hosts=(host,)), None) is None
-    assert judge(head(hosts=(host,), origin="http://evil.example"), None) is not None
+    assert check_head(head(hosts=(host,)), None) is None
+    assert check_head(head(hosts=(host,), origin="http://evil.example"), None) is not None

@@ -1,17 +1,17 @@
-"""What a line of the log says of a request: by which words it is found."""
+"""What a line of the log says of a request."""
 
 import pytest
 
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.api import Reply
-from ovn_docker.libnetwork.server import LONGEST, MOST_NAMES, ContainerNames, subject
+from ovn_docker.libnetwork.server import MAX_NAMES, VALUE_LIMIT, ContainerNames, subject
 
 POOL = "default|10.0.0.0/24|10.0.0.0/24|ab12"
 WEB = {messages.ENDPOINT_NAME: "web"}
 
 
 @pytest.mark.parametrize(
-    ("message", "reply", "told"),
+    ("message", "reply", "named"),
     [
         (None, None, {}),
         (messages.NetworkRequest(network_id="n"), None, {"network_id": "n"}),
@@ -45,14 +45,14 @@ WEB = {messages.ENDPOINT_NAME: "web"}
         ),
     ],
 )
-def test_a_request_is_told_by_what_it_and_its_reply_name(
-    message: messages.Message | None, reply: Reply, told: dict[str, str]
+def test_a_request_is_logged_by_what_it_and_its_reply_name(
+    message: messages.Message | None, reply: Reply, named: dict[str, str]
 ) -> None:
-    assert subject(message, reply) == told
+    assert subject(message, reply) == named
 
 
 def test_a_value_that_is_too_long_is_cut() -> None:
-    assert subject(messages.PoolRequest(pool_id="x" * 5000), None) == {"pool": "x" * LONGEST}
+    assert subject(messages.PoolRequest(pool_id="x" * 5000), None) == {"pool": "x" * VALUE_LIMIT}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_value_that_is_too_long_is_cut() -> None:
         messages.EndpointRequest(network_id="n", endpoint_id="e"),
     ],
 )
-def test_an_endpoint_is_told_with_the_container_that_was_read_last(message: messages.Message) -> None:
+def test_an_endpoint_is_logged_with_the_container_that_was_read_last(message: messages.Message) -> None:
     names = ContainerNames()
     assert subject(message, None, names.of) == {"network_id": "n", "endpoint_id": "e"}
     names.note("e", "web")
@@ -77,7 +77,7 @@ def test_the_container_that_docker_names_itself_comes_first() -> None:
 
 def test_no_more_names_are_kept_than_a_host_may_have_containers() -> None:
     names = ContainerNames()
-    for number in range(MOST_NAMES):
+    for number in range(MAX_NAMES):
         names.note(str(number), "web")
     names.note("0", "web")
     names.note("new", "web")
