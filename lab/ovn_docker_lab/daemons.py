@@ -7,8 +7,8 @@ from pathlib import Path
 from ovn_docker.errors import NotFoundError
 from ovn_docker_lab.plan import (
     CENTRAL,
+    LabSettings,
     MachinePaths,
-    Settings,
     northbound_remote,
     southbound_remote,
     underlay_address,
@@ -167,7 +167,7 @@ def _driver(paths: MachinePaths, program: str) -> Daemon:
     return Daemon("driver", command, str(paths.plugin_socket))
 
 
-def external_ids(machine: str, settings: Settings) -> tuple[str, ...]:
+def external_ids(machine: str, settings: LabSettings) -> tuple[str, ...]:
     """Settings of a host in Open_vSwitch, as arguments of `ovs-vsctl set Open_vSwitch .`.
 
     Source: Open vSwitch documentation, howto/docker.rst, "One time setup"; ovn-controller(8) for
@@ -187,7 +187,7 @@ def external_ids(machine: str, settings: Settings) -> tuple[str, ...]:
     return tuple(f'external_ids:{key}="{value}"' for key, value in ids.items())
 
 
-def underlay_bridge(settings: Settings) -> tuple[str, ...]:
+def underlay_bridge(settings: LabSettings) -> tuple[str, ...]:
     """Arguments of ovs-vsctl that put the underlay NIC on a bridge, nothing with the kernel's datapath.
 
     The userspace datapath finds a tunnel's way out only over an address on one of its own bridges (Open
@@ -202,7 +202,7 @@ def underlay_bridge(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def underlay_device(machine: str, settings: Settings) -> str:
+def underlay_device(machine: str, settings: LabSettings) -> str:
     """The link that carries the machine's underlay address."""
     if machine == CENTRAL:
         return "underlay"

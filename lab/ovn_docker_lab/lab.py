@@ -10,7 +10,7 @@ from ovn_docker.errors import ConflictError, NotFoundError
 from ovn_docker_lab.bringup import Report, bring_up
 from ovn_docker_lab.image import write_image
 from ovn_docker_lab.machine import Machine, machine_of
-from ovn_docker_lab.plan import BASE, CENTRAL, DEFAULT_NAME, Settings, check_name, host_names
+from ovn_docker_lab.plan import BASE, CENTRAL, DEFAULT_NAME, LabSettings, check_name, host_names
 from ovn_docker_lab.requirements import (
     check_driver,
     check_image_source,
@@ -38,7 +38,7 @@ class Lab:
         hosts: the other machines, h1 first.
     """
 
-    def __init__(self, name: str, settings: Settings, base: Path = BASE) -> None:
+    def __init__(self, name: str, settings: LabSettings, base: Path = BASE) -> None:
         self.name = name
         self.directory = base / name
         self.settings = settings
@@ -78,7 +78,7 @@ class Lab:
         with_driver = docker if driver is None else driver
         if with_driver:
             check_driver()
-        settings = Settings(hosts, docker, with_driver, choose_datapath(datapath))
+        settings = LabSettings(hosts, docker, with_driver, choose_datapath(datapath))
         lab = cls(name, settings)
         lab._make_directory()
         try:
@@ -114,7 +114,7 @@ class Lab:
         """
         check_name(name)
         try:
-            settings = msgspec.json.decode((base / name / _SETTINGS).read_bytes(), type=Settings)
+            settings = msgspec.json.decode((base / name / _SETTINGS).read_bytes(), type=LabSettings)
         except (OSError, msgspec.DecodeError):
             raise NotFoundError(
                 f"there is no lab {name}: make it with 'ovn-docker-lab up --hosts 2 --name {name}'"

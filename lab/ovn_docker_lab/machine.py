@@ -20,7 +20,7 @@ from ovn_docker_lab.daemons import (
     underlay_device,
 )
 from ovn_docker_lab.namespaces import START_TIMEOUT, Namespaces
-from ovn_docker_lab.plan import CENTRAL, MachinePaths, Settings
+from ovn_docker_lab.plan import CENTRAL, LabSettings, MachinePaths
 from ovn_docker_lab.probe import answers
 from ovn_docker_lab.processes import alive, read_process, send, spawn, start_time, wait_until, write_process
 from ovn_docker_lab.requirements import DRIVER, find_driver
@@ -254,7 +254,7 @@ class Machine(Namespaces):
             )
 
 
-def machine_of(lab: str, name: str, settings: Settings, base: Path) -> Machine:
+def machine_of(lab: str, name: str, settings: LabSettings, base: Path) -> Machine:
     """Machine of a lab by its name.
 
     Raises:

@@ -9,11 +9,11 @@ from ipaddress import IPv4Address
 
 from ovn_docker.errors import HostError
 from ovn_docker_lab.daemons import UNDERLAY_BRIDGE, UNDERLAY_LINK, underlay_device
-from ovn_docker_lab.keeper import PRIVATE_ETC, RUN_DIRECTORIES, keeper_command, keeper_script
+from ovn_docker_lab.namespace_holder import PRIVATE_ETC, RUN_DIRECTORIES, holder_command, holder_script
 from ovn_docker_lab.plan import (
     CENTRAL,
+    LabSettings,
     MachinePaths,
-    Settings,
     northbound_remote,
     southbound_remote,
     underlay_address,
@@ -21,7 +21,7 @@ from ovn_docker_lab.plan import (
 from ovn_docker_lab.processes import Process, alive, read_process, spawn, wait_until, write_process
 from ovn_docker_lab.requirements import environment
 
-KEEPER = "keeper"
+HOLDER = "namespace-holder"
 START_TIMEOUT = 30.0
 LOG_TAIL = 15
 
@@ -35,7 +35,7 @@ class Namespaces:
         settings: what the lab was asked to be.
     """
 
-    def __init__(self, paths: MachinePaths, settings: Settings) -> None:
+    def __init__(self, paths: MachinePaths, settings: LabSettings) -> None:
         self.name = paths.machine
         self.paths = paths
         self.settings = settings
@@ -53,15 +53,15 @@ class Namespaces:
         Raises:
             HostError: the machine's namespaces are gone.
         """
-        return ["nsenter", f"--target={self._keeper().pid}", "--net", "--mount", "--uts", "--", *command]
+        return ["nsenter", f"--target={self._holder().pid}", "--net", "--mount", "--uts", "--", *command]
 
-    def _keeper(self) -> Process:
-        keeper = read_process(self.paths.pid(KEEPER))
-        if keeper is None or not alive(keeper):
+    def _holder(self) -> Process:
+        holder = read_process(self.paths.pid(HOLDER))
+        if holder is None or not alive(holder):
             raise HostError(
                 f"{self.name} of lab {self.paths.lab} does not run: take the lab down and up again"
             )
-        return keeper
+        return holder
 
     def environment(self) -> dict[str, str]:
         """Environment variables inside this machine, which point docker and ovn-nbctl at the lab."""
@@ -145,17 +145,17 @@ class Namespaces:
             HostError: a mount failed; the notes of the error have the reason.
         """
         self._make_directories()
-        self.paths.keeper_script.write_text(keeper_script(self.paths))
-        process = spawn(list(keeper_command(self.paths)), self.paths.log(KEEPER), self.environment())
-        write_process(self.paths.pid(KEEPER), process)
+        self.paths.holder_script.write_text(holder_script(self.paths))
+        process = spawn(list(holder_command(self.paths)), self.paths.log(HOLDER), self.environment())
+        write_process(self.paths.pid(HOLDER), process)
         wait_until(lambda: not alive(process) or self.paths.ready.exists(), START_TIMEOUT)
         if not self.paths.ready.exists() or not alive(process):
-            raise self.failed(KEEPER, "could not furnish the namespaces")
+            raise self.failed(HOLDER, "could not set up the namespaces")
 
     def _make_directories(self) -> None:
         etc = (self.paths.etc / name for name in PRIVATE_ETC)
         run = (self.paths.run / name for name in RUN_DIRECTORIES)
-        files = self.paths.log(KEEPER).parent, self.paths.pid(KEEPER).parent, self.paths.state
+        files = self.paths.log(HOLDER).parent, self.paths.pid(HOLDER).parent, self.paths.state
         for directory in (*files, *etc, *run):
             directory.mkdir(parents=True, exist_ok=True)
 
@@ -174,8 +174,8 @@ class Namespaces:
         Raises:
             HostError: a link of that name is there already, or cannot be made.
         """
-        inside = ["name", UNDERLAY_LINK, "netns", str(self._keeper().pid)]
-        peer = ["name", self.name, "netns", str(central._keeper().pid)]  # noqa: SLF001 - of the same class
+        inside = ["name", UNDERLAY_LINK, "netns", str(self._holder().pid)]
+        peer = ["name", self.name, "netns", str(central._holder().pid)]  # noqa: SLF001 - of the same class
         command = ["ip", "link", "add", *inside, "type", "veth", "peer", *peer]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
         if done.returncode != 0:

@@ -74,7 +74,7 @@ def southbound_remote() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LabSettings:
     """What a lab was asked to be.
 
     Attributes:
@@ -135,13 +135,13 @@ class MachinePaths:
 
     @property
     def ready(self) -> Path:
-        """Exists once the machine's namespaces are furnished."""
+        """Exists once the machine's namespaces are set up."""
         return self.directory / "ready"
 
     @property
-    def keeper_script(self) -> Path:
-        """The shell script whose process keeps the machine's namespaces alive."""
-        return self.directory / "keeper.sh"
+    def holder_script(self) -> Path:
+        """The shell script whose process holds the machine's namespaces alive."""
+        return self.directory / "namespace-holder.sh"
 
     @property
     def docker_socket(self) -> Path:

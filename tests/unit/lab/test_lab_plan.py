@@ -13,13 +13,20 @@ from ovn_docker_lab.daemons import (
     underlay_bridge,
     underlay_device,
 )
-from ovn_docker_lab.keeper import keeper_command, keeper_script
-from ovn_docker_lab.plan import MOST_HOSTS, MachinePaths, Settings, check_name, host_names, underlay_address
+from ovn_docker_lab.namespace_holder import holder_command, holder_script
+from ovn_docker_lab.plan import (
+    MOST_HOSTS,
+    LabSettings,
+    MachinePaths,
+    check_name,
+    host_names,
+    underlay_address,
+)
 from ovn_docker_lab.requirements import missing_packages
 
 HOST = MachinePaths("mine", "h1", Path("/labs"))
-NETDEV = Settings(hosts=2, docker=True, driver=True, datapath="netdev")
-SYSTEM = Settings(hosts=2, docker=True, driver=True, datapath="system")
+NETDEV = LabSettings(hosts=2, docker=True, driver=True, datapath="netdev")
+SYSTEM = LabSettings(hosts=2, docker=True, driver=True, datapath="system")
 
 
 @pytest.mark.parametrize("name", ["a", "lab", "t123-main", "a" * 15])
@@ -61,7 +68,7 @@ def test_sockets_of_the_longest_name_fit_in_a_unix_address() -> None:
     assert len(longest) < 108
 
 
-def test_every_daemon_but_the_keeper_names_the_lab_or_answers_in_it() -> None:
+def test_every_daemon_but_the_namespace_holder_names_the_lab_or_answers_in_it() -> None:
     central = MachinePaths("mine", "central", Path("/labs"))
     for daemon in (*host_daemons(HOST, "driver").values(), *central_daemons(central).values()):
         assert "/labs/mine/" in " ".join(daemon.command)
@@ -118,13 +125,13 @@ def test_only_the_userspace_datapath_needs_a_bridge_for_tunnels() -> None:
     assert devices == ["br-phy", "eth0", "underlay"]
 
 
-def test_the_keeper_is_known_by_the_directory_of_its_machine() -> None:
-    assert keeper_command(HOST)[-1] == "/labs/mine/h1/keeper.sh"
-    assert "mount -t tmpfs -o size=4k /labs/mine/h1/ /labs/mine/h1/marker" in keeper_script(HOST)
+def test_the_namespace_holder_is_known_by_the_directory_of_its_machine() -> None:
+    assert holder_command(HOST)[-1] == "/labs/mine/h1/namespace-holder.sh"
+    assert "mount -t tmpfs -o size=4k /labs/mine/h1/ /labs/mine/h1/marker" in holder_script(HOST)
 
 
-def test_the_keeper_puts_the_cgroups_back_after_the_new_sysfs() -> None:
-    script = keeper_script(HOST)
+def test_the_namespace_holder_puts_the_cgroups_back_after_the_new_sysfs() -> None:
+    script = holder_script(HOST)
     assert script.index("mount -t sysfs") < script.index("mount --rbind /labs/mine/h1/cgroup /sys/fs/cgroup")
 
 

@@ -1,4 +1,4 @@
-"""The script that furnishes a machine's namespaces and then keeps them alive; does no I/O."""
+"""The script that sets up a machine's namespaces and holds them; does no I/O."""
 
 import shlex
 
@@ -45,7 +45,7 @@ sleep infinity
 """
 
 
-def keeper_script(paths: MachinePaths) -> str:
+def holder_script(paths: MachinePaths) -> str:
     """Text of the shell script that runs in new network, mount and UTS namespaces of a machine.
 
     `ip netns exec` cannot be used instead: it mounts a new /sys and leaves it without cgroups, and dockerd
@@ -59,7 +59,7 @@ def keeper_script(paths: MachinePaths) -> str:
     )
 
 
-def keeper_command(paths: MachinePaths) -> tuple[str, ...]:
+def holder_command(paths: MachinePaths) -> tuple[str, ...]:
     """Command line that makes the namespaces and stays in them under the same process id."""
     namespaces = ("--net", "--mount", "--uts", "--propagation", "private")
-    return ("unshare", *namespaces, "--", "/bin/sh", str(paths.keeper_script))
+    return ("unshare", *namespaces, "--", "/bin/sh", str(paths.holder_script))
