@@ -1,74 +1,68 @@
-"""The command scripts/bench."""
+"""The command scripts/bench: one table of benches, and the flags that they share."""
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from bench import tables
-from bench.figures import Machine, Results
-from bench.place import Place
-from bench.plan import FULL, QUICK, Plan
-from bench.run import contest, read, run
+from bench import contest, health, ip_lookup, tables
+from bench.figures import Results
+from bench.ipam import measure as ipam
+from bench.run import Bench, Run, progress, read
+from bench.scale import measure as scale
+from bench.underlay import measure as underlay
+from bench.vm import machines as vm
 from ovn_docker.errors import OvnDockerError
 
-_DESCRIPTION = """\
-Compare this driver, the incumbent (Debian's package ovn-docker, run in place) and Docker's
-bridge, in one run on an emulated host of its own. Needs root. About 10 minutes, --quick about 3.
-
-scripts/bench ipam measures how fast addresses are leased instead, scripts/bench health what a reading of
-the health check costs, scripts/bench scale what 1,000 hosts do to OVN's databases, scripts/bench ip-lookup
-what IP lookups do, scripts/bench underlay the underlay driver on a real Neutron, scripts/bench vm the
-kernel's datapath beside Docker's own overlay; each has a --help.
-"""
+BENCHES = {
+    module.BENCH.name: module.BENCH for module in (contest, ipam, health, ip_lookup, scale, underlay, vm)
+}
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
+def parser(bench: Bench) -> argparse.ArgumentParser:
+    """The flags of one bench."""
+    names = "".join(f"\n  {name:10} {other.summary}" for name, other in BENCHES.items())
     made = argparse.ArgumentParser(
-        prog="scripts/bench", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=_program(bench),
+        description=textwrap.fill(bench.description, 79),
+        epilog=f"scripts/bench NAME [OPTION...] runs another bench; each has a --help:{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--quick", action="store_true", help="few samples, in about 3 minutes")
-    made.add_argument(
-        "--ports",
-        type=_ports,
-        metavar="N,...",
-        help="numbers of other ports in Northbound (default: 0,10000,100000; with --quick: 0,10000). With"
-        " more than 20000 only what needs no ovn-northd is measured",
-    )
-    add_output_arguments(made, Path("bench-results.json"))
-    made.add_argument(
-        "--name", default=f"bench{os.getpid() % 10000}", help="name of the lab (default: a new one)"
-    )
+    if bench.quick:
+        made.add_argument("--quick", action="store_true", help=bench.quick)
+    if bench.ports:
+        text = f"numbers of other ports in Northbound ({bench.ports})"
+        made.add_argument("--ports", type=number_list, metavar="N,...", help=text)
+    if bench.directory:
+        disk = Path("/var/tmp")  # noqa: S108 (on a disk, unlike /tmp; the directory in it is private)
+        text = f"{bench.directory} (default: %(default)s)"
+        made.add_argument("--directory", type=Path, default=disk, metavar="DIR", help=text)
+    if bench.lab:
+        name = f"bench{os.getpid() % 10000}"
+        made.add_argument("--name", default=name, help=f"name of {bench.lab} (default: a new one)")
+    bench.add_flags(made)
+    _add_output_flags(made, bench)
     return made
 
 
-def add_output_arguments(made: argparse.ArgumentParser, file: Path) -> None:
-    """Add the flags that say where results go; `file` is where they are written by default."""
-    made.add_argument(
-        "--json",
-        type=Path,
-        default=file,
-        metavar="FILE",
-        help="where to write the results (default: %(default)s)",
-    )
-    made.add_argument(
-        "--from", type=Path, metavar="FILE", dest="source", help="show earlier results, measure nothing"
-    )
+def _program(bench: Bench) -> str:
+    return "scripts/bench" if bench is contest.BENCH else f"scripts/bench {bench.name}"
+
+
+def _add_output_flags(made: argparse.ArgumentParser, bench: Bench) -> None:
+    name = "bench-results.json" if bench is contest.BENCH else f"bench-{bench.name}-results.json"
+    text = "where to write the results (default: %(default)s)"
+    made.add_argument("--json", type=Path, default=Path(name), metavar="FILE", help=text)
+    text = "show earlier results, measure nothing"
+    made.add_argument("--from", type=Path, metavar="FILE", dest="source", help=text)
     made.add_argument("--markdown", action="store_true", help="print Markdown")
-    made.add_argument(
-        "--document", type=Path, metavar="FILE", help="put the tables between this file's marks too"
-    )
-
-
-def _ports(text: str) -> tuple[int, ...]:
-    return tuple(sorted({0, *number_list(text)}))
+    text = "put the tables between this file's marks too"
+    made.add_argument("--document", type=Path, metavar="FILE", help=text)
 
 
 def number_list(text: str) -> tuple[int, ...]:
@@ -76,32 +70,30 @@ def number_list(text: str) -> tuple[int, ...]:
 
     Raises:
         argparse.ArgumentTypeError: one is negative.
-        ValueError: one is no number.
+        ValueError: one is not a number.
     """
     numbers = {int(word.replace("_", "")) for word in text.split(",")}
     if min(numbers) < 0:
-        raise argparse.ArgumentTypeError("no number of ports is negative")
+        raise argparse.ArgumentTypeError("a number of ports cannot be negative")
     return tuple(sorted(numbers))
 
 
-def plan(arguments: argparse.Namespace) -> Plan:
-    """What the flags ask for; 0 other ports are always measured, as others are compared with that."""
-    chosen = QUICK if arguments.quick else FULL
-    return replace(chosen, ports=arguments.ports) if arguments.ports else chosen
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it and return the exit status: 1 when something could not be measured."""
+    """Measure, or read what was measured earlier, and show it.
+
+    Returns:
+        The exit status: 1 when something could not be measured.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = parser().parse_args(words)
-    return carry_out(arguments, lambda: _measure(arguments, words), tables.CONTEST)
-
-
-def carry_out(arguments: argparse.Namespace, measure: Callable[[], Results], page: tables.Page) -> int:
-    """Measure, or read what was measured earlier, and show it; returns the exit status."""
+    bench = BENCHES[words.pop(0)] if words and words[0] in BENCHES else contest.BENCH
+    arguments = parser(bench).parse_args(words)
+    command = " ".join([_program(bench), *words])
     try:
-        results = read(arguments.source) if arguments.source else measure()
-        _show(arguments, results, page)
+        if arguments.source:
+            results = read(arguments.source)
+        else:
+            results = bench.measure(_begin(bench, arguments, command))
+        _show(arguments, results, bench.page)
     except (OvnDockerError, OSError, ValueError, msgspec.DecodeError) as error:
         sys.stderr.write(f"scripts/bench: {error}\n")
         return 1
@@ -111,35 +103,15 @@ def carry_out(arguments: argparse.Namespace, measure: Callable[[], Results], pag
     return 1 if results.failures or not results.complete else 0
 
 
-def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
-    # What runs in the lab must not find this clone's modules.
-    os.environ.pop("PYTHONPATH", None)
-    load = begin()
-    with Place(arguments.name, progress) as place:
-        results = new_results("scripts/bench", words, place.machine(), load)
-        results.failures = place.failures
-        run(contest(place, plan(arguments)), results, arguments.json, place.report)
-    return results
-
-
-def begin() -> float:
-    """Get ready to measure: an end by SIGTERM takes everything down too. Returns the load average."""
+def _begin(bench: Bench, arguments: argparse.Namespace, command: str) -> Run:
+    # An end by SIGTERM takes everything down too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if bench.lab:  # what runs there must not find this clone's modules
+        os.environ.pop("PYTHONPATH", None)
     load, _, _ = os.getloadavg()
     if load > tables.BUSY:
-        progress(f"this machine is busy (load average {load:.1f}): figures will be higher than they should")
-    return round(load, 1)
-
-
-def new_results(program: str, words: Sequence[str], machine: Machine, load: float) -> Results:
-    """Results of a run that begins now, without figures."""
-    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Results(command=" ".join([program, *words]), date=date, machine=machine, load=load)
-
-
-def progress(line: str) -> None:
-    """Say on standard error what is being done."""
-    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
+        progress(f"this machine is busy (load average {load:.1f}): figures will be too high")
+    return Run(arguments, command, round(load, 1))
 
 
 def _show(arguments: argparse.Namespace, results: Results, page: tables.Page) -> None:

@@ -1,10 +1,10 @@
-"""The command scripts/bench health: what a reading of the health check costs Northbound and its clients."""
+"""What a reading of the health check costs Northbound and its clients."""
 
 import argparse
 import asyncio
 import contextlib
 import ipaddress
-import sys
+import platform
 import tempfile
 import threading
 import time
@@ -13,14 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from bench import fill
-from bench.cli import add_output_arguments, begin, carry_out, new_results, number_list, progress
 from bench.figures import OURS, Figure, Results, Samples
-from bench.ipam.cli import machine_with
 from bench.ipam.servers import Server, Servers, standalone
 from bench.ovsdb import Database
-from bench.run import Part, run
-from bench.tables import Page
-from bench.targets import Target, find
+from bench.run import Bench, Part, Run, this_machine, version
+from bench.tables import Page, Target, find
 from ovn_docker import settings
 from ovn_docker.daemon.components import assemble, running
 from ovn_docker.ovn import leases
@@ -28,16 +25,12 @@ from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import Operation, select, to_map
 
-_DESCRIPTION = """\
-Measure what one reading of the health check costs: how long it takes, and how long Northbound serves
-nobody else meanwhile. It touches nothing of this machine's OVN. Below 2 minutes.
-"""
-
 SECTION = "health"
 READING, WAIT, ALONE = "one reading", "longest wait of another client meanwhile", "its wait without a reading"
 READINGS, SWITCHES, HOSTS, AT_ONCE = 21, 50, 100, 1000
 FIRST, SUBNET_KEY = int(ipaddress.ip_address("10.0.0.2")), "bench"
 MOST = 100_000
+PORTS = (0, 10_000, MOST)
 
 PAGE = Page(
     sections={
@@ -53,37 +46,11 @@ PAGE = Page(
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
-    made = argparse.ArgumentParser(
-        prog="scripts/bench health",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "--ports",
-        type=number_list,
-        metavar="N,...",
-        default=(0, 10_000, MOST),
-        help="numbers of other ports in Northbound, and of leases of others (default: 0,10000,100000)",
-    )
-    add_output_arguments(made, Path("bench-health-results.json"))
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run it and return the exit status: 1 when something could not be measured."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments = parser().parse_args(words)
-    return carry_out(arguments, lambda: _measure(arguments, words), PAGE)
-
-
-def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
-    load = begin()
+def _measure(run: Run) -> Results:
+    versions = {"ovsdb-server": version("ovsdb-server"), "Python": platform.python_version()}
     with tempfile.TemporaryDirectory(prefix="ovn-docker-bench-") as name:
-        results = new_results("scripts/bench health", words, machine_with(disk=""), load)
-        run(_parts(Path(name), arguments.ports), results, arguments.json, progress)
-    return results
+        results = run.results(this_machine(versions))
+        return run.measure(_parts(Path(name), run.arguments.ports or PORTS), results)
 
 
 def _parts(directory: Path, numbers: Sequence[int]) -> Iterator[Part]:
@@ -174,3 +141,15 @@ def _other_client(northbound: Servers) -> Iterator[Callable[[], float]]:
         stop.set()
         thread.join()
         database.close()
+
+
+BENCH = Bench(
+    name="health",
+    summary="what a reading of the health check costs",
+    description="Measure what one reading of the health check costs: how long it takes, and how long "
+    "Northbound serves nobody else meanwhile. It touches nothing of this machine's OVN. Less "
+    "than 2 minutes.",
+    page=PAGE,
+    measure=_measure,
+    ports="and of leases of other hosts; default: 0,10000,100000",
+)

@@ -1,12 +1,10 @@
-"""The command scripts/bench ip-lookup: what --ip-lookup costs with 10,000 entries in table 200.
+"""What --ip-lookup costs with 10,000 entries in table 200.
 
 A Join and a DeleteEndpoint with the flag and without, and a packet's way through the lookup beside OVN's own.
 """
 
-import argparse
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -14,23 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from bench import plugin
-from bench.cli import add_output_arguments, begin, carry_out, new_results, progress
 from bench.figures import OURS, Figure, Results, Samples
-from bench.ipam.cli import machine_with, version
-from bench.run import Part, run
-from bench.tables import Page
-from bench.targets import Target, find
+from bench.run import Bench, Part, Run, progress, this_machine, version
+from bench.tables import Page, Target, find
 from ovn_docker.errors import HostError
 from ovn_docker.overlay.vtep.openflow import COOKIE, COOKIE_MASK
 from ovn_docker_lab import Lab, Machine
-
-_DESCRIPTION = """\
-Measure what --ip-lookup costs with 10,000 entries in table 200: a Join, a DeleteEndpoint, and a packet's way
-through the lookup beside OVN's own tunnel. In a lab of its own: two hosts and a VTEP. Needs root. 5 minutes.
-"""
 
 JOIN, DELETE = "Join", "DeleteEndpoint, at once after Leave"
 LESS = "with --ip-lookup, less without"
@@ -87,50 +75,24 @@ except ConnectionRefusedError:  # the receiver has counted enough
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
-    made = argparse.ArgumentParser(
-        prog="scripts/bench ip-lookup",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_output_arguments(made, Path("bench-ip-lookup-results.json"))
-    made.add_argument(
-        "--name", default=f"lookup{os.getpid() % 10000}", help="name of the lab (default: a new one)"
-    )
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run it and return the exit status: 1 when something could not be measured."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments = parser().parse_args(words)
-    return carry_out(arguments, lambda: _measure(arguments, words), PAGE)
-
-
-def _measure(arguments: argparse.Namespace, words: Sequence[str]) -> Results:
-    os.environ.pop("PYTHONPATH", None)  # what runs in the lab must not find this clone's modules
-    load = begin()
-    lab = Lab.up(arguments.name, 3, report=progress)
+def _measure(run: Run) -> Results:
+    lab = Lab.up(run.arguments.name, 3, report=progress)
     try:
         versions = {"OVN": version("ovn-controller"), "Open vSwitch": version("ovs-vswitchd")}
-        datapath = "userspace" if lab.settings.datapath == "netdev" else "kernel"
-        machine = msgspec.structs.replace(machine_with(disk=""), datapath=datapath, versions=versions)
-        results = new_results("scripts/bench ip-lookup", words, machine, load)
-        run(_parts(lab), results, arguments.json, progress)
+        results = run.results(this_machine(versions, datapath=lab.settings.datapath))
+        return run.measure(_parts(lab), results)
     finally:
         lab.down()
-    return results
 
 
 def _parts(lab: Lab) -> Iterator[Part]:
     host, other, vtep = lab.hosts
-    yield "two hosts and a VTEP, 10,000 entries", lambda: _furnish(host, other, vtep)
+    yield "two hosts and a VTEP, 10,000 entries", lambda: _set_up(host, other, vtep)
     yield "packets", lambda: _packets(host, other, vtep)
     yield "calls to the driver", lambda: _calls(host)
 
 
-def _furnish(host: Machine, other: Machine, vtep: Machine) -> list[Figure]:
+def _set_up(host: Machine, other: Machine, vtep: Machine) -> list[Figure]:
     for each in (host, other):
         _restart(each, lookup=each is host)
         _network(each, "net", SUBNET)
@@ -273,3 +235,15 @@ def _call(host: Machine, network: str, number: int) -> tuple[float, float]:
     delete = driver.call("DeleteEndpoint", plugin.endpoint(network, endpoint))
     driver.close()
     return join, delete
+
+
+BENCH = Bench(
+    name="ip-lookup",
+    summary="what IP lookups cost",
+    description="Measure what --ip-lookup costs with 10,000 entries in table 200: a Join, a DeleteEndpoint,"
+    " and a packet's way through the lookup beside OVN's own tunnel. In a lab of its own: two "
+    "hosts and a VTEP. Needs root. 5 minutes.",
+    page=PAGE,
+    measure=_measure,
+    lab="the lab",
+)

@@ -1,6 +1,5 @@
 """Where the contest takes place: a lab of one host with both drivers on it."""
 
-import os
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -13,6 +12,7 @@ from bench.drivers import Driver, Incumbent, Ours
 from bench.figures import INCUMBENT, OURS, Machine
 from bench.fill import clear, fill
 from bench.ovsdb import Database, InterfaceWatch
+from bench.run import this_machine
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker.ovsdb.operations import delete
 from ovn_docker_lab import Lab
@@ -258,14 +258,7 @@ class Place(Site):
             "Open vSwitch": self._version("ovs-vswitchd", "--version"),
             "incumbent": self._version("dpkg-query", "-W", "-f", "ovn-docker ${Version}", "ovn-docker"),
         }
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Machine(
-            cores=os.cpu_count() or 0,
-            memory_gb=round(memory / 1e9, 1),
-            kernel=os.uname().release,
-            datapath={"system": "kernel", "netdev": "userspace"}[self.lab.settings.datapath],
-            versions=versions,
-        )
+        return this_machine(versions, datapath=self.lab.settings.datapath)
 
     def _version(self, *command: str) -> str:
         done = self.host.run(command, check=False)

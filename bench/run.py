@@ -1,49 +1,149 @@
-"""The parts of a run, one after the other; one that fails does not take the others with it."""
+"""What every bench has: its flags, the file of its results, and its parts one after the other."""
 
+import argparse
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
-from bench import containers, costs, verbs
-from bench.figures import Figure, Results
-from bench.place import Place
-from bench.plan import Plan
+from bench.figures import Figure, Machine, Results
+from bench.tables import Page
+from ovn_docker_lab.requirements import find_program
 
 Part = tuple[str, Callable[[], list[Figure]]]
 
+_Plan = TypeVar("_Plan", bound=Any)
 
-def run(steps: Iterable[Part], results: Results, file: Path, report: Callable[[str], None]) -> None:
-    """Measure everything, and write what there is after each part; an interrupt ends it with a failure.
 
-    Args:
-        steps: the parts in their order; none runs before the one before it has.
-        results: takes figures and failures.
-        file: where to write the results as JSON.
-        report: takes the name of each part as it begins.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a bench.
+
+    Attributes:
+        arguments: the flags.
+        command: what was typed.
+        load: load average of the last minute before the start.
+    """
+
+    arguments: argparse.Namespace
+    command: str
+    load: float
+
+    def plan(self, full: _Plan, quick: _Plan, *flags: str) -> _Plan:
+        """The sizes of a full or a quick run, changed by those flags that have the names of fields."""
+        given = {name: getattr(self.arguments, name) for name in flags}
+        chosen = quick if self.arguments.quick else full
+        return replace(chosen, **{name: value for name, value in given.items() if value is not None})
+
+    def results(self, machine: Machine) -> Results:
+        """Results of a run that begins now, without figures."""
+        return new_results(self.command, machine, self.load)
+
+    def measure(self, parts: Iterable[Part], results: Results) -> Results:
+        """Measure everything into `results`, and write them to the file that the flags name."""
+        return measure(parts, results, self.arguments.json)
+
+
+def _no_flags(_parser: argparse.ArgumentParser) -> None:
+    """Add no flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A bench of `scripts/bench`.
+
+    Attributes:
+        name: the word that chooses it.
+        summary: what it measures, a line of the list of benches.
+        description: of its --help.
+        page: how its results are shown.
+        measure: carries out a run.
+        quick: what --quick does; it is no flag where this is empty.
+        ports: what --ports means, likewise.
+        directory: what --directory means, likewise.
+        lab: what --name is the name of, likewise.
+        add_flags: adds its own flags.
+    """
+
+    name: str
+    summary: str
+    description: str
+    page: Page
+    measure: Callable[[Run], Results]
+    quick: str = ""
+    ports: str = ""
+    directory: str = ""
+    lab: str = ""
+    add_flags: Callable[[argparse.ArgumentParser], None] = _no_flags
+
+
+def measure(parts: Iterable[Part], results: Results, file: Path) -> Results:
+    """Measure part after part and write what there is after each; an interrupt ends it with a failure.
+
+    A part that fails does not take the others with it.
     """
     try:
-        _in_turn(steps, results, file, report)
+        _in_turn(parts, results, file)
     except KeyboardInterrupt:
         results.failures.append("interrupted")
+    return results
 
 
-def _in_turn(steps: Iterable[Part], results: Results, file: Path, report: Callable[[str], None]) -> None:
+def _in_turn(parts: Iterable[Part], results: Results, file: Path) -> None:
     started = time.monotonic()
-    for name, measure in steps:
-        report(name)
+    for name, work in parts:
+        progress(name)
         try:
-            results.figures += measure()
+            results.figures += work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other parts shall have their turn
             failure = " ".join(f"{name.strip()}: {type(error).__name__}: {error}".split())
             results.failures.append(failure)
-            report(f"  FAILED {failure}")
+            progress(f"  FAILED {failure}")
         results.seconds = round(time.monotonic() - started, 1)
         write(results, file)
     results.complete = True
     write(results, file)
+
+
+def new_results(command: str, machine: Machine, load: float) -> Results:
+    """Results of a run that begins now, without figures."""
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Results(command=command, date=date, machine=machine, load=load)
+
+
+def this_machine(
+    versions: Mapping[str, str], *, datapath: str = "", disk: str = "", virtual: str = ""
+) -> Machine:
+    """The machine that this runs on; `datapath` is OVS's type, "system" or "netdev", or empty."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(
+        cores=os.cpu_count() or 0,
+        memory_gb=round(memory / 1e9, 1),
+        kernel=os.uname().release,
+        datapath={"": "", "netdev": "userspace"}.get(datapath, "kernel"),
+        disk=disk,
+        virtual=virtual,
+        versions=dict(versions),
+    )
+
+
+def version(program: str) -> str:
+    """What a program says of its version, or "none"."""
+    command = [find_program(program) or program, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return done.stdout.splitlines()[0].split()[-1] if done.stdout else "none"
+
+
+def progress(line: str) -> None:
+    """Say on standard error what is being done."""
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
 
 
 def write(results: Results, file: Path) -> None:
@@ -61,77 +161,3 @@ def read(file: Path) -> Results:
         msgspec.DecodeError: it is something else.
     """
     return msgspec.json.decode(file.read_bytes(), type=Results)
-
-
-def contest(place: Place, plan: Plan) -> Iterator[Part]:
-    """The parts of the contest of drivers; each begins with all of them running."""
-    for name, measure in parts(place, plan):
-        yield name, partial(_with_all, place, measure)
-
-
-def _with_all(place: Place, measure: Callable[[], list[Figure]]) -> list[Figure]:
-    place.start_missing()
-    return measure()
-
-
-def parts(place: Place, plan: Plan) -> Iterator[Part]:
-    """Name and function of each part, in their order; none runs before the one before it has."""
-    yield "memory, idle processor time, start", lambda: _costs(place, plan)
-    for ports in plan.live:
-        yield f"OVN with {ports:,} other ports", lambda ports=ports: _fill_live(place, plan, ports)  # type: ignore[misc]
-        calls = plan.crowded_calls if ports else plan.calls
-        yield "  calls to the drivers", lambda calls=calls: _verbs(place, calls)  # type: ignore[misc]
-        runs = plan.crowded_runs if ports else plan.runs
-        yield "  docker run and docker rm", lambda runs=runs: containers.measure_runs(place, runs)  # type: ignore[misc]
-        if ports:
-            yield "  memory", lambda: costs.measure_memory(place)
-        else:
-            yield "  containers at once", lambda: containers.measure_bursts(place, plan.bursts, plan.burst)
-            yield "  first packets", lambda: containers.measure_first_packets(place, plan.first_packets)
-    yield from _northbound_parts(place, plan)
-
-
-def _northbound_parts(place: Place, plan: Plan) -> Iterator[Part]:
-    for ports in plan.ports:
-        name = f"Northbound alone with {ports:,} other ports"
-        yield name, lambda ports=ports: _northbound(place, plan, ports)  # type: ignore[misc]
-    most = plan.live[-1] if plan.live else 0
-    if most:
-        name = f"Northbound alone with {most:,} ports in one switch"
-        yield name, lambda: _one_switch(place, plan, most)
-
-
-def _costs(place: Place, plan: Plan) -> list[Figure]:
-    starts = costs.measure_starts(place, plan.starts)
-    return [*starts, *costs.measure_memory(place), *costs.measure_idle(place, plan.idle_seconds)]
-
-
-def _fill_live(place: Place, plan: Plan, ports: int) -> list[Figure]:
-    if ports != place.ports:
-        place.pause_northd()
-        place.fill(ports, plan.switches)
-    place.resume_northd()
-    return []
-
-
-def _verbs(place: Place, calls: int) -> list[Figure]:
-    return verbs.measure(place, verbs.callers(place, calls, calls))
-
-
-def _northbound(place: Place, plan: Plan, ports: int) -> list[Figure]:
-    place.pause_northd()
-    place.fill(ports, plan.switches)
-    figures = verbs.measure_northbound(place, _alone(place, plan, ports))
-    if ports not in plan.live:
-        figures += costs.measure_memory(place)
-    return figures
-
-
-def _one_switch(place: Place, plan: Plan, ports: int) -> list[Figure]:
-    place.pause_northd()
-    place.fill(0, plan.switches)
-    return verbs.measure_northbound(place, _alone(place, plan, ports), one_switch=ports)
-
-
-def _alone(place: Place, plan: Plan, ports: int) -> Sequence[verbs.Caller]:
-    return verbs.callers(place, plan.calls, plan.slow_calls if ports else plan.crowded_calls)

@@ -1,31 +1,47 @@
-"""Results as tables, for a terminal and as Markdown. Pure."""
+"""Results as tables, for a terminal and as Markdown, and whether they reach the targets. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.figures import BRIDGE, CONTESTANTS, Figure, Machine, Results
-from bench.targets import TARGETS, Target, Verdict, judge
-
-SECTIONS = {
-    "verbs": "Calls to the driver (median / 99th percentile)",
-    "join": "From CreateEndpoint to Join, as seen in Open_vSwitch (median / 99th percentile)",
-    "docker": "Docker's commands (median, ratio to bridge)",
-    "shares": "Where a `docker run` and `docker rm` spend their time (median)",
-    "burst": "Containers started at the same time (median)",
-    "first packet": "The first packet of a new container",
-    "costs": "The daemon itself",
-    "northbound": "Calls with ovn-northd stopped (median / 99th percentile)",
-    "one switch": "The same with all other ports in the network's own switch (median / 99th percentile)",
-}
-"""Titles by section, in the order in which they are shown."""
+from bench.figures import BRIDGE, OURS, Figure, Machine, Results
 
 BUSY = 0.7
 """A load average above this before the start says that the machine was not left to the bench."""
 
-_WITH_P99 = frozenset({"verbs", "join", "northbound", "one switch"})
+Find = Callable[[Results], Figure | None]
 
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A limit for a figure, or for its ratio to another.
+
+    Attributes:
+        text: what is to be reached.
+        limit: in the figure's unit, or a ratio.
+        figure: finds what is judged.
+        base: finds what it is divided by, or None.
+        at_least: whether more is better; else less is.
+    """
+
+    text: str
+    limit: float
+    figure: Find
+    base: Find | None = None
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target, what was measured and whether that is enough; None and None when it was not measured."""
+
+    target: Target
+    measured: float | None
+    reached: bool | None
+
+
+def find(section: str, item: str, contestant: str = OURS, ports: int = 0) -> Find:
+    """What looks up the figure of one cell."""
+    return lambda results: results.find(section, item, contestant, ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +67,6 @@ class Page:
     counted: bool = False
 
 
-CONTEST = Page(SECTIONS, CONTESTANTS, _WITH_P99, TARGETS, (BEGIN, END))
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table of text; the first column is the rows' own title."""
@@ -63,7 +76,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(results: Results, page: Page = CONTEST) -> list[Table]:
+def tables(results: Results, page: Page) -> list[Table]:
     """The targets where there are any, then each section that has figures."""
     found = [targets_table(judge(results, page.targets))] if page.targets else []
     for section, title in page.sections.items():
@@ -81,6 +94,21 @@ def _others(ports: int) -> str:
 def _count(figures: Sequence[Figure], page: Page) -> str:
     counts = sorted({each.samples for each in figures})
     return f", n = {' to '.join(str(each) for each in {counts[0]: 0, counts[-1]: 0})}" if page.counted else ""
+
+
+def judge(results: Results, targets: Sequence[Target]) -> list[Verdict]:
+    """One verdict per target, in their order."""
+    return [_judge(target, results) for target in targets]
+
+
+def _judge(target: Target, results: Results) -> Verdict:
+    figure = target.figure(results)
+    base = target.base(results) if target.base else None
+    if figure is None or (target.base is not None and (base is None or not base.p50)):
+        return Verdict(target, None, None)
+    measured = figure.p50 / base.p50 if base else figure.p50
+    reached = measured >= target.limit if target.at_least else measured <= target.limit
+    return Verdict(target, measured, reached)
 
 
 def targets_table(verdicts: Sequence[Verdict]) -> Table:
@@ -151,7 +179,7 @@ def _where(machine: Machine) -> list[str]:
     return list(filter(None, (datapath, machine.disk, machine.virtual)))
 
 
-def markdown(results: Results, page: Page = CONTEST) -> str:
+def markdown(results: Results, page: Page) -> str:
     """All tables as Markdown."""
     parts = ["\n".join(f"- {line}" for line in about(results))]
     for table in tables(results, page):
@@ -165,7 +193,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def text(results: Results, page: Page = CONTEST) -> str:
+def text(results: Results, page: Page) -> str:
     """All tables for a terminal."""
     parts = ["\n".join(about(results))]
     for table in tables(results, page):
@@ -184,7 +212,7 @@ def _text_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"  {'  '.join(row)}".rstrip()
 
 
-def put_into(document: str, results: Results, page: Page = CONTEST) -> str:
+def put_into(document: str, results: Results, page: Page) -> str:
     """A document with all tables between the page's two marks.
 
     Raises:

@@ -1,55 +1,72 @@
-"""The parts of a run: on each kind of Northbound, with few and with many other rows, level after level."""
+"""How fast addresses are leased: on each kind of Northbound, with few and many other rows, by level."""
 
-from collections.abc import Callable, Iterator
+import platform
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from bench.figures import Figure, Results, Samples
 from bench.ipam import clients as load
-from bench.ipam import page
+from bench.ipam import disk, page
 from bench.ipam.place import Network, Place
-from bench.ipam.plan import CLIENTS, DRIVERS, LEVELS, Level, Plan
+from bench.ipam.plan import CLIENTS, DRIVERS, FULL, LEVELS, QUICK, Level, Plan
 from bench.ovsdb import Database
-from bench.run import Part
+from bench.run import Bench, Part, Run, progress, this_machine, version
 from ovn_docker.errors import OvnDockerError
-
-Report = Callable[[str], None]
 
 SUBNETS = ("10.61.0.0/16", "10.62.0.0/16", "10.63.0.0/16")
 """One for all that is filled at random, then one for each that is filled in a row."""
 
 
-def parts(directory: Path, plan: Plan, results: Results, report: Report) -> Iterator[Part]:
+def plan(run: Run) -> Plan:
+    """What the flags ask for."""
+    chosen: Plan = run.plan(FULL, QUICK, "ports")
+    return chosen
+
+
+def _measure(run: Run) -> Results:
+    parent = run.arguments.directory
+    versions = {"ovsdb-server": version("ovsdb-server"), "Python": platform.python_version()}
+    with tempfile.TemporaryDirectory(prefix="ovn-docker-bench-", dir=parent) as name:
+        directory = Path(name).resolve()
+        kind = disk.filesystem(directory, Path("/proc/mounts").read_text())
+        written = f"databases on {kind}, where 1 kB is on disk after {disk.sync_ms(directory):.2f} ms"
+        results = run.results(this_machine(versions, disk=written))
+        if kind in disk.MEMORY:
+            results.failures.append(f"{parent} is in memory: name a disk with --directory")
+        return run.measure(parts(directory, plan(run), results), results)
+
+
+def parts(directory: Path, plan: Plan, results: Results) -> Iterator[Part]:
     """Name and function of each part.
 
     Args:
         directory: for the files of all servers.
         plan: how much.
         results: takes the failures of levels.
-        report: takes the name of each level as it begins.
     """
     for mode in page.MODES:
         for ports in plan.ports:
-            run = _Run(mode, ports, plan, results.failures, report)
+            run = _OneNorthbound(mode, ports, plan, results.failures)
             place = directory / f"{mode[0]}{ports}"
-            yield f"{mode} Northbound with {ports:,} other ports", partial(_measure, run, place)
+            yield f"{mode} Northbound with {ports:,} other ports", partial(_levels, run, place)
 
 
-def _measure(run: "_Run", directory: Path) -> list[Figure]:
+def _levels(run: "_OneNorthbound", directory: Path) -> list[Figure]:
     with Place(directory, run.mode, run.ports, run.plan.switches) as place:
         return run.levels(place)
 
 
-class _Run:
+class _OneNorthbound:
     """What is measured on one Northbound."""
 
-    def __init__(self, mode: str, ports: int, plan: Plan, failures: list[str], report: Report) -> None:
+    def __init__(self, mode: str, ports: int, plan: Plan, failures: list[str]) -> None:
         self.mode = mode
         self.ports = ports
         self.plan = plan
         self._failures = failures
-        self._report = report
         self._times = Samples(page.section(page.TIME, mode), ports)
         self._rates = Samples(page.section(page.RATE, mode), ports)
         self._searches = Samples(page.SEARCH, ports)
@@ -60,7 +77,7 @@ class _Run:
         subnets = iter(SUBNETS)
         network = place.network_create(next(subnets), scattered=True)
         for level in LEVELS:
-            self._report(f"  {level.title}")
+            progress(f"  {level.title}")
             try:
                 with closing(place.connect()) as database:
                     if not level.scattered:
@@ -71,7 +88,7 @@ class _Run:
             except (OvnDockerError, OSError) as error:
                 failure = " ".join(f"{self.mode}, {self.ports:,} other ports, {level.title}: {error}".split())
                 self._failures.append(failure)
-                self._report(f"  FAILED {failure}")
+                progress(f"  FAILED {failure}")
         return self._figures()
 
     def _level(self, database: Database, network: Network, level: Level) -> None:
@@ -126,3 +143,18 @@ class _Run:
             *self._searches.figures(),
             twice,
         ]
+
+
+BENCH = Bench(
+    name="ipam",
+    summary="how fast addresses are leased",
+    description="Measure how fast addresses are leased: RequestAddress over HTTP from driver processes on a"
+    " private Northbound. It touches nothing of this machine's OVN. Less than 10 minutes, "
+    "--quick less than 2.",
+    page=page.PAGE,
+    measure=_measure,
+    quick="few samples and no other ports, in less than 2 minutes",
+    ports="default: 0,100000; with --quick: 0",
+    directory="where the databases are during the run; on a disk, as a lease is written to it before it is"
+    " answered",
+)

@@ -1,8 +1,7 @@
 """The tables and targets of `scripts/bench ipam`. Pure."""
 
 from bench.ipam.plan import CLIENTS, EMPTY, HALF, NINETY, NINETY_ROW
-from bench.tables import Page
-from bench.targets import Find, Target, find
+from bench.tables import Find, Page, Target, find
 
 STANDALONE, CLUSTER = "standalone", "3-node cluster"
 MODES = (STANDALONE, CLUSTER)

@@ -1,23 +1,132 @@
 """The parts of a run on each kind of Northbound, in their order."""
 
+import argparse
+import contextlib
+import platform
+import resource
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from bench.drivers import resident_mb
-from bench.figures import Figure, median
+from bench.figures import Figure, Results, median
 from bench.ipam.page import CLUSTER, STANDALONE
 from bench.ipam.servers import Servers
-from bench.run import Part
+from bench.run import Bench, Part, Run, progress, this_machine, version
 from bench.scale import driver, page, plan
 from bench.scale.cells import figure
 from bench.scale.clock import processor_seconds
 from bench.scale.northd import southbound_parts
-from bench.scale.place import Place
-from ovn_docker.errors import HostError, OvnDockerError
+from bench.scale.place import Place, running
+from ovn_docker.errors import ConfigError, HostError, OvnDockerError
 
 _CONNECT, _FILL = 120.0, 600.0
 """Seconds for all to be connected, and to have made their containers."""
+
+
+MOST_LOAD = 3.0
+"""Above this load average figures tell more of the others than of this."""
+
+OTHER_FILES = 200
+"""Of a process, besides one for each driver."""
+
+
+def _add_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--hosts", type=_number, metavar="N", help="drivers (default: 1000)")
+    made.add_argument("--containers", type=_number, metavar="N", help="of each host (default: 100)")
+    made.add_argument("--chassis", type=_number, metavar="N", help="ovn-controllers (default: 20)")
+    made.add_argument(
+        "--seconds", type=_seconds, metavar="N", help="for which each thing is measured (default: 8 to 60)"
+    )
+    made.add_argument(
+        "--probe",
+        type=_seconds,
+        metavar="SECONDS",
+        help="of silence, after which Northbound and a driver probe each other (default: 5, as in both);"
+        " another number needs Open vSwitch 3.3 or newer",
+    )
+    made.add_argument(
+        "--only",
+        action="append",
+        choices=plan.SECTIONS,
+        help="measure this alone; may be repeated. With 100000 ports southbound needs 9 GB of memory",
+    )
+    made.add_argument("--busy", action="store_true", help="measure also above a load average of 3")
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("give more than 0")
+    return seconds
+
+
+def sizes(run: Run) -> plan.Plan:
+    """What the flags ask for.
+
+    Raises:
+        ConfigError: there are not enough addresses for it.
+    """
+    chosen: plan.Plan = run.plan(plan.FULL, plan.QUICK, "hosts", "containers", "chassis", "seconds", "probe")
+    if seconds := run.arguments.seconds:
+        chosen = replace(chosen, idle_seconds=seconds, health_seconds=seconds)
+    if not chosen.fits():
+        raise ConfigError("10.0.0.0/8 has no room for so many networks: lower --hosts or --containers")
+    return chosen
+
+
+def _measure(run: Run) -> Results:
+    size = sizes(run)
+    check_load(run.load, busy=run.arguments.busy)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    check_files(most, size)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    versions = {
+        "ovsdb-server": version("ovsdb-server"),
+        "Python": platform.python_version(),
+        "OVN": version("ovn-northd"),
+    }
+    with tempfile.TemporaryDirectory(prefix="ovn-docker-bench-", dir=run.arguments.directory) as name:
+        results = run.results(this_machine(versions))
+        with (
+            running(Path(name).resolve(), size) as place,
+            contextlib.closing(parts(place, run.arguments.only or plan.SECTIONS)) as steps,
+        ):
+            return run.measure(steps, results)
+
+
+def check_files(most: int, size: plan.Plan) -> None:
+    """See that a process may have a session of each driver, and some files besides.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    if most < size.hosts + OTHER_FILES:
+        raise ConfigError(
+            f"a process may open {most} files, and {size.hosts} hosts need {size.hosts + OTHER_FILES}:"
+            " raise 'ulimit -Hn' as root, or lower --hosts"
+        )
+
+
+def check_load(load: float, *, busy: bool) -> None:
+    """See that the machine is quiet enough, and say how quiet it is.
+
+    Raises:
+        ConfigError: it is not, and nobody said that this is fine.
+    """
+    progress(f"load average {load:.1f}")
+    if load > MOST_LOAD and not busy:
+        raise ConfigError(f"the load average is {load:.1f}, above {MOST_LOAD:g}: wait, or give --busy")
 
 
 def parts(place: Place, sections: Sequence[str]) -> Generator[Part, None, None]:
@@ -206,3 +315,18 @@ def _memory(place: Place, northbound: Servers) -> list[Figure]:
         figure(page.MEMORY, page.STANDALONE_MB, [resident_mb(_pid(northbound))], "MB"),
         figure(page.MEMORY, page.DRIVER_MB, [a_driver], "MB"),
     ]
+
+
+BENCH = Bench(
+    name="scale",
+    summary="what 1,000 hosts do to OVN's databases",
+    description="Measure OVN with many hosts: 1,000 drivers' part towards Northbound, in a few processes, "
+    "on a standalone Northbound and on a 3-node cluster with 100,000 ports and leases; then "
+    "ovn-northd, Southbound and 20 ovn-controllers. It touches nothing of this machine's OVN. "
+    "About 15 minutes, --quick about 2.",
+    page=page.PAGE,
+    measure=_measure,
+    quick="100 hosts and few samples, in about 2 minutes",
+    directory="where the databases are during the run; on a disk",
+    add_flags=_add_flags,
+)

@@ -3,8 +3,7 @@
 from bench.ipam.page import CLUSTER, STANDALONE
 from bench.scale.driver import CREATE
 from bench.scale.plan import CALLERS
-from bench.tables import Page
-from bench.targets import Find, Target, find
+from bench.tables import Find, Page, Target, find
 
 SIZES, SESSIONS, RATES, TIMES, HEALTH, BINDING, NORTHD, MEMORY = (
     "sizes",

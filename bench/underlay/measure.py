@@ -1,6 +1,10 @@
-"""Calls to the underlay driver, one after another and at the same time; a relay is between it and Neutron."""
+"""Measure what the underlay driver adds to Neutron's own time.
+
+Calls to it, one after another and at the same time; a relay is between it and Neutron.
+"""
 
 import contextlib
+import platform
 import secrets
 import socket
 import sys
@@ -8,17 +12,21 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bench.costs import MEMORY
 from bench.drivers import resident_mb
-from bench.figures import Figure, Samples
+from bench.figures import Figure, Results, Samples
 from bench.plugin import Plugin, dial_unix, endpoint, join, network
+from bench.run import Bench, Part, Run, progress, this_machine
+from bench.tables import Page, Target, find
 from bench.underlay.relay import Relay
 from bench.underlay.shares import at_once, pauses, shares
 from ovn_docker.underlay.neutron_ports import FIRST_LOOK, LONGEST_LOOK
-from tests.underlay.clouds import Cloud
+from tests.underlay.clouds import Cloud, cloud
 from tests.underlay.identity import NEUTRON_PORT
 from tests.underlay.machines import VirtualMachine
 from tests.underlay.proxy import PORT, REGION, register
@@ -36,6 +44,31 @@ REQUESTS = "requests to Neutron"
 
 SETTLE = 0.1
 """Seconds between two calls; Docker makes a container meanwhile."""
+
+
+ENDPOINTS, QUICK_ENDPOINTS, AT_ONCE = 100, 20, 8
+
+PAGE = Page(
+    sections={
+        VERBS: "Calls to the underlay driver, and where their time goes (median / 99th percentile)",
+        COUNTS: "Meanwhile (median)",
+        BURST: "At the same time",
+        COSTS: "The daemon itself",
+    },
+    columns=(WHOLE, NEUTRON, WAITING, DRIVER, PROCESSOR, SINGLE, FIGURE),
+    with_p99=frozenset({VERBS}),
+    targets=(
+        Target("the driver's own time of CreateEndpoint, p50, ms", 10, find(VERBS, "CreateEndpoint", DRIVER)),
+        Target("the driver's own time of Join, p50, ms", 10, find(VERBS, "Join", DRIVER)),
+        Target(
+            f"{CONNECTIONS} opened while one call follows another",
+            0,
+            find(COUNTS, f"{CONNECTIONS} opened meanwhile", FIGURE),
+        ),
+        Target("resident memory, MB", 100, find(COSTS, MEMORY, FIGURE)),
+    ),
+    marks=("<!-- bench underlay: begin -->", "<!-- bench underlay: end -->"),
+)
 
 
 @dataclass
@@ -192,3 +225,34 @@ def measure_memory(here: Place) -> list[Figure]:
     samples = Samples(COSTS)
     samples.add(here.column, MEMORY, resident_mb(here.machine.driver.pid))
     return samples.figures(unit="MB")
+
+
+def _measure(run: Run) -> Results:
+    progress("a lab with Keystone and Neutron")
+    versions = {"Python": platform.python_version(), "keystoneauth1": metadata.version("keystoneauth1")}
+    with cloud(run.arguments.name) as made:
+        results = run.results(this_machine(versions, datapath=made.lab.settings.datapath))
+        return run.measure(_parts(made, QUICK_ENDPOINTS if run.arguments.quick else ENDPOINTS), results)
+
+
+def _parts(made: Cloud, endpoints: int) -> Iterator[Part]:
+    with place(made, FIGURE) as here:
+        yield "one call after another", partial(measure_calls, here, endpoints)
+        yield "calls at the same time", partial(measure_burst, here, AT_ONCE)
+        yield "memory", partial(measure_memory, here)
+    with place(made, SINGLE) as here:
+        yield "with one connection: one call after another", partial(measure_calls, here, endpoints)
+        yield "  calls at the same time", partial(measure_burst, here, AT_ONCE)
+
+
+BENCH = Bench(
+    name="underlay",
+    summary="the underlay driver on a real Neutron",
+    description="Measure the calls to ovn-docker-underlay-driver on a real Keystone and Neutron in a lab of"
+    ' its own, and whose time they take. Needs root and what "scripts/test underlay" installs. '
+    "About 4 minutes, --quick about 2.",
+    page=PAGE,
+    measure=_measure,
+    quick="few samples, in about 2 minutes",
+    lab="the lab",
+)

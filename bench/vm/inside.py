@@ -11,18 +11,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from bench import containers, verbs
-from bench.cli import new_results, progress
 from bench.figures import BRIDGE, MACHINES, OURS, OVERLAY, OWN_BRIDGE, Figure, Machine, Samples
-from bench.ipam.cli import machine_with, version
 from bench.ovsdb import InterfaceWatch
 from bench.place import Report, Site
 from bench.plugin import Plugin, dial_unix
-from bench.run import Part, run
+from bench.run import Part, measure, new_results, progress, this_machine, version
 from bench.vm.netperf import PROBES, Probe
-from bench.vm.page import ONE, TWO
 from ovn_docker.errors import HostError
 from ovn_docker_lab.processes import wait_until
 
@@ -31,6 +26,9 @@ SPANNING = {OURS: "spanning-ours", OVERLAY: "spanning-overlay"}
 """Networks that both machines have."""
 FAR = {OURS: "10.210.0.9", OVERLAY: "10.211.0.9"}
 """Addresses of the containers on the other machine."""
+
+ONE, TWO = "one machine", "two machines"
+"""Sections."""
 
 NETSERVER_PORT = 12865
 _ADDRESS = '{{(index .NetworkSettings.Networks "%s").IPAddress}}'
@@ -84,9 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--other", required=True, help="address of the other machine")
     arguments = made.parse_args(argv)
     here = Here(progress)
-    results = new_results("scripts/bench vm", [], _machine(here), 0)
+    results = new_results("scripts/bench vm", _machine(here), 0)
     results.failures = here.failures
-    run(_parts(here, arguments.other, quick=arguments.quick), results, arguments.json, progress)
+    measure(_parts(here, arguments.other, quick=arguments.quick), results, arguments.json)
     return 0
 
 
@@ -177,16 +175,13 @@ def _netserver(here: Here, container: str) -> Iterator[None]:
 
 def _machine(here: Here) -> Machine:
     kind = output(["ovs-vsctl", "get", "Bridge", "br-int", "datapath_type"]).strip().strip('"')
-    return msgspec.structs.replace(
-        machine_with(disk=""),
-        datapath="userspace" if kind == "netdev" else "kernel",
-        virtual=f"each of two machines ({output(['systemd-detect-virt']).strip()})",
-        versions={
-            "dockerd": here.docker("version", "--format={{.Server.Version}}")[1],
-            "OVN": version("ovn-controller"),
-            "Open vSwitch": version("ovs-vswitchd"),
-        },
-    )
+    virtual = f"each of two machines ({output(['systemd-detect-virt']).strip()})"
+    versions = {
+        "dockerd": here.docker("version", "--format={{.Server.Version}}")[1],
+        "OVN": version("ovn-controller"),
+        "Open vSwitch": version("ovs-vswitchd"),
+    }
+    return this_machine(versions, datapath=kind or "system", virtual=virtual)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli import progress
-from bench.figures import OURS, OVERLAY
-from bench.vm.inside import FAR, SPANNING, output
+import msgspec
+
+from bench.contest import SECTIONS
+from bench.figures import BRIDGE, CONTESTANTS, MACHINES, OURS, OVERLAY, Results
+from bench.run import Bench, Run, progress, write
+from bench.tables import Page
+from bench.vm.inside import FAR, ONE, SPANNING, TWO, output
 from ovn_docker.errors import HostError
 
 ROOT = Path(__file__).parents[2]
 TREE = "/root/ovn-docker"
-BOOT_TIMEOUT, INSTALL_TIMEOUT = 2700.0, 900.0
+BOOT_TIMEOUT, INSTALL_TIMEOUT, MEASURE_TIMEOUT = 2700.0, 900.0, 5400.0
 """Seconds; the first boot ever makes a kernel and an image."""
 
 _INSTALL = """
@@ -48,6 +52,20 @@ _FAR = """
 id=$(docker run -d --net {network} --ip {address} busybox sleep 1000000)
 nsenter --target="$(docker inspect -f '{{{{.State.Pid}}}}' "$id")" --net -- netserver
 """
+
+PAGE = Page(
+    sections={
+        **{name: SECTIONS[name] for name in ("docker", "shares", "verbs", "join")},
+        ONE: "Between containers of one machine (median, ratio to bridge)",
+        TWO: "Between two machines (median, ratio to Docker's overlay / to the machines themselves)",
+    },
+    columns=(*CONTESTANTS, MACHINES),
+    with_p99=frozenset({"verbs", "join"}),
+    targets=(),
+    marks=("<!-- bench vm: begin -->", "<!-- bench vm: end -->"),
+    bases={"docker": (BRIDGE,), ONE: (BRIDGE,), TWO: (OVERLAY, MACHINES)},
+    counted=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +196,32 @@ def _connect(first: Vm, second: Vm) -> None:
     second.run("netserver")
     for title, address in FAR.items():
         second.run(_FAR.format(network=SPANNING[title], address=address))
+
+
+def _measure(run: Run) -> Results:
+    started = time.monotonic()
+    file = "/root/results.json"
+    flags = "--quick" if run.arguments.quick else ""
+    with pair(run.arguments.name) as (first, second):
+        # quickstart installs no lab, and the bench needs its modules.
+        python = f"cd {TREE}\nPYTHONPATH=lab /opt/ovn-docker/bin/python -m bench.vm.inside"
+        first.run(f"{python} --json {file} --other {second.address} {flags}", MEASURE_TIMEOUT, show=True)
+        results = msgspec.json.decode(first.run(f"cat {file}"), type=Results)
+    results.command, results.load = run.command, run.load
+    results.seconds = round(time.monotonic() - started, 1)
+    write(results, run.arguments.json)
+    return results
+
+
+BENCH = Bench(
+    name="vm",
+    summary="the kernel's datapath beside Docker's own overlay",
+    description="Measure this driver beside Docker's bridge and Docker's own overlay, with the kernel's "
+    "datapath, on two machines that scripts/vm makes and that are gone afterwards. Needs root. "
+    "About 30 minutes, --quick about 10; longer where scripts/vm has no kernel and no image "
+    "yet.",
+    page=PAGE,
+    measure=_measure,
+    quick="few samples, in about 10 minutes",
+    lab="the machines' lab",
+)

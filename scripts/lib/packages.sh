@@ -100,6 +100,12 @@ install_project() {
   printf '%s\n' "$stamp" >"$target/installed"
 }
 
+# PROGRAM:PACKAGE of OVN and Open vSwitch, and of whole emulated hosts.
+ovn_programs=(ovs-vswitchd:openvswitch-switch ovn-northd:ovn-central ovn-controller:ovn-host)
+# Read by the scripts.
+# shellcheck disable=SC2034
+lab_programs=(ip:iproute2 ethtool:ethtool busybox:busybox-static "${ovn_programs[@]}" dockerd:docker.io)
+
 # install_tools TARGET: the virtual environment for the tests, the bench and chaos, with this clone's driver and lab in it.
 install_tools() {
   local stamp
