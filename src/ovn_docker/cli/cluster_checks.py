@@ -1,11 +1,10 @@
 """What only a command looks at, for it grows with the number of hosts, or is the driver itself."""
 
 import asyncio
-import contextlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -58,22 +57,6 @@ ABSENT_FOR = 5.0
 leader are over sooner."""
 
 
-@contextlib.asynccontextmanager
-async def following(ovs: Client) -> AsyncIterator[Client]:
-    """A client of Southbound, wherever this host's Open_vSwitch says that it is, and with its TLS files."""
-    client = Client("OVN Southbound", "OVN_Southbound", {})
-    client.own_tls, client.probe_interval = ovs.own_tls, ovs.probe_interval
-    client.service = ovn_settings.CENTRAL_SERVICE
-    work = client.run(), ovn_settings.follow_settings(ovs, client, ovn_settings.SOUTHBOUND)
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield client
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
 async def southbound_findings(ovs: Client, client: Client, absent_for: float = ABSENT_FOR) -> list[Finding]:
     """Southbound cannot be reached from here, or no ovn-northd works on it.
 
@@ -82,7 +65,7 @@ async def southbound_findings(ovs: Client, client: Client, absent_for: float = A
 
     Args:
         ovs: this host's Open_vSwitch, read by now.
-        client: of `following`.
+        client: of OVN Southbound.
         absent_for: seconds for which no ovn-northd is seen before that is told.
     """
     settings = ovn_settings.settings_of(ovs)
@@ -224,7 +207,7 @@ async def look(parts: Components, driver_name: str) -> Beyond:
     if not isinstance(parts, OverlayComponents):
         return Beyond()
     found, notes = await _driver(parts, driver_name), []
-    async with following(parts.ovs) as client:
+    async with ovn_settings.following(parts.ovs, ovn_settings.SOUTHBOUND, {}) as client:
         central = await southbound_findings(parts.ovs, client)
         if parts.host is not None:
             seen = await look_at_peers(parts.host, client)

@@ -15,10 +15,10 @@ from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import components
 from ovn_docker.daemon.components import Components, VirtualMachine, assemble
 from ovn_docker.errors import ConfigError, UnreachableError
-from ovn_docker.host import open_vswitch, ovn_settings
+from ovn_docker.host import ovn_settings
 from ovn_docker.ovn import southbound
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import TlsFiles, parse_remotes
+from ovn_docker.ovsdb.remotes import TlsFiles
 from ovn_docker.underlay.neutron import credentials
 from ovn_docker.underlay.neutron.credentials import CLOUD, Credentials
 
@@ -135,31 +135,15 @@ async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Da
         tls: files for ``ssl:`` remotes, or None for those that Open_vSwitch names.
 
     Raises:
-        ConfigError: that is no remote.
+        ConfigError: `ovsdb` is not a valid remote.
     """
-    try:
-        remotes = parse_remotes(ovsdb)
-    except ConfigError as error:
-        raise ConfigError(f"--ovsdb: {error}") from error
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    nb = Client("OVN Northbound", "OVN_Northbound", {})
-    sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
-    for client in (ovs, nb, sb):
-        client.own_tls = tls
-        client.service = ovn_settings.SWITCH_SERVICE if client is ovs else ovn_settings.CENTRAL_SERVICE
-    ovs.redirect(remotes, why="--ovsdb names no remote")
-    work = [
-        *(each.run() for each in (ovs, nb, sb)),
-        ovn_settings.follow_settings(ovs, nb, ovn_settings.NORTHBOUND),
-        ovn_settings.follow_settings(ovs, sb, ovn_settings.SOUTHBOUND),
-    ]
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield Databases(ovs, nb, sb)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+    ovs = ovn_settings.open_vswitch_client(ovsdb, tls)
+    async with (
+        ovn_settings.connected(ovs),
+        ovn_settings.following(ovs, ovn_settings.NORTHBOUND, {}) as northbound,
+        ovn_settings.following(ovs, ovn_settings.SOUTHBOUND, southbound.WATCHES) as sb,
+    ):
+        yield Databases(ovs, northbound, sb)
 
 
 async def reach(client: Client) -> None:

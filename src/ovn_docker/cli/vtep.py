@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from uuid import UUID
@@ -13,15 +13,13 @@ from uuid import UUID
 from ovn_docker import logs
 from ovn_docker import settings as config
 from ovn_docker.addressing import IPAddress
-from ovn_docker.daemon.components import OverlayComponents, assemble, cancel, running
-from ovn_docker.errors import ConfigError, NotFoundError, OvnDockerError, RequestError, UnreachableError
+from ovn_docker.daemon.components import OverlayComponents, assemble, running
+from ovn_docker.errors import NotFoundError, OvnDockerError, RequestError, UnreachableError
 from ovn_docker.host import ovn_settings
 from ovn_docker.overlay.vtep.vtep_config import AUTO, ConfiguredVtep, Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import switches
 from ovn_docker.ovn.vteps import MODES, VTEP_PORT
-from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for Northbound, Docker, and with OVN's own ports Southbound and northd to answer."""
@@ -102,7 +100,10 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
 async def _connected(arguments: argparse.Namespace, work: Work) -> None:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
     parts = assemble(config.read_inspection(arguments), dict)
-    async with running(parts), _southbound(parts, getattr(arguments, "southbound", None)) as southbound:
+    remote = getattr(arguments, "southbound", None)
+    remotes = () if remote is None else ovn_settings.remotes_of("--southbound", remote)
+    following = ovn_settings.following(parts.ovs, ovn_settings.SOUTHBOUND, {}, remotes)
+    async with running(parts), following as southbound:
         database = parts.shared.database
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -110,41 +111,6 @@ async def _connected(arguments: argparse.Namespace, work: Work) -> None:
         except TimeoutError:
             why = parts.ovs.outage() or parts.northbound.outage() or "OVN Northbound does not answer"
             raise UnreachableError(f"{why}; nothing was done") from None
-
-
-@contextlib.asynccontextmanager
-async def _southbound(parts: OverlayComponents, remote: str | None) -> AsyncIterator[Client]:
-    """A client that connects to a remote, or to where this host's ovn-controller does.
-
-    Raises:
-        ConfigError: that is no remote.
-    """
-    client = Client("OVN Southbound", "OVN_Southbound", {})
-    client.own_tls = parts.ovs.own_tls
-    if remote is None:
-        follow = ovn_settings.follow_settings(parts.ovs, client, ovn_settings.SOUTHBOUND)
-    else:
-        follow = _point(parts, client, _remotes(remote))
-    tasks = [asyncio.create_task(each) for each in (client.run(), follow)]
-    try:
-        yield client
-    finally:
-        await cancel(*tasks)
-
-
-async def _point(parts: OverlayComponents, client: Client, remotes: tuple[Remote, ...]) -> None:
-    """Point a client at remotes, with the TLS files that this host has for OVN."""
-    settings = await ovn_settings.known_settings(parts.ovs)
-    client.redirect(
-        remotes, TlsFiles(*settings.tls) if settings.tls else None, "--southbound names no remote"
-    )
-
-
-def _remotes(text: str) -> tuple[Remote, ...]:
-    try:
-        return parse_remotes(text)
-    except ConfigError as error:
-        raise ConfigError(f"--southbound: {error}") from error
 
 
 async def _add(parts: VtepCommand, arguments: argparse.Namespace) -> None:

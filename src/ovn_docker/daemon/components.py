@@ -13,13 +13,12 @@ from typing import Any, Protocol
 
 from ovn_docker.daemon.supervision import Supervision, Work
 from ovn_docker.docker.engine import Engine
-from ovn_docker.errors import ConfigError
 from ovn_docker.health.host_liveness import Collector
 from ovn_docker.health.presence import Presence, ThisMachine
 from ovn_docker.health.reader import CentralLook, DriverReading, HostReader, Reader
 from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, starting
 from ovn_docker.health.snapshot import Inventory
-from ovn_docker.host import open_vswitch, ovn_settings
+from ovn_docker.host import ovn_settings
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
@@ -34,7 +33,7 @@ from ovn_docker.overlay.overlay_inventory import OverlayInventory, Scan, some_ti
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
+from ovn_docker.ovsdb.remotes import TlsFiles
 from ovn_docker.settings import TRUNK, Settings
 from ovn_docker.state_file import StateFile
 from ovn_docker.underlay.neutron.credentials import Credentials
@@ -144,7 +143,7 @@ def this_host(config: Settings) -> Host:
         ConfigError: a setting cannot be used.
     """
     engine = Engine(config.health.docker_socket, config.health.docker_api_version)
-    return Host(ovs=open_vswitch_client(config), links=Links(), engine=engine)
+    return Host(ovs=_open_vswitch_client(config), links=Links(), engine=engine)
 
 
 def assemble(config: Settings, about: About, host: Host | None = None) -> OverlayComponents:
@@ -160,7 +159,7 @@ def assemble(config: Settings, about: About, host: Host | None = None) -> Overla
     """
     host = host or this_host(config)
     ovs, links, engine = host.ovs, host.links, host.engine
-    nb = _northbound_client(ovs)
+    nb = ovn_settings.ovn_client(ovs, ovn_settings.NORTHBOUND, vteps.WATCHES)
     attachments = Attachments(ovs, links)
     file = StateFile(config.state_file)
     presence = Presence(ovs, nb, ThisMachine(file, socket.gethostname(), links.holding), _now)
@@ -250,37 +249,9 @@ def _database_files(northbound: Client) -> dict[str, Any]:
     }
 
 
-def _northbound_client(ovs: Client) -> Client:
-    """A client of OVN Northbound, with the settings of Open_vSwitch's that hold for both."""
-    nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
-    nb.own_tls, nb.probe_interval = ovs.own_tls, ovs.probe_interval
-    nb.service = ovn_settings.CENTRAL_SERVICE
-    return nb
-
-
-def open_vswitch_client(config: Settings) -> Client:
-    """A client of this host's Open_vSwitch database.
-
-    Raises:
-        ConfigError: ``--ovsdb`` names none.
-    """
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    ovs.service = ovn_settings.SWITCH_SERVICE
-    if config.database_tls:
-        ovs.own_tls = TlsFiles(*map(str, config.database_tls))
-    ovs.probe_interval = config.probe_interval
-    ovs.redirect(_ovsdb(config))
-    return ovs
-
-
-def _ovsdb(config: Settings) -> tuple[Remote, ...]:
-    try:
-        remotes = parse_remotes(config.ovsdb)
-    except ConfigError as error:
-        raise ConfigError(f"--ovsdb: {error}") from error
-    if not remotes:
-        raise ConfigError("--ovsdb names no remote: leave it out for the one of this host")
-    return remotes
+def _open_vswitch_client(config: Settings) -> Client:
+    tls = TlsFiles(*map(str, config.database_tls)) if config.database_tls else None
+    return ovn_settings.open_vswitch_client(config.ovsdb, tls, config.probe_interval)
 
 
 @contextlib.asynccontextmanager
@@ -347,7 +318,7 @@ def assemble_underlay(
     Raises:
         ConfigError: a setting cannot be used.
     """
-    ovs = open_vswitch_client(config)
+    ovs = _open_vswitch_client(config)
     links = Links()
     attachments = Attachments(ovs, links, machine.bridge)
     cloud = _cloud(machine, config, attachments)

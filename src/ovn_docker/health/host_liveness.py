@@ -8,7 +8,7 @@ one is connected to Southbound.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -184,22 +184,10 @@ class Collector:
         while True:
             async with self._nb.lock(hosts.COLLECTOR_LOCK) as lock:
                 await lock.acquired()
-                async with self._southbound() as sb:
+                following = ovn_settings.following(self._ovs, ovn_settings.SOUTHBOUND, southbound.WATCHES)
+                async with following as sb:
                     await self._collect(lock, sb)
             await asyncio.sleep(self._interval)  # whoever waits for the lock has it now
-
-    @contextlib.asynccontextmanager
-    async def _southbound(self) -> AsyncIterator[Client]:
-        sb = Client("OVN Southbound", "OVN_Southbound", southbound.WATCHES)
-        sb.own_tls, sb.probe_interval = self._nb.own_tls, self._nb.probe_interval
-        follow = ovn_settings.follow_settings(self._ovs, sb, ovn_settings.SOUTHBOUND)
-        tasks = [asyncio.create_task(work) for work in (sb.run(), follow)]
-        try:
-            yield sb
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
 
     async def _collect(self, lock: Lock, sb: Client) -> None:
         """Look and act in intervals, until the lock is lost or Southbound cannot be reached."""

@@ -1,15 +1,20 @@
-"""Points clients of OVN's databases at where this host's Open_vSwitch says they are."""
+"""Clients of this host's Open_vSwitch, and of OVN's databases where that says they are."""
 
+import asyncio
+import contextlib
 import functools
 import logging
 import os
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from ovn_docker.errors import ConfigError
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.open_vswitch import OvnSettings
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.remotes import TlsFiles, parse_remotes
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles, parse_remotes
+from ovn_docker.ovsdb.replica import Watch
 
 LOG = logging.getLogger(__name__)
 
@@ -18,6 +23,12 @@ SWITCH_SERVICE, CENTRAL_SERVICE = "openvswitch-switch", "ovn-central"
 
 NORTHBOUND, SOUTHBOUND = "ovn-nb", "ovn-remote"
 """Keys of Open_vSwitch's external_ids that name OVN's databases."""
+
+_DATABASES = {
+    NORTHBOUND: ("OVN Northbound", "OVN_Northbound"),
+    SOUTHBOUND: ("OVN Southbound", "OVN_Southbound"),
+}
+"""What each is called, for people and in OVSDB."""
 
 
 @functools.cache
@@ -45,13 +56,69 @@ async def known_settings(ovs: Client) -> OvnSettings:
     return await ovs.replica.until(lambda: settings_of(ovs) if ovs.replica.rows(open_vswitch.ROOT) else None)
 
 
-async def follow_settings(ovs: Client, client: Client, key: str) -> None:
+def remotes_of(flag: str, text: str) -> tuple[Remote, ...]:
+    """The remotes that a flag names.
+
+    Raises:
+        ConfigError: it names none, or one of another form.
+    """
+    try:
+        remotes = parse_remotes(text)
+    except ConfigError as error:
+        raise ConfigError(f"{flag}: {error}") from error
+    if not remotes:
+        raise ConfigError(f"{flag} names no remote: leave it out for the one of this host")
+    return remotes
+
+
+def open_vswitch_client(
+    ovsdb: str, tls: TlsFiles | None = None, probe_interval: float | None = None
+) -> Client:
+    """A client of the Open_vSwitch database that ``--ovsdb`` names; the rest holds for OVN's databases too.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
+    ovs.own_tls, ovs.probe_interval, ovs.service = tls, probe_interval, SWITCH_SERVICE
+    ovs.redirect(remotes_of("--ovsdb", ovsdb))
+    return ovs
+
+
+def ovn_client(ovs: Client, key: str, watches: Mapping[str, Watch]) -> Client:
+    """A client of the OVN database of a key, with the TLS files and the probes of Open_vSwitch's."""
+    title, database = _DATABASES[key]
+    client = Client(title, database, watches)
+    client.own_tls, client.probe_interval, client.service = ovs.own_tls, ovs.probe_interval, CENTRAL_SERVICE
+    return client
+
+
+@contextlib.asynccontextmanager
+async def connected(client: Client, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Keep a client connected, and do other work for it, for as long as the context lasts."""
+    tasks = [asyncio.create_task(each) for each in (client.run(), *work)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@contextlib.asynccontextmanager
+async def following(
+    ovs: Client, key: str, watches: Mapping[str, Watch], remotes: tuple[Remote, ...] = ()
+) -> AsyncIterator[Client]:
+    """A connected client of an OVN database, wherever Open_vSwitch says it is, or at other remotes."""
+    client = ovn_client(ovs, key, watches)
+    async with connected(client, follow_settings(ovs, client, key, remotes)):
+        yield client
+
+
+async def follow_settings(ovs: Client, client: Client, key: str, remotes: tuple[Remote, ...] = ()) -> None:
     """Point a client at what Open_vSwitch says, and again whenever it says something else, until cancelled.
 
-    Args:
-        ovs: watches `open_vswitch.WATCHES`.
-        client: of one of OVN's databases.
-        key: where its remotes stand, `NORTHBOUND` or `SOUTHBOUND`.
+    `remotes` are in place of those that Open_vSwitch names; the TLS files are Open_vSwitch's all the same.
     """
     current: OvnSettings | None = None
 
@@ -62,15 +129,17 @@ async def follow_settings(ovs: Client, client: Client, key: str) -> None:
 
     while True:
         current = await ovs.replica.until(changed)
-        _redirect(client, key, current)
+        tls = TlsFiles(*current.tls) if current.tls else None
+        found, reason = (remotes, "") if remotes else _remotes(current, key)
+        client.redirect(found, tls, reason)
 
 
-def _redirect(client: Client, key: str, settings: OvnSettings) -> None:
-    text = settings.northbound if key == NORTHBOUND else settings.southbound
+def _remotes(settings: OvnSettings, key: str) -> tuple[tuple[Remote, ...], str]:
+    """Where the database of a key is; or nowhere, and why."""
     try:
-        remotes = parse_remotes(text)
-        why = "" if remotes else f"external_ids:{key} is not set in Open_vSwitch"
+        remotes = parse_remotes(settings.northbound if key == NORTHBOUND else settings.southbound)
     except ConfigError as error:
-        remotes, why = (), f"external_ids:{key} of Open_vSwitch cannot be used: {error}"
-        LOG.warning("%s", why)
-    client.redirect(remotes, TlsFiles(*settings.tls) if settings.tls else None, why)
+        reason = f"external_ids:{key} of Open_vSwitch cannot be used: {error}"
+        LOG.warning("%s", reason)
+        return (), reason
+    return remotes, "" if remotes else f"external_ids:{key} is not set in Open_vSwitch"

@@ -10,6 +10,7 @@ import pytest
 from ovn_docker.cli import cluster_checks
 from ovn_docker.health.findings import Finding
 from ovn_docker.host import open_vswitch
+from ovn_docker.host.ovn_settings import SOUTHBOUND, following
 from ovn_docker.ovn.southbound import NORTHD_LOCK
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
@@ -50,7 +51,7 @@ async def found(server: OvsdbServer, absent_for: float = 1.5) -> list[str]:
 
 
 async def looked(server: OvsdbServer, absent_for: float = 1.5) -> list[Finding]:
-    async with local(server) as ovs, cluster_checks.following(ovs) as client:
+    async with local(server) as ovs, following(ovs, SOUTHBOUND, {}) as client:
         return await cluster_checks.southbound_findings(ovs, client, absent_for)
 
 
