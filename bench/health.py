@@ -19,7 +19,7 @@ from bench.ovsdb import Database
 from bench.run import Bench, Part, Run, this_machine, version
 from bench.tables import Page, Target, find
 from ovn_docker import settings
-from ovn_docker.daemon.components import assemble, running
+from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.ovn import leases
 from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark
@@ -102,7 +102,7 @@ async def _read(host: Server, northbound: Servers, samples: Samples) -> None:
     settings.add_inspection_arguments(flags)
     state = host.file.with_name("state.json")
     words = ["--ovsdb", host.remote, "--state-file", str(state)]
-    parts = assemble(settings.read_inspection(flags.parse_args(words)), dict)
+    parts = assemble_overlay(settings.read_inspection(flags.parse_args(words)), dict)
     assert parts.scan is not None
     parts.scan(always=True, note=False)
     async with running(parts):

@@ -14,7 +14,7 @@ from bench.scale.plan import Plan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
 from ovn_docker import settings
 from ovn_docker.daemon import serve
-from ovn_docker.daemon.components import Host, OverlayComponents, assemble, cancel, running, start
+from ovn_docker.daemon.components import Host, OverlayComponents, assemble_overlay, cancel, running, start
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.health.reconciler import Report
@@ -83,7 +83,7 @@ class Driver:
         self._ovs = OpenVSwitch(self.name)
         self.connected_at = 0.0
         host = Host(ovs=self._ovs, links=NoLinks(), engine=self.docker)
-        parts = self._parts = assemble(self._config, dict, host)
+        parts = self._parts = assemble_overlay(self._config, dict, host)
         self._metrics = serve.measured(parts)
         parts.northbound.when_connected(self._note_connection)
         await self._exit.enter_async_context(running(parts, self._supervision))

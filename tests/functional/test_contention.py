@@ -6,7 +6,6 @@ requests that were killed is found by the health check, told what Docker has, an
 ``OVN_DOCKER_CONTENTION_SECONDS`` says for how long each test does it; a release is checked with 60.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -25,14 +24,14 @@ from typing import Any
 
 import pytest
 
-from ovn_docker import settings
-from ovn_docker.daemon.components import assemble, running
+from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.docker.models import DockerState, Endpoint, Network, PoolConfig
 from ovn_docker.health.checks import check as check_all
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.libnetwork.messages import ADDRESS_TYPE, GATEWAY_TYPE
 from ovn_docker.ovsdb.operations import mapping, to_map
 from tests.functional.conftest import MakeServer
+from tests.functional.driver_settings import driver_settings
 from tests.functional.servers import Cluster, OvsdbServer
 from tests.polling import eventually
 
@@ -108,10 +107,7 @@ class Driver:
         return asyncio.run(self._sweep(state))
 
     async def _sweep(self, state: DockerState) -> Counter[str]:
-        parser = argparse.ArgumentParser()
-        settings.add_inspection_arguments(parser)
-        flags = ["--ovsdb", str(self._ovsdb), "--state-file", str(self.socket.with_suffix(".json"))]
-        parts = assemble(settings.read_inspection(parser.parse_args(flags)), dict)
+        parts = assemble_overlay(driver_settings(self._ovsdb, self.socket.with_suffix(".json")), dict)
         repaired = Counter[str]()
         async with running(parts), asyncio.timeout(20):
             while True:

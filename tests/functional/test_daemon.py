@@ -21,7 +21,7 @@ import pytest
 
 from ovn_docker import settings as config
 from ovn_docker.daemon import serve as daemon
-from ovn_docker.daemon.components import Components, assemble
+from ovn_docker.daemon.components import Components, assemble_overlay
 from ovn_docker.daemon.process import Ready
 from ovn_docker.ovsdb.operations import to_map
 from ovn_docker.settings import DaemonOptions
@@ -478,7 +478,7 @@ async def test_a_part_that_fails_is_told_of_and_the_daemon_goes_on(short_path: P
         raise ExceptionGroup("unhandled errors in a TaskGroup", [KeyError("ports")])
 
     def assemble_with_it(*handed: Any) -> Components:  # noqa: ANN401
-        return replace(assemble(*handed), daemon_work={"a part": fails})
+        return replace(assemble_overlay(*handed), daemon_work={"a part": fails})
 
     parser = argparse.ArgumentParser()
     config.add_arguments(parser)

@@ -333,7 +333,9 @@ def reasons(source: str) -> set[str]:
     """Patterns of why something does not work: what is assigned to such a variable, or returned."""
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and re.search(r"\b_?(why|nowhere|reason)\b", ast.unparse(node.targets[0])):
+        if isinstance(node, ast.Assign) and re.search(
+            r"\b_?(why|nowhere|reason)\b", ast.unparse(node.targets[0])
+        ):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             found |= {pattern(text) for value in values for text in literals(value)}
         elif isinstance(node, ast.FunctionDef) and node.name in {"_unusable", "outage", "cause_of"}:

@@ -146,7 +146,7 @@ async def _inspect(assemble: Callable[[], Components], asked: CheckRequest) -> C
 
 
 async def _look_at_all(parts: Components, asked: CheckRequest) -> CheckResult:
-    for client in (parts.ovs, parts.peer):
+    for client in (parts.ovs, parts.backend):
         if isinstance(client, Client):  # Neutron is reached by the reading
             await reach(client)
     notes = await _take_over(parts.presence, asked) if asked.take_over and parts.presence else []

@@ -209,12 +209,11 @@ async def look(parts: Components, driver_name: str) -> Beyond:
     found, notes = await _driver(parts, driver_name), []
     async with ovn_settings.following(parts.ovs, ovn_settings.SOUTHBOUND, {}) as client:
         central = await southbound_findings(parts.ovs, client)
-        if parts.host is not None:
-            seen = await look_at_peers(parts.host, client)
-            found += seen.findings
-            if seen.unasked:
-                notes.append(f"{seen.unasked} other host(s) were not asked whether they are there")
-    if parts.presence is None or not parts.presence.problem():
+        seen = await look_at_peers(parts.host, client)
+        found += seen.findings
+        if seen.unasked:
+            notes.append(f"{seen.unasked} other host(s) were not asked whether they are there")
+    if not parts.presence.problem():
         central += await doubled_switches(parts.shared)
     return Beyond((*found, *central), tuple(notes))
 

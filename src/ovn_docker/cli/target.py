@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ovn_docker import settings as config
 from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import components
-from ovn_docker.daemon.components import Components, VirtualMachine, assemble
+from ovn_docker.daemon.components import Components, VirtualMachine, assemble_overlay
 from ovn_docker.errors import ConfigError, UnreachableError
 from ovn_docker.host import ovn_settings
 from ovn_docker.ovn import southbound
@@ -92,7 +92,7 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
     """
     if not arguments.underlay:
         settings = config.read_inspection(arguments)
-        return lambda: assemble(settings, dict)
+        return lambda: assemble_overlay(settings, dict)
     settings, bridge = _read_underlay(arguments)
     machine = replace(read_machine(os.environ, bridge), child_ports=arguments.child_ports)
     return lambda: components.assemble_underlay(machine, settings, dict)

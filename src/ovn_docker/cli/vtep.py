@@ -13,7 +13,7 @@ from uuid import UUID
 from ovn_docker import logs
 from ovn_docker import settings as config
 from ovn_docker.addressing import IPAddress
-from ovn_docker.daemon.components import OverlayComponents, assemble, running
+from ovn_docker.daemon.components import OverlayComponents, assemble_overlay, running
 from ovn_docker.errors import NotFoundError, OvnDockerError, RequestError, UnreachableError
 from ovn_docker.host import ovn_settings
 from ovn_docker.overlay.vtep.vtep_config import AUTO, ConfiguredVtep, Vteps
@@ -99,7 +99,7 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
 
 async def _connected(arguments: argparse.Namespace, work: Work) -> None:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    parts = assemble(config.read_inspection(arguments), dict)
+    parts = assemble_overlay(config.read_inspection(arguments), dict)
     remote = getattr(arguments, "southbound", None)
     remotes = () if remote is None else ovn_settings.remotes_of("--southbound", remote)
     following = ovn_settings.following(parts.ovs, ovn_settings.SOUTHBOUND, {}, remotes)

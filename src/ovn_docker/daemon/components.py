@@ -1,4 +1,7 @@
-"""Which parts a driver has, and what each is handed: for the daemon and for the commands alike."""
+"""The composition root: which components a driver has, and what each is handed.
+
+The daemon, the commands, the tests and the benchmarks build a driver here and nowhere else.
+"""
 
 import asyncio
 import contextlib
@@ -32,6 +35,7 @@ from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory, Scan, some_time
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
+from ovn_docker.ovn.switches import timestamp
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import TlsFiles
 from ovn_docker.settings import TRUNK, Settings
@@ -49,11 +53,10 @@ from ovn_docker.underlay.vlans import ChildPorts, ProfilePorts, TrunkPorts
 LOG = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
-"""Seconds for work in the background to end when it is told to."""
-
+"""Seconds that background tasks have to end after they were cancelled."""
 
 About = Callable[[], Mapping[str, Any]]
-"""What NetworkDriver.Database is to show besides networks."""
+"""What NetworkDriver.Database shows besides networks."""
 
 
 class Backend(Protocol):
@@ -72,30 +75,31 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The clients of one host: of its Open_vSwitch database, its network namespace and its Docker."""
+
+    ovs: Client
+    links: Links
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
-    """The parts of a driver, none of them running.
+    """The components of a driver, none of them running.
 
     Attributes:
         ovs: this host's Open_vSwitch database.
-        peer: where networks are.
-        links: of this host.
-        driver: for Docker.
-        ipam: likewise.
-        engine: Docker, for the health check.
-        inventory: likewise.
-        reader: likewise.
-        repairs: likewise.
-        about: what NetworkDriver.Database is to show of this driver besides.
-        work: what keeps the peer connected, by its name for people.
-        daemon_work: what only a daemon does besides, by its name too.
-        close: what ends it.
-        host: looks at what OVN needs of this host, where the peer is OVN.
-        presence: proves that this host's name in OVN is its own, where the peer is OVN.
-        scan: has the inventory go through all tables, where it would not each time.
+        about: what NetworkDriver.Database shows of this driver in particular.
+        work: background tasks, by name, that keep the backend connected.
+        daemon_work: background tasks, by name, of the daemon only.
+        close: what to call when the driver ends.
+        presence: proves that this host's name in OVN is its own; None for the underlay.
+        host: reads what OVN needs of this host; None for the underlay.
+        scan: makes the inventory go through all tables; None for the underlay, which always does.
     """
 
     ovs: Client
-    peer: Backend
+    backend: Backend
     links: Links
     driver: NetworkDriver
     ipam: IpamDriver
@@ -114,144 +118,35 @@ class Components:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayComponents(Components):
-    """Those of the overlay driver, with what its commands use besides."""
+    """The components of the overlay driver, with those that its commands and tests use besides."""
 
+    driver: OverlayDriver
+    ipam: OverlayIpam
+    inventory: OverlayInventory
+    presence: Presence
+    host: HostReader
     northbound: Client
     shared: SharedNetworks
     ip_lookup: IpLookup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """What a driver uses of the host that it runs on, none of it opened.
-
-    Attributes:
-        ovs: its Open_vSwitch database.
-        links: of its network namespace.
-        engine: its Docker.
-    """
-
-    ovs: Client
-    links: Links
-    engine: Engine
-
-
-def this_host(config: Settings) -> Host:
-    """The host that this process runs on.
+def this_host(settings: Settings) -> Host:
+    """The clients of the host that this process runs on.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
-    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
-    return Host(ovs=_open_vswitch_client(config), links=Links(), engine=engine)
-
-
-def assemble(config: Settings, about: About, host: Host | None = None) -> OverlayComponents:
-    """Make the parts.
-
-    Args:
-        config: of the driver.
-        about: what NetworkDriver.Database is to show besides networks.
-        host: to run on; None for this one.
-
-    Raises:
-        ConfigError: a setting cannot be used.
-    """
-    host = host or this_host(config)
-    ovs, links, engine = host.ovs, host.links, host.engine
-    nb = ovn_settings.ovn_client(ovs, ovn_settings.NORTHBOUND, vteps.WATCHES)
-    attachments = Attachments(ovs, links)
-    file = StateFile(config.state_file)
-    presence = Presence(ovs, nb, ThisMachine(file, socket.gethostname(), links.holding), _now)
-    database = Northbound(nb, attachments, _now, presence)
-    shared = SharedNetworks(database, file)
-    occupied = ForeignAddresses(database, shared.switches_of)
-    ip_lookup = IpLookup(ovs, shared, config.driver_name, wanted=config.ip_lookup)
-    leases = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
-    ipam = OverlayIpam(database, leases, config.default_pools, config.context, time.monotonic)
-    policy = SharingPolicy(config.distributed, config.context, ADDRESS_SPACES)
-    driver = OverlayDriver(attachments, shared, occupied, ipam, ip_lookup, policy, config.scope, about)
-    inventory = OverlayInventory(database, shared, ipam, config.context, some_time)
-    look = HostReader(attachments, links)
-    named = DriverReading(config.driver_name, config.scope, presence, look, CentralLook(nb))
-    return OverlayComponents(
-        ovs=ovs,
-        peer=nb,
-        links=links,
-        driver=driver,
-        ipam=ipam,
-        engine=engine,
-        inventory=inventory,
-        reader=Reader(engine, inventory, attachments, named, ip_lookup.inspect),
-        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, _repairs(driver, ip_lookup, engine)),
-        about=lambda: {"lookup": ip_lookup.about(), **_database_files(nb)},
-        work=_northbound_work(ovs, nb),
-        daemon_work=_collecting(config, ovs, nb)
-        | _host_work(presence, look, ip_lookup)
-        | {"plugging in before Join": driver.plugging.run},
-        presence=presence,
-        host=look,
-        scan=inventory.scan,
-        northbound=nb,
-        shared=shared,
-        ip_lookup=ip_lookup,
+    tls = TlsFiles(*map(str, settings.database_tls)) if settings.database_tls else None
+    return Host(
+        ovs=ovn_settings.open_vswitch_client(settings.ovsdb, tls, settings.probe_interval),
+        links=Links(),
+        engine=Engine(settings.health.docker_socket, settings.health.docker_api_version),
     )
 
 
-def _repairs(driver: OverlayDriver, ip_lookup: IpLookup, engine: Engine) -> dict[str, Repair]:
-    """Those that are this driver's own; a port is made again without plugging in, for no Join follows."""
-    return {
-        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
-        "lookup-missing": ip_lookup.repair,
-        "lookup-surplus": ip_lookup.repair,
-        **starting(engine),
-    }
-
-
-def _now() -> datetime:
+def utc_now() -> datetime:
+    """The time of this host's clock."""
     return datetime.now(UTC)
-
-
-def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
-    """Keep Northbound connected, wherever Open_vSwitch says that it is."""
-    return {
-        "the connection to OVN Northbound": nb.run,
-        "the watch on ovn-nb": partial(ovn_settings.follow_settings, ovs, nb, ovn_settings.NORTHBOUND),
-    }
-
-
-def _host_work(presence: Presence, host: HostReader, ip_lookup: IpLookup) -> dict[str, Work]:
-    """Show other hosts that this one is there, and look after it."""
-    return {
-        "this host's presence": presence.run,
-        "the look at this host": host.run,
-        "IP lookup": ip_lookup.run,
-    }
-
-
-def _collecting(config: Settings, ovs: Client, nb: Client) -> dict[str, Work]:
-    """With ``--dead-host-after``, look for hosts that are not there."""
-    if not config.dead_host_after:
-        return {}
-    collector = Collector(ovs, nb, config.dead_host_after, time.monotonic)
-    return {"the search for dead hosts": collector.run}
-
-
-def _database_files(northbound: Client) -> dict[str, Any]:
-    """The TLS files that are used for OVN Northbound, under the guide's keys: their paths only."""
-    tls = northbound.tls
-    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
-        return {}
-    return {
-        "tls_ca_cert": tls.ca_cert,
-        "tls_key_cert": tls.certificate,
-        "tls_private_key": tls.private_key,
-    }
-
-
-def _open_vswitch_client(config: Settings) -> Client:
-    tls = TlsFiles(*map(str, config.database_tls)) if config.database_tls else None
-    return ovn_settings.open_vswitch_client(config.ovsdb, tls, config.probe_interval)
 
 
 @contextlib.asynccontextmanager
@@ -270,22 +165,111 @@ async def running(parts: Components, supervision: Supervision | None = None) -> 
 
 
 def start(supervision: Supervision, work: Mapping[str, Work]) -> list[asyncio.Task[None]]:
-    """Begin work in the background; it ends only when it is cancelled."""
-    return [asyncio.create_task(supervision.supervise(name, each), name=name) for name, each in work.items()]
+    """Begin background tasks; they end only when they are cancelled."""
+    return [
+        asyncio.create_task(supervision.supervise(name, begin), name=name) for name, begin in work.items()
+    ]
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:
-    """Cancel tasks and wait until they have ended; what does not end is left, so that the rest is undone."""
+    """Cancel tasks and wait until they have ended; one that does not end must not keep the rest from it."""
     for task in tasks:
         task.cancel()
     if not tasks:
         return
-    _, left = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
-    for task in left:
-        LOG.error("%s has not ended %.0f s after it was told to: it is left", task.get_name(), STOP_TIMEOUT)
+    _, pending = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+    for task in pending:
+        LOG.error("%s did not end within %.0f s and is abandoned", task.get_name(), STOP_TIMEOUT)
 
 
-# --- Which parts the underlay driver has, and what each is handed. ------------------------------------------
+# --- The overlay driver -------------------------------------------------------------------------------------
+
+
+def assemble_overlay(
+    settings: Settings, about: About, host: Host | None = None, now: Callable[[], datetime] = utc_now
+) -> OverlayComponents:
+    """Make the components of the overlay driver, on this host if none is given; `now` gives UTC.
+
+    Northbound is wherever the host's Open_vSwitch says; the networks are in the settings' state file.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    host = host or this_host(settings)
+    ovs, links, engine = host.ovs, host.links, host.engine
+    nb = ovn_settings.ovn_client(ovs, ovn_settings.NORTHBOUND, vteps.WATCHES)
+    attachments = Attachments(ovs, links)
+    file = StateFile(settings.state_file)
+    presence = Presence(ovs, nb, ThisMachine(file, socket.gethostname(), links.holding), now)
+    database = Northbound(nb, attachments, now, presence)
+    shared = SharedNetworks(database, file)
+    foreign = ForeignAddresses(database, shared.switches_of)
+    leases = AddressLeases(database, foreign, choose_at_random, shared.lease_from)
+    ipam = OverlayIpam(database, leases, settings.default_pools, settings.context, time.monotonic)
+    ip_lookup = IpLookup(ovs, shared, settings.driver_name, wanted=settings.ip_lookup)
+    policy = SharingPolicy(settings.distributed, settings.context, ADDRESS_SPACES)
+    driver = OverlayDriver(attachments, shared, foreign, ipam, ip_lookup, policy, settings.scope, about)
+    inventory = OverlayInventory(database, shared, ipam, settings.context, some_time)
+    reader = HostReader(attachments, links)
+    names = DriverReading(settings.driver_name, settings.scope, presence, reader, CentralLook(nb))
+    own_repairs: dict[str, Repair] = {
+        # no Join follows, so nothing is plugged in ahead of it
+        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
+        "lookup-missing": ip_lookup.repair,
+        "lookup-surplus": ip_lookup.repair,
+        **starting(engine),
+    }
+    return OverlayComponents(
+        ovs=ovs,
+        backend=nb,
+        links=links,
+        driver=driver,
+        ipam=ipam,
+        engine=engine,
+        inventory=inventory,
+        reader=Reader(engine, inventory, attachments, names, ip_lookup.inspect),
+        repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, own_repairs),
+        about=lambda: {"lookup": ip_lookup.about(), **_tls_paths(nb)},
+        work={
+            "the connection to OVN Northbound": nb.run,
+            "the watch on ovn-nb": partial(ovn_settings.follow_settings, ovs, nb, ovn_settings.NORTHBOUND),
+        },
+        daemon_work={
+            **_dead_host_search(settings, ovs, nb),
+            "this host's presence": presence.run,
+            "the look at this host": reader.run,
+            "IP lookup": ip_lookup.run,
+            "plugging in before Join": driver.plugging.run,
+        },
+        presence=presence,
+        host=reader,
+        scan=inventory.scan,
+        northbound=nb,
+        shared=shared,
+        ip_lookup=ip_lookup,
+    )
+
+
+def _dead_host_search(settings: Settings, ovs: Client, nb: Client) -> dict[str, Work]:
+    if not settings.dead_host_after:
+        return {}
+    collector = Collector(ovs, nb, settings.dead_host_after, time.monotonic)
+    return {"the search for dead hosts": collector.run}
+
+
+def _tls_paths(northbound: Client) -> dict[str, Any]:
+    """The paths of the TLS files that are used for OVN Northbound, under the guide's keys."""
+    tls = northbound.tls
+    if tls is None or all(remote.method != "ssl" for remote in northbound.remotes):
+        return {}
+    return {
+        "tls_ca_cert": tls.ca_cert,
+        "tls_key_cert": tls.certificate,
+        "tls_private_key": tls.private_key,
+    }
+
+
+# --- The underlay driver ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +277,6 @@ class VirtualMachine:
     """This virtual machine's part in a cloud.
 
     Attributes:
-        credentials: of its project.
         vif: the id of the Neutron port of its interface.
         bridge: that the interface is on.
         child_ports: ``trunk`` or ``profile``, how endpoints' ports are under it.
@@ -306,72 +289,48 @@ class VirtualMachine:
 
 
 def assemble_underlay(
-    machine: VirtualMachine, config: Settings, about: Callable[[], Mapping[str, Any]]
+    machine: VirtualMachine, settings: Settings, about: About, host: Host | None = None
 ) -> Components:
-    """Make the parts.
-
-    Args:
-        machine: which port of which cloud.
-        config: of the driver.
-        about: what NetworkDriver.Database is to show besides networks.
+    """Make the components of the underlay driver, on this host if none is given.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
-    ovs = _open_vswitch_client(config)
-    links = Links()
+    host = host or this_host(settings)
+    ovs, links, engine = host.ovs, host.links, host.engine
     attachments = Attachments(ovs, links, machine.bridge)
-    cloud = _cloud(machine, config, attachments)
-    driver = UnderlayDriver(cloud, attachments, config.scope, _timestamp, about)
-    engine = Engine(config.health.docker_socket, config.health.docker_api_version)
-    inventory = UnderlayInventory(cloud, attachments, trunked=machine.child_ports == TRUNK)
+    neutron, vif, is_trunk = Neutron(machine.credentials), machine.vif, machine.child_ports == TRUNK
+    undo = NeutronUndo(answers=neutron.answers)
+    children: ChildPorts = TrunkPorts(neutron, vif) if is_trunk else ProfilePorts(neutron, vif)
+    cloud = Cloud(
+        neutron=neutron,
+        host=vif,
+        networks=UnderlayNetworks(neutron, vif, NeutronNetworkRefs(settings.state_file), undo),
+        ports=EndpointPorts(neutron, vif, children),
+        children=children,
+        undoing=undo,
+        identity=VifIdentity(neutron, vif, attachments),
+    )
+    driver = UnderlayDriver(cloud, attachments, settings.scope, lambda: timestamp(utc_now()), about)
+    inventory = UnderlayInventory(cloud, attachments, trunked=is_trunk)
+    own_repairs: dict[str, Repair] = {
+        "interface-missing": inventory.plug,
+        "interface-vlan": inventory.readdress,
+        "trunk-missing": lambda _: children.prepare(),
+        **starting(engine),
+    }
     return Components(
         ovs=ovs,
-        peer=cloud.neutron,
+        backend=neutron,
         links=links,
         driver=driver,
         ipam=UnderlayIpam(cloud),
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, DriverReading(config.driver_name, config.scope)),
-        repairs=Repairs(
-            driver,
-            inventory,
-            attachments,
-            NEUTRON_SPACE,
-            _underlay_repairs(cloud, inventory) | starting(engine),
-        ),
+        reader=Reader(engine, inventory, attachments, DriverReading(settings.driver_name, settings.scope)),
+        repairs=Repairs(driver, inventory, attachments, NEUTRON_SPACE, own_repairs),
         about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
-        work={"the connection to Neutron": cloud.neutron.run},
+        work={"the connection to Neutron": neutron.run},
         daemon_work={"the look at OS_VIF_ID": cloud.identity.run},
-        close=(cloud.undoing.stop, cloud.neutron.close),
+        close=(undo.stop, neutron.close),
     )
-
-
-def _underlay_repairs(cloud: Cloud, inventory: UnderlayInventory) -> dict[str, Repair]:
-    """Those that differ from the overlay's."""
-    return {
-        "interface-missing": inventory.plug,
-        "interface-vlan": inventory.readdress,
-        "trunk-missing": lambda _: cloud.children.prepare(),
-    }
-
-
-def _cloud(machine: VirtualMachine, config: Settings, attachments: Attachments) -> Cloud:
-    neutron, host = Neutron(machine.credentials), machine.vif
-    undoing = NeutronUndo(answers=neutron.answers)
-    children: ChildPorts = (TrunkPorts if machine.child_ports == TRUNK else ProfilePorts)(neutron, host)
-    networks = UnderlayNetworks(neutron, host, NeutronNetworkRefs(config.state_file), undoing)
-    return Cloud(
-        neutron=neutron,
-        host=host,
-        networks=networks,
-        ports=EndpointPorts(neutron, host, children),
-        children=children,
-        undoing=undoing,
-        identity=VifIdentity(neutron, host, attachments),
-    )
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -15,7 +15,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ovn_docker import __version__
-from ovn_docker.daemon.components import Components, OverlayComponents, assemble, cancel, running, start
+from ovn_docker.daemon.components import (
+    Components,
+    OverlayComponents,
+    assemble_overlay,
+    cancel,
+    running,
+    start,
+)
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.process import Ready
 from ovn_docker.daemon.supervision import Supervision, Work
@@ -70,7 +77,7 @@ Assemble = Callable[[Settings, Callable[[], Mapping[str, Any]]], Components]
 
 
 async def serve(
-    config: Settings, ready: Ready, assemble: Assemble = assemble, bound: socket.socket | None = None
+    config: Settings, ready: Ready, assemble: Assemble = assemble_overlay, bound: socket.socket | None = None
 ) -> None:
     """Serve Docker until SIGTERM or SIGINT.
 
@@ -140,16 +147,16 @@ def watching(
         findings = Counter(each.kind for each in report.findings)
         metrics.pass_done(findings, Counter(each.kind for each in report.repaired), good=report.good)
 
-    reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done, parts.peer.outage)
+    reconciler = Reconciler(parts.reader, parts.repairs, config.health.interval, done, parts.backend.outage)
     naming = ContainerNaming(parts.engine, parts.inventory, reconciler.hurry)
     parts.ovs.when_connected(reconciler.hurry)
-    parts.peer.when_connected(reconciler.want)
+    parts.backend.when_connected(reconciler.want)
     return {"the health check": reconciler.run, "the naming of ports": naming.run}
 
 
 def measured(parts: Components) -> Metrics:
     """The metrics of a driver, which its databases tell from now on."""
-    databases = (parts.ovs, parts.peer)
+    databases = (parts.ovs, parts.backend)
     metrics = Metrics(__version__, {each.database: each.answers for each in databases})
     for each in databases:
         each.when_connected(partial(metrics.connected, each.database))
@@ -170,7 +177,7 @@ def _observation(
         check = HealthCheckState(config.health.interval, silence) if config.health.on else None
         taken = parts.presence.problem() if parts.presence else ""
         host = parts.host.problems() if parts.host else ()
-        outages = (parts.ovs.outage(), *host, parts.peer.outage())  # what is wrong here may be why
+        outages = (parts.ovs.outage(), *host, parts.backend.outage())  # what is wrong here may be why
         others = tls.problem if tls else "", taken, *supervision.problems()
         return problems((*outages, *others), check)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovn_docker.health.presence import INTERVAL, Presence, ThisMachine
-from ovn_docker.host import open_vswitch
+from ovn_docker.host import ovn_settings
 from ovn_docker.ovn import hosts, switches
 from ovn_docker.ovn.hosts import HostList
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
@@ -165,11 +165,8 @@ class Databases:
     @contextlib.asynccontextmanager
     async def process(self, server: OvsdbServer) -> AsyncIterator[Local]:
         """The clients of a process on the host whose Open_vSwitch that is."""
-        ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", {})
-        ovs.redirect((server.remote,))
-        nb.redirect((self.northbound.remote,))
-        async with running(ovs), running(nb):
+        ovs = ovn_settings.open_vswitch_client(str(server.remote))
+        async with running(ovs), ovn_settings.following(ovs, ovn_settings.NORTHBOUND, {}) as nb:
             await asyncio.wait_for(ovs.ready(), 5)
             await asyncio.wait_for(nb.ready(), 5)
             yield Local(ovs, nb, server.directory)

@@ -1,6 +1,5 @@
 """A reading that is not whole is none, and a pass that fails stops nothing and removes nothing."""
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_docker import settings
-from ovn_docker.daemon.components import Components, assemble, running
+from ovn_docker.daemon.components import Components, assemble_overlay, running
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.models import Container, Event, Stopped, _Actor
 from ovn_docker.errors import HostError, UnreachableError
@@ -26,6 +24,7 @@ from ovn_docker.health.snapshot import EndpointIds, Names, Snapshot
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.ovsdb.operations import to_map
 from tests.agreement import agreeing, container, docker, long_id, network
+from tests.functional.driver_settings import driver_settings
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer, until
 
@@ -66,11 +65,9 @@ async def parts_of(
 ) -> AsyncIterator[Components]:
     ids = to_map({"system-id": "h", "ovn-nb": str(northbound.remote)})
     open_vswitch.transact({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": ids}})
-    flags = argparse.ArgumentParser()
-    settings.add_inspection_arguments(flags)
-    words = ["--ovsdb", str(open_vswitch.remote), "--state-file", str(directory / "state.json")]
-    words += ["--docker-socket", f"unix://{directory}/docker.sock"]
-    parts = assemble(settings.read_inspection(flags.parse_args(words)), dict)
+    docker = f"unix://{directory}/docker.sock"
+    settings = driver_settings(open_vswitch.remote, directory / "state.json", docker=docker)
+    parts = assemble_overlay(settings, dict)
     async with empty_docker(directory / "docker.sock"), running(parts):
         yield parts
 

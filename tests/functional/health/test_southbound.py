@@ -9,8 +9,7 @@ import pytest
 
 from ovn_docker.cli import cluster_checks
 from ovn_docker.health.findings import Finding
-from ovn_docker.host import open_vswitch
-from ovn_docker.host.ovn_settings import SOUTHBOUND, following
+from ovn_docker.host.ovn_settings import SOUTHBOUND, following, open_vswitch_client
 from ovn_docker.ovn.southbound import NORTHD_LOCK
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
@@ -38,8 +37,7 @@ def northd(databases: Databases) -> Iterator[Northd]:
 
 @asynccontextmanager
 async def local(server: OvsdbServer) -> AsyncIterator[Client]:
-    ovs = Client("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
-    ovs.redirect((server.remote,))
+    ovs = open_vswitch_client(str(server.remote))
     async with running(ovs):
         await asyncio.wait_for(ovs.ready(), LIMIT)
         yield ovs

@@ -1,6 +1,5 @@
 """A driver with all of its parts, on a host that is an Open_vSwitch and a Docker that has nothing."""
 
-import argparse
 import asyncio
 import contextlib
 import subprocess
@@ -9,11 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker import settings
-from ovn_docker.daemon.components import OverlayComponents, assemble, running
+from ovn_docker.daemon.components import OverlayComponents, assemble_overlay, running
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
+from tests.functional.driver_settings import driver_settings
 from tests.functional.health.cluster_of_hosts import task
 from tests.functional.health.test_passes import empty_docker
 from tests.functional.servers import OvsdbServer
@@ -29,7 +28,6 @@ class Driver:
 
     @property
     def presence(self) -> Presence:
-        assert self.parts.presence is not None
         return self.parts.presence
 
     async def findings(self) -> list[Finding]:
@@ -48,10 +46,20 @@ class WholeHost:
     def state_file(self) -> Path:
         return self.open_vswitch.directory / "state.json"
 
+    @property
+    def _docker_socket(self) -> str:
+        return f"unix://{self.open_vswitch.directory}/docker.sock"
+
     def flags(self) -> list[str]:
-        docker = f"unix://{self.open_vswitch.directory}/docker.sock"
         ovsdb = str(self.open_vswitch.remote)
-        return ["--ovsdb", ovsdb, "--state-file", str(self.state_file), "--docker-socket", docker]
+        return [
+            "--ovsdb",
+            ovsdb,
+            "--state-file",
+            str(self.state_file),
+            "--docker-socket",
+            self._docker_socket,
+        ]
 
     @contextlib.asynccontextmanager
     async def docker(self) -> AsyncIterator[None]:
@@ -60,9 +68,10 @@ class WholeHost:
 
     def assemble(self, *flags: str) -> OverlayComponents:
         """The parts of a driver that was started with these flags."""
-        parser = argparse.ArgumentParser()
-        settings.add_inspection_arguments(parser)
-        return assemble(settings.read_inspection(parser.parse_args([*self.flags(), *flags])), dict)
+        settings = driver_settings(
+            self.open_vswitch.remote, self.state_file, *flags, docker=self._docker_socket
+        )
+        return assemble_overlay(settings, dict)
 
     @contextlib.asynccontextmanager
     async def driver(self, *flags: str) -> AsyncIterator[Driver]:

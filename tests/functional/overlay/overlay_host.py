@@ -7,33 +7,22 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ovn_docker.daemon.components import cancel, start
+from ovn_docker.daemon.components import assemble_overlay, cancel, running, start
 from ovn_docker.daemon.supervision import Supervision
-from ovn_docker.host import open_vswitch as ovs_schema
-from ovn_docker.host.attachment import Attachments
-from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.ipam.allocator import AddressLeases
-from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
-from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam, choose_at_random
-from ovn_docker.overlay.network_spec import SharingPolicy
-from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.overlay_driver import OverlayDriver
-from ovn_docker.overlay.vtep.ip_lookup import IpLookup
-from ovn_docker.ovn import vteps
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, mutate, optional, row_is, to_map
 from ovn_docker.ovsdb.replica import Replica, Watch
-from ovn_docker.state_file import StateFile
+from tests.functional.driver_settings import driver_settings
 from tests.functional.private_network import links
-from tests.functional.servers import OvsdbServer, Proxy, connected, running
+from tests.functional.servers import OvsdbServer, Proxy, connected
 
 NET, OTHER_NET = "b5082ded" * 8, "k9qz3h1x0v7p2m5n8r4t6w1y3"
 ENDPOINT, OTHER_ENDPOINT = "a0b1c2d3" * 8, "e0e1e2e3" * 8
@@ -152,39 +141,21 @@ class Place:
     async def host(self, **ids: str) -> AsyncIterator[Host]:
         """A running driver, whose way to Northbound leads through a proxy."""
         self.configure(**ids)
-        ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
+        settings = driver_settings(self.open_vswitch.remote, self.directory / "state.json")
+        settings = replace(settings, scope="local")
+        parts = assemble_overlay(settings, lambda: {"about": "this"}, now=self.now)
+        supervision = Supervision()
         proxy = Proxy(self.directory / "proxy", self.northbound.socket)
         daemons = SwitchDaemons(self.open_vswitch)
-        links = Links()
-        attachments = Attachments(ovs, links)
-        database = Northbound(nb, attachments, self.now)
-        shared = SharedNetworks(database, StateFile(self.directory / "state.json"))
-        policy = SharingPolicy(distributed=False, context="default", address_spaces=("ours",))
-        occupied = ForeignAddresses(database, shared.switches_of)
-        addresses = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
-        driver = OverlayDriver(
-            attachments,
-            shared,
-            occupied,
-            OverlayIpam(database, addresses, (), "default", asyncio.get_running_loop().time),
-            IpLookup(ovs, shared, "openvswitch", wanted=False),
-            policy,
-            "local",
-            lambda: {"about": "this"},
-        )
-        ovs.redirect((self.open_vswitch.remote,))
-        nb.redirect((proxy.remote,))
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                for each in (proxy.serve(), running(ovs), running(nb), daemons.serve()):
-                    await stack.enter_async_context(each)
-                if self.plugging:
-                    stack.push_async_callback(cancel, *start(Supervision(), {"it": driver.plugging.run}))
-                    await asyncio.sleep(0)  # it runs
-                yield Host(driver, self.northbound, self.open_vswitch, proxy, daemons, (ovs, nb))
-        finally:
-            links.close()
+        async with contextlib.AsyncExitStack() as stack:
+            for each in (proxy.serve(), running(parts, supervision), daemons.serve()):
+                await stack.enter_async_context(each)
+            if self.plugging:
+                stack.push_async_callback(cancel, *start(supervision, {"it": parts.driver.plugging.run}))
+                await asyncio.sleep(0)  # it runs
+            clients = parts.ovs, parts.northbound
+            yield Host(parts.driver, self.northbound, self.open_vswitch, proxy, daemons, clients)
+            assert supervision.problems() == []
 
 
 def network(

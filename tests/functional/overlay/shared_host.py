@@ -1,39 +1,31 @@
 """Hosts that share one Northbound, each with a driver of its own, and what dockerd asks of them."""
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ovn_docker import address_pools
 from ovn_docker.address_pools import Pool, parse_pool
+from ovn_docker.daemon.components import assemble_overlay, running
+from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.repairs import Repairs
-from ovn_docker.host import open_vswitch as ovs_schema
-from ovn_docker.host.attachment import Attachments
-from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.ipam.allocator import AddressLeases
-from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
-from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
-from ovn_docker.overlay.network_spec import SharingPolicy
+from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, OverlayIpam
 from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
-from ovn_docker.overlay.vtep.ip_lookup import IpLookup
-from ovn_docker.ovn import hosts, vteps
+from ovn_docker.ovn import hosts
 from ovn_docker.ovn import hosts as host_schema
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, members, to_map
 from ovn_docker.ovsdb.remotes import Remote
-from ovn_docker.state_file import StateFile
-from tests.functional.servers import OvsdbServer, run, running
+from tests.functional.driver_settings import driver_settings
+from tests.functional.servers import OvsdbServer, run
 
 SUBNET = "10.0.0.0/24"
 GATEWAY_OPTIONS = {messages.ADDRESS_TYPE: messages.GATEWAY_TYPE}
@@ -239,30 +231,27 @@ class Hosts:
         ovs_server.transact({"op": "insert", "table": "Open_vSwitch", "row": row})
         if self.indexed:
             self._register(name)
-        ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", vteps.WATCHES)
-        ovs.redirect((ovs_server.remote,))
-        nb.redirect((remote,))
-        links = Links()
-        attachments = Attachments(ovs, links)
-        database = Northbound(nb, attachments, lambda: datetime.now(UTC))
-        shared = SharedNetworks(database, StateFile(self.directory / f"{name}.json"))
-        ip_lookup = IpLookup(ovs, shared, "openvswitch", wanted=False)
-        occupied = ForeignAddresses(database, shared.switches_of)
-        addresses = AddressLeases(database, occupied, choose_at_random, shared.lease_from)
-        defaults = [address_pools.parse_default_pool(each) for each in flags.default_pools]
-        clock = asyncio.get_running_loop().time
-        ipam = OverlayIpam(database, addresses, defaults, flags.context, clock)
-        policy = SharingPolicy(flags.distributed, flags.context, ADDRESS_SPACES)
-        driver = OverlayDriver(attachments, shared, occupied, ipam, ip_lookup, policy, "local", dict)
-        try:
-            async with running(ovs), running(nb):
-                inventory = OverlayInventory(database, shared, ipam, flags.context)
-                lookups = dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.repair)
-                repairs = Repairs(driver, inventory, attachments, ADDRESS_SPACE, lookups)
-                yield Host(name, driver, ipam, shared, nb, inventory, repairs, ovs_server)
-        finally:
-            links.close()
+        settings = replace(
+            driver_settings(ovs_server.remote, self.directory / f"{name}.json"),
+            distributed=flags.distributed,
+            context=flags.context,
+            default_pools=tuple(map(address_pools.parse_default_pool, flags.default_pools)),
+        )
+        parts = assemble_overlay(settings, dict)
+        parts.inventory.scan(always=False, note=True)  # without a delay
+        supervision = Supervision()
+        async with running(parts, supervision):
+            yield Host(
+                name,
+                parts.driver,
+                parts.ipam,
+                parts.shared,
+                parts.northbound,
+                parts.inventory,
+                parts.repairs,
+                ovs_server,
+            )
+            assert supervision.problems() == []
 
     @contextlib.asynccontextmanager
     async def several(self, count: int) -> AsyncIterator[list[Host]]:

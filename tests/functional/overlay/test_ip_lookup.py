@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.errors import ConflictError, NotFoundError, RequestError
-from ovn_docker.host import open_vswitch as ovs_schema
-from ovn_docker.host.attachment import Attachments
-from ovn_docker.host.veth import Links
-from ovn_docker.overlay.networks import SharedNetworks
-from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.overlay.vtep.vtep_config import Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
@@ -26,8 +21,8 @@ from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovn.vteps import Entry
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import row_is, to_map
-from ovn_docker.state_file import StateFile
-from tests.functional.servers import OvsdbServer, running
+from tests.functional.driver_settings import driver_settings
+from tests.functional.servers import OvsdbServer
 
 pytestmark = pytest.mark.functional
 
@@ -76,20 +71,13 @@ async def world(
     for row, name in ((RED, "red"), (BLUE, "blue")):
         insert = {"op": "insert", "table": "Logical_Switch", "uuid": str(row), "row": {"name": name}}
         northbound.transact(insert)
-    ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-    nb = Client("OVN Northbound", "OVN_Northbound", vteps_schema.WATCHES)
+    parts = assemble_overlay(
+        driver_settings(open_vswitch.remote, short_path / "state.json", "--ip-lookup"), dict
+    )
     sb = Client("OVN Southbound", "OVN_Southbound", {})  # which there is none of
-    ovs.redirect((open_vswitch.remote,))
-    nb.redirect((northbound.remote,))
-    links = Links()
-    database = Northbound(nb, Attachments(ovs, links), lambda: datetime.now(UTC))
-    shared = SharedNetworks(database, StateFile(short_path / "state.json"))
-    lookup = IpLookup(ovs, shared, "openvswitch", wanted=True)
-    try:
-        async with running(ovs), running(nb):
-            yield World(lookup, Vteps(database, VtepPorts(database, sb)), northbound)
-    finally:
-        links.close()
+    async with running(parts):
+        database = parts.shared.database
+        yield World(parts.ip_lookup, Vteps(database, VtepPorts(database, sb)), northbound)
 
 
 async def test_a_vtep_is_known_to_a_host_as_long_as_it_is_configured(world: World) -> None:

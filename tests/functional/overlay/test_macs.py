@@ -5,7 +5,6 @@ import pytest
 from ovn_docker.docker.models import Endpoint
 from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.libnetwork import messages
-from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from tests.functional.overlay.shared_host import SUBNET, Host, Hosts, Network
 from tests.functional.servers import until
 
@@ -145,7 +144,7 @@ async def test_an_ipv6_only_endpoint_s_mac_address_cannot_be_named_by_another(
 async def readdressed(host: Host, network: Network) -> None:
     """What the health check does to a port with other addresses than Docker says."""
     endpoint = Endpoint(network.network_id, ONE, "02:42:0a:00:00:07", ("10.0.0.7/24",), "")
-    await OverlayInventory(host.shared.database, host.shared, host.ipam, "default").readdress(endpoint)
+    await host.inventory.readdress(endpoint)
 
 
 async def test_a_port_is_held_to_its_addresses_and_to_those_that_the_health_check_gives_it(

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.errors import ConflictError, DatabaseError, UnreachableError
-from ovn_docker.host import open_vswitch as ovs_schema
-from ovn_docker.host.attachment import Attachments
-from ovn_docker.host.veth import Links
-from ovn_docker.overlay.northbound import Northbound
+from ovn_docker.host import ovn_settings
 from ovn_docker.overlay.vtep import vtep_ports as ramp_module
 from ovn_docker.overlay.vtep.vtep_config import AUTO, Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
@@ -25,8 +22,9 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, members, to_map, to_set
 from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.conftest import MakeServer
+from tests.functional.driver_settings import driver_settings
 from tests.functional.overlay.test_northd import Northd
-from tests.functional.servers import LIMIT, OvsdbServer, run, running
+from tests.functional.servers import LIMIT, OvsdbServer, run
 from tests.versions import beside_geneve
 
 pytestmark = pytest.mark.functional
@@ -90,19 +88,12 @@ class Central:
     @contextlib.asynccontextmanager
     async def vteps(self, southbound: Remote | None) -> AsyncIterator[Vteps]:
         """What the command uses."""
-        ovs = Client("Open vSwitch", "Open_vSwitch", ovs_schema.WATCHES)
-        nb = Client("OVN Northbound", "OVN_Northbound", schema.WATCHES)
+        settings = driver_settings(self.open_vswitch.remote, self.open_vswitch.directory / "state.json")
+        parts = assemble_overlay(settings, dict)
         sb = Client("OVN Southbound", "OVN_Southbound", {})
-        ovs.redirect((self.open_vswitch.remote,))
-        nb.redirect((self.northbound.remote,))
         sb.redirect((southbound,) if southbound else ())
-        links = Links()
-        database = Northbound(nb, Attachments(ovs, links), lambda: datetime.now(UTC))
-        try:
-            async with running(ovs), running(nb), running(sb):
-                yield Vteps(database, VtepPorts(database, sb))
-        finally:
-            links.close()
+        async with running(parts), ovn_settings.connected(sb):
+            yield Vteps(parts.shared.database, VtepPorts(parts.shared.database, sb))
 
 
 def encap(kind: str, ip: str, chassis: str) -> dict[str, Any]:

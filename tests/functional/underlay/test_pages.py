@@ -81,7 +81,7 @@ async def test_a_list_is_read_anew_when_the_last_of_a_page_is_removed_meanwhile(
     async with underlay_host.machine(open_vswitch, short_path) as vm:
         made = [vm.neutron.make("networks", {"name": "many"})["id"] for _ in range(5)]
         vm.neutron.page = 2
-        neutron = vm.parts.peer
+        neutron = vm.parts.backend
         assert isinstance(neutron, Neutron)
         first, *rest = sorted(made)
         vm.neutron.before_page = lambda: vm.neutron.tables["networks"].pop(rest[0], None)
