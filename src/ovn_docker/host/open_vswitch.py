@@ -20,6 +20,7 @@ from ovn_docker.ovsdb.operations import (
     mutate,
     optional,
     reference,
+    replace_keys,
     row_is,
     select,
     to_map,
@@ -174,13 +175,7 @@ def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str
 
 def set_ids(endpoint_id: str, external_ids: Mapping[str, str]) -> Operation:
     """Write keys of an endpoint's Interface, whatever they were; count is 0 when it has none."""
-    operation = mutate(
-        INTERFACE,
-        [("_uuid", "==", reference(interface_id(endpoint_id)))],
-        ("external_ids", "delete", to_set(external_ids)),
-    )
-    operation["mutations"] += [("external_ids", "insert", to_map(external_ids))]
-    return operation
+    return mutate(INTERFACE, [row_is(interface_id(endpoint_id))], *replace_keys("external_ids", external_ids))
 
 
 def del_port(endpoint_id: str) -> Operation:

@@ -37,6 +37,7 @@ from ovn_docker.ovsdb.operations import (
     members,
     mutate,
     reference,
+    replace_keys,
     require,
     row_is,
     select,
@@ -138,8 +139,12 @@ def host_claim(name: str, identity: HostIdentity) -> list[Operation]:
 
     The marks of an identity alone are written: the host's index stays, and whether it is whole.
     """
-    written = mutate(TABLE, [row_is(host_id(name))], ("external_ids", "delete", to_set(IDENTITY)))
-    written["mutations"] += [("external_ids", "insert", to_map(_marks(identity)))]
+    written = mutate(
+        TABLE,
+        [row_is(host_id(name))],
+        ("external_ids", "delete", to_set(IDENTITY)),
+        ("external_ids", "insert", to_map(_marks(identity))),
+    )
     return [assert_lock(name_lock(name)), written]
 
 
@@ -327,13 +332,13 @@ def index_finish(mark: Mark, entries: Entries) -> Operation:
         mark: the host, and when it was registered as read before its rows were looked for.
         entries: what was found.
     """
-    operation = index_add(mark.host, entries)
-    operation["where"] += [("external_ids", "includes", to_map({CREATED: mark.created}))]
-    operation["mutations"] += [
-        ("external_ids", "delete", to_set([INDEXED])),
-        ("external_ids", "insert", to_map({INDEXED: INDEX_FORMAT})),
-    ]
-    return operation
+    same_host: Condition = ("external_ids", "includes", to_map({CREATED: mark.created}))
+    return mutate(
+        TABLE,
+        [row_is(host_id(mark.host)), same_host],
+        ("options", "insert", _pairs(entries)),
+        *replace_keys("external_ids", {INDEXED: INDEX_FORMAT}),
+    )
 
 
 def index_strike(host: str, gone: Entries) -> list[Operation]:
@@ -474,12 +479,12 @@ def list_enter(names: Iterable[str]) -> Operation:
 
 def list_finish(names: Iterable[str]) -> Operation:
     """Enter all hosts, and that these are all; count is 0 where there is no list."""
-    operation = list_enter(names)
-    operation["mutations"] += [
-        ("external_ids", "delete", to_set([LISTED])),
-        ("external_ids", "insert", to_map({LISTED: LIST_FORMAT})),
-    ]
-    return operation
+    return mutate(
+        TABLE,
+        [row_is(list_id())],
+        ("options", "insert", _entries(names)),
+        *replace_keys("external_ids", {LISTED: LIST_FORMAT}),
+    )
 
 
 def list_add(names: Iterable[str], *, is_whole: bool = False) -> Operation:
@@ -530,10 +535,12 @@ class LastSeen:
 
 def seen_set(host: str, moment: str, *, stopped: bool = False) -> Operation:
     """Write when a host's driver was connected last; count is 0 where the host is not registered."""
-    written = mutate(TABLE, [row_is(host_id(host))], ("external_ids", "delete", to_set([SEEN, STOPPED])))
-    marks = {SEEN: moment, **({STOPPED: "true"} if stopped else {})}
-    written["mutations"] += [("external_ids", "insert", to_map(marks))]
-    return written
+    return mutate(
+        TABLE,
+        [row_is(host_id(host))],
+        ("external_ids", "delete", to_set([SEEN, STOPPED])),
+        ("external_ids", "insert", to_map({SEEN: moment} | ({STOPPED: "true"} if stopped else {}))),
+    )
 
 
 def seen_get(host: str) -> Operation:

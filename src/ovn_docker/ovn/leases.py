@@ -22,6 +22,7 @@ from ovn_docker.ovsdb.operations import (
     mapping,
     mutate,
     reference,
+    replace_keys,
     require,
     row_is,
     select,
@@ -33,7 +34,7 @@ from ovn_docker.ovsdb.operations import (
 TABLE = "DHCP_Options"
 KIND, POOL, CONTEXT, NEXT = "ovn-docker", "ovn-docker-pool", "ovn-docker-context", "ovn-docker-next"
 CHOSEN = "ovn-docker-chosen"
-ENDPOINT, NETWORK, REQUEST = "ovn-docker-endpoint", "ovn-docker-network", "ovn-docker-request"
+ENDPOINT, REQUEST = "ovn-docker-endpoint", "ovn-docker-request"
 SWARM = "ovn-docker-swarm"
 HOLD, NAME = "ovn-docker-hold", "ovn-docker-name"
 
@@ -248,15 +249,7 @@ def lease_add(key: str, address: Address, lease: Lease, mark: Mark) -> Operation
 
 def hint(key: str, address: IPAddress) -> Operation:
     """Write down which address was leased last."""
-    return {
-        "op": "mutate",
-        "table": TABLE,
-        "where": [row_is(pool_id(key))],
-        "mutations": [
-            ("external_ids", "delete", to_set([NEXT])),
-            ("external_ids", "insert", to_map({NEXT: str(int(address))})),
-        ],
-    }
+    return change([row_is(pool_id(key))], {NEXT: str(int(address))})
 
 
 def lease_get(key: str, address: Address) -> Operation:
@@ -301,9 +294,7 @@ def swarm_on(host: str) -> Condition:
 
 def change(where: Sequence[Condition], ids: Mapping[str, str]) -> Operation:
     """Write keys into external_ids in place of those that are there."""
-    operation = mutate(TABLE, where, ("external_ids", "delete", to_set(ids)))
-    operation["mutations"] += [("external_ids", "insert", to_map(ids))]
-    return operation
+    return mutate(TABLE, where, *replace_keys("external_ids", ids))
 
 
 def lease_undo(key: str, address: IPAddress, request: str) -> list[Operation]:
@@ -427,9 +418,12 @@ def network_enter(network_id: str, token: str, host: str) -> Operation:
         token: the hold of the manager who asked.
         host: that manager's.
     """
-    operation = enter([("options", "includes", to_map({token: host}))], network_id, "")
-    operation["mutations"] += [("options", "delete", to_set([token]))]
-    return operation
+    return mutate(
+        TABLE,
+        [("options", "includes", to_map({token: host}))],
+        ("options", "insert", to_map({network_id: ""})),
+        ("options", "delete", to_set([token])),
+    )
 
 
 def network_uses(network_id: str) -> Operation:

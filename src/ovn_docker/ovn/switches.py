@@ -280,11 +280,12 @@ def lsp_rename(
     network_id: str, endpoint_id: str, old: Mapping[str, str], names: Mapping[str, str]
 ) -> Operation:
     """Write what a port's external_ids say of its container, in place of what they said."""
-    operation = mutate(
-        PORT, [row_is(port_id(network_id, endpoint_id))], ("external_ids", "delete", to_map(old))
+    return mutate(
+        PORT,
+        [row_is(port_id(network_id, endpoint_id))],
+        ("external_ids", "delete", to_map(old)),
+        ("external_ids", "insert", to_map(names)),
     )
-    operation["mutations"] += [("external_ids", "insert", to_map(names))]
-    return operation
 
 
 def lsp_named(endpoint_id: str) -> Operation:

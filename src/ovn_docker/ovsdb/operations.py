@@ -84,6 +84,7 @@ T = TypeVar("T")
 
 Operation = dict[str, Any]
 Condition = tuple[str, str, Value]
+Mutation = tuple[str, str, Value]
 Row = dict[str, Value]
 
 MALFORMED = "the server does not speak OVSDB: it answered a transaction with something else than its results"
@@ -117,9 +118,14 @@ def select(table: str, where: Iterable[Condition], columns: Sequence[str]) -> Op
     return {"op": "select", "table": table, "where": list(where), "columns": list(columns)}
 
 
-def mutate(table: str, where: Iterable[Condition], mutation: tuple[str, str, Value]) -> Operation:
-    """Change a column in place, which does not depend on how many values it holds."""
-    return {"op": "mutate", "table": table, "where": list(where), "mutations": [mutation]}
+def mutate(table: str, where: Iterable[Condition], *mutations: Mutation) -> Operation:
+    """Change columns in place, one mutation after the other; the cost does not depend on their size."""
+    return {"op": "mutate", "table": table, "where": list(where), "mutations": list(mutations)}
+
+
+def replace_keys(column: str, pairs: Mapping[str, str]) -> tuple[Mutation, Mutation]:
+    """The mutations that write keys of a map: "insert" alone leaves the old value of a key that is there."""
+    return (column, "delete", to_set(pairs)), (column, "insert", to_map(pairs))
 
 
 def update(table: str, where: Iterable[Condition], row: Row) -> Operation:
