@@ -246,7 +246,7 @@ def test_it_works_with_vxlan_between_the_hosts_too(world: World) -> None:
     # A VTEP that is a host of OVN's comes through OVN's own tunnel, and is looked up where OVN would drop it.
     chassis = str(hosts[1].address)
     told = vtep(hosts[0], "add", chassis, red.network, "--vni", "77")
-    assert f"mode lookup, for OVN can have no port for VTEP {chassis}" in told
+    assert f"mode lookup, because OVN can have no port for VTEP {chassis}" in told
     packet = (
         f"in_port={interface(hosts[0], REMOTE)},tun_id=77,dl_src=02:00:00:00:00:01,tcp,nw_dst={red.address}"
     )

@@ -19,6 +19,7 @@ from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
 from ovn_docker.health.reconciler import UNREMARKABLE, Report, repair_all
+from ovn_docker.ovn.vteps import mode_of
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.settings import SCOPE_FLAG, SCOPES
 
@@ -235,7 +236,8 @@ def _as_json(report: Report) -> list[dict[str, Any]]:
 
 
 def _vtep_line(row: Mapping[str, Any]) -> str:
-    return f"VTEP {row['remote_ip']} reaches {row['Logical_Switch']} as VNI {row['vni']}: mode {row['mode']}"
+    mode = mode_of(row["mode"])
+    return f"VTEP {row['remote_ip']} reaches {row['Logical_Switch']} as VNI {row['vni']}: mode {mode}"
 
 
 def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequence[str]:

@@ -19,7 +19,7 @@ from ovn_docker.host import ovn_settings
 from ovn_docker.overlay.vtep.vtep_config import AUTO, ConfiguredVtep, Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import switches
-from ovn_docker.ovn.vteps import MODES, VTEP_PORT
+from ovn_docker.ovn.vteps import MODES, RECORDED, VTEP_PORT, mode_of
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for Northbound, Docker, and with OVN's own ports Southbound and northd to answer."""
@@ -57,7 +57,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                 "--southbound",
                 metavar="REMOTE",
                 help="OVN Southbound where it may be written, in OVSDB's spelling (default: this host's"
-                " ovn-remote); needed for mode ramp only",
+                " ovn-remote); needed for mode vtep only",
             )
         config.add_inspection_arguments(parser)
         parser.set_defaults(run=lambda arguments, work=work: _run(arguments, work))
@@ -77,8 +77,9 @@ def _add_names(parser: argparse.ArgumentParser, *, vni: bool) -> None:
             "--mode",
             choices=(AUTO, *MODES),
             default=AUTO,
-            help="ramp: a port of OVN's own; lookup: flows on hosts with --ip-lookup; auto: the one that it"
-            " has, else ramp where OVN is set up for it and lets this host write Southbound (default: auto)",
+            type=mode_of,
+            help="vtep: a port of type vtep in OVN; lookup: flows on hosts with --ip-lookup; auto: the mode"
+            " that it has, else vtep where OVN is set up for it and Southbound is writable (default: auto)",
         )
     parser.add_argument(
         "--network",
@@ -117,9 +118,9 @@ async def _add(parts: VtepCommand, arguments: argparse.Namespace) -> None:
     remote = _address(arguments.remote_ip)
     switch = await _switch(parts, arguments.network)
     done = await parts.vteps.add(remote, arguments.vni, switch, arguments.mode)
-    how = "through a port of OVN's own" if done.mode == VTEP_PORT else "on hosts with --ip-lookup"
+    how = "through a port of type vtep" if done.mode == VTEP_PORT else "on hosts with --ip-lookup"
     print(f"VTEP {remote} reaches {arguments.network} as VNI {arguments.vni} {how}")
-    for note in (*([f"mode lookup, for {done.why}"] if done.why else []), *done.notes):
+    for note in (*([f"mode lookup, because {done.reason}"] if done.reason else []), *done.notes):
         print(logs.escape(note))
 
 
@@ -144,7 +145,7 @@ def _as_json(each: ConfiguredVtep) -> dict[str, object]:
         "remote_ip": str(vtep.remote),
         "vni": vtep.vni,
         "Logical_Switch": each.switch_name,
-        "mode": each.mode,
+        "mode": RECORDED[each.mode],
     }
 
 

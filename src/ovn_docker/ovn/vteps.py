@@ -1,7 +1,7 @@
-"""What stands in OVN Northbound for a VTEP that knows no OVN, and what a host watches there. Pure.
+"""What OVN Northbound holds for VTEPs outside OVN, and what a host watches there. Pure.
 
-A VTEP is a key of its network's switch, for all hosts to read. In the mode "ramp" that switch has besides a
-port of the type vtep (ovn-nb(5), "Logical_Switch_Port: type") for it, and the VNI is the switch's tunnel key.
+A VTEP is a key of its network's switch, for all hosts to read. In mode `vtep` that switch also has a port of
+type vtep (ovn-nb(5), "Logical_Switch_Port: type") for it, and the VNI is the switch's tunnel key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +19,7 @@ from ovn_docker.ovsdb.operations import (
     mutate,
     optional,
     reference,
+    replace_keys,
     require,
     row_is,
     select,
@@ -28,15 +29,18 @@ from ovn_docker.ovsdb.operations import (
 from ovn_docker.ovsdb.replica import Watch
 
 VTEPS, VTEP, PINNED = "ovn-docker-vteps", "ovn-docker-vtep:", "ovn-docker-tnl-key"
-"""Keys of a switch: that it has VTEPs, each of them, and the tunnel key that we have pinned for them."""
+"""Keys of a switch: that it has VTEPs, each of them, and the tunnel key that `vtep add` pinned for them."""
 
 MARK = "ovn-docker-vtep"
-"""Key of a ramp port: the VTEP's address."""
+"""Key of a port of type vtep: the VTEP's address."""
 
-LOOKUP, VTEP_PORT = "lookup", "ramp"
+LOOKUP, VTEP_PORT = "lookup", "vtep"
 MODES = LOOKUP, VTEP_PORT
 
-KEY, VXLAN_MODE, GLOBAL = "requested-tnl-key", "vxlan_mode", "NB_Global"
+RECORDED = {LOOKUP: "lookup", VTEP_PORT: "ramp"}
+"""How external_ids and JSON write a mode: drivers of other versions read them, and know no other word."""
+
+KEY = "requested-tnl-key"
 
 SWITCHES = {SWITCH: Watch(("name", "external_ids"), (("external_ids", "includes", to_map({VTEPS: "true"})),))}
 """The switches that a VTEP was configured for."""
@@ -45,21 +49,21 @@ WATCHES = switches.WATCHES | nb_global.WATCHES | SWITCHES
 """All that a host keeps of Northbound. No table of which containers have rows: see decision 1."""
 
 
+def mode_of(word: str) -> str:
+    """The mode that a person or a record names; another word is returned as it is."""
+    return VTEP_PORT if word == RECORDED[VTEP_PORT] else word
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A VTEP of a switch.
-
-    Attributes:
-        vni: what the VTEP calls the network.
-        mode: how its packets come in, one of `MODES`.
-    """
+    """A VTEP of a switch: the network's VNI on it, and one of `MODES`."""
 
     vni: int
     mode: str = LOOKUP
 
     def __str__(self) -> str:
-        """As it stands in the switch: a driver that knows no ramp port does not take one for a lookup."""
-        return str(self.vni) if self.mode == LOOKUP else f"{self.vni} {self.mode}"
+        """As the switch records it: a driver that knows lookups only takes no other mode for one."""
+        return str(self.vni) if self.mode == LOOKUP else f"{self.vni} {RECORDED[self.mode]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +72,14 @@ class Keys:
 
     Attributes:
         name: of the switch.
-        ours: whether a driver of ours made it.
+        own: whether a driver of this project made it.
         config: ``other_config``.
-        pinned: what we have requested, or "".
+        pinned: the tunnel key that `vtep add` requested, or "".
         vteps: its VTEPs by address.
     """
 
     name: str
-    ours: bool
+    own: bool
     config: Mapping[str, str]
     pinned: str
     vteps: Mapping[str, Entry]
@@ -90,9 +94,9 @@ def read_vteps(row: Row) -> dict[str, Entry]:
     """The VTEPs of a switch by address."""
     found = {}
     for key, text in mapping(row.get("external_ids")).items():
-        vni, _, mode = text.partition(" ")
-        if key.startswith(VTEP) and vni.isdecimal() and mode in {"", VTEP_PORT}:
-            found[key.removeprefix(VTEP)] = Entry(int(vni), mode or LOOKUP)
+        vni, _, word = text.partition(" ")
+        if key.startswith(VTEP) and vni.isdecimal() and word in {"", RECORDED[VTEP_PORT]}:
+            found[key.removeprefix(VTEP)] = Entry(int(vni), mode_of(word) or LOOKUP)
     return found
 
 
@@ -110,17 +114,18 @@ def ls_vteps() -> Operation:
 
 
 def ls_keys(switch: UUID) -> Operation:
-    """Read what a switch says of its tunnel key."""
+    """Read what a switch says of its tunnel key; the row goes to `read_keys`."""
     return select(SWITCH, [row_is(switch)], ["name", "external_ids", "other_config"])
 
 
 def ls_vtep_add(switch: UUID, remote: str, entry: Entry) -> Operation:
-    """Configure a VTEP for a switch, in place of what it was; count is 0 without the switch."""
-    operation = mutate(SWITCH, [row_is(switch)], ("external_ids", "delete", to_set([VTEP + remote])))
-    operation["mutations"] += [
+    """Configure a VTEP for a switch, replacing its entry; count is 0 without the switch."""
+    return mutate(
+        SWITCH,
+        [row_is(switch)],
+        ("external_ids", "delete", to_set([VTEP + remote])),
         ("external_ids", "insert", to_map({VTEP + remote: str(entry), VTEPS: "true"})),
-    ]
-    return operation
+    )
 
 
 def ls_vtep_del(switch: UUID, remote: str, *, last: bool) -> Operation:
@@ -130,50 +135,52 @@ def ls_vtep_del(switch: UUID, remote: str, *, last: bool) -> Operation:
 
 
 def ls_pin_key(switch: UUID, keys: Keys, vni: int) -> list[Operation]:
-    """Have northd call the switch by the VNI, unless it is told so already.
+    """Request the VNI as the switch's tunnel key, unless it is requested already.
 
-    Refused with `RequirementError` when somebody has configured the switch since `keys` was read.
+    Refused with `RequirementError` when the switch has been configured since `keys` was read.
     """
     if keys.requested == str(vni):
         return []
-    operation = mutate(SWITCH, [row_is(switch)], ("other_config", "delete", to_set([KEY])))
-    operation["mutations"] += [
-        ("other_config", "insert", to_map({KEY: str(vni)})),
-        ("external_ids", "delete", to_set([PINNED])),
-        ("external_ids", "insert", to_map({PINNED: str(vni)})),
-    ]
     unchanged = require(SWITCH, [row_is(switch)], ["other_config"], [{"other_config": to_map(keys.config)}])
-    return [unchanged, operation]
+    pinned = mutate(
+        SWITCH,
+        [row_is(switch)],
+        *replace_keys("other_config", {KEY: str(vni)}),
+        *replace_keys("external_ids", {PINNED: str(vni)}),
+    )
+    return [unchanged, pinned]
 
 
 def ls_unpin_key(switch: UUID, keys: Keys) -> list[Operation]:
-    """Request no tunnel key any more, if it is we who did; northd leaves the key as it is."""
+    """Withdraw the request of `ls_pin_key`, if that made it; northd leaves the key as it is."""
     if not keys.pinned:
         return []
-    operation = mutate(SWITCH, [row_is(switch)], ("external_ids", "delete", to_set([PINNED])))
-    operation["mutations"] += [("other_config", "delete", to_map({KEY: keys.pinned}))]
-    return [operation]
+    mutations = (
+        ("external_ids", "delete", to_set([PINNED])),
+        ("other_config", "delete", to_map({KEY: keys.pinned})),
+    )
+    return [mutate(SWITCH, [row_is(switch)], *mutations)]
 
 
-def ramp_port_id(switch: UUID, remote: str) -> UUID:
+def vtep_port_id(switch: UUID, remote: str) -> UUID:
     """The row id of a VTEP's port."""
     return addressing.row_id(PORT, MARK, remote, str(switch))
 
 
-def ramp_port_name(switch: UUID, remote: str) -> str:
-    """The name of a VTEP's port, which Southbound calls it by too."""
+def vtep_port_name(switch: UUID, remote: str) -> str:
+    """The name of a VTEP's port, in Southbound too."""
     return f"vtep-{remote}-{str(switch)[:8]}"
 
 
-def lsp_ramp_add(switch: UUID, remote: str, chassis: str, mark: Mark) -> list[Operation]:
+def lsp_vtep_add(switch: UUID, remote: str, chassis: str, mark: Mark) -> list[Operation]:
     """Make a VTEP's port; refused with `ConstraintError` when it is there.
 
-    It takes what is for an unknown MAC address, as all the hosts behind a VTEP have one. The two options are
-    what ovn-nb(5) demands of the type.
+    It gets packets to unknown MAC addresses, since the hosts behind a VTEP have those. ovn-nb(5) requires the
+    two options for the type.
     """
-    uuid = ramp_port_id(switch, remote)
+    uuid = vtep_port_id(switch, remote)
     row: Row = {
-        "name": ramp_port_name(switch, remote),
+        "name": vtep_port_name(switch, remote),
         "type": "vtep",
         "addresses": "unknown",
         "options": to_map({"vtep-physical-switch": chassis, "vtep-logical-switch": str(switch)}),
@@ -182,34 +189,24 @@ def lsp_ramp_add(switch: UUID, remote: str, chassis: str, mark: Mark) -> list[Op
     return [insert(PORT, uuid, row), mutate(SWITCH, [row_is(switch)], ("ports", "insert", reference(uuid)))]
 
 
-def lsp_ramp_get(switch: UUID, remote: str) -> Operation:
+def lsp_vtep_get(switch: UUID, remote: str) -> Operation:
     """Read whether a VTEP's port is there."""
-    return select(PORT, [row_is(ramp_port_id(switch, remote))], ["name"])
+    return select(PORT, [row_is(vtep_port_id(switch, remote))], ["name"])
 
 
-def lsp_ramp_state(switch: UUID, remote: str) -> Operation:
-    """Read whether a VTEP's port is on its chassis; the rows go to `ramp_ports_up`."""
-    return select(PORT, [row_is(ramp_port_id(switch, remote))], ["name", "up", "external_ids"])
+def lsp_vtep_state(switch: UUID, remote: str) -> Operation:
+    """Read whether a VTEP's port is bound to its chassis; the rows go to `vtep_ports_up`."""
+    return select(PORT, [row_is(vtep_port_id(switch, remote))], ["name", "up", "external_ids"])
 
 
-def lsp_ramp_del(switch: UUID, remote: str) -> Operation:
+def lsp_vtep_del(switch: UUID, remote: str) -> Operation:
     """Take a VTEP's port away."""
-    uuid = reference(ramp_port_id(switch, remote))
+    uuid = reference(vtep_port_id(switch, remote))
     return mutate(SWITCH, [row_is(switch)], ("ports", "delete", uuid))
 
 
-def nb_vxlan_mode() -> Operation:
-    """Read what northd is told of VXLAN between hosts."""
-    return select(GLOBAL, [], ["options"])
-
-
-def read_vxlan_mode(rows: Iterable[Row]) -> bool:
-    """Whether northd may go into VXLAN mode, for nobody has told it not to (ovn-nb(5), vxlan_mode)."""
-    return all(mapping(row["options"]).get(VXLAN_MODE) != "false" for row in rows)
-
-
-def ramp_ports_up(rows: Iterable[Row]) -> dict[str, bool]:
-    """By name, the VTEPs' ports of ours and whether OVN has each on its chassis."""
+def vtep_ports_up(rows: Iterable[Row]) -> dict[str, bool]:
+    """Whether each VTEP's port is bound to its chassis, by name."""
     return {
         str(row.get("name", "")): bool(optional(row.get("up", ["set", []])))
         for row in rows

@@ -16,7 +16,7 @@ from ovn_docker.errors import ConflictError, NotFoundError, RequestError
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.overlay.vtep.vtep_config import Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
-from ovn_docker.ovn import vteps as vteps_schema
+from ovn_docker.ovn import vteps
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovn.vteps import Entry
 from ovn_docker.ovsdb.client import Client
@@ -26,7 +26,7 @@ from tests.functional.servers import OvsdbServer
 
 pytestmark = pytest.mark.functional
 
-LOOKUP = vteps_schema.LOOKUP
+LOOKUP = vteps.LOOKUP
 REMOTE = ip_address("192.0.2.1")
 RED, BLUE = uuid4(), uuid4()
 
@@ -101,7 +101,7 @@ async def test_the_other_vteps_of_a_network_stay(world: World) -> None:
 
 async def test_a_vni_means_one_network(world: World) -> None:
     await world.vteps.add(REMOTE, 5001, RED, LOOKUP)
-    with pytest.raises(ConflictError, match="VNI 5001 means logical switch red"):
+    with pytest.raises(ConflictError, match="VNI 5001 belongs to logical switch red"):
         await world.vteps.add(ip_address("192.0.2.2"), 5001, BLUE, LOOKUP)
 
 
@@ -121,17 +121,17 @@ async def test_a_network_is_found_by_the_name_of_its_only_switch(world: World) -
         await world.vteps.add(REMOTE, 7, UUID(int=1), LOOKUP)
 
 
-async def test_a_port_of_ovn_s_own_is_shown_as_bound_once_it_is(world: World) -> None:
+async def test_a_vtep_port_is_shown_as_bound_once_it_is(world: World) -> None:
     """Its row id follows from the switch and the VTEP: no port is watched for it."""
     remote, mark = str(REMOTE), Mark("h1", "2030-01-02T03:04:05Z")
     world.northbound.transact(
-        vteps_schema.ls_vtep_add(RED, remote, Entry(5001, vteps_schema.VTEP_PORT)),
-        *vteps_schema.lsp_ramp_add(RED, remote, "vtep-chassis", mark),
+        vteps.ls_vtep_add(RED, remote, Entry(5001, vteps.VTEP_PORT)),
+        *vteps.lsp_vtep_add(RED, remote, "vtep-chassis", mark),
     )
     await world.until([(remote, 5001)])
     await world.lookup.look()
     assert "is not bound" in world.lookup.about()["vteps"][0]["Error"]
-    port = [row_is(vteps_schema.ramp_port_id(RED, remote))]
+    port = [row_is(vteps.vtep_port_id(RED, remote))]
     world.northbound.transact(
         {"op": "update", "table": "Logical_Switch_Port", "where": port, "row": {"up": True}}
     )

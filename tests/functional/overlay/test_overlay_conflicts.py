@@ -486,7 +486,7 @@ async def test_a_driver_watches_no_table_that_has_rows_for_containers(place: Pla
     async with place.host() as host:
         await prepared(host)
         watched = host.clients[1].replica.watches
-        assert set(watched) == {ROUTER_PORT, SWITCH, nb_global.GLOBAL}
-        assert watched[nb_global.GLOBAL].columns == ("ipsec",), "the rest of that row changes all the time"
+        assert set(watched) == {ROUTER_PORT, SWITCH, nb_global.TABLE}
+        assert watched[nb_global.TABLE].columns == ("ipsec",), "the rest of that row changes all the time"
         assert watched[SWITCH].where, "of the switches those alone that a VTEP was configured for"
         assert dict(host.clients[1].replica.rows(SWITCH)) == {}

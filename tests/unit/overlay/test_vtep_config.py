@@ -1,4 +1,4 @@
-"""What is shown of VTEPs, and what is wrong with those that OVN serves itself."""
+"""What is shown of VTEPs, and what is wrong with those that OVN serves."""
 
 from ipaddress import ip_address
 from uuid import UUID
@@ -8,10 +8,10 @@ import pytest
 from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.overlay.vtep.lookup_flows import Vtep
 from ovn_docker.overlay.vtep.vtep_config import ConfiguredVtep, VtepReport
-from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT, ramp_port_name
+from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT, vtep_port_name
 
 SWITCH, REMOTE = UUID(int=1), "192.0.2.50"
-NAME = ramp_port_name(SWITCH, REMOTE)
+NAME = vtep_port_name(SWITCH, REMOTE)
 OVNS = VxlanPort("ovn-vtep-0", REMOTE, "", "", 5, "")
 OURS = VxlanPort("vtep01234567", REMOTE, REMOTE, "openvswitch", 6, "")
 
@@ -44,10 +44,10 @@ def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
     ids=["unbound", "no tunnel", "only ours"],
 )
 def test_what_is_wrong_is_told(found: VtepReport, text: str) -> None:
-    [(subject, wrong)] = found.wrong()
+    [(subject, problem)] = found.problems()
     assert subject == "192.0.2.50 red"
-    assert wrong.startswith(text)
-    assert found.rows()[0]["Error"] == wrong
+    assert problem.startswith(text)
+    assert found.rows()[0]["Error"] == problem
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_what_is_wrong_is_told(found: VtepReport, text: str) -> None:
     ids=["well", "not here", "lookup"],
 )
 def test_what_is_well_is_not(found: VtepReport) -> None:
-    assert found.wrong() == []
+    assert found.problems() == []

@@ -1,4 +1,4 @@
-"""When a VTEP can have a port of OVN's own."""
+"""When a VTEP can have a port of type vtep."""
 
 from dataclasses import replace
 from ipaddress import ip_address
@@ -8,11 +8,11 @@ import pytest
 
 from ovn_docker.overlay.vtep.vtep_ports import VtepPortSpec, names, obstacle, without_vxlan
 from ovn_docker.ovn.southbound import Encap, Fabric
-from ovn_docker.ovn.vteps import Entry, Keys
+from ovn_docker.ovn.vteps import VTEP_PORT, Entry, Keys
 
 SWITCH, OTHER = UUID(int=1), UUID(int=2)
-KEYS = Keys("red", ours=True, config={}, pinned="", vteps={})
-ASKED = VtepPortSpec(ip_address("192.0.2.50"), 5001, SWITCH, KEYS, "vtep-192.0.2.50")
+KEYS = Keys("red", own=True, config={}, pinned="", vteps={})
+SPEC = VtepPortSpec(ip_address("192.0.2.50"), 5001, SWITCH, KEYS, "vtep-192.0.2.50")
 
 
 def fabric(*kinds: str, keys: dict[int, tuple[str, str]] | None = None) -> Fabric:
@@ -28,49 +28,49 @@ def fabric(*kinds: str, keys: dict[int, tuple[str, str]] | None = None) -> Fabri
 BOTH = fabric("geneve+vxlan", "geneve+vxlan")
 
 
-def why(
-    asked: VtepPortSpec = ASKED, world: Fabric = BOTH, *, vxlan_mode: bool = False, strict: bool = True
+def found(
+    spec: VtepPortSpec = SPEC, world: Fabric = BOTH, *, vxlan_mode: bool = False, strict: bool = True
 ) -> str:
-    return obstacle(asked, world, vxlan_mode=vxlan_mode, strict=strict)
+    return obstacle(spec, world, vxlan_mode=vxlan_mode, strict=strict)
 
 
 def with_keys(**changes: object) -> VtepPortSpec:
-    return replace(ASKED, keys=replace(KEYS, **changes))  # type: ignore[arg-type]
+    return replace(SPEC, keys=replace(KEYS, **changes))  # type: ignore[arg-type]
 
 
 def test_nothing_is_in_the_way_where_ovn_is_set_up_for_it() -> None:
-    assert why() == ""
-    assert why(with_keys(config={"requested-tnl-key": "5001"}, ours=False)) == ""
-    assert why(with_keys(config={"requested-tnl-key": "4"}, pinned="4")) == ""
+    assert found() == ""
+    assert found(with_keys(config={"requested-tnl-key": "5001"}, own=False)) == ""
+    assert found(with_keys(config={"requested-tnl-key": "4"}, pinned="4")) == ""
 
 
 @pytest.mark.parametrize(
-    ("asked", "world", "text"),
+    ("spec", "world", "text"),
     [
-        (ASKED, fabric(), "has no host"),
-        (ASKED, fabric("geneve+vxlan", "geneve"), "ovn-encap-type of host h1 does not name vxlan"),
-        (replace(ASKED, remote=ip_address("192.0.2.1")), BOTH, "tunnel endpoint of chassis h0"),
-        (ASKED, fabric("vxlan", "geneve+vxlan"), "larger than 4095, and there are hosts that use VXLAN only"),
-        (ASKED, fabric("geneve+vxlan", keys={5001: (str(OTHER), "blue")}), "5001 is the tunnel key of blue"),
-        (with_keys(ours=False), BOTH, "not of this driver's making"),
+        (SPEC, fabric(), "has no host"),
+        (SPEC, fabric("geneve+vxlan", "geneve"), "ovn-encap-type of host h1 does not name vxlan"),
+        (replace(SPEC, remote=ip_address("192.0.2.1")), BOTH, "tunnel endpoint of chassis h0"),
+        (SPEC, fabric("vxlan", "geneve+vxlan"), "larger than 4095, and there are hosts that use VXLAN only"),
+        (SPEC, fabric("geneve+vxlan", keys={5001: (str(OTHER), "blue")}), "5001 is the tunnel key of blue"),
+        (with_keys(own=False), BOTH, "was not made by this driver"),
         (with_keys(config={"requested-tnl-key": "9"}), BOTH, "somebody has set other_config:requested-tnl"),
-        (with_keys(vteps={"192.0.2.51": Entry(7, "ramp")}), BOTH, "so that the VNI is 7"),
+        (with_keys(vteps={"192.0.2.51": Entry(7, VTEP_PORT)}), BOTH, "the network's VNI is 7"),
     ],
 )
-def test_what_is_in_the_way_is_told(asked: VtepPortSpec, world: Fabric, text: str) -> None:
-    assert text in why(asked, world)
+def test_what_is_in_the_way_is_told(spec: VtepPortSpec, world: Fabric, text: str) -> None:
+    assert text in found(spec, world)
 
 
 def test_one_host_with_vxlan_is_enough_for_who_insists() -> None:
     world = fabric("geneve+vxlan", "geneve")
-    assert why(world=world, strict=False) == ""
+    assert found(world=world, strict=False) == ""
     assert without_vxlan(world) == ["h1"]
-    assert "does not name vxlan" in why(world=fabric("geneve", "geneve"), strict=False)
+    assert "does not name vxlan" in found(world=fabric("geneve", "geneve"), strict=False)
 
 
 def test_in_vxlan_mode_a_vni_has_12_bits() -> None:
-    assert "options:vxlan_mode=false" in why(vxlan_mode=True)
-    assert why(replace(ASKED, vni=4095), fabric("vxlan", "vxlan"), vxlan_mode=True) == ""
+    assert "options:vxlan_mode=false" in found(vxlan_mode=True)
+    assert found(replace(SPEC, vni=4095), fabric("vxlan", "vxlan"), vxlan_mode=True) == ""
 
 
 def test_another_vtep_is_no_host() -> None:
@@ -79,12 +79,12 @@ def test_another_vtep_is_no_host() -> None:
         encaps=(*BOTH.encaps, Encap("vxlan", "192.0.2.60", "vtep-192.0.2.60")),
         peers=frozenset({"vtep-192.0.2.60"}),
     )
-    assert why(world=world) == ""
+    assert found(world=world) == ""
 
 
 def test_its_own_chassis_is_not_in_the_way() -> None:
-    own = Encap("vxlan", "192.0.2.50", ASKED.chassis)
-    assert why(world=replace(BOTH, encaps=(*BOTH.encaps, own), peers=frozenset({ASKED.chassis}))) == ""
+    own = Encap("vxlan", "192.0.2.50", SPEC.chassis)
+    assert found(world=replace(BOTH, encaps=(*BOTH.encaps, own), peers=frozenset({SPEC.chassis}))) == ""
 
 
 def test_not_every_one_of_many_hosts_is_named() -> None:

@@ -13,7 +13,7 @@ REMOTE = "192.0.2.1"
 
 
 def keys(requested: str = "", pinned: str = "") -> Keys:
-    return Keys("red", ours=True, config={vteps.KEY: requested} if requested else {}, pinned=pinned, vteps={})
+    return Keys("red", own=True, config={vteps.KEY: requested} if requested else {}, pinned=pinned, vteps={})
 
 
 @pytest.mark.parametrize(
@@ -47,22 +47,16 @@ def test_a_pinned_key_goes_only_if_it_is_still_ours() -> None:
     assert ("other_config", "delete", to_map({"requested-tnl-key": "5001"})) in operation["mutations"]
 
 
-@pytest.mark.parametrize(
-    ("options", "allowed"),
-    [({}, True), ({"vxlan_mode": "true"}, True), ({"vxlan_mode": "false"}, False)],
-)
-def test_northd_may_go_into_vxlan_mode_until_it_is_told_not_to(
-    options: dict[str, str],
-    allowed: bool,  # noqa: FBT001
-) -> None:
-    assert vteps.read_vxlan_mode([{"options": to_map(options)}]) is allowed
-
-
-def test_a_port_of_ours_is_up_when_ovn_says_so() -> None:
+def test_a_vtep_port_is_up_when_ovn_says_so() -> None:
     mark = to_map({"ovn-docker-vtep": REMOTE})
     rows = [
         {"name": "a", "up": True, "external_ids": mark},
         {"name": "b", "external_ids": mark},
         {"name": "foreign", "up": True},
     ]
-    assert vteps.ramp_ports_up(rows) == {"a": True, "b": False}
+    assert vteps.vtep_ports_up(rows) == {"a": True, "b": False}
+
+
+def test_both_words_for_the_mode_are_understood() -> None:
+    assert vteps.mode_of("ramp") == vteps.mode_of("vtep") == vteps.VTEP_PORT
+    assert vteps.mode_of("lookup") == vteps.LOOKUP

@@ -134,9 +134,9 @@ class KnownVteps:
         served = [vtep.vtep for vtep in self.all() if vtep.mode == vteps.VTEP_PORT]
         if served and not self._client.connected:
             return
-        questions = [vteps.lsp_ramp_state(vtep.switch, str(vtep.remote)) for vtep in served]
+        questions = [vteps.lsp_vtep_state(vtep.switch, str(vtep.remote)) for vtep in served]
         results = await self._client.request(questions) if questions else []
-        self.up = vteps.ramp_ports_up(row for result in results for row in result["rows"])
+        self.up = vteps.vtep_ports_up(row for result in results for row in result["rows"])
 
 
 class FlowRemovals:
@@ -319,7 +319,7 @@ class IpLookup:
         """Compare the switch with what it should hold, reading everything anew; change nothing."""
         await self._nb.ready()
         await self._vteps.look()
-        down = tuple(self._report().wrong())
+        down = tuple(self._report().problems())
         if not self.wanted:
             return LookupState(down=down)
         try:

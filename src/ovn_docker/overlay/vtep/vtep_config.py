@@ -21,9 +21,8 @@ from ovn_docker.host.open_vswitch import VxlanPort
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.vtep.lookup_flows import Vtep
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts, names, without_vxlan
-from ovn_docker.ovn import switches
-from ovn_docker.ovn import vteps as schema
-from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT, Entry
+from ovn_docker.ovn import switches, vteps
+from ovn_docker.ovn.vteps import LOOKUP, RECORDED, VTEP_PORT, Entry
 from ovn_docker.ovsdb.operations import Row
 
 HIGHEST_VNI = (1 << 24) - 1
@@ -42,24 +41,24 @@ class ConfiguredVtep:
 
 @dataclass(frozen=True, slots=True)
 class VtepOutcome:
-    """What has become of a wish.
+    """What `Vteps.add` has done.
 
     Attributes:
         mode: that the VTEP has now.
-        why: why it is not the other, or "".
+        reason: why it is not `vtep`, or "".
         notes: what else has changed, for people.
     """
 
     mode: str
-    why: str = ""
+    reason: str = ""
     notes: tuple[str, ...] = ()
 
 
 def read(rows: Mapping[UUID, Row]) -> list[ConfiguredVtep]:
-    """The VTEPs of these switches; what nobody can have meant is left out."""
+    """The VTEPs of these switches; invalid entries are left out."""
     found = []
     for row_id, row in rows.items():
-        for remote, entry in schema.read_vteps(row).items():
+        for remote, entry in vteps.read_vteps(row).items():
             try:
                 address = ip_address(remote)
             except ValueError:
@@ -73,14 +72,14 @@ def read(rows: Mapping[UUID, Row]) -> list[ConfiguredVtep]:
 class Vteps:
     """The configuration of VTEPs."""
 
-    def __init__(self, database: Northbound, ramp: VtepPorts) -> None:
-        """Keep it there; `ramp` makes ports of OVN's own."""
-        self._northbound = database
-        self._ramp = ramp
+    def __init__(self, northbound: Northbound, ports: VtepPorts) -> None:
+        """Keep it in Northbound."""
+        self._northbound = northbound
+        self._ports = ports
 
     async def all(self) -> list[ConfiguredVtep]:
         """Every VTEP of every network."""
-        [found] = await self._northbound.transact([schema.ls_vteps()])
+        [found] = await self._northbound.transact([vteps.ls_vteps()])
         return read({switches.read_uuid(row): row for row in found["rows"]})
 
     async def add(self, remote: IPAddress, vni: int, switch: UUID, mode: str = AUTO) -> VtepOutcome:
@@ -88,58 +87,58 @@ class Vteps:
 
         Args:
             remote: its tunnel endpoint.
-            vni: what it calls the network.
-            switch: the row of the network's switch.
-            mode: ``ramp``, ``lookup``, or ``auto`` for the one that it has, else the first that is possible.
+            vni: the network's VNI on it.
+            switch: row id of the network's switch.
+            mode: ``vtep``, ``lookup``, or ``auto`` for the one that it has, else the first that is possible.
 
         Raises:
-            RequestError: the VNI is no VNI, or the address none of a host.
-            ConflictError: the VNI means another network, or it cannot be in that mode.
+            RequestError: invalid VNI or address.
+            ConflictError: the VNI belongs to another network, or that mode is not possible.
             NotFoundError: the switch is gone.
             UnreachableError: Southbound is needed and does not answer.
             DatabaseError: a database refused.
         """
         known = await self.all()
         _check(remote, vni, switch, known)
-        own = [each for each in known if each.vtep.remote == remote]
-        here = {each.mode for each in own if each.vtep.switch == switch}
-        elsewhere = {each.mode for each in own if each.vtep.switch != switch}
-        wish = next(iter(here or elsewhere), AUTO) if mode == AUTO else mode
-        if elsewhere - {wish} and wish != AUTO:
-            [other] = elsewhere - {wish}
+        same = [vtep for vtep in known if vtep.vtep.remote == remote]
+        here = {vtep.mode for vtep in same if vtep.vtep.switch == switch}
+        elsewhere = {vtep.mode for vtep in same if vtep.vtep.switch != switch}
+        wanted = next(iter(here or elsewhere), AUTO) if mode == AUTO else mode
+        if elsewhere - {wanted} and wanted != AUTO:
+            [other] = elsewhere - {wanted}
             raise ConflictError(
                 f"VTEP {remote} is in mode {other} for other networks, and a VTEP has one mode: see"
                 " 'ovn-docker vtep list'"
             )
-        why = ""
-        if wish != LOOKUP:
+        reason = ""
+        if wanted != LOOKUP:
             try:
-                return await self._add_ramp(remote, vni, switch, strict=wish == AUTO)
+                return await self._add_port(remote, vni, switch, strict=wanted == AUTO)
             except (ConflictError, DatabaseError, HostError, UnreachableError) as error:
-                if wish == VTEP_PORT:
+                if wanted == VTEP_PORT:
                     raise
-                why = str(error)
-        await self._add_lookup(remote, vni, switch, leave=VTEP_PORT in here)
-        return VtepOutcome(LOOKUP, why)
+                reason = str(error)
+        await self._add_lookup(remote, vni, switch, had_port=VTEP_PORT in here)
+        return VtepOutcome(LOOKUP, reason)
 
-    async def _add_ramp(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> VtepOutcome:
-        prospect = await self._ramp.look(remote, vni, switch, strict=strict)
-        if prospect.why_not:
-            raise ConflictError(f"OVN can have no port for VTEP {remote}: {prospect.why_not}")
-        await self._ramp.add(prospect)
+    async def _add_port(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> VtepOutcome:
+        prospect = await self._ports.look(remote, vni, switch, strict=strict)
+        if prospect.obstacle:
+            raise ConflictError(f"OVN can have no port for VTEP {remote}: {prospect.obstacle}")
+        await self._ports.add(prospect)
         notes, old = [], prospect.old_key
         if old != vni:
-            was = f", it was {old}: some packets of its containers may have been lost" if old else ""
-            notes.append(f"logical switch {prospect.asked.keys.name} has the tunnel key {vni} now{was}")
+            loss = f" (was {old}): some packets of its containers may have been lost" if old else ""
+            notes.append(f"logical switch {prospect.spec.keys.name} now has the tunnel key {vni}{loss}")
         lacking = without_vxlan(prospect.fabric)
         if lacking:
             notes.append(f"{names(lacking)} does not reach the VTEP: its ovn-encap-type does not name vxlan")
         return VtepOutcome(VTEP_PORT, notes=tuple(notes))
 
-    async def _add_lookup(self, remote: IPAddress, vni: int, switch: UUID, *, leave: bool) -> None:
-        operation = schema.ls_vtep_add(switch, str(remote), Entry(vni, LOOKUP))
-        if leave:
-            await self._ramp.remove(str(remote), switch, last=True, also=[operation])
+    async def _add_lookup(self, remote: IPAddress, vni: int, switch: UUID, *, had_port: bool) -> None:
+        operation = vteps.ls_vtep_add(switch, str(remote), Entry(vni, LOOKUP))
+        if had_port:
+            await self._ports.remove(str(remote), switch, last=True, also=[operation])
             return
         [done] = await self._northbound.transact([operation])
         if not done["count"]:
@@ -149,32 +148,21 @@ class Vteps:
         """Take a VTEP away from a network; False when it was not there.
 
         Raises:
-            UnreachableError: it has a port of OVN's own, and Southbound does not answer; nothing was done.
+            UnreachableError: it has a port of type vtep, and Southbound does not answer; nothing was done.
         """
         known = await self.all()
-        here = [each for each in known if each.vtep.switch == switch]
-        there = [each for each in here if each.vtep.remote == remote]
-        ports = [each for each in known if each.vtep.remote == remote and each.mode == VTEP_PORT]
-        if any(each.mode == VTEP_PORT for each in there):
-            await self._ramp.remove(str(remote), switch, last=ports == there)
-        else:
-            operation = schema.ls_vtep_del(switch, str(remote), last=here == there)
-            await self._northbound.transact([operation])
-            await self._forget_chassis(remote, switch, there, ports)
-        return bool(there)
-
-    async def _forget_chassis(
-        self,
-        remote: IPAddress,
-        switch: UUID,
-        there: Sequence[ConfiguredVtep],
-        ports: Sequence[ConfiguredVtep],
-    ) -> None:
-        """Remove what an `add` that was killed left in Southbound, if that answers."""
-        if there or ports:
-            return
-        with contextlib.suppress(OvnDockerError):
-            await self._ramp.remove(str(remote), switch, last=True)
+        here = [vtep for vtep in known if vtep.vtep.switch == switch]
+        present = [vtep for vtep in here if vtep.vtep.remote == remote]
+        ports = [vtep for vtep in known if vtep.vtep.remote == remote and vtep.mode == VTEP_PORT]
+        if any(vtep.mode == VTEP_PORT for vtep in present):
+            await self._ports.remove(str(remote), switch, last=ports == present)
+            return True
+        operation = vteps.ls_vtep_del(switch, str(remote), last=here == present)
+        await self._northbound.transact([operation])
+        if not present and not ports:
+            with contextlib.suppress(OvnDockerError):  # what an `add` that was killed left in Southbound
+                await self._ports.remove(str(remote), switch, last=True)
+        return bool(present)
 
     async def switch_named(self, name: str) -> UUID | None:
         """The row of the only logical switch of that name, or None.
@@ -190,20 +178,20 @@ class Vteps:
 
 
 def _check(remote: IPAddress, vni: int, switch: UUID, known: Sequence[ConfiguredVtep]) -> None:
-    """Refuse what cannot be right, in whatever mode."""
+    """Refuse what cannot be right in any mode."""
     if not 0 < vni <= HIGHEST_VNI:
         raise RequestError(f"VNI {vni} is not a valid VNI: give one of 1 to {HIGHEST_VNI} (RFC 7348)")
     if remote.is_multicast or remote.is_unspecified or remote.is_loopback:
         raise RequestError(f"{remote} is not a valid address of a VTEP: give that of its tunnel endpoint")
-    for each in known:
-        if each.vtep.vni == vni and each.vtep.switch != switch:
+    for other in known:
+        if other.vtep.vni == vni and other.vtep.switch != switch:
             raise ConflictError(
-                f"VNI {vni} means logical switch {each.switch_name}: take another VNI, or remove it there"
-                f" with 'ovn-docker vtep del --remote-ip {each.vtep.remote} --network {each.switch_name}'"
+                f"VNI {vni} belongs to logical switch {other.switch_name}: use another VNI, or remove that"
+                f" with 'ovn-docker vtep del --remote-ip {other.vtep.remote} --network {other.switch_name}'"
             )
 
 
-# --- What is shown of the VTEPs that were configured, and what is wrong with those that OVN serves. Pure. ---
+# --- What is shown of the configured VTEPs, and what is wrong with those that OVN serves. Pure. -------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +201,7 @@ class VtepReport:
     Attributes:
         configured: all VTEPs.
         ports: the VXLAN ports of this host's switch, OVN's too.
-        up: the VTEPs' ports of OVN's own by name, and whether each is on its chassis.
+        up: by name, whether each VTEP's port of type vtep is bound to its chassis.
         switches: those that have a container on this host.
     """
 
@@ -224,42 +212,41 @@ class VtepReport:
 
     def rows(self) -> list[dict[str, Any]]:
         """For NetworkDriver.Database."""
-        return [self._row(each) for each in self.configured]
-
-    def _row(self, each: ConfiguredVtep) -> dict[str, Any]:
-        port = self._port(each)
-        return {
-            "remote_ip": str(each.vtep.remote),
-            "vni": each.vtep.vni,
-            "Logical_Switch": each.switch_name,
-            "mode": each.mode,
-            "OVSPort": port.name if port else "",
-            "Error": self._wrong(each) or (port.error if port else ""),
-        }
-
-    def _port(self, each: ConfiguredVtep) -> VxlanPort | None:
-        """The port through which a VTEP is reached: OVN's, where it has one."""
-        there = [port for port in self.ports if port.remote == str(each.vtep.remote)]
-        return min(there, key=lambda port: bool(port.vtep), default=None)
-
-    def wrong(self) -> list[tuple[str, str]]:
-        """The VTEPs that OVN should serve itself, each as its address and its switch, and what is wrong."""
         return [
-            (f"{each.vtep.remote} {each.switch_name}", why)
-            for each in self.configured
-            if (why := self._wrong(each))
+            {
+                "remote_ip": str(vtep.vtep.remote),
+                "vni": vtep.vtep.vni,
+                "Logical_Switch": vtep.switch_name,
+                "mode": RECORDED[vtep.mode],
+                "OVSPort": port.name if port else "",
+                "Error": self._problem(vtep) or (port.error if port else ""),
+            }
+            for vtep, port in ((vtep, self._port(vtep)) for vtep in self.configured)
         ]
 
-    def _wrong(self, each: ConfiguredVtep) -> str:
-        if each.mode != schema.VTEP_PORT:
+    def _port(self, vtep: ConfiguredVtep) -> VxlanPort | None:
+        """The port through which a VTEP is reached: OVN's, where it has one."""
+        ports = [port for port in self.ports if port.remote == str(vtep.vtep.remote)]
+        return min(ports, key=lambda port: bool(port.vtep), default=None)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What is wrong with VTEPs that OVN should serve, each named by its address and its switch."""
+        return [
+            (f"{vtep.vtep.remote} {vtep.switch_name}", problem)
+            for vtep in self.configured
+            if (problem := self._problem(vtep))
+        ]
+
+    def _problem(self, configured: ConfiguredVtep) -> str:
+        if configured.mode != VTEP_PORT:
             return ""
-        remote, switch = str(each.vtep.remote), each.vtep.switch
-        if not self.up.get(schema.ramp_port_name(switch, remote)):
+        remote, switch, name = str(configured.vtep.remote), configured.vtep.switch, configured.switch_name
+        if not self.up.get(vteps.vtep_port_name(switch, remote)):
             return (
-                f"VTEP {remote} is not bound to logical switch {each.switch_name} in OVN: repeat 'ovn-docker"
-                f" vtep add --remote-ip {remote} --vni {each.vtep.vni} --network {each.switch_name}'"
+                f"VTEP {remote} is not bound to logical switch {name} in OVN: repeat 'ovn-docker"
+                f" vtep add --remote-ip {remote} --vni {configured.vtep.vni} --network {name}'"
             )
-        port = self._port(each)
+        port = self._port(configured)
         if switch in self.switches and (port is None or port.vtep):
             return (
                 f"OVN has no VXLAN tunnel from this host to VTEP {remote}: see whether ovn-encap-type names"

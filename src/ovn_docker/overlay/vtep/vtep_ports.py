@@ -1,7 +1,7 @@
-"""A VTEP's port of OVN's own ("ramp"): a chassis row in Southbound, a port in Northbound, and their binding.
+"""A VTEP's port of type vtep: a chassis row in Southbound, a port in Northbound, and their binding.
 
-Done by a command when a VTEP is configured, never by a driver: a driver has no need to write Southbound.
-Every step may be repeated, and what was begun is ended by a repeat.
+Made by a command when a VTEP is configured, never by a driver, which need not write Southbound. Every step
+may be repeated, and a repeat completes what was begun.
 """
 
 import asyncio
@@ -13,36 +13,35 @@ from uuid import UUID
 from ovn_docker.addressing import IPAddress
 from ovn_docker.errors import ConflictError, ConstraintError, HostError, NotFoundError, UnreachableError
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.ovn import southbound
-from ovn_docker.ovn import vteps as schema
+from ovn_docker.ovn import nb_global, southbound, vteps
 from ovn_docker.ovn.southbound import VXLAN, Fabric
 from ovn_docker.ovn.vteps import KEY, VTEP_PORT, Entry, Keys
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation
 
-# --- Whether a VTEP can have a port of OVN's own on a network, and if not, why not. Pure. -------------------
-# OVN gives a port of the type vtep the packets of one chassis whose VNI is the tunnel key of its switch. So
-# the switch has to have that key, and no switch of others may lose its own by it: northd takes a requested
-# key from whoever has it.
+# --- Whether a VTEP can have a port on a network, and if not, why not. Pure. --------------------------------
+# OVN gives a port of type vtep the packets of one chassis whose VNI is the tunnel key of its switch. So the
+# switch has to have that key, and must not take it from another: northd takes a requested key from whoever
+# holds it.
 
 
 LARGEST_VXLAN_KEY = 0xFFF
 """With VXLAN between hosts, a tunnel key has 12 bits (ovn-architecture(7), "Limitations of VXLAN")."""
 
-MOST_NAMES = 5
-"""How many hosts are named in a text."""
+MAX_NAMES = 5
+"""Hosts named in a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class VtepPortSpec:
-    """What is to be.
+    """The port to make.
 
     Attributes:
         remote: the VTEP's tunnel endpoint.
-        vni: what it calls the network.
-        switch: the row of the network's switch.
+        vni: the network's VNI on it.
+        switch: row id of the network's switch.
         keys: what that says of its tunnel key.
-        chassis: what its chassis is called, or will be.
+        chassis: name of the VTEP's chassis, which need not be there yet.
     """
 
     remote: IPAddress
@@ -52,28 +51,28 @@ class VtepPortSpec:
     chassis: str
 
 
-def obstacle(asked: VtepPortSpec, fabric: Fabric, *, vxlan_mode: bool, strict: bool) -> str:
-    """Why it cannot be, or "".
+def obstacle(spec: VtepPortSpec, fabric: Fabric, *, vxlan_mode: bool, strict: bool) -> str:
+    """Why the port cannot be made, or "".
 
     Args:
-        asked: what is to be.
+        spec: the port.
         fabric: what Southbound says.
         vxlan_mode: whether northd may go into VXLAN mode.
         strict: whether every host has to be able to reach the VTEP; otherwise one is enough.
     """
     return (
-        _address(asked, fabric)
-        or _hosts(fabric, strict=strict)
-        or _range(asked.vni, fabric, vxlan_mode=vxlan_mode)
-        or _key(asked, fabric)
-        or _switch(asked)
+        _address_obstacle(spec, fabric)
+        or _host_obstacle(fabric, strict=strict)
+        or _range_obstacle(spec.vni, fabric, vxlan_mode=vxlan_mode)
+        or _key_obstacle(spec, fabric)
+        or _switch_obstacle(spec)
     )
 
 
-def _address(asked: VtepPortSpec, fabric: Fabric) -> str:
-    for each in fabric.encaps:
-        if each.chassis != asked.chassis and _same(each.address, asked.remote):
-            return f"{asked.remote} is the tunnel endpoint of chassis {each.chassis}"
+def _address_obstacle(spec: VtepPortSpec, fabric: Fabric) -> str:
+    for encap in fabric.encaps:
+        if encap.chassis != spec.chassis and _same(encap.address, spec.remote):
+            return f"{spec.remote} is the tunnel endpoint of chassis {encap.chassis}"
     return ""
 
 
@@ -91,13 +90,13 @@ def without_vxlan(fabric: Fabric) -> list[str]:
 
 def _kinds(fabric: Fabric) -> Mapping[str, set[str]]:
     kinds: dict[str, set[str]] = {}
-    for each in fabric.encaps:
-        if each.chassis not in fabric.peers:
-            kinds.setdefault(each.chassis, set()).add(each.kind)
+    for encap in fabric.encaps:
+        if encap.chassis not in fabric.peers:
+            kinds.setdefault(encap.chassis, set()).add(encap.kind)
     return kinds
 
 
-def _hosts(fabric: Fabric, *, strict: bool) -> str:
+def _host_obstacle(fabric: Fabric, *, strict: bool) -> str:
     hosts, lacking = _kinds(fabric), without_vxlan(fabric)
     if not hosts:
         return "OVN Southbound has no host"
@@ -111,11 +110,11 @@ def _hosts(fabric: Fabric, *, strict: bool) -> str:
 
 def names(hosts: list[str]) -> str:
     """Some hosts, for people."""
-    more = f" and {len(hosts) - MOST_NAMES} more" if len(hosts) > MOST_NAMES else ""
-    return f"host {', '.join(hosts[:MOST_NAMES])}{more}"
+    more = f" and {len(hosts) - MAX_NAMES} more" if len(hosts) > MAX_NAMES else ""
+    return f"host {', '.join(hosts[:MAX_NAMES])}{more}"
 
 
-def _range(vni: int, fabric: Fabric, *, vxlan_mode: bool) -> str:
+def _range_obstacle(vni: int, fabric: Fabric, *, vxlan_mode: bool) -> str:
     if vni <= LARGEST_VXLAN_KEY:
         return ""
     if vxlan_mode:
@@ -128,28 +127,28 @@ def _range(vni: int, fabric: Fabric, *, vxlan_mode: bool) -> str:
     return ""
 
 
-def _key(asked: VtepPortSpec, fabric: Fabric) -> str:
-    row, name = fabric.keys.get(asked.vni, (str(asked.switch), ""))
-    if row == str(asked.switch):
+def _key_obstacle(spec: VtepPortSpec, fabric: Fabric) -> str:
+    row, name = fabric.keys.get(spec.vni, (str(spec.switch), ""))
+    if row == str(spec.switch):
         return ""
-    return f"{asked.vni} is the tunnel key of {name or 'another switch or router'} in OVN"
+    return f"{spec.vni} is the tunnel key of {name or 'another switch or router'} in OVN"
 
 
-def _switch(asked: VtepPortSpec) -> str:
-    keys, wanted = asked.keys, str(asked.vni)
+def _switch_obstacle(spec: VtepPortSpec) -> str:
+    keys, wanted = spec.keys, str(spec.vni)
     others = [
-        each
-        for each, entry in keys.vteps.items()
-        if each != str(asked.remote) and entry.mode == VTEP_PORT and entry.vni != asked.vni
+        address
+        for address, entry in keys.vteps.items()
+        if address != str(spec.remote) and entry.mode == VTEP_PORT and entry.vni != spec.vni
     ]
     if others:
         vni = keys.vteps[others[0]].vni
-        return f"VTEP {others[0]} has a port of OVN's own there, so that the VNI is {vni}"
+        return f"the network's VNI is {vni}, because VTEP {others[0]} has a port of type vtep on it"
     if keys.requested == wanted:
         return ""
-    if not keys.ours:
+    if not keys.own:
         return (
-            f"logical switch {keys.name} is not of this driver's making: its owner gives it the VNI with"
+            f"logical switch {keys.name} was not made by this driver: its owner gives it the VNI with"
             f" 'ovn-nbctl set Logical_Switch {keys.name} other_config:{KEY}={wanted}'"
         )
     if keys.requested and keys.requested != keys.pinned:
@@ -161,84 +160,68 @@ REACH_TIMEOUT = 5.0
 """Seconds for Southbound to be reached."""
 
 NORTHD_TIMEOUT = 5.0
-"""Seconds for northd to make the port, and to give its switch the key."""
+"""Seconds for northd to make the port and to give its switch the key."""
 
-PAUSE = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two looks at what northd has done."""
 
 
 @dataclass(frozen=True, slots=True)
 class VtepPortProspect:
-    """What was found before anything is changed.
+    """What was found before anything is changed; `obstacle` says why the port cannot be made, or is ""."""
 
-    Attributes:
-        asked: what is to be.
-        fabric: what Southbound says.
-        why_not: why it cannot be, or "".
-    """
-
-    asked: VtepPortSpec
+    spec: VtepPortSpec
     fabric: Fabric
-    why_not: str
+    obstacle: str
 
     @property
     def old_key(self) -> int | None:
         """The tunnel key that the switch has now."""
-        switch = str(self.asked.switch)
+        switch = str(self.spec.switch)
         return next((key for key, (row, _) in self.fabric.keys.items() if row == switch), None)
 
 
 class VtepPorts:
     """The ports of VTEPs in OVN."""
 
-    def __init__(self, database: Northbound, southbound: Client) -> None:
-        """Write there; `southbound` need not be connected yet."""
-        self._northbound = database
-        self._southbound = southbound
+    def __init__(self, northbound: Northbound, southbound_client: Client) -> None:
+        """Write to both; Southbound need not be connected yet."""
+        self._northbound = northbound
+        self._southbound = southbound_client
 
     async def keys(self, switch: UUID) -> Keys:
-        """What a switch says of its tunnel key and its VTEPs.
-
-        Raises:
-            NotFoundError: it is gone.
-        """
-        [found] = await self._northbound.transact([schema.ls_keys(switch)])
+        """What a switch says of its tunnel key and its VTEPs."""
+        [found] = await self._northbound.transact([vteps.ls_keys(switch)])
         if not found["rows"]:
             raise NotFoundError(f"OVN has no logical switch {switch} any more")
-        return schema.read_keys(found["rows"][0])
+        return vteps.read_keys(found["rows"][0])
 
     async def look(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> VtepPortProspect:
-        """See whether a VTEP can have a port; change nothing.
-
-        Raises:
-            UnreachableError: Southbound does not answer.
-            NotFoundError: the switch is gone.
-        """
+        """See whether a VTEP can have a port; change nothing."""
         await self._reached()
         keys = await self.keys(switch)
         encaps, chassis, datapaths = await self._southbound.request(southbound.fabric())
-        [options] = await self._northbound.transact([schema.nb_vxlan_mode()])
+        [options] = await self._northbound.transact([nb_global.vxlan_mode_get()])
         fabric = southbound.read_fabric(encaps["rows"], chassis["rows"], datapaths["rows"])
-        asked = VtepPortSpec(remote, vni, switch, keys, southbound.chassis_name(str(remote)))
-        vxlan_mode = schema.read_vxlan_mode(options["rows"])
-        why_not = obstacle(asked, fabric, vxlan_mode=vxlan_mode, strict=strict)
-        return VtepPortProspect(asked, fabric, why_not)
+        spec = VtepPortSpec(remote, vni, switch, keys, southbound.chassis_name(str(remote)))
+        vxlan_mode = nb_global.read_vxlan_mode(options["rows"])
+        return VtepPortProspect(spec, fabric, obstacle(spec, fabric, vxlan_mode=vxlan_mode, strict=strict))
 
     async def add(self, prospect: VtepPortProspect) -> None:
-        """Make the port, whatever of it was there; if that fails, what it made is gone again.
+        """Make the port, or complete it; if that fails, remove what this call made.
 
         Raises:
-            DatabaseError: a database refused; of Southbound, because it lets a host write its own rows only.
+            DatabaseError: a database refused; Southbound does where a host may write its own rows only.
             ConflictError: another chassis has the VTEP's address.
             UnreachableError: northd does not run.
         """
-        asked, remote = prospect.asked, str(prospect.asked.remote)
-        made = await self._add_chassis(remote)
+        spec = prospect.spec
+        made = await self._add_chassis(str(spec.remote))
         try:
-            await self._add_port(asked)
-            await self._bind(asked)
+            await self._add_port(spec)
+            await self._bind(spec)
         except BaseException:
-            await asyncio.shield(self._undo(asked, chassis=made))
+            await asyncio.shield(self._undo(spec, chassis=made))
             raise
 
     async def _add_chassis(self, remote: str) -> bool:
@@ -249,57 +232,57 @@ class VtepPorts:
         except ConstraintError:
             [found] = await self._southbound.request([southbound.chassis_get(remote)])
             if not found["rows"]:
-                raise ConflictError(f"{remote} is the tunnel endpoint of another chassis of OVN's") from None
+                raise ConflictError(f"{remote} is the tunnel endpoint of another chassis in OVN") from None
             return False
         return True
 
-    async def _add_port(self, asked: VtepPortSpec) -> None:
-        remote, switch = str(asked.remote), asked.switch
+    async def _add_port(self, spec: VtepPortSpec) -> None:
+        remote, switch = str(spec.remote), spec.switch
         mark = await self._northbound.mark()
-        [there] = await self._northbound.transact([schema.lsp_ramp_get(switch, remote)])
+        [present] = await self._northbound.transact([vteps.lsp_vtep_get(switch, remote)])
         operations: list[Operation] = [
-            schema.ls_vtep_add(switch, remote, Entry(asked.vni, VTEP_PORT)),
-            *schema.ls_pin_key(switch, asked.keys, asked.vni),
+            vteps.ls_vtep_add(switch, remote, Entry(spec.vni, VTEP_PORT)),
+            *vteps.ls_pin_key(switch, spec.keys, spec.vni),
         ]
-        if not there["rows"]:
-            operations += schema.lsp_ramp_add(switch, remote, asked.chassis, mark)
+        if not present["rows"]:
+            operations += vteps.lsp_vtep_add(switch, remote, spec.chassis, mark)
         [first, *_] = await self._northbound.transact(operations)
         if not first["count"]:
             raise NotFoundError(f"OVN has no logical switch {switch} any more")
 
-    async def _bind(self, asked: VtepPortSpec) -> None:
+    async def _bind(self, spec: VtepPortSpec) -> None:
         """Bind the port to the chassis, once northd has made it."""
-        port, key = schema.ramp_port_name(asked.switch, str(asked.remote)), None
+        port, key = vteps.vtep_port_name(spec.switch, str(spec.remote)), None
         try:
             async with asyncio.timeout(NORTHD_TIMEOUT):
-                while key != asked.vni:
-                    ports, datapaths = await self._southbound.request(
-                        southbound.lsp_state(port, asked.switch)
-                    )
+                while key != spec.vni:
+                    ports, datapaths = await self._southbound.request(southbound.lsp_state(port, spec.switch))
                     key = southbound.read_key(ports["rows"], datapaths["rows"])
-                    await asyncio.sleep(0 if key == asked.vni else PAUSE)
+                    await asyncio.sleep(0 if key == spec.vni else POLL_INTERVAL)
         except TimeoutError:
             if key is None:
-                why = "ovn-northd did not make its port: see whether it runs"
-                raise UnreachableError(f"{why}; nothing was changed") from None
+                raise UnreachableError(
+                    f"ovn-northd did not make logical switch port {port}: see whether it runs;"
+                    " nothing was changed"
+                ) from None
             raise HostError(
-                f"ovn-northd gives logical switch {asked.keys.name} the tunnel key {key}, not {asked.vni}:"
+                f"ovn-northd gives logical switch {spec.keys.name} the tunnel key {key}, not {spec.vni}:"
                 " see its log; nothing was changed"
             ) from None
-        [bound] = await self._southbound.request([southbound.lsp_bind(port, str(asked.remote))])
+        [bound] = await self._southbound.request([southbound.lsp_bind(port, str(spec.remote))])
         if not bound["count"]:
             raise UnreachableError(f"logical switch port {port} went while it was bound; nothing was changed")
 
-    async def _undo(self, asked: VtepPortSpec, *, chassis: bool) -> None:
-        """Make it as it was before."""
-        remote, before = str(asked.remote), asked.keys.vteps.get(str(asked.remote))
-        now = await self.keys(asked.switch)
+    async def _undo(self, spec: VtepPortSpec, *, chassis: bool) -> None:
+        """Restore what was there before."""
+        remote, before = str(spec.remote), spec.keys.vteps.get(str(spec.remote))
+        now = await self.keys(spec.switch)
         if before is not None and before.mode == VTEP_PORT:
-            operations = schema.ls_pin_key(asked.switch, now, before.vni)
+            operations = vteps.ls_pin_key(spec.switch, now, before.vni)
         else:
-            operations = self._port_gone(asked.switch, remote, now)
+            operations = self._port_del(spec.switch, remote, now)
         if before is not None:
-            operations.append(schema.ls_vtep_add(asked.switch, remote, before))
+            operations.append(vteps.ls_vtep_add(spec.switch, remote, before))
         await self._northbound.transact(operations)
         if chassis:
             await self._southbound.request([southbound.chassis_del(remote)])
@@ -307,31 +290,29 @@ class VtepPorts:
     async def remove(self, remote: str, switch: UUID, *, last: bool, also: Sequence[Operation] = ()) -> None:
         """Take a VTEP's port away, and its chassis if this was the `last` of its ports.
 
-        Southbound goes first: until Northbound has forgotten the VTEP, a repeat does what is left.
+        Southbound goes first: as long as Northbound names the VTEP, a repeat does the rest. When Southbound
+        does not answer (`UnreachableError`), nothing is done.
 
         Args:
             remote: the VTEP's tunnel endpoint.
-            switch: the row of the network's switch.
+            switch: row id of the network's switch.
             last: whether no other network has the VTEP in this mode.
-            also: what Northbound is to do in the same transaction.
-
-        Raises:
-            UnreachableError: Southbound does not answer; nothing was done.
+            also: operations for Northbound, in the same transaction.
         """
         await self._reached()
         if last:
             await self._southbound.request([southbound.chassis_del(remote)])
         keys = await self.keys(switch)
-        await self._northbound.transact([*self._port_gone(switch, remote, keys), *also])
+        await self._northbound.transact([*self._port_del(switch, remote, keys), *also])
 
-    def _port_gone(self, switch: UUID, remote: str, keys: Keys) -> list[Operation]:
-        """Without a VTEP's port; without the pinned key, unless another VTEP needs it."""
-        others = {address: each for address, each in keys.vteps.items() if address != remote}
-        pinned = any(each.mode == VTEP_PORT for each in others.values())
+    def _port_del(self, switch: UUID, remote: str, keys: Keys) -> list[Operation]:
+        """Remove a VTEP's port, and the pinned key unless another VTEP needs it."""
+        others = {address: entry for address, entry in keys.vteps.items() if address != remote}
+        pinned = any(entry.mode == VTEP_PORT for entry in others.values())
         return [
-            schema.ls_vtep_del(switch, remote, last=not others),
-            schema.lsp_ramp_del(switch, remote),
-            *([] if pinned else schema.ls_unpin_key(switch, keys)),
+            vteps.ls_vtep_del(switch, remote, last=not others),
+            vteps.lsp_vtep_del(switch, remote),
+            *([] if pinned else vteps.ls_unpin_key(switch, keys)),
         ]
 
     async def _reached(self) -> None:
@@ -339,5 +320,5 @@ class VtepPorts:
             async with asyncio.timeout(REACH_TIMEOUT):
                 await self._southbound.ready()
         except TimeoutError:
-            why = self._southbound.outage() or "OVN Southbound does not answer"
-            raise UnreachableError(why) from None
+            outage = self._southbound.outage() or "OVN Southbound does not answer"
+            raise UnreachableError(outage) from None

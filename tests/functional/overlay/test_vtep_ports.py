@@ -1,4 +1,4 @@
-"""A VTEP's port of OVN's own: a real ovn-northd between real databases, and one that lets nobody in."""
+"""A VTEP's port of type vtep: a real ovn-northd between real databases, and one that lets nobody in."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ import pytest
 from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.errors import ConflictError, DatabaseError, UnreachableError
 from ovn_docker.host import ovn_settings
-from ovn_docker.overlay.vtep import vtep_ports as ramp_module
+from ovn_docker.overlay.vtep import vtep_ports
 from ovn_docker.overlay.vtep.vtep_config import AUTO, Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import vteps as schema
@@ -131,11 +131,11 @@ async def vteps(central: Central) -> AsyncIterator[Vteps]:
 async def test_a_port_is_bound_and_its_switch_is_called_by_the_vni(central: Central, vteps: Vteps) -> None:
     old = central.key(RED)
     done = await vteps.add(REMOTE, 5001, RED)
-    assert (done.mode, done.why) == (VTEP_PORT, "")
+    assert (done.mode, done.reason) == (VTEP_PORT, "")
     [note] = done.notes
-    assert note.startswith(f"logical switch red has the tunnel key 5001 now, it was {old}: some packets")
+    assert note.startswith(f"logical switch red now has the tunnel key 5001 (was {old})")
     assert central.key(RED) == 5001
-    assert central.bound() == {schema.ramp_port_name(RED, "192.0.2.50"): "vtep-192.0.2.50"}
+    assert central.bound() == {schema.vtep_port_name(RED, "192.0.2.50"): "vtep-192.0.2.50"}
     [found] = await vteps.all()
     assert (found.mode, found.vtep.vni, found.switch_name) == (VTEP_PORT, 5001, "red")
 
@@ -188,8 +188,8 @@ async def test_a_chassis_serves_all_networks_of_its_vtep_and_goes_with_the_last(
     await vteps.remove(REMOTE, RED)
     assert central.key(RED) == 5001  # which the other VTEP needs
     assert central.bound() == {
-        schema.ramp_port_name(RED, "192.0.2.51"): "vtep-192.0.2.51",
-        schema.ramp_port_name(BLUE, "192.0.2.50"): "vtep-192.0.2.50",
+        schema.vtep_port_name(RED, "192.0.2.51"): "vtep-192.0.2.51",
+        schema.vtep_port_name(BLUE, "192.0.2.50"): "vtep-192.0.2.50",
     }
     await vteps.remove(REMOTE, BLUE)
     await vteps.remove(ANOTHER, RED)
@@ -204,7 +204,7 @@ async def test_a_vtep_changes_its_mode_only_when_told_to(central: Central, vteps
     assert central.everything() == looked_up
     assert (await vteps.add(REMOTE, 5001, RED, VTEP_PORT)).mode == VTEP_PORT
     assert (await vteps.add(REMOTE, 5001, RED, AUTO)).mode == VTEP_PORT
-    with pytest.raises(ConflictError, match="is in mode ramp for other networks"):
+    with pytest.raises(ConflictError, match="is in mode vtep for other networks"):
         await vteps.add(REMOTE, 5002, BLUE, LOOKUP)
     assert (await vteps.add(REMOTE, 5001, RED, LOOKUP)).mode == LOOKUP
     assert central.everything() == looked_up
@@ -215,7 +215,7 @@ async def test_a_switch_of_somebody_elses_is_not_changed(central: Central, vteps
     before = central.everything()
     done = await vteps.add(REMOTE, 5001, FOREIGN)
     assert done.mode == LOOKUP
-    assert "not of this driver's making" in done.why
+    assert "was not made by this driver" in done.reason
     await vteps.remove(REMOTE, FOREIGN)
     with pytest.raises(ConflictError, match="other_config:requested-tnl-key=5001"):
         await vteps.add(REMOTE, 5001, FOREIGN, VTEP_PORT)
@@ -238,7 +238,7 @@ async def test_no_switch_loses_its_tunnel_key(central: Central, vteps: Vteps) ->
     taken = central.key(BLUE)
     done = await vteps.add(REMOTE, taken, RED)
     assert done.mode == LOOKUP
-    assert done.why.endswith(f"{taken} is the tunnel key of blue in OVN")
+    assert done.reason.endswith(f"{taken} is the tunnel key of blue in OVN")
     assert central.key(BLUE) == taken
 
 
@@ -249,7 +249,7 @@ async def test_hosts_that_speak_no_vxlan_are_told_and_lookups_take_the_place(cen
     async with central.vteps(central.southbound.remote) as vteps:
         done = await vteps.add(REMOTE, 5001, RED)
         assert done.mode == LOOKUP
-        assert "ovn-encap-type of host h0 does not name vxlan" in done.why
+        assert "ovn-encap-type of host h0 does not name vxlan" in done.reason
         done = await vteps.add(REMOTE, 5001, RED, VTEP_PORT)
         assert done.notes[-1].startswith("host h0 does not reach the VTEP")
 
@@ -269,13 +269,13 @@ async def test_where_southbound_is_not_to_be_written_lookups_take_the_place(cent
         assert central.everything() == before
         done = await vteps.add(REMOTE, 5001, RED)
         assert done.mode == LOOKUP
-        assert "permission error" in done.why
+        assert "permission error" in done.reason
 
 
 async def test_without_southbound_lookups_take_the_place(
     central: Central, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ramp_module, "REACH_TIMEOUT", 0.2)
+    monkeypatch.setattr(vtep_ports, "REACH_TIMEOUT", 0.2)
     async with central.vteps(None) as vteps:
         done = await vteps.add(REMOTE, 5001, RED)
         assert done.mode == LOOKUP
@@ -286,11 +286,11 @@ async def test_without_southbound_lookups_take_the_place(
 async def test_without_northd_nothing_stays(
     central: Central, vteps: Vteps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ramp_module, "NORTHD_TIMEOUT", 0.3)
+    monkeypatch.setattr(vtep_ports, "NORTHD_TIMEOUT", 0.3)
     before = central.everything()
     central.northd.process.kill()
     central.northd.process.wait(LIMIT)
-    with pytest.raises(UnreachableError, match="ovn-northd did not make its port"):
+    with pytest.raises(UnreachableError, match="ovn-northd did not make"):
         await vteps.add(REMOTE, 5001, RED, VTEP_PORT)
     central.northd = Northd(central.northbound, central.southbound, central.northbound.directory)
     assert central.everything() == before

@@ -41,7 +41,7 @@ OVNS = f"options:remote_ip={VTEP}"
 
 @pytest.fixture(scope="module")
 def world(_no_labs_of_dead_runs: None) -> Iterator[World]:
-    lab = Lab.up(lab_name("ramp"), 3)
+    lab = Lab.up(lab_name("vport"), 3)
     lab.central.run(["ovn-nbctl", "set", "NB_Global", ".", "options:vxlan_mode=false"])
     for host in lab.hosts[:2]:
         encapsulate(host, "geneve,vxlan")
@@ -76,8 +76,8 @@ def kinds(host: Machine, *more: str) -> list[str]:
     return [each["kind"] for each in json.loads(done.stdout)["findings"]]
 
 
-class TestRamp(VtepContract):
-    """The contract, on ports of OVN's own."""
+class TestVtepPorts(VtepContract):
+    """The contract, on ports of type vtep."""
 
     def entry(self, host: Machine) -> str:
         return interface(host, OVNS)
@@ -103,7 +103,7 @@ def test_the_mode_is_shown_everywhere(world: World) -> None:
             (vni, "ramp", "") for vni in VNIS.values()
         }
         checked = host.run([OVN_DOCKER, "check"]).stdout.splitlines()
-        assert len([line for line in checked if line.endswith(": mode ramp")]) == len(VNIS)
+        assert len([line for line in checked if line.endswith(": mode vtep")]) == len(VNIS)
 
 
 def test_only_the_guard_of_a_host_with_ip_lookups_is_ours(world: World) -> None:
@@ -185,7 +185,7 @@ def test_a_vtep_goes_over_to_the_other_mode_and_back(world: World) -> None:
     for name in VNIS:
         vtep(host, "del", VTEP, world.services[name, "h1"].network)
     arguments = ("add", VTEP, red.network, "--vni", str(VNIS["red"]), "--mode")
-    for mode in ("lookup", "ramp", "lookup", "ramp"):
+    for mode in ("lookup", "vtep", "lookup", "ramp"):
         vtep(host, *arguments, mode)
         eventually(lambda: site.pings(red.address), 10, f"in mode {mode}")
         red.container.run("ip neigh flush dev eth0", check=False)
@@ -211,7 +211,9 @@ def test_it_works_with_vxlan_between_the_hosts_too(world: World) -> None:
         assert site.fetches(each.address, 81) == each.name
         each.container.reaches("10.77.0.201")
     told = vtep(hosts[0], "add", "198.18.0.99", red.network, "--vni", "5005")
-    assert "mode lookup, for OVN can have no port for VTEP 198.18.0.99: VNI 5005 is larger than 4095" in told
+    assert (
+        "mode lookup, because OVN can have no port for VTEP 198.18.0.99: VNI 5005 is larger than 4095" in told
+    )
     vtep(hosts[0], "del", "198.18.0.99", red.network)
 
 
