@@ -67,12 +67,12 @@ def test_region_and_interface_say_which_neutron_is_used(cloud: Cloud, vm: Virtua
     register(cloud.openstack.admin(), f"http://{address}:{INNER_NEUTRON}", INNER, interface="internal")
     inner = vm.environment(cloud.demo, OS_REGION_NAME=INNER)
     with Proxy(cloud.openstack.namespace, address, INNER_NEUTRON).serve() as proxy:
-        assert "knows no public address of Neutron in region Inner" in said_by(vm, inner)
+        assert "has no public address of Neutron in region Inner" in said_by(vm, inner)
         assert proxy.passed == []
         assert said_by(vm, {**inner, "OS_INTERFACE": "internal"}) == ""
         assert [each.method for each in proxy.passed].count("DELETE") == 1
         assert said_by(vm, {**inner, "OS_REGION_NAME": "RegionOne"}) == ""
         assert [each.method for each in proxy.passed].count("DELETE") == 1
-    assert "knows no public address of Neutron in region Nowhere" in said_by(
+    assert "has no public address of Neutron in region Nowhere" in said_by(
         vm, {**inner, "OS_REGION_NAME": "Nowhere"}
     )

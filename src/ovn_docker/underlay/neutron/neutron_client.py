@@ -1,6 +1,6 @@
 """Requests to Neutron from the event loop, which never waits: each runs on one of a few threads.
 
-A request whose caller has given up is still carried out: whoever makes something says how it is taken back.
+A request whose caller has been cancelled is still carried out, so whoever creates something also undoes it.
 """
 
 import asyncio
@@ -22,104 +22,99 @@ from ovn_docker.errors import NeutronError, OvnDockerError, UnreachableError
 from ovn_docker.underlay.neutron.credentials import Credentials
 
 # --- Requests to Neutron in the calling thread, logged in by Keystone: the only door to keystoneauth. -------
-# Each request has a connection for itself, the one that was used last of those that are free: so calls that
-# follow each other use one, and it stays open. The login is shared, and renewed when the token has expired.
+# All requests share one login, which is renewed when the token expires. A request has a session of
+# keystoneauth's, and so a connection, to itself: the free one that was used last, so that successive calls
+# share one that stays open.
 
 
 LONGEST_IDLE = 3.0
 """Seconds after which a connection is not used again.
 
-A server closes one that is idle, Apache after 5 s, and what is sent in that moment is lost.
+A server closes an idle one, Apache after 5 s, and a request that is sent at that moment is lost.
 """
 
 AT_ONCE = 1.0
-"""Seconds within which a connection breaks that its server had closed before."""
+"""Seconds within which a request fails on a connection that the server has already closed."""
 
 Query = Mapping[str, str | list[str]]
 
 _UNTRUSTED = re.compile(r"certificate verify failed: (.{1,100}?) \(_ssl")
-"""In a text of Python's: what is wrong with a certificate."""
+"""What is wrong with a certificate, in an error text of Python's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the status of HTTP and the body, or None if that is not a JSON object."""
+    """An HTTP response; `body` is None if it is not a JSON object."""
 
     status: int
     body: dict[str, Any] | None
     text: str
 
 
-@dataclass(slots=True)
-class _Connection:
-    """A session of keystoneauth's, and when it was used last."""
-
-    session: Any
-    used: float = 0.0
-
-
 class Sessions:
     """The Networking API of one project, for several threads."""
 
     def __init__(self, credentials: Credentials, timeout: float) -> None:
-        """Log in with these at the first request; give each request `timeout` seconds."""
+        """Log in at the first request; each request may take `timeout` seconds."""
         self._credentials = credentials
         self._timeout = timeout
-        self._changing, self._looking = threading.Lock(), threading.Lock()
-        self._auth: Any = None
-        self._free: list[_Connection] = []
+        self._logging_in = threading.Lock()
+        self._login: Any = None
+        self._idle: list[tuple[Any, float]] = []  # and since when; pop and append need no lock
         self._endpoint = ""
 
     def send(self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None) -> Reply:
-        """Make a request and wait for its answer.
-
-        Args:
-            method: of HTTP.
-            path: below ``/v2.0``.
-            query: filters and ``fields``.
-            body: or None.
+        """Send a request for a path below ``/v2.0`` and wait for the response.
 
         Raises:
             NeutronError: Keystone refused the login.
-            UnreachableError: there was no answer.
+            UnreachableError: there was no response.
         """
-        with self._lent() as session:
+        with self._session() as session:
             response = self._request(session, method, path, query, body)
         return _read(response.status_code, response.content)
 
     def project(self) -> str:
-        """The id of the project that is logged in, or "" where the login is of none.
-
-        Raises:
-            NeutronError: Keystone refused the login.
-            UnreachableError: there was no answer.
-        """
-        with self._lent() as session:
+        """The id of the project of the login, or "" if it has none; raises as `send`."""
+        with self._session() as session:
             return str(session.get_project_id() or "")
 
     @contextlib.contextmanager
-    def _lent(self) -> Iterator[Any]:
-        """A session that nobody else uses meanwhile; what goes wrong with it is told in our words."""
+    def _session(self) -> Iterator[Any]:
+        """A session that no other thread uses meanwhile; its errors are translated to ours."""
         try:
-            connection = self._take()
             try:
-                yield connection.session
+                session, since = self._idle.pop()
+            except IndexError:
+                session, since = self._new_session(), time.monotonic()
+            if time.monotonic() - since > LONGEST_IDLE:
+                session.session.close()  # the next request opens another connection
+            try:
+                yield session
             finally:
-                self._give_back(connection)
+                self._idle.append((session, time.monotonic()))
         except Exception as error:
             raise _translated(error, self._credentials, self._timeout) from error
 
+    def _new_session(self) -> Any:  # noqa: ANN401  (keystoneauth has its own types)
+        with self._logging_in:
+            if self._login is None:
+                self._login = _login(self._credentials)
+        library: Any = importlib.import_module("keystoneauth1.session")
+        verify, certificate = self._credentials.verify, self._credentials.certificate
+        return library.Session(auth=self._login, verify=verify, cert=certificate, timeout=self._timeout)
+
     def _request(
         self,
-        session: Any,  # noqa: ANN401  (keystoneauth has its own types)
+        session: Any,  # noqa: ANN401
         method: str,
         path: str,
         query: Query | None,
         body: Mapping[str, Any] | None,
     ) -> Any:  # noqa: ANN401
-        """The answer; what may safely be sent again is, when the connection breaks at once.
+        """The response; a request that breaks at once is sent again, unless it may have been carried out.
 
-        A POST is not: it may have been carried out.
+        That is a POST; the others are safe to repeat.
         """
         url = f"{self._base(session)}/v2.0/{path}"
         began = time.monotonic()
@@ -131,36 +126,18 @@ class Sessions:
                 raise
         return session.request(url, method, **options)
 
-    def _take(self) -> _Connection:
-        with self._changing:
-            if self._free:
-                connection = self._free.pop()
-            else:
-                if self._auth is None:
-                    self._auth = _login(self._credentials)
-                connection = _Connection(_session(self._auth, self._credentials, self._timeout))
-        if time.monotonic() - connection.used > LONGEST_IDLE:
-            connection.session.session.close()  # another one is opened when it is needed
-        return connection
-
-    def _give_back(self, connection: _Connection) -> None:
-        connection.used = time.monotonic()
-        with self._changing:
-            self._free.append(connection)
-
     def _base(self, session: Any) -> str:  # noqa: ANN401
-        """Where Neutron is, as Keystone's catalogue says."""
-        with self._looking:
-            if not self._endpoint:
-                place = self._credentials
-                with_region = {"region_name": place.region} if place.region else {}
-                url = session.get_endpoint(service_type="network", interface=place.interface, **with_region)
-                self._endpoint = str(url).rstrip("/").removesuffix("/v2.0")
-            return self._endpoint
+        """The address of Neutron in Keystone's catalogue."""
+        if not self._endpoint:
+            login = self._credentials
+            with_region = {"region_name": login.region} if login.region else {}
+            url = session.get_endpoint(service_type="network", interface=login.interface, **with_region)
+            self._endpoint = str(url).rstrip("/").removesuffix("/v2.0")
+        return self._endpoint
 
 
 def _read(status: int, content: bytes) -> Reply:
-    """The reply; its text is not asked of the library, which would guess its encoding for milliseconds."""
+    """The reply, decoded here: the library would spend milliseconds on guessing the encoding."""
     try:
         body = msgspec.json.decode(content)
     except msgspec.DecodeError:
@@ -170,18 +147,11 @@ def _read(status: int, content: bytes) -> Reply:
 
 def _login(credentials: Credentials) -> Any:  # noqa: ANN401
     loading: Any = importlib.import_module("keystoneauth1.loading")
-    for name in ("keystoneauth", "urllib3"):  # their lines hold requests, and say errors twice
+    for name in ("keystoneauth", "urllib3"):  # they log requests, and errors a second time
         logging.getLogger(name).setLevel(logging.ERROR)
     loader = loading.get_plugin_loader(credentials.auth_type)
     known = {option.dest for option in loader.get_options()}
     return loader.load_from_options(**{key: each for key, each in credentials.auth.items() if key in known})
-
-
-def _session(auth: Any, credentials: Credentials, timeout: float) -> Any:  # noqa: ANN401
-    session: Any = importlib.import_module("keystoneauth1.session")
-    return session.Session(
-        auth=auth, verify=credentials.verify, cert=credentials.certificate, timeout=timeout
-    )
 
 
 def _connection_errors() -> Any:  # noqa: ANN401
@@ -189,7 +159,7 @@ def _connection_errors() -> Any:  # noqa: ANN401
 
 
 def _translated(error: Exception, credentials: Credentials, timeout: float) -> Exception:
-    """One of our errors for one of keystoneauth's; its own text could hold a secret and is not shown."""
+    """Our error for one of keystoneauth's, whose text could hold a secret and is not shown."""
     errors: Any = importlib.import_module("keystoneauth1.exceptions")
     connection: Any = _connection_errors()
     where = credentials.where
@@ -211,7 +181,7 @@ def _translated(error: Exception, credentials: Credentials, timeout: float) -> E
         return UnreachableError(f"Keystone at {where} answered the login with {error.http_status}")
     if isinstance(error, errors.CatalogException):
         return NeutronError(
-            f"Keystone at {where} knows no {credentials.interface} address of Neutron"
+            f"Keystone at {where} has no {credentials.interface} address of Neutron"
             f" in region {credentials.region or 'any'}: see OS_REGION_NAME and OS_INTERFACE"
         )
     if isinstance(error, errors.MissingRequiredOptions):
@@ -228,31 +198,28 @@ def _translated(error: Exception, credentials: Credentials, timeout: float) -> E
 LOG = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 8.0
-"""Seconds for one request; a verb of Docker's has 9 (libnetwork/server.py)."""
+"""Seconds for one request; a call of Docker's has 9 (libnetwork/server.py)."""
 
 THREADS = 8
-"""Requests at the same time; each has a connection."""
+"""Requests at the same time."""
 
-PROBE_PAUSE = 5.0
-"""Seconds between two looks at a Neutron that did not answer."""
+RETRY_INTERVAL = 5.0
+"""Seconds between two attempts to reach a Neutron that did not answer."""
 
 LONGEST_REASON = 400
 
 LIST_ATTEMPTS = 5
-"""How often a list is begun whose end was removed while it was read."""
+"""How often a list is read from the start because a page's last entry was removed meanwhile."""
 
 
 class Neutron:
-    """The Networking API of one project.
-
-    Attributes:
-        database: what metrics call it.
-    """
+    """The Networking API of one project."""
 
     database = "Neutron"
+    """Its name in metrics."""
 
     def __init__(self, credentials: Credentials, timeout: float = REQUEST_TIMEOUT) -> None:
-        """Log in with these at the first request; give each request `timeout` seconds."""
+        """Log in at the first request; each request may take `timeout` seconds."""
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="neutron")
         self._sessions = Sessions(credentials, timeout)
         self._outage = ""
@@ -260,40 +227,36 @@ class Neutron:
         self._when_connected: list[Callable[[], object]] = []
 
     def outage(self) -> str:
-        """Why Neutron cannot be used, as the last request found, or ""."""
+        """Why the last request failed, or ""."""
         return self._outage
 
     def answers(self) -> bool:
-        """Whether the last request was answered."""
+        """Whether the last request was answered by a Neutron that works."""
         return not self._outage
 
     def when_connected(self, call: Callable[[], object]) -> None:
-        """Call this each time that Neutron answers again."""
+        """Register a function to call each time Neutron answers again."""
         self._when_connected.append(call)
 
     async def run(self) -> None:
-        """Log in ahead of the first request, and look whether Neutron is back, until cancelled."""
+        """Log in ahead of the first request, and poll a Neutron that does not answer, until cancelled."""
         self._lost.set()
         while True:
             await self._lost.wait()
             try:
                 await self.get("networks", {"limit": "1", "fields": "id"})
             except OvnDockerError as error:
-                LOG.debug("a look at Neutron: %s", error)
-                await asyncio.sleep(PROBE_PAUSE)
+                LOG.debug("polling Neutron: %s", error)
+                await asyncio.sleep(RETRY_INTERVAL)
             else:
                 self._lost.clear()
 
     async def close(self) -> None:
-        """Let the threads go; what is under way ends by itself."""
+        """Stop the threads without waiting for requests under way."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
-        """Read; a list is read to its end, however many a page of Neutron's has, unless it says a ``limit``.
-
-        Args:
-            path: below ``/v2.0``, such as ``ports`` or ``ports/ID``.
-            query: filters, ``fields`` and ``limit``.
+        """Read a path such as ``ports`` or ``ports/ID``; of a list all pages, unless `query` has a ``limit``.
 
         Raises:
             NeutronError: it was refused.
@@ -303,10 +266,10 @@ class Neutron:
             whole = await self._list(path, query or {})
             if whole is not None:
                 return whole
-        raise UnreachableError(f"Neutron does not work: {path} cannot be read to the end, for it changes")
+        raise UnreachableError(f"Neutron does not work: {path} changes too often to be read to the end")
 
     async def _list(self, path: str, query: Query) -> dict[str, Any] | None:
-        """All pages in one, or None where the last one of a page was removed before the next was read."""
+        """All pages as one, or None if the last entry of a page was removed before the next was read."""
         page = await self._request("GET", path, query=query)
         whole = dict(page)
         while "limit" not in query and (marker := next_marker(page)):
@@ -323,7 +286,7 @@ class Neutron:
         return whole
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Make something; raises as `get`."""
+        """Create something; raises as `get`."""
         return await self._request("POST", path, body=body)
 
     async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -331,16 +294,11 @@ class Neutron:
         return await self._request("PUT", path, body=body)
 
     async def project(self) -> str:
-        """The id of the project that is logged in, or "" where the login is of none.
-
-        Raises:
-            NeutronError: the login was refused.
-            UnreachableError: Keystone does not answer.
-        """
+        """The id of the project of the login, or "" if it has none; raises as `get`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._sessions.project)
 
     async def delete(self, path: str) -> None:
-        """Remove something; what is gone is success. Raises as `get`."""
+        """Delete something, unless it is gone already; raises as `get`."""
         try:
             await self._request("DELETE", path)
         except NeutronError as error:
@@ -356,11 +314,14 @@ class Neutron:
             reply = await loop.run_in_executor(
                 self._threads, lambda: self._sessions.send(method, path, query, body)
             )
-        except (UnreachableError, NeutronError) as error:  # the latter from Keystone: nothing works without
+        except (
+            UnreachableError,
+            NeutronError,
+        ) as error:  # the latter is from Keystone
             self._note(str(error))
             raise
-        if why := _broken(method, reply):
-            broken = UnreachableError(f"Neutron does not work: it answered {what} with {why}")
+        if reason := _broken(method, reply):
+            broken = UnreachableError(f"Neutron does not work: it answered {what} with {reason}")
             self._note(str(broken))
             raise broken
         self._note("")
@@ -381,9 +342,9 @@ class Neutron:
 
 
 def next_marker(page: Mapping[str, Any]) -> str:
-    """Where the next page of a list begins, or "".
+    """The ``marker`` of the next page of a list, or "".
 
-    The link is not followed itself: behind a proxy it may lead elsewhere (Networking API v2.0, "Pagination").
+    The link itself is not followed: behind a proxy it may lead elsewhere (Networking API v2.0, "Pagination").
     """
     links = [link for key, links in page.items() if key.endswith("_links") for link in links]
     hrefs = [str(link["href"]) for link in links if link.get("rel") == "next"]
@@ -391,16 +352,16 @@ def next_marker(page: Mapping[str, Any]) -> str:
 
 
 def _broken(method: str, reply: Reply) -> str:
-    """Why a reply is not one of a Neutron that works, or ""."""
+    """Why a reply cannot be that of a Neutron that works, or ""."""
     if reply.status >= 500:  # noqa: PLR2004
         return _reason(reply)[0]
     if reply.body is None and reply.status < 400 and method != "DELETE":  # noqa: PLR2004
-        return f"{reply.status} and no JSON, as a proxy's page is"
+        return f"{reply.status} and no JSON, as from a proxy"
     return ""
 
 
 def _reason(reply: Reply) -> tuple[str, str]:
-    """Neutron's own text, on one line, and its name of the reason."""
+    """Neutron's own error text, on one line, and its type."""
     error = (reply.body or {}).get("NeutronError")
     if isinstance(error, dict):
         text, kind = str(error.get("message") or error.get("type")), str(error.get("type") or "")
