@@ -117,7 +117,7 @@ class Driver:
                 if not findings:
                     return repaired
                 for each in findings:
-                    assert await parts.repairs.repair(each) == "", each
+                    assert await parts.repairs.repair([each]) == [""], each
                 repaired.update(each.kind for each in findings)
 
 

@@ -18,7 +18,7 @@ from ovn_docker.health.checks import check
 from ovn_docker.health.findings import GRACE, SECOND_LOOK, Finding, Sightings
 from ovn_docker.health.presence import Presence
 from ovn_docker.health.reader import Reader
-from ovn_docker.health.reconciler import UNREMARKABLE, Report, repair_all
+from ovn_docker.health.reconciler import QUIET_KINDS, Report, repair_all
 from ovn_docker.ovn.vteps import mode_of
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.settings import SCOPE_FLAG, SCOPES
@@ -181,7 +181,7 @@ async def _compare(parts: Components, *, repair: bool, wait: bool) -> Report:
     findings = [each for each in check(await parts.reader.read()) if each in first]
     confirmed = sightings.confirmed(findings, began)
     if not repair:
-        return Report(tuple(each for each in findings if each.kind not in UNREMARKABLE))
+        return Report(tuple(each for each in findings if each.kind not in QUIET_KINDS))
     results = await repair_all(parts.repairs, confirmed)
     repaired = tuple(each for each, why in results if not why)
     return Report(tuple(findings), repaired, tuple((each, why) for each, why in results if why))

@@ -31,10 +31,10 @@ AT_ONCE = 8
 """How many containers are started at the same time."""
 
 LONG_ID = re.compile(r"\b[0-9a-f]{64}\b")
-"""An id of Docker's: of an endpoint, for which there is a new one at each attempt."""
+"""An id of Docker's: of an endpoint, which has a new one at each attempt."""
 
-UNREMARKABLE = frozenset({"names-changed"})
-"""Kinds that come of nothing worse than an event of Docker's that was missed."""
+QUIET_KINDS = frozenset({"names-changed"})
+"""Kinds whose cause is nothing worse than a missed event of Docker's."""
 
 JITTER = 0.1
 """Part of the interval by which passes differ, so that the hosts of a cluster do not all read at once."""
@@ -42,9 +42,12 @@ JITTER = 0.1
 SPREAD = 60.0
 """Seconds within which all hosts read when what they share is back; a thousand readings take seconds."""
 
+SCOPE_INTERVAL, SCOPE_RETRY_INTERVAL = 300.0, 5.0
+"""Seconds until Docker is asked about its scope again: after an answer, and without one."""
+
 
 def random_moment(interval: float) -> float:
-    """In how many seconds a host reads what all hosts want to read now."""
+    """Seconds until a host reads what all hosts want to read now."""
     return random.uniform(0, min(interval, SPREAD))  # noqa: S311  (to spread load)
 
 
@@ -53,10 +56,9 @@ class Report:
     """What a pass found and did.
 
     Attributes:
-        findings: all that were seen for long enough.
-        repaired: those whose repair was done.
-        failed: those whose repair was not, with the reason.
-        error: why there was no reading, or "".
+        findings: all that are confirmed.
+        failed: findings whose repair failed, with the reason.
+        error: why nothing could be read, or "".
     """
 
     findings: tuple[Finding, ...] = ()
@@ -66,7 +68,7 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """Whether everything was read, and nothing that was to be repaired could not be."""
+        """Whether everything was read, and no repair failed."""
         return not self.error and not self.failed
 
 
@@ -81,15 +83,7 @@ class Reconciler:
         done: Callable[[Report], None],
         outage: Callable[[], str] = str,
     ) -> None:
-        """Compare and repair.
-
-        Args:
-            reader: gives the readings.
-            repairs: does what is to be done.
-            interval: seconds from one pass to the next.
-            done: told of each pass.
-            outage: why the database that all hosts share cannot be used just now, or "".
-        """
+        """Take `interval` in seconds; `outage` says why the database that all hosts share is away, or ""."""
         self._outage = outage
         self._reader = reader
         self._repairs = repairs
@@ -100,18 +94,18 @@ class Reconciler:
         self._wanted = math.inf
         self._passed = False
         self._retry = FIRST_RETRY
-        self._told: dict[Finding, str] = {}
+        self._logged: dict[Finding, str] = {}
         self._error = ""
 
     def hurry(self) -> None:
-        """Ask for a pass at once: something of this host has come back."""
+        """Request a pass at once: something of this host has come back."""
         self._want(0)
 
     def want(self) -> None:
-        """Ask for a pass: something has come back that all hosts share.
+        """Request a pass: something has come back that all hosts share.
 
         It comes at a random moment of the next minute, or of the interval where that is shorter. All hosts
-        are told at the same time. If all read at once, what has just come back would do nothing else.
+        notice at the same time. If all read at once, what has just come back would do nothing else.
         """
         self._want(random_moment(self._interval))
 
@@ -152,12 +146,14 @@ class Reconciler:
             LOG.exception("the health check failed")
             report = Report(error=f"the health check failed: {type(error).__name__}: {error}")
         self._passed = True
-        self._tell(report)
+        self._log(report)
         self._done(report)
         return report
 
     async def _read(self) -> Snapshot:
-        """One reading; the first waits for a database that is to come, later its return asks for one."""
+        """One reading. The first waits for a database that is away; later ones need not, as its return
+        requests a pass.
+        """
         outage = self._outage()
         if self._passed and outage:
             raise UnreachableError(f"{outage}; nothing was compared")
@@ -165,22 +161,20 @@ class Reconciler:
 
     async def _repair(self, findings: list[Finding], began: float) -> Report:
         repaired: list[Finding] = []
-        failed: list[tuple[Finding, str]] = []
         confirmed = self._sightings.confirmed(findings, began)
-        waiting = {each: self._sightings.waiting(each, began) for each in confirmed}
-        failed += ((each, why) for each, why in waiting.items() if why)
-        for finding, why in await repair_all(
-            self._repairs, (each for each in confirmed if not waiting[each])
-        ):
-            if why:
-                failed.append((finding, why))
-                self._sightings.failed(finding, why, time.monotonic())
+        waiting = {finding: self._sightings.waiting(finding, began) for finding in confirmed}
+        failed = [(finding, reason) for finding, reason in waiting.items() if reason]
+        due = [finding for finding, reason in waiting.items() if not reason]
+        for finding, reason in await repair_all(self._repairs, due):
+            if reason:
+                failed.append((finding, reason))
+                self._sightings.failed(finding, reason, time.monotonic())
             else:
                 repaired.append(finding)
                 self._sightings.forget(finding)
         return Report(tuple(confirmed), tuple(repaired), tuple(failed))
 
-    def _tell(self, report: Report) -> None:
+    def _log(self, report: Report) -> None:
         """Log what was done, and each thing that stays wrong once."""
         if report.error != self._error and report.error:
             LOG.warning("health check: %s", report.error)
@@ -188,79 +182,71 @@ class Reconciler:
             LOG.info("health check: everything can be read again")
         self._error = report.error
         for finding in report.repaired:
-            level = logging.INFO if finding.kind in UNREMARKABLE else logging.WARNING
+            level = logging.INFO if finding.kind in QUIET_KINDS else logging.WARNING
             LOG.log(level, "health check: %s: %s (repaired: %s)", finding.kind, finding.line, finding.repair)
-        stays = {each: LONG_ID.sub("...", why) for each, why in report.failed}
-        stays |= {each: "" for each in report.findings if not each.repair}
-        for finding, why in stays.items():
-            if self._told.get(finding) != why:
-                LOG.warning("health check: %s: %s%s", finding.kind, finding.line, why and f"; {why}")
+        stays = {finding: LONG_ID.sub("...", reason) for finding, reason in report.failed}
+        stays |= {finding: "" for finding in report.findings if not finding.repair}
+        for finding, reason in stays.items():
+            if self._logged.get(finding) != reason:
+                end = f"; {reason}" if reason else ""
+                LOG.warning("health check: %s: %s%s", finding.kind, finding.line, end)
         if not report.error:
-            self._told = stays
+            self._logged = stays
 
 
 async def repair_all(repairs: Repairs, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
     """Repair what has a repair; each with the reason why it could not be repaired, or "".
 
-    One after the other in their order, but containers of one kind at the same time, as dockerd does it, and
-    names all in one.
+    One after the other in their order, except that containers of one kind are started at the same time, as
+    dockerd does it, and that all names are written in one transaction.
     """
     few = asyncio.Semaphore(AT_ONCE)
 
-    async def start(finding: Finding) -> tuple[Finding, str]:
+    async def start(finding: Finding) -> list[tuple[Finding, str]]:
         async with few:
-            [result] = await _repair_within(repairs, [finding], None)  # it has a time of its own
-            return result
+            return await _repair_within(None, repairs, [finding])  # the engine limits its time
 
-    results = []
-    for kind, group in itertools.groupby((each for each in findings if each.repair), lambda each: each.kind):
-        if KINDS[kind].starts:
-            results += await asyncio.gather(*map(start, group))
-        elif KINDS[kind].together:
-            results += await _repair_within(repairs, list(group), REPAIR_TIMEOUT)
-        else:
-            results += [
-                each for one in group for each in await _repair_within(repairs, [one], REPAIR_TIMEOUT)
-            ]
+    results: list[tuple[Finding, str]] = []
+    with_repair = (finding for finding in findings if finding.repair)
+    for name, group in itertools.groupby(with_repair, lambda finding: finding.kind):
+        if KINDS[name].starts:
+            results += itertools.chain(*await asyncio.gather(*map(start, group)))
+            continue
+        for batch in [list(group)] if KINDS[name].together else [[finding] for finding in group]:
+            results += await _repair_within(REPAIR_TIMEOUT, repairs, batch)
     return results
 
 
 async def _repair_within(
-    repairs: Repairs, findings: Sequence[Finding], limit: float | None
+    limit: float | None, repairs: Repairs, findings: Sequence[Finding]
 ) -> list[tuple[Finding, str]]:
-    """Repair one, or several in one act; whatever goes wrong, the others have their turn."""
+    """Repair findings of one kind; whatever goes wrong, the others are repaired."""
     try:
         async with asyncio.timeout(limit) as clock:
-            if len(findings) > 1:
-                return list(zip(findings, await repairs.repair_together(findings), strict=True))
-            return [(each, await repairs.repair(each)) for each in findings]
+            return list(zip(findings, await repairs.repair(findings), strict=True))
     except Exception as error:
-        why = f"the repair failed: {type(error).__name__}: {error}"
+        reason = f"the repair failed: {type(error).__name__}: {error}"
         if clock.expired():
-            why = f"it was not done within {REPAIR_TIMEOUT:.0f} s"
+            reason = f"the repair timed out after {REPAIR_TIMEOUT:.0f} s"
         LOG.debug("the repair of %s failed", findings[0].kind, exc_info=error)
-    return [(each, why) for each in findings]
-
-
-# --- Tells, without a health check too, that Docker will not make the networks of a driver of global scope. -
-# Docker refuses them after the driver has made them, and in words about swarm: no request shows it.
-
-
-PAUSE, AGAIN = 5.0, 300.0
-"""Seconds until Docker is asked again: one that did not answer, and one that did."""
+    return [(finding, reason) for finding in findings]
 
 
 async def watch_scope(engine: Engine, driver_name: str) -> None:
-    """Ask Docker until cancelled, and log what is wrong once."""
-    told = ""
+    """Warn once, until cancelled, while Docker will not make the networks of a driver of global scope.
+
+    Without a health check too. Docker refuses them after the driver has made them, in words about swarm: no
+    request shows it.
+    """
+    logged = ""
     while True:
         try:
             version = await engine.refuses_global()
         except OvnDockerError as error:
             LOG.debug("whether Docker makes global networks is not known: %s", error)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(SCOPE_RETRY_INTERVAL)
             continue
-        if version and version != told:
+        if version and version != logged:
             LOG.warning("%s", global_refused(driver_name, version))
-        told = version
-        await asyncio.sleep(AGAIN)
+        logged = version
+        await asyncio.sleep(SCOPE_INTERVAL)

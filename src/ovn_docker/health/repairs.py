@@ -1,7 +1,7 @@
 """One repair for each kind of finding.
 
-Wherever Docker has a verb for it, the repair is that verb, called as Docker would have called it: what holds
-for a request of Docker's holds for a repair. Nothing is decided here.
+Wherever Docker has a verb for it, the repair is that verb, called as Docker would have called it, with all
+that holds for a request of Docker's. Nothing is decided here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,15 +33,7 @@ class Repairs:
         address_space: str,
         others: Mapping[str, Repair],
     ) -> None:
-        """Repair with these.
-
-        Args:
-            driver: whose verbs are called.
-            inventory: what the driver holds.
-            attachments: of this host.
-            address_space: what our IPAM calls its addresses.
-            others: by kind, in place of those here or besides them.
-        """
+        """Take our IPAM's address space, and the driver's own repairs, which override those here."""
         self._driver = driver
         self._inventory = inventory
         self._attachments = attachments
@@ -65,21 +57,22 @@ class Repairs:
             **others,
         }
 
-    async def repair(self, finding: Finding) -> str:
-        """Repair one finding; the reason why it could not be, or ""."""
-        if KINDS[finding.kind].together:
-            [why] = await self.repair_together([finding])
-            return why
-        try:
-            await self._by_kind[finding.kind](finding.evidence)
-        except OvnDockerError as error:
-            return str(error)
-        return ""
+    async def repair(self, findings: Sequence[Finding]) -> list[str]:
+        """Repair findings of one kind; for each the reason why it could not be repaired, or ""."""
+        kind, reasons = findings[0].kind, []
+        if KINDS[kind].together:
+            return await self._rename(findings)
+        for finding in findings:
+            try:
+                await self._by_kind[kind](finding.evidence)
+                reasons.append("")
+            except OvnDockerError as error:
+                reasons.append(str(error))
+        return reasons
 
-    async def repair_together(self, changed: Sequence[Finding]) -> list[str]:
-        """Write the names of all ports that lack theirs; for each the reason why they could not be, or ""."""
+    async def _rename(self, changed: Sequence[Finding]) -> list[str]:
         names: dict[EndpointIds, Mapping[str, str]] = {}
-        for endpoint, wanted in (each.evidence for each in changed):
+        for endpoint, wanted in (finding.evidence for finding in changed):
             names[endpoint.network_id, endpoint.endpoint_id] = wanted
         try:
             failed = await self._inventory.rename(names)
@@ -105,15 +98,15 @@ class Repairs:
 
     def _pools(self, network: Network, version: int) -> list[messages.IPAMData]:
         leased = network.has_foreign_ipam
-        pools = [(each, addressing.network(each.subnet, "pool")) for each in network.pools if each.subnet]
+        pools = [(pool, addressing.network(pool.subnet, "pool")) for pool in network.pools if pool.subnet]
         return [
             messages.IPAMData(
                 address_space=self._address_space if leased else "",
-                pool=each.subnet,
-                gateway=_gateway(each, subnet, chosen_by_docker=not leased),
-                aux_addresses=dict(each.aux_addresses),
+                pool=pool.subnet,
+                gateway=_gateway(pool, subnet, chosen_by_docker=not leased),
+                aux_addresses=dict(pool.aux_addresses),
             )
-            for each, subnet in pools
+            for pool, subnet in pools
             if subnet.version == version
         ]
 
@@ -136,8 +129,9 @@ class Repairs:
 
 
 def endpoint_request(endpoint: Endpoint) -> messages.CreateEndpointRequest:
-    """What Docker would ask for if it had to make an endpoint of its once more."""
-    ipv4, ipv6 = ([each for each in endpoint.interfaces if (":" in each) is six] for six in (False, True))
+    """What Docker would request if it had to create an endpoint of its once more."""
+    ipv4 = [text for text in endpoint.interfaces if ":" not in text]
+    ipv6 = [text for text in endpoint.interfaces if ":" in text]
     interface = messages.EndpointInterface(
         address="".join(ipv4[:1]), address_ipv6="".join(ipv6[:1]), mac_address=endpoint.mac
     )
@@ -147,20 +141,20 @@ def endpoint_request(endpoint: Endpoint) -> messages.CreateEndpointRequest:
 
 
 def starting(engine: Engine) -> dict[str, Repair]:
-    """The repairs that start a container, if it is as it was seen: its user may have stopped it since."""
+    """The repairs that start a container, unless it has changed: its user may have stopped it since."""
 
     async def start(seen: Stopped) -> None:
         if await engine.ended(seen.container_id) != seen:
             raise HostError("it has changed meanwhile")
         await engine.start(seen.container_id)
 
-    return {kind: start for kind, what in KINDS.items() if what.starts}
+    return {name: start for name, kind in KINDS.items() if kind.starts}
 
 
 def _gateway(pool: PoolConfig, subnet: IPNetwork, *, chosen_by_docker: bool) -> str:
     """The gateway of a pool with its prefix length, as Docker writes it, or "".
 
-    Docker's inspection leaves out a gateway that nobody named. Its own IPAM chooses the first address.
+    NetworkInspect leaves out a gateway that nobody named; Docker's own IPAM chooses the first address then.
     """
     gateway = pool.gateway or (str(first_gateway(subnet)) if chosen_by_docker else "")
     return f"{gateway}/{subnet.prefixlen}" if gateway else ""

@@ -121,7 +121,7 @@ async def test_a_guard_that_is_gone_is_found_and_made_again_where_the_kernel_hea
         found = [each for each in check(await parts.reader.read()) if each.kind == "guard-missing"]
         assert len(found) == heard
         for each in found:
-            assert await parts.repairs.repair(each) == ""
+            assert await parts.repairs.repair([each]) == [""]
         assert "guard-missing" not in {each.kind for each in check(await parts.reader.read())}
 
 
@@ -149,17 +149,19 @@ class Readings(Reader):
 class NoRepairs(Repairs):
     """Notes what it was to repair."""
 
-    def __init__(self, why: str = "") -> None:
-        self.asked: list[str] = []
-        self._why = why
+    def __init__(self, reason: str = "") -> None:
+        self.requested: list[str] = []
+        self._reason = reason
 
-    async def repair(self, finding: Finding) -> str:
-        self.asked.append(finding.kind)
-        return self._why
+    async def repair(self, findings: Sequence[Finding]) -> list[str]:
+        self.requested += [finding.kind for finding in findings]
+        return [self._reason] * len(findings)
 
 
-def reconciler(*readings: Snapshot | Exception, why: str = "") -> tuple[Reconciler, NoRepairs, list[Report]]:
-    repairs, reports = NoRepairs(why), list[Report]()
+def reconciler(
+    *readings: Snapshot | Exception, reason: str = ""
+) -> tuple[Reconciler, NoRepairs, list[Report]]:
+    repairs, reports = NoRepairs(reason), list[Report]()
     return Reconciler(Readings(readings), repairs, 3600, reports.append), repairs, reports
 
 
@@ -169,7 +171,7 @@ async def test_a_pass_that_fails_is_reported_and_the_next_one_comes(error: Excep
     assert not (await passes.one_pass()).good
     assert (await passes.one_pass()).good
     assert ["half" in each.error or type(error).__name__ in each.error for each in reports] == [True, False]
-    assert repairs.asked == []
+    assert repairs.requested == []
 
 
 async def test_what_is_seen_in_one_reading_only_is_neither_told_nor_repaired() -> None:
@@ -178,21 +180,21 @@ async def test_what_is_seen_in_one_reading_only_is_neither_told_nor_repaired() -
     passes, repairs, reports = reconciler(lost, GOOD)
     await passes.one_pass()
     await passes.one_pass()
-    assert repairs.asked == []
+    assert repairs.requested == []
     assert [each.findings for each in reports] == [(), ()]
     assert all(each.good for each in reports)
 
 
 async def test_a_repair_that_fails_makes_the_pass_none_that_succeeded() -> None:
     lost = Snapshot("openvswitch", GOOD.docker, STALE.held, (), frozenset(), GOOD.pool_key)
-    passes, repairs, _ = reconciler(lost, why="it is not to be")
+    passes, repairs, _ = reconciler(lost, reason="it is not to be")
     report = await passes.one_pass()
     async with asyncio.timeout(10):
         while not report.findings:  # until they are old enough
             await asyncio.sleep(0.05)
             report = await passes.one_pass()
     assert not report.good
-    assert repairs.asked == ["network-missing", "endpoint-missing"]
+    assert repairs.requested == ["network-missing", "endpoint-missing"]
     assert {why for _, why in report.failed} == {"it is not to be"}
 
 
@@ -261,11 +263,11 @@ async def test_nothing_is_read_and_nobody_waits_while_what_all_share_is_away() -
 class OneFails(NoRepairs):
     """Repairs of which one meets a defect."""
 
-    async def repair(self, finding: Finding) -> str:
-        await super().repair(finding)
-        if finding.kind in {"network-missing", "container-down"}:
+    async def repair(self, findings: Sequence[Finding]) -> list[str]:
+        await super().repair(findings)
+        if findings[0].kind in {"network-missing", "container-down"}:
             raise KeyError("ports")
-        return ""
+        return [""]
 
 
 async def passed_until_found(passes: Reconciler) -> Report:
@@ -282,7 +284,7 @@ async def test_a_repair_that_meets_a_defect_neither_ends_the_pass_nor_keeps_the_
     lost = Snapshot("openvswitch", GOOD.docker, STALE.held, (), frozenset(), GOOD.pool_key)
     repairs = OneFails()
     report = await passed_until_found(Reconciler(Readings([lost]), repairs, 3600, lambda _: None))
-    assert repairs.asked == ["network-missing", "endpoint-missing"]
+    assert repairs.requested == ["network-missing", "endpoint-missing"]
     assert [each.kind for each in report.repaired] == ["endpoint-missing"]
     assert [(each.kind, why) for each, why in report.failed] == [
         ("network-missing", "the repair failed: KeyError: 'ports'")
@@ -292,7 +294,7 @@ async def test_a_repair_that_meets_a_defect_neither_ends_the_pass_nor_keeps_the_
 async def test_a_start_that_meets_a_defect_does_not_keep_the_other_containers_from_theirs() -> None:
     repairs = OneFails()
     report = await passed_until_found(Reconciler(Readings([down("a", "b")]), repairs, 3600, lambda _: None))
-    assert repairs.asked == ["container-down"] * 2
+    assert repairs.requested == ["container-down"] * 2
     assert len(report.failed) == 2
 
 
@@ -353,9 +355,9 @@ class Together(NoRepairs):
         super().__init__()
         self._barrier = asyncio.Barrier(parties)
 
-    async def repair(self, finding: Finding) -> str:
+    async def repair(self, findings: Sequence[Finding]) -> list[str]:
         await self._barrier.wait()
-        return await super().repair(finding)
+        return await super().repair(findings)
 
 
 async def test_containers_are_started_at_the_same_time_and_when_they_were_down_twice() -> None:
@@ -363,25 +365,25 @@ async def test_containers_are_started_at_the_same_time_and_when_they_were_down_t
     passes = Reconciler(Readings([down("a", "b", "c")]), repairs, 3600, reports.append)
     assert (await passes.one_pass()).findings == ()
     async with asyncio.timeout(10):
-        while not repairs.asked:
+        while not repairs.requested:
             await asyncio.sleep(0.05)
             report = await passes.one_pass()
-    assert repairs.asked == ["container-down"] * 3
+    assert repairs.requested == ["container-down"] * 3
     assert len(report.repaired) == 3
 
 
 async def test_a_start_that_failed_is_tried_again_by_itself_and_at_once_when_something_is_back() -> None:
-    passes, repairs, reports = reconciler(down("a"), why="no flows")
+    passes, repairs, reports = reconciler(down("a"), reason="no flows")
     running = asyncio.create_task(passes.run())
     try:
         async with asyncio.timeout(20):
-            while len(repairs.asked) < 2:  # noqa: ASYNC110  (the reconciler says nothing of its tries)
+            while len(repairs.requested) < 2:  # noqa: ASYNC110  (the reconciler says nothing of its tries)
                 await asyncio.sleep(0.05)
         assert not reports[-1].good
-        before = len(repairs.asked)
+        before = len(repairs.requested)
         passes.hurry()
         async with asyncio.timeout(2):
-            while len(repairs.asked) == before:  # noqa: ASYNC110
+            while len(repairs.requested) == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     finally:
         running.cancel()

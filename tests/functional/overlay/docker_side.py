@@ -101,7 +101,7 @@ async def repaired(host: Host, state: DockerState, passes: int = 5) -> list[str]
         if not found:
             return kinds
         for each in found:
-            assert await host.repairs.repair(each) == "", each
+            assert await host.repairs.repair([each]) == [""], each
             kinds.append(each.kind)
     raise AssertionError(f"found still after {passes} passes: {await findings(host, state)}")
 
@@ -141,7 +141,7 @@ def _hosts(row: Mapping[str, Any]) -> Iterable[str]:
 
 async def refused(host: Host, finding: Finding) -> str:
     """Why a finding cannot be repaired."""
-    why = await host.repairs.repair(finding)
+    [why] = await host.repairs.repair([finding])
     assert why
     assert "\n" not in why
     return why

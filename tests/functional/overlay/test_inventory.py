@@ -105,7 +105,7 @@ async def test_a_switch_on_which_others_have_ports_is_not_stale(hosts: Hosts) ->
         await only(host, docker)
         await elsewhere.rm(container)
         [finding] = await only(host, docker, "switch-stale")
-        assert await host.repairs.repair(finding) == ""
+        assert await host.repairs.repair([finding]) == [""]
         assert hosts.switches() == []
         await only(host, docker)
         assert await repaired(other, elsewhere.state()) == ["network-missing"]
@@ -205,7 +205,7 @@ async def test_what_is_lost_of_a_leased_network_is_made_again(
             await repaired(other, elsewhere.state())
         found = await only(host, docker, *kinds)
         for each in [*found, *found]:
-            assert await host.repairs.repair(each) == "", "a repair may be repeated"
+            assert await host.repairs.repair([each]) == [""], "a repair may be repeated"
         assert picture(hosts.northbound) == before
         await only(host, docker)
         await docker.rm(docker.containers[0])
@@ -314,11 +314,11 @@ async def test_a_lease_that_was_leased_again_meanwhile_is_left(hosts: Hosts) -> 
         await host.release(network.pool_ids[0], leaked)
         again = await host.request(network.pool_ids[0], leaked)
         assert again == leaked
-        assert await host.repairs.repair(finding) == ""
+        assert await host.repairs.repair([finding]) == [""]
         assert hosts.rows("lease") == [leaked.partition("/")[0]]
         await host.release(network.pool_ids[0], leaked)
         await other.request(theirs.pool_ids[0], leaked)
-        assert await host.repairs.repair(finding) == ""
+        assert await host.repairs.repair([finding]) == [""]
         assert hosts.rows("lease") == [leaked.partition("/")[0]], "another host has it now"
 
 
@@ -329,7 +329,7 @@ async def test_a_lease_that_an_endpoint_has_come_to_use_meanwhile_is_left(hosts:
         address = await host.request(network.pool_ids[0])
         [finding] = await only(host, docker, "lease-stale")
         await host.endpoint(network, ENDPOINT, address)
-        assert await host.repairs.repair(finding) == ""
+        assert await host.repairs.repair([finding]) == [""]
         assert hosts.rows("lease") == [address.partition("/")[0]]
 
 
@@ -343,7 +343,7 @@ async def test_a_pool_that_was_entered_again_meanwhile_is_left_with_its_gateway(
         await docker.create(SUBNET, leased=True)
         before = picture(hosts.northbound)
         for each in stale:
-            assert await host.repairs.repair(each) == ""
+            assert await host.repairs.repair([each]) == [""]
         assert picture(hosts.northbound) == before
         await only(host, docker)
 
@@ -405,7 +405,7 @@ async def test_no_port_is_made_again_with_an_address_that_another_host_has(hosts
         assert [each.kind for each in found] == ["address-taken", "lease-missing", "endpoint-missing"]
         assert f"endpoint {new.endpoint_id} on host h1 has it" in found[0].text
         for finding in found[1:]:
-            assert await host.repairs.repair(finding) == ""
+            assert await host.repairs.repair([finding]) == [""]
         await only(host, docker, "address-taken")
         assert hosts.ports() == sorted([new.endpoint_id, kept.endpoint_id])
         assert hosts.rows("lease") == sorted([lost.ip, kept.ip])
@@ -419,7 +419,7 @@ async def test_a_network_that_is_there_again_is_not_made_twice(hosts: Hosts) -> 
         lose(hosts, "Logical_Switch")
         [finding] = await only(host, docker, "network-missing")
         await repaired(other, elsewhere.state())
-        assert await host.repairs.repair(finding) == ""
+        assert await host.repairs.repair([finding]) == [""]
         assert len(hosts.switches()) == 1
         await docker.run(network)
 
