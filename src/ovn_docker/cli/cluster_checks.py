@@ -1,12 +1,10 @@
 """What only a command looks at, for it grows with the number of hosts, or is the driver itself."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from ovn_docker.cli.target import reach
 from ovn_docker.daemon.components import Components, OverlayComponents
@@ -17,7 +15,7 @@ from ovn_docker.health.host_checks import check_host, check_peers, check_tunnels
 from ovn_docker.health.reader import RELAY, HostReader
 from ovn_docker.host import ovn_settings, peers
 from ovn_docker.host.peers import PeerAnswer
-from ovn_docker.libnetwork.plugin_discovery import FILE_DIRECTORIES, socket_paths
+from ovn_docker.libnetwork.plugin_discovery import address_of, silence
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.ovn import southbound, switches
 from ovn_docker.ovsdb.client import NOT_LEADER, Client
@@ -179,10 +177,8 @@ async def _down(host: HostReader) -> list[Finding]:
     return down
 
 
-ANSWER_TIMEOUT = 3.0
-"""Seconds for the driver to answer Plugin.Activate, which needs nothing."""
-
-ACTIVATE = b"POST /Plugin.Activate HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+CAUSES_TIMEOUT = 3.0
+"""Seconds for Open vSwitch to answer when the causes of an outage are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +219,7 @@ async def causes(parts: Components) -> tuple[Finding, ...]:
     if parts.host is None or parts.ovs.outage():
         return ()
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT):
+        async with asyncio.timeout(CAUSES_TIMEOUT):
             return tuple(check_host(await parts.host.read()))
     except (OvnDockerError, TimeoutError):
         return ()
@@ -238,7 +234,7 @@ async def _driver(parts: Components, name: str) -> list[Finding]:
         used = sum(names(each, name) for each in drivers)
         why = "it has neither a socket nor a plugin file" if used else ""
     else:
-        why = await silence(address)
+        why = await asyncio.to_thread(silence, address)
     if not why:
         return []
     text = (
@@ -246,44 +242,3 @@ async def _driver(parts: Components, name: str) -> list[Finding]:
         " 'systemctl restart ovn-docker-overlay-driver', or start it as you did before"
     )
     return [Finding("driver-down", name, text)]
-
-
-def address_of(name: str) -> str:
-    """Where dockerd finds a driver, as a URL, or "" if it finds none."""
-    for path in socket_paths(name):
-        if path.exists():
-            return f"unix://{path}"
-    for place in FILE_DIRECTORIES:
-        try:
-            return (place / f"{name}.spec").read_text().strip()
-        except OSError:
-            pass
-        try:
-            return str(json.loads((place / f"{name}.json").read_text())["Addr"])
-        except (OSError, ValueError, LookupError, TypeError):
-            pass
-    return ""
-
-
-async def silence(address: str) -> str:
-    """Why nothing answers at a plugin's address, or ""."""
-    url = urlsplit(address)
-    try:
-        async with asyncio.timeout(ANSWER_TIMEOUT):
-            if url.scheme == "unix":
-                reader, writer = await asyncio.open_unix_connection(url.path)
-            else:
-                reader, writer = await asyncio.open_connection(url.hostname, url.port)
-            try:
-                if url.scheme == "https":  # it would ask for a certificate
-                    return ""
-                writer.write(ACTIVATE)
-                return "" if await reader.readline() else f"{address}: the connection was closed"
-            finally:
-                writer.close()
-    except PermissionError:  # whoever types this may not ask it; dockerd may
-        return ""
-    except TimeoutError:
-        return f"{address}: no answer within {ANSWER_TIMEOUT:g} s"
-    except (OSError, ValueError) as error:
-        return f"{address}: {getattr(error, 'strerror', None) or error}"

@@ -1,7 +1,4 @@
-"""TLS of the plugin's listener: its certificate, whom it lets in, and the files that both are in.
-
-Owns the server's context, its renewal when a file changes, and the words for what is wrong with a
-certificate. Knows no connection.
+"""TLS of the plugin's listener: its files, the server's context, and its renewal when a file changes.
 
 Source: RFC 8446, RFC 9325 (TLS 1.2 at least); moby vendor/github.com/docker/go-connections/tlsconfig for
 Docker's side.
@@ -16,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovn_docker.errors import ConfigError
+from ovn_docker.ovsdb.remotes import openssl_text
 
 REASONS = {
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate",
     "HTTP_REQUEST": "it speaks plain HTTP, not TLS",
-    "UNSUPPORTED_PROTOCOL": "it speaks no TLS 1.2 or newer",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no TLS 1.2 or newer",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust this driver's certificate: it knows another CA",
+    "UNSUPPORTED_PROTOCOL": "it does not support TLS 1.2 or newer",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it does not support TLS 1.2 or newer",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust this driver's certificate: it trusts another CA",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept this driver's certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it does not accept this driver's certificate: it has expired",
-    "WRONG_VERSION_NUMBER": "it speaks no TLS",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
 }
 
 SETTLE = 1.0
@@ -39,9 +37,9 @@ class ListenerFiles:
     """Paths of PEM files of the listener.
 
     Attributes:
-        certificate: the driver's, and the CAs between it and the root, if any.
+        certificate: the driver's, with the CAs between it and the root, if any.
         key: its private key, without a passphrase.
-        client_ca: the CAs whose clients are let in.
+        client_ca: the CAs whose clients are served.
     """
 
     certificate: Path
@@ -54,8 +52,8 @@ class DockerFiles:
     """Paths of PEM files that dockerd is to use, as dockerd sees them.
 
     Attributes:
-        ca: whose CA signed the driver's certificate.
-        certificate: what dockerd shows.
+        ca: the CA that signed the driver's certificate.
+        certificate: dockerd's own.
         key: its private key.
     """
 
@@ -65,18 +63,13 @@ class DockerFiles:
 
 
 class Certificates:
-    """The listener's files, as they are now.
+    """The listener's files, as they are now; ConfigError when one cannot be used at the start.
 
     Attributes:
         problem: what is wrong with them, as one line, or "".
     """
 
     def __init__(self, files: ListenerFiles) -> None:
-        """Read them.
-
-        Raises:
-            ConfigError: a file cannot be used.
-        """
         self._files = files
         self._changed: Callable[[], None] = lambda: None
         self._state = _state(files)
@@ -88,28 +81,24 @@ class Certificates:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """What a new connection is to use."""
+        """For a new connection."""
         return self._context
 
     def when_changed(self, call: Callable[[], None]) -> None:
-        """Have a function called after other files were taken into use."""
+        """Set the function that is called after new files were taken into use."""
         self._changed = call
 
     def serve_docker(self, docker: DockerFiles, name: str) -> None:
-        """See from now on whether dockerd can use the listener.
-
-        Args:
-            docker: dockerd's files.
-            name: the address or name in the plugin file.
-        """
+        """Check from now on whether dockerd can use the listener; `name` is the host in the plugin file."""
         self._docker = (docker, name)
         self.inspect()
 
     def refresh(self) -> None:
         """Take the files into use if they have changed.
 
-        Those that cannot be used are told in the log, once, and the ones before stay in use. That is not told
-        at once: somebody may be about to replace the second of two files.
+        If they cannot be used, the previous ones stay in use and the log says so, once. It does so `SETTLE`
+        seconds
+        later: somebody may be about to replace the second of two files.
         """
         state = _state(self._files)
         if state == self._state:
@@ -120,16 +109,16 @@ class Certificates:
         try:
             self._context = _server_context(self._files)
         except ConfigError as error:
-            self._unusable = f"{error}; the files before stay in use"
+            self._unusable = f"{error}; the previous files stay in use"
             return
-        _log.info("TLS: the files of the listener have changed and are in use")
+        _log.info("TLS: the files of the listener have changed, and the new ones are in use")
         self.inspect()
         self._changed()
 
     def inspect(self) -> None:
         """Find out whether dockerd can use the listener; `problem` and the log say what is wrong.
 
-        Its handshake is gone through in memory, with its files as far as this process may read them.
+        Its handshake is carried out in memory, with its files as far as this process may read them.
         """
         if self._docker is None:
             self._report("")
@@ -148,14 +137,14 @@ class Certificates:
 
 
 def reason(error: BaseException) -> str:
-    """Why a handshake failed, seen from the server: a few words about the client."""
+    """Why a handshake failed, seen from the server, in a few words about the client."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return REASONS.get(error.reason, error.reason.lower().replace("_", " "))
     if isinstance(error, TimeoutError | ConnectionAbortedError):
-        return "the handshake took too long"
-    return "it broke the handshake off"
+        return "the handshake timed out"
+    return "it closed the connection during the handshake"
 
 
 def _state(files: ListenerFiles) -> tuple[tuple[int, int, int] | None, ...]:
@@ -165,22 +154,18 @@ def _state(files: ListenerFiles) -> tuple[tuple[int, int, int] | None, ...]:
 
 def _stat(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _server_context(files: ListenerFiles) -> ssl.SSLContext:
-    """A context that lets in whom the CA has signed, and nobody else.
-
-    Raises:
-        ConfigError: a file cannot be used.
-    """
+    """A context that accepts clients with a certificate of the CA, and no others."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
-    # A resumed session would be let in without another look at its certificate.
+    # A resumed session would be accepted without another look at its certificate.
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     _load_pair(context, "--tls-cert", files.certificate, files.key)
@@ -192,13 +177,13 @@ def _client_context(docker: DockerFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load_ca(context, "--plugin-file-ca", docker.ca)
-    if _is_ours_to_read(docker.key):
+    if _may_read(docker.key):
         _load_pair(context, "--plugin-file-cert", docker.certificate, docker.key)
     return context
 
 
-def _is_ours_to_read(path: Path) -> bool:
-    """True for a file that is absent, too: that is worth telling."""
+def _may_read(path: Path) -> bool:
+    """True for a missing file too: loading it will say so."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -215,7 +200,7 @@ def _load_pair(context: ssl.SSLContext, flag: str, certificate: Path, key: Path)
         context.load_cert_chain(certificate, key, password="")  # a passphrase would be asked of the terminal
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{flag} {certificate} and its key {key} cannot be used: {_words(error)}"
+            f"{flag} {certificate} and its key {key} cannot be used: {openssl_text(error)}"
         ) from error
 
 
@@ -224,7 +209,7 @@ def _load_ca(context: ssl.SSLContext, flag: str, path: Path) -> None:
     try:
         context.load_verify_locations(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{flag} {path} holds no certificate: {_words(error)}") from error
+        raise ConfigError(f"{flag} {path} holds no certificate: {openssl_text(error)}") from error
 
 
 def _readable(flag: str, path: Path) -> None:
@@ -234,31 +219,22 @@ def _readable(flag: str, path: Path) -> None:
         raise ConfigError(f"{flag} {path} cannot be read: {error.strerror}") from error
 
 
-def _words(error: BaseException) -> str:
-    named = getattr(error, "reason", None)
-    return named.lower().replace("_", " ") if named else str(error) or type(error).__name__
-
-
 def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
     """Why a handshake between two contexts fails, as one line, or ""."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(down, up, server_hostname=name)
-    answering = server.wrap_bio(up, down, server_side=True)
-    waiting = [asking, answering]
+    client_side = client.wrap_bio(down, up, server_hostname=name)
+    server_side = server.wrap_bio(up, down, server_side=True)
+    pending = [client_side, server_side]
     for _ in range(10):
-        for side in tuple(waiting):
+        for side in tuple(pending):
             try:
                 side.do_handshake()
-                waiting.remove(side)
+                pending.remove(side)
             except ssl.SSLWantReadError:
                 continue
             except ssl.SSLError as error:
-                return _fault(error, of_server=side is asking)
-    return "" if not waiting else "the handshake comes to no end"
-
-
-def _fault(error: ssl.SSLError, *, of_server: bool) -> str:
-    whose = "--tls-cert" if of_server else "--plugin-file-cert"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of {whose} is not accepted: {error.verify_message}"
-    return f"{whose}: {_words(error)}"
+                flag = "--tls-cert" if side is client_side else "--plugin-file-cert"
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    return f"the certificate of {flag} is not accepted: {error.verify_message}"
+                return f"{flag}: {openssl_text(error)}"
+    return "" if not pending else "the handshake does not end"

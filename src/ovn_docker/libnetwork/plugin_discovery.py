@@ -1,7 +1,7 @@
-"""The file by which dockerd finds the plugin (moby pkg/plugins/discovery.go).
+"""How dockerd finds a plugin (moby pkg/plugins/discovery.go): its socket, or its file in a plugin directory.
 
-Owns ``NAME.spec`` and ``NAME.json`` in a plugin directory; of what listens at the address in it, it knows
-only how to see whether it is a plugin.
+Owns ``NAME.spec`` and ``NAME.json``, the probe of what listens at the address in them, and the binding of the
+plugin's own sockets. Imports little: a managed plugin binds its socket before anything else is loaded.
 """
 
 import contextlib
@@ -21,33 +21,41 @@ from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.certificates import DockerFiles
 
 ANSWER_TIMEOUT = 2.0
-"""Seconds for a plugin to say that it is one."""
+"""Seconds for a plugin to answer Plugin.Activate, which needs nothing."""
 
+MAX_REPLY = 65536
 ACTIVATE = b"POST /Plugin.Activate HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
 SOCKET_DIRECTORIES = (Path("/run/docker/plugins"), Path("/var/run/docker/plugins"))
 """Where dockerd looks for a plugin's socket, before it looks for any file."""
 
 FILE_DIRECTORIES = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
-"""Where dockerd looks for plugin files (moby pkg/plugins/discovery.go)."""
 
 
 def socket_paths(name: str) -> list[Path]:
-    """Where dockerd finds the socket of a plugin without a file, in its order."""
+    """Where dockerd looks for the socket of a plugin without a file, in its order."""
     file = f"{name}.sock"
-    return [path for place in SOCKET_DIRECTORIES for path in (place / file, place / name / file)]
+    return [path for directory in SOCKET_DIRECTORIES for path in (directory / file, directory / name / file)]
+
+
+def address_of(name: str) -> str:
+    """Where dockerd finds a plugin, as a URL, or "" if it finds none."""
+    for path in socket_paths(name):
+        if path.exists():
+            return f"unix://{path}"
+    for directory in FILE_DIRECTORIES:
+        for file in (directory / f"{name}.spec", directory / f"{name}.json"):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                if address := _address(file.read_text(encoding="utf-8")):
+                    return address
+    return ""
 
 
 def advertised_address(name: str, unix_path: Path | None, tcp: tuple[str, int] | None) -> str | None:
-    """The address to write into the plugin file.
+    """The address to write into the plugin file: ``unix:///run/x.sock`` or ``tcp://127.0.0.1:5000``.
 
-    Args:
-        name: the plugin's name, as in ``docker network create -d NAME``.
-        unix_path: where the unix socket is, or None.
-        tcp: (IP address, port) as bound, or None. An unspecified address is reached on the loopback.
-
-    Returns:
-        ``unix:///run/x.sock``, ``tcp://127.0.0.1:5000``, or None where dockerd finds the socket by itself.
+    None where dockerd finds the socket without a file. `tcp` is (IP address, port) as bound; an unspecified
+    address is reached on the loopback.
     """
     if unix_path is not None:
         return None if unix_path in socket_paths(name) else f"unix://{unix_path.absolute()}"
@@ -62,31 +70,22 @@ def advertised_address(name: str, unix_path: Path | None, tcp: tuple[str, int] |
 
 @dataclass(frozen=True, slots=True)
 class PluginFile:
-    """A file and what is to stand in it."""
+    """A file and the text that it is to hold."""
 
     path: Path
     text: str
 
     @property
-    def address(self) -> str:
-        """Where the text leads to."""
-        return _address(self.text)
-
-    @property
     def sibling(self) -> Path:
-        """The same plugin's file in the other form, of which dockerd takes ``.spec`` first."""
+        """The same plugin's file in the other form; dockerd reads ``.spec`` first."""
         return self.path.with_suffix(".json" if self.path.suffix == ".spec" else ".spec")
 
 
 def plugin_file(directory: Path, name: str, address: str, docker: DockerFiles | None = None) -> PluginFile:
-    """The file of a plugin.
+    """The file of a plugin with an address of `advertised_address`.
 
-    Args:
-        directory: where it stands.
-        name: the plugin's.
-        address: as `advertised_address` gives it.
-        docker: what dockerd is to use for TLS, or None for a plain address. dockerd verifies the certificate
-            then: without a CA it would not (moby pkg/plugins/discovery.go, readPluginJSONInfo).
+    With TLS, dockerd verifies the plugin's certificate: without a CA it would not (moby
+    pkg/plugins/discovery.go, readPluginJSONInfo).
     """
     if docker is None:
         return PluginFile(directory / f"{name}.spec", f"{address}\n")
@@ -105,24 +104,74 @@ def plugin_file(directory: Path, name: str, address: str, docker: DockerFiles | 
 
 
 def check_no_other(file: PluginFile) -> None:
-    """See that no other plugin of this name is alive; a file that one left behind does not matter.
+    """Check that no other plugin of this name is alive; a file that a dead one left behind does not matter.
 
     Raises:
-        ConfigError: one is; dockerd would ask the newer in its place, and neither would say why.
+        ConfigError: one is alive. dockerd would use the newer in its place, without a word.
     """
     for path in (file.path, file.sibling):
         try:
             address = _address(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             continue
-        if address == file.address:  # it is ours: nobody else listens there
+        if address == _address(file.text):  # our own: nobody else listens there
             continue
-        who = _alive(address)
-        if who:
+        if other := _plugin_at(address):
             raise ConfigError(
-                f"plugin file {path}: it leads to {who}, which is alive; stop that one or give another"
+                f"plugin file {path}: it leads to {other}, which is alive; stop that one or give another"
                 " --driver-name"
             )
+
+
+def silence(address: str) -> str:
+    """Why no plugin answers at an address, or "" if one does, or if this user may not ask it."""
+    try:
+        reply, _ = _activate(address)
+    except PermissionError:
+        return ""
+    except TimeoutError:
+        return f"{address}: no answer within {ANSWER_TIMEOUT:g} s"
+    except (OSError, ValueError) as error:
+        return f"{address}: {getattr(error, 'strerror', None) or error}"
+    return f"{address}: the connection was closed" if reply == b"" else ""
+
+
+def _plugin_at(address: str) -> str:
+    """The network plugin at an address, for people, or "" where there is none."""
+    try:
+        reply, pid = _activate(address)
+    except TimeoutError:
+        return address
+    except (OSError, ValueError):
+        return ""
+    if reply is not None and b"NetworkDriver" not in reply:
+        return ""
+    return f"{address} (pid {pid})" if pid else address
+
+
+def _activate(address: str) -> tuple[bytes | None, int]:
+    """The reply to Plugin.Activate, and the process of a unix socket (0 where that is not known).
+
+    The reply is None for https, where the plugin would ask for a certificate.
+
+    Raises:
+        OSError, ValueError: nothing listens there, or the address is not valid.
+    """
+    url = urlsplit(address)
+    is_unix = url.scheme == "unix"
+    target = url.path if is_unix else (url.hostname or "", url.port or 0)
+    family = socket.AF_UNIX if is_unix else socket.AF_INET6 if ":" in str(url.hostname) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(ANSWER_TIMEOUT)
+        probe.connect(target)
+        if url.scheme == "https":
+            return None, 0
+        pid = _peer(probe) if is_unix else 0
+        probe.sendall(ACTIVATE)
+        reply = b""
+        while len(reply) < MAX_REPLY and (data := probe.recv(4096)):
+            reply += data
+        return reply, pid
 
 
 def _address(text: str) -> str:
@@ -134,51 +183,16 @@ def _address(text: str) -> str:
     return str(content.get("Addr", "")) if isinstance(content, dict) else ""
 
 
-def _alive(address: str) -> str:
-    """The plugin at an address, for people, or "" where none is."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port or 0
-    except ValueError:
-        return ""
-    local = parts.scheme == "unix"
-    target = parts.path if local else (parts.hostname or "", port)
-    family = socket.AF_UNIX if local else socket.AF_INET6 if ":" in str(parts.hostname) else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.settimeout(ANSWER_TIMEOUT)
-        try:
-            probe.connect(target)
-            who = f"{address} (pid {_peer(probe)})" if local else address
-            if parts.scheme == "https":
-                return who
-            probe.sendall(ACTIVATE)
-            return who if b"NetworkDriver" in _read_all(probe) else ""
-        except TimeoutError:
-            return address
-        except OSError:
-            return ""
-
-
-def _read_all(probe: socket.socket) -> bytes:
-    data = b""
-    while (more := probe.recv(4096)) and len(data) < 65536:  # noqa: PLR2004
-        data += more
-    return data
-
-
 def _peer(probe: socket.socket) -> int:
-    """The process at the other end of a unix socket: the one that listened (unix(7), SO_PEERCRED)."""
+    """The process that listens at the other end of a unix socket (unix(7), SO_PEERCRED)."""
     size = struct.calcsize("3i")
     return int(struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
 
 
 def write_plugin_file(file: PluginFile) -> Path:
-    """Write the file at once or not at all, so that dockerd never reads half of an address.
+    """Write the file atomically, so that dockerd never reads half of an address.
 
-    The one in the other form goes: dockerd would read that of an earlier start.
-
-    Raises:
-        ConfigError: the directory or the file cannot be written.
+    The file in the other form is removed: it is of an earlier start, and dockerd might read that one.
     """
     path = file.path
     temporary = path.with_name(f".{path.name}.{os.getpid()}")  # dockerd looks at *.spec and *.json only
@@ -195,13 +209,13 @@ def write_plugin_file(file: PluginFile) -> Path:
 
 
 def remove_plugin_file(file: PluginFile) -> None:
-    """Remove the file if it still holds what we wrote; who has changed it owns it. Absent is no error."""
+    """Remove the file if it still holds what we wrote; whoever has changed it owns it."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if file.path.read_text(encoding="utf-8") == file.text:
             file.path.unlink()
 
 
-# --- Sockets bound to a path or an address, with errors that say what to do; quickly imported. --------------
+# --- Sockets bound to a path or an address, with errors that say what to do. --------------------------------
 
 
 BACKLOG = 1024
@@ -209,11 +223,7 @@ PORTS = range(65536)
 
 
 def bind_unix(path: Path) -> socket.socket:
-    """A unix socket bound to a path, mode 0600; the socket file of a process that is gone is replaced.
-
-    Raises:
-        ConfigError: somebody listens there, the path is no socket, or it cannot be used.
-    """
+    """A unix socket bound to a path, mode 0600; the socket file of a dead process is replaced."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale_socket(path)
@@ -222,7 +232,7 @@ def bind_unix(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.bind(str(path))
-        path.chmod(0o600)  # nobody can connect before listen(), so that there is no moment of wider rights
+        path.chmod(0o600)  # nobody can connect before listen(), so the rights are never wider
     except OSError as error:
         sock.close()
         raise ConfigError(f"unix socket {path}: {error.strerror or error}") from error
@@ -236,7 +246,7 @@ def _remove_stale_socket(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigError(
-            f"unix socket {path}: a file of another kind stands there; remove it or choose another path"
+            f"unix socket {path}: the file there is not a socket; remove it or choose another path"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         probe.settimeout(0)
@@ -249,11 +259,7 @@ def _remove_stale_socket(path: Path) -> None:
 
 
 def bind_tcp(ip: str, port: int) -> socket.socket:
-    """A TCP socket bound to an address of this host.
-
-    Raises:
-        ConfigError: the address is none, is not this host's, or the port is taken or not allowed.
-    """
+    """A TCP socket bound to an address of this host."""
     try:
         version = ipaddress.ip_address(ip).version
     except ValueError as error:

@@ -82,12 +82,12 @@ REASONS = {
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server does not accept our certificate: it has expired",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server does not accept our certificate",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server does not accept our certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "the server does not accept our certificate: it knows another CA",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not accept our certificate: it trusts another CA",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server asks for a certificate",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "the server speaks no TLS 1.2 or newer",
-    "UNSUPPORTED_PROTOCOL": "the server speaks no TLS 1.2 or newer",
-    "WRONG_VERSION_NUMBER": "the server speaks no TLS",
-    "RECORD_LAYER_FAILURE": "the server speaks no TLS",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server does not support TLS 1.2 or newer",
+    "UNSUPPORTED_PROTOCOL": "the server does not support TLS 1.2 or newer",
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS",
+    "RECORD_LAYER_FAILURE": "the server does not speak TLS",
 }
 """What OpenSSL calls a failure, for people."""
 
@@ -126,13 +126,13 @@ class TlsFiles:
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"TLS: certificate {self.certificate} and private key {self.private_key} cannot be used:"
-                f" {_words(error)}"
+                f" {openssl_text(error)}"
             ) from error
         try:
             context.load_verify_locations(self.ca_cert)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"TLS: CA certificate {self.ca_cert} cannot be used: {_words(error)}"
+                f"TLS: CA certificate {self.ca_cert} cannot be used: {openssl_text(error)}"
             ) from error
         return context
 
@@ -147,7 +147,8 @@ def _check_readable(what: str, path: str) -> None:
         ) from error
 
 
-def _words(error: BaseException) -> str:
+def openssl_text(error: BaseException) -> str:
+    """OpenSSL's name of a failure, in words; of another error its own text."""
     named = getattr(error, "reason", None)
     return named.lower().replace("_", " ") if named else str(error) or type(error).__name__
 
@@ -157,7 +158,7 @@ def handshake_failure(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not accepted: {error.verify_message}"
     reason = error.reason or ""
-    return REASONS.get(reason, f"TLS failed: {_words(error)}")
+    return REASONS.get(reason, f"TLS failed: {openssl_text(error)}")
 
 
 # --- Why a server's unix socket cannot be opened: whose it is, and what to do. ------------------------------

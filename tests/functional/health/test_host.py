@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.cli import cluster_checks
-from ovn_docker.cli.cluster_checks import address_of, silence
 from ovn_docker.daemon.components import running
 from ovn_docker.health.reader import HostReader
 from ovn_docker.host.attachment import Attachments
+from ovn_docker.libnetwork.plugin_discovery import address_of, silence
 from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.ovsdb.operations import to_map
 from tests.functional.conftest import MakeServer
@@ -174,10 +174,10 @@ async def test_a_driver_that_waits_for_open_vswitch_says_which_service_to_start(
 async def test_a_driver_that_does_not_answer_is_told_with_the_reason(short_path: Path) -> None:
     path = short_path / "plugin.sock"
     address = f"unix://{path}"
-    assert await silence(address) == f"{address}: No such file or directory"
+    assert await asyncio.to_thread(silence, address) == f"{address}: No such file or directory"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-        assert await silence(address) == f"{address}: Connection refused"
+        assert await asyncio.to_thread(silence, address) == f"{address}: Connection refused"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -187,7 +187,7 @@ async def test_a_driver_that_does_not_answer_is_told_with_the_reason(short_path:
     path.unlink()
     server = await asyncio.start_unix_server(answer, str(path))
     try:
-        assert await silence(address) == ""
+        assert await asyncio.to_thread(silence, address) == ""
     finally:
         server.close()
 

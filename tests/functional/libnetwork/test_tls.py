@@ -105,7 +105,7 @@ async def test_a_client_without_a_certificate_is_refused_in_one_line(
     for _ in range(3):
         assert not await secured.is_served(None)
     await until(lambda: bool(lines(caplog)))
-    assert lines(caplog) == ["TLS: client 127.0.0.1 is refused: it shows no certificate"]
+    assert lines(caplog) == ["TLS: client 127.0.0.1 is refused: it sent no certificate"]
 
 
 async def test_a_certificate_of_another_authority_is_refused(
