@@ -1,13 +1,11 @@
-"""What a network driver must offer, one method per verb of Docker's remote API.
+"""What a driver must offer, one method per verb of Docker's remote API, and the table of its paths.
 
-The HTTP front (server.py) knows this and no driver; a driver knows this and no HTTP. A method answers with
-a value, or with None where the API wants an empty object, or raises an `ovn_docker.errors.OvnDockerError`,
-whose text Docker's user will read. Every method may be called again with the same arguments and answers the
-same; every delete succeeds on what is gone (remote.md asks for neither, Docker's restarts for both).
+The HTTP front (server.py) knows this and no driver; a driver knows this and no HTTP. Source: moby
+daemon/libnetwork/docs/remote.md and ipam.md.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,31 +15,31 @@ LOG = logging.getLogger(__name__)
 
 
 class NetworkDriver(Protocol):
-    """Docker's NetworkDriver, as moby daemon/libnetwork/drivers/remote/driver.go calls it."""
+    """Docker's NetworkDriver, as moby daemon/libnetwork/drivers/remote/driver.go calls it.
+
+    A method returns a value, or None where the API wants an empty object, or raises an OvnDockerError, whose
+    text Docker's user reads. Every method may be repeated with the same arguments, and every delete succeeds
+    if the object is gone already: remote.md asks for neither, but Docker's restarts need both.
+    """
 
     @property
     def scope(self) -> str:
         """``local`` or ``global``: where Docker allocates networks."""
 
     def outage(self) -> str:
-        """What cannot be reached just now, as one line, or "".
-
-        Asked by the front when a verb has used up its time, to say why.
-        """
+        """What cannot be reached just now, as one line, or "": the reason given for a verb that timed out."""
 
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
     ) -> messages.AllocateNetworkResponse:
-        """A swarm manager allocates; its answer is echoed to every worker."""
+        """Called on a swarm manager; every worker gets the options that it returns."""
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
-        """A swarm manager gives the network back."""
+        """Called on a swarm manager."""
 
-    async def create_network(self, request: messages.CreateNetworkRequest) -> None:
-        """Make the network on this host."""
+    async def create_network(self, request: messages.CreateNetworkRequest) -> None: ...
 
-    async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the network from this host."""
+    async def delete_network(self, request: messages.NetworkRequest) -> None: ...
 
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
@@ -49,21 +47,20 @@ class NetworkDriver(Protocol):
         """Make a port for one interface of a container."""
 
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
-        """Remove the port, and whatever a Join that failed left of it."""
+        """Remove the port, and whatever a failed Join left of it."""
 
-    async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
-        """Describe the endpoint (EndpointOperInfo)."""
+    async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse: ...
 
     async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
         """Make the link that Docker moves into the container."""
 
     async def leave(self, request: messages.EndpointRequest) -> None:
-        """Unmake the link."""
+        """Remove the link."""
 
     async def program_external_connectivity(
         self, request: messages.ProgramExternalConnectivityRequest
     ) -> None:
-        """The endpoint is its container's way out from now on."""
+        """The endpoint is from now on its container's gateway to other networks."""
 
     async def database(self) -> dict[str, Any]:
         """The plugin's configuration and state, for people (NetworkDriver.Database)."""
@@ -83,25 +80,18 @@ def warn_of_published_ports(request: messages.ProgramExternalConnectivityRequest
 class IpamDriver(Protocol):
     """Docker's IpamDriver, as moby daemon/libnetwork/ipams/remote/remote.go calls it."""
 
-    def default_address_spaces(self) -> messages.AddressSpacesResponse:
-        """Answer at once, whatever is down."""
+    def default_address_spaces(self) -> messages.AddressSpacesResponse: ...
 
     async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
-        """Enter a network into a pool, which is made if it does not exist."""
+        """Add a network to a pool, which is created if it does not exist."""
 
     async def release_pool(self, request: messages.PoolRequest) -> None:
-        """Strike the network out; the pool goes with its last."""
+        """Remove the network from the pool, and the pool with its last network."""
 
     async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
         """Lease an address, or reserve a gateway or an auxiliary address."""
 
-    async def release_address(self, request: messages.AddressRequest) -> None:
-        """Give an address back."""
-
-
-# --- The path table of Docker's plugin API: which verb takes which message and calls which method. ----------
-# Knows no driver (api.py is what it calls), no HTTP and no OVN. Source: moby daemon/libnetwork/docs/remote.md
-# and ipam.md.
+    async def release_address(self, request: messages.AddressRequest) -> None: ...
 
 
 PLUGIN_TYPE = "application/vnd.docker.plugins.v1.2+json"
@@ -116,8 +106,8 @@ class Verb:
 
     Attributes:
         name: the path without its slash, ``NetworkDriver.Join``.
-        request_type: what the body holds; None where the body is ignored, for dockerd sends none.
-        call: the driver's method, which is handed the request.
+        request_type: of the body; None where the body is ignored, because dockerd sends none.
+        call: the driver's method, given the request.
         content_type: of the reply.
         level: of the line in the log.
     """
@@ -130,17 +120,13 @@ class Verb:
 
 
 def verbs(driver: NetworkDriver, ipam: IpamDriver | None) -> list[Verb]:
-    """Every verb that dockerd may ask for; without `ipam` those of a network driver only."""
-    ipam_verbs = _ipam_verbs(ipam) if ipam is not None else []
-    implements = ["NetworkDriver", *(["IpamDriver"] if ipam is not None else [])]
-    return _plugin_verbs(driver, implements) + _driver_verbs(driver) + ipam_verbs
+    """Every verb that dockerd may call; without `ipam` those of a network driver only.
 
-
-def _plugin_verbs(driver: NetworkDriver, implements: Sequence[str]) -> list[Verb]:
-    """What must be answered whatever is down, or dockerd does without the driver until its next start."""
+    The first two must be answered whatever is down, or dockerd ignores the driver until its own next start.
+    """
 
     async def activate(_: None) -> dict[str, Any]:
-        return {"Implements": list(implements)}
+        return {"Implements": ["NetworkDriver", *(["IpamDriver"] if ipam is not None else [])]}
 
     async def capabilities(_: None) -> messages.CapabilitiesResponse:
         return messages.CapabilitiesResponse(
@@ -150,6 +136,8 @@ def _plugin_verbs(driver: NetworkDriver, implements: Sequence[str]) -> list[Verb
     return [
         Verb("Plugin.Activate", None, activate),
         Verb("NetworkDriver.GetCapabilities", None, capabilities),
+        *_driver_verbs(driver),
+        *(_ipam_verbs(ipam) if ipam is not None else []),
     ]
 
 
@@ -204,7 +192,7 @@ def _ipam_verbs(ipam: IpamDriver) -> list[Verb]:
 
 
 def database_verb(driver: NetworkDriver) -> Verb:
-    """NetworkDriver.Database, which people ask for, by GET too."""
+    """NetworkDriver.Database, which is for people, by GET too."""
 
     async def database(_: None) -> dict[str, Any]:
         return await driver.database()

@@ -1,11 +1,8 @@
-"""Requests and responses of Docker's remote network driver API, spelled as Docker spells them.
-
-Owns the wire: the only module that knows a JSON key such as ``NetworkID``. Knows nothing of OVN and decides
-nothing beyond whether a message has the right shape.
+"""Requests and responses of Docker's remote driver API, with Docker's spelling of their JSON keys.
 
 Source: moby daemon/libnetwork/docs/remote.md and daemon/libnetwork/drivers/remote/api/api.go. Go encodes an
 absent slice or map as ``null``, so every list and mapping may be None on the wire. Unknown members are
-ignored, for a newer Docker sends more.
+ignored: a newer Docker sends more.
 """
 
 from collections.abc import Mapping
@@ -25,7 +22,7 @@ DOCKER_OPTIONS = "com.docker.network."
 ADDRESS_TYPE = "RequestAddressType"
 GATEWAY_TYPE = "com.docker.network.gateway"
 SERIAL = "com.docker.network.ipam.serial"
-"""An option of each RequestAddress of a swarm's allocator, and of nobody else's (moby libnetwork/cnmallocator
+"""An option of each RequestAddress of a swarm's allocator, and of no other (moby libnetwork/cnmallocator
 networkallocator.go setIPAMSerialAlloc)."""
 ENDPOINT_NAME = "com.docker.network.endpoint.name"
 """An option of each RequestAddress for a container, from Docker 29 on: the container's name (moby
@@ -33,22 +30,21 @@ daemon/libnetwork/network.go createEndpoint)."""
 
 Options = dict[str, Any]
 
-# 64 hex digits from Docker, 25 of base36 from swarm: so never assumed to be hex. The ids become row names and
-# file names, hence the closed alphabet. ``\Z``, for ``$`` would let a line feed through.
+# 64 hex digits from Docker, 25 of base36 from swarm. The ids become names of rows and files, hence the closed
+# alphabet; ``\Z`` because ``$`` would accept a line feed.
 Identifier = Annotated[
     str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 ]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What all messages have in common: they are values."""
+    """Base of all requests and responses."""
 
 
 class IPAMData(Message, rename="pascal", frozen=True):
     """One pool of a network.
 
     Attributes:
-        address_space: the IPAM driver's name for where the pool comes from.
         pool: the pool in CIDR form, ``192.168.1.0/24``.
         gateway: the gateway with the pool's prefix length, ``192.168.1.1/24``, or "".
         aux_addresses: name to address with prefix length, which IPAM keeps from containers.
@@ -75,13 +71,13 @@ class EndpointInterface(Message, frozen=True):
 
 
 class NetworkRequest(Message, frozen=True):
-    """DeleteNetwork and FreeNetwork: a request that names a network and no more."""
+    """DeleteNetwork and FreeNetwork."""
 
     network_id: Identifier = msgspec.field(name="NetworkID")
 
 
 class AllocateNetworkRequest(NetworkRequest, frozen=True):
-    """A swarm manager asks once per network; the options it gets back go to every node."""
+    """A swarm manager sends it once per network; the options of the answer go to every node."""
 
     options: dict[str, str] | None = msgspec.field(default=None, name="Options")
     ipv4_data: list[IPAMData] | None = msgspec.field(default=None, name="IPv4Data")
@@ -89,7 +85,7 @@ class AllocateNetworkRequest(NetworkRequest, frozen=True):
 
 
 class AllocateNetworkResponse(Message, frozen=True):
-    """The options that the workers' CreateNetwork will carry as generic options."""
+    """The options become generic options of the workers' CreateNetwork."""
 
     options: dict[str, str] = msgspec.field(name="Options")
 
@@ -116,23 +112,20 @@ class CreateNetworkRequest(NetworkRequest, frozen=True):
 
 
 class EndpointRequest(NetworkRequest, frozen=True):
-    """DeleteEndpoint, Leave, EndpointOperInfo, RevokeExternalConnectivity: an endpoint and no more."""
+    """DeleteEndpoint, Leave, EndpointOperInfo, RevokeExternalConnectivity."""
 
     endpoint_id: Identifier = msgspec.field(name="EndpointID")
 
 
 class CreateEndpointRequest(EndpointRequest, frozen=True):
-    """One interface of one container is about to exist."""
+    """One interface of one container is about to be made."""
 
     interface: EndpointInterface | None = msgspec.field(default=None, name="Interface")
     options: Options | None = msgspec.field(default=None, name="Options")
 
 
 class CreateEndpointResponse(Message, omit_defaults=True, frozen=True):
-    """Only what came empty may be answered.
-
-    remote.md, Create endpoint: a non-empty value for what Docker gave already is an error.
-    """
+    """Holds only what came empty: remote.md forbids a value for what Docker gave already."""
 
     interface: EndpointInterface | None = msgspec.field(default=None, name="Interface")
 
@@ -174,7 +167,7 @@ class JoinResponse(Message, frozen=True):
 
     Attributes:
         gateway: an IPv4 address without prefix length, or "" for none.
-        gateway_ipv6: likewise for IPv6.
+        gateway_ipv6: the same for IPv6.
         disable_gateway_service: True keeps Docker from adding its own gateway bridge.
     """
 
@@ -186,13 +179,13 @@ class JoinResponse(Message, frozen=True):
 
 
 class ProgramExternalConnectivityRequest(EndpointRequest, frozen=True):
-    """The endpoint becomes its container's way out; the options name exposed and published ports."""
+    """The endpoint becomes its container's gateway; the options name exposed and published ports."""
 
     options: Options | None = msgspec.field(default=None, name="Options")
 
 
 class DiscoverRequest(Message, frozen=True):
-    """A swarm node came (DiscoverNew) or went (DiscoverDelete); discovery type 1 is a node."""
+    """A swarm node joined (DiscoverNew) or left (DiscoverDelete); discovery type 1 is a node."""
 
     discovery_type: int = msgspec.field(default=0, name="DiscoveryType")
     discovery_data: Any = msgspec.field(default=None, name="DiscoveryData")
@@ -207,14 +200,14 @@ class CapabilitiesResponse(Message, frozen=True):
 
 
 class IPAMCapabilitiesResponse(Message, frozen=True):
-    """What Docker has to tell the IPAM driver beyond the pool."""
+    """What the IPAM driver needs of Docker beyond the pool."""
 
     requires_mac_address: bool = msgspec.field(default=False, name="RequiresMACAddress")
     requires_request_replay: bool = msgspec.field(default=False, name="RequiresRequestReplay")
 
 
 class AddressSpacesResponse(Message, frozen=True):
-    """The names of the IPAM driver's address spaces for networks of local and of global scope."""
+    """Names of the address spaces for networks of local and of global scope."""
 
     local: str = msgspec.field(name="LocalDefaultAddressSpace")
     global_: str = msgspec.field(name="GlobalDefaultAddressSpace")
@@ -239,7 +232,7 @@ class RequestPoolRequest(Message, frozen=True):
 
 
 class RequestPoolResponse(Message, frozen=True):
-    """The pool, and the id by which Docker names it from now on."""
+    """The pool, and the id that Docker uses for it from now on."""
 
     pool_id: str = msgspec.field(name="PoolID")
     pool: str = msgspec.field(name="Pool")
@@ -271,8 +264,7 @@ class RequestAddressResponse(Message, frozen=True):
     data: dict[str, str] = msgspec.field(default_factory=dict, name="Data")
 
 
-# --- Bodies of Docker's plugin API: bytes to requests, responses and errors to bytes. -----------------------
-# Owns the JSON and the shape of an error; knows no verb and no HTTP.
+# --- Bytes to requests; responses and errors to bytes. ------------------------------------------------------
 
 
 RequestType = TypeVar("RequestType", bound=Message)
@@ -284,16 +276,10 @@ def _decoder(request_type: type[RequestType]) -> msgspec.json.Decoder[RequestTyp
 
 
 def decode(request_type: type[RequestType], body: bytes) -> RequestType:
-    """The request that a body holds.
+    """The request that a JSON body holds; RequestError names the wrong member by its JSON path.
 
-    Args:
-        request_type: what the verb takes.
-        body: JSON. An empty one is refused: when a connection breaks, dockerd sends the request again, but
-            without its body, which it has used up (moby issue 35459).
-
-    Raises:
-        RequestError: the body is empty or no JSON, or a member is absent or of a wrong type; the text names
-            it by its JSON path.
+    An empty body is refused: when a connection breaks, dockerd sends the request again, but without its body,
+    which it has used up (moby issue 35459).
     """
     if not body.strip():
         raise RequestError(
@@ -316,11 +302,12 @@ def encode(response: Message | Mapping[str, Any] | None) -> bytes:
 
 
 def encode_error(text: str) -> bytes:
-    """An error as both services read it.
+    """An error in the form of both services.
 
-    A network driver's error stands in ``Err``, an IPAM driver's in ``Error`` (moby
-    daemon/libnetwork/drivers/remote/api/api.go and ipams/remote/api/api.go). The text is made one line,
-    and what a terminal would act on, or is no Unicode, is escaped: it may come from a header or a database.
+    A network driver's error is in ``Err``, an IPAM driver's in ``Error`` (moby
+    daemon/libnetwork/drivers/remote/api/api.go and ipams/remote/api/api.go). The text becomes one line, and
+    what a terminal would act on, or what is not valid Unicode, is escaped: it may come from a header or a
+    database.
     """
     line = logs.escape(" ".join(text.split()))
     return msgspec.json.encode({"Err": line, "Error": line})
