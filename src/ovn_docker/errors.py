@@ -47,9 +47,7 @@ class DatabaseError(OvnDockerError):
         results: of the operations before the one that was refused, as the database was then.
     """
 
-    def __init__(self, text: str, results: Sequence[Mapping[str, Any]] = ()) -> None:
-        super().__init__(text)
-        self.results = tuple(results)
+    results: Sequence[Mapping[str, Any]] = ()
 
 
 class ConstraintError(DatabaseError):

@@ -180,7 +180,7 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Lefto
         return await remains(databases.northbound, host, deep=deep)
     presence = hosts.presence_lock(host)
     async with databases.northbound.lock(presence, steal=force) as lock:
-        if lock.asked and not await host_liveness.is_free(lock):
+        if lock.requested and not await host_liveness.is_free(lock):
             raise _connected(host)
         try:
             return await HostCleanup(databases.northbound, host, [presence], deep=deep).run()

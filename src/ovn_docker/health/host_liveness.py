@@ -90,7 +90,7 @@ async def look(nb: Client, host: str, wait: float = ASKING) -> DriverState:
         UnreachableError: the connection was lost.
     """
     async with nb.lock(hosts.presence_lock(host)) as lock:
-        free, asked = await is_free(lock, wait), lock.asked
+        free, asked = await is_free(lock, wait), lock.requested
     if not asked:
         raise UnreachableError(nb.outage() or f"{nb.title} does not answer")
     return DriverState(connected=not free, seen=await seen(nb, host))
@@ -98,7 +98,7 @@ async def look(nb: Client, host: str, wait: float = ASKING) -> DriverState:
 
 async def is_free(lock: Lock, wait: float = ASKING) -> bool:
     """Whether a lock that was asked for is nobody else's; `wait` as in `look`."""
-    if lock.asked and not lock.held:
+    if lock.requested and not lock.held:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await lock.acquired()

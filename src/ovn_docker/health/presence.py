@@ -382,7 +382,7 @@ class Presence:
         now = time.monotonic()
         if lock.held:
             self._held = now if self._held is None else self._held
-        elif lock.asked:
+        elif lock.requested:
             self._held = None
             self._refused = now if self._refused is None else self._refused
         if local:
@@ -410,7 +410,7 @@ class Presence:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ASKING):
                         await lock.acquired()
-            return lock.asked and not lock.held
+            return lock.requested and not lock.held
 
 
 def _about_to_be_told(verdict: Verdict, evidence: Evidence) -> bool:

@@ -1,8 +1,9 @@
-"""A client of one database: it stays connected, follows the leader, and repeats what a lost reply left open.
+"""A client of one database: it stays connected, follows the leader, and repeats a transaction whose reply was
+lost.
 
-A transaction given here may be carried out twice when the connection breaks at the wrong moment (ovsdb(7),
-"Understanding Cluster Consistency": at least once). So every one of ours is safe to repeat: its rows have
-ids that follow from what they stand for.
+A transaction may be carried out twice when the connection breaks at the wrong moment (ovsdb(7),
+"Understanding Cluster Consistency": at least once). So all of ours are safe to repeat: row ids follow from
+what a row stands for.
 """
 
 import asyncio
@@ -18,108 +19,96 @@ from functools import partial
 from typing import Any
 
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
-from ovn_docker.ovsdb import remotes as local_socket
 from ovn_docker.ovsdb.connection import Connection, ConnectionLostError, connect
 from ovn_docker.ovsdb.locks import Lock, Locks
 from ovn_docker.ovsdb.operations import Operation, check, optional
-from ovn_docker.ovsdb.remotes import Remote, TlsFiles, handshake_failure
+from ovn_docker.ovsdb.remotes import Remote, TlsFiles, handshake_failure, socket_failure
 from ovn_docker.ovsdb.replica import Replica, Watch
 
-# --- Transactions that take back what was given up, carried out as soon as there is a server. ---------------
-# Nobody waits for them. There is a limit to how many are kept, for an outage may last, and whatever is left
-# behind is found by the health check too.
+# --- Transactions that undo what a caller abandoned, carried out as soon as there is a server. --------------
+# Nobody waits for them. Their number is limited, for an outage may last; what they would have removed, the
+# health check finds too.
 
 
-LIMIT = 1000
-"""How many are kept; one takes about 1 kB."""
+MAX_QUEUED = 1000
+"""Undo transactions that are kept; one takes about 1 kB."""
 
-AT_ONCE = 16
-"""How many are sent before the first is answered."""
+MAX_UNANSWERED = 16
+"""Undo transactions that are sent before the first is answered."""
 
 
 class UndoQueue:
-    """Those of one client, in the order in which they came."""
+    """The undo transactions of one client, in their order; `carry_out` waits for a server."""
 
     def __init__(self, title: str, carry_out: Callable[[Sequence[Operation]], Awaitable[object]]) -> None:
-        """Nothing is to be taken back.
-
-        Args:
-            title: the database, for people.
-            carry_out: does one, when there is a server.
-        """
         self._title = title
         self._carry_out = carry_out
         self._waiting: dict[str, Sequence[Operation]] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._told = False
+        self._logged = False
 
     def __len__(self) -> int:
-        """How many are kept."""
         return len(self._waiting) + len(self._under_way)
 
     def add(self, undo: Sequence[Operation]) -> None:
-        """Carry out one, or the one that is the same and waits already; a refusal is fine."""
-        # It names its row, and whose it must be: two of one row may be of different requests, and both count.
+        """Carry out a transaction, unless an equal one waits already; that it is refused does not matter."""
+        # An equal one names the same row and owner. Two of one row may be of different requests, and both
+        # count.
         key = repr(undo)
         if key in self._waiting:
             return
-        if len(self) >= LIMIT:
-            self._tell()
+        if len(self) >= MAX_QUEUED:
+            if not self._logged:
+                LOG.warning(
+                    "%s: %d changes wait to be undone, and no more are kept: until it is back, further ones"
+                    " are left to the health check, or to 'ovn-docker repair'",
+                    self._title,
+                    MAX_QUEUED,
+                )
+            self._logged = True
             return
         self._waiting[key] = undo
-        if key not in self._under_way:  # that one may be too early for what was given up since
+        if key not in self._under_way:  # that one may be too early for what was abandoned since
             self._start()
 
     def _start(self) -> None:
-        """Begin the next ones, as far as there is room."""
-        for key in list(itertools.islice(self._waiting, AT_ONCE - len(self._under_way))):
+        """Send the next ones, up to the limit."""
+        for key in list(itertools.islice(self._waiting, MAX_UNANSWERED - len(self._under_way))):
             if key not in self._under_way:
                 self._under_way[key] = asyncio.ensure_future(self._work(key, self._waiting.pop(key)))
-
-    def _tell(self) -> None:
-        if not self._told:
-            LOG.warning(
-                "%s: %d changes wait to be taken back, and no more are kept: what else is given up until it"
-                " is back is left to the health check, or to 'ovn-docker repair'",
-                self._title,
-                LIMIT,
-            )
-        self._told = True
 
     async def _work(self, key: str, undo: Sequence[Operation]) -> None:
         try:
             await self._carry_out(undo)
         except DatabaseError as error:
-            LOG.debug("%s: there was nothing to take back: %s", self._title, error)
+            LOG.debug("%s: there was nothing to undo: %s", self._title, error)
         except Exception as error:
             LOG.debug("%s", self._title, exc_info=error)
-            LOG.warning("%s: a change is not taken back: %r", self._title, error)
+            LOG.warning("%s: a change could not be undone: %r", self._title, error)
         del self._under_way[key]
-        self._told = self._told and bool(self._waiting)
+        self._logged = self._logged and bool(self._waiting)
         self._start()
 
 
-# --- What is asked of a server before it is used, and where its notifications go. ---------------------------
-# Judges whether the server may be used, asks it for the rows and the locks that its client wants, and knows
-# nothing of retries; that is client.py's.
+# ------------------------------------------------------------------------------------------------------------
 
 
 OPEN_TIMEOUT = 30.0
-"""Seconds for a server to say what it serves, to send what is watched and to answer for the locks.
+"""Seconds for a server to say what it serves, to send what is watched and to answer about the locks.
 
-The probe of the connection finds out sooner whether it answers at all. A server that is busy, with all of its
-clients after a restart, is not to be asked again by each of them: it would do that work too.
+The connection's probe finds out sooner whether it answers at all. A server that is busy with all of its
+clients after a restart must not be asked again by each of them: it would do that work too.
 """
 
 NOT_LEADER = "the server is not the leader of its cluster; name all members"
-"""Why a member of a cluster is not used that answers and has the database."""
+"""Why a cluster's member is not used although it answers and has the database."""
 
 
-class Opening:
-    """One connection from its first question on.
+class Session:
+    """One connection's use: whether the server will do, what is watched, and where notifications go.
 
     Attributes:
-        model: ``standalone``, ``clustered`` or ``relay``, as the server says; "" before it has said so.
+        model: ``standalone``, ``clustered`` or ``relay``, as the server says; "" before that.
     """
 
     def __init__(self, database: str, replica: Replica, locks: Locks, connection: Connection) -> None:
@@ -133,17 +122,15 @@ class Opening:
         )
 
     async def open(self) -> None:
-        """Find out whether the server may be used, then watch the database and ask for the locks.
-
-        Raises:
-            DatabaseError: it lacks the database, or is not its leader.
+        """Find out whether the server can be used (DatabaseError if not), watch the database, ask for the
+        locks.
         """
         async with asyncio.timeout(OPEN_TIMEOUT):
             self._server.reset(
                 await self._connection.call("monitor_cond", ["_Server", "_Server", self._server.request()])
             )
-            if why := self._unusable():
-                raise DatabaseError(why)
+            if reason := self._unusable():
+                raise DatabaseError(reason)
             if self._replica.watches:
                 request = self._replica.request()
                 self._replica.reset(
@@ -152,18 +139,20 @@ class Opening:
             await self._locks.open(self._connection)
 
     def notify(self, method: str, params: list[Any]) -> None:
-        """Take a notification: of what is watched, of a lock, or that the server is of no more use."""
+        """Take a notification: of what is watched, of a lock, or that the server cannot be used any
+        longer.
+        """
         if method in {"locked", "stolen"}:
             self._locks.notify(method, params)
         if method != "update2":
             return
-        watched, updates = params
-        if watched == self._database:
+        monitor, updates = params
+        if monitor == self._database:
             self._replica.update(updates)
             return
         self._server.update(updates)
-        if why := self._unusable():
-            self._connection.close(why)
+        if reason := self._unusable():
+            self._connection.close(reason)
 
     def _unusable(self) -> str:
         """Why the server cannot take transactions, or "".
@@ -188,57 +177,58 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts at most; doubled from the first to the longest while none succeeds.
 
-A pause is a random part of that, for all clients of a server lose it at the same moment.
+A pause is a random part of that, because all clients of a server lose it at the same moment.
 """
 
 SETTLE_PAUSE = 0.01
-"""Seconds for a lost connection to be noticed by `run` before a transaction is sent again."""
+"""Seconds for `run` to notice a lost connection before a transaction is sent again."""
 
 SILENCE = 2.0
-"""Seconds after which a server that owes an answer is spoken of as an outage; the probe ends it later.
+"""Seconds after which a server that owes an answer counts as an outage, and after which an outage is logged.
 
-An outage that lasts longer is told in the log.
+The probe ends the connection later.
 """
 
-PATIENCE = 9.0
-"""Seconds for which the first request in an outage waits for its end: as long as a verb of Docker's may take.
+OUTAGE_TIMEOUT = 9.0
+"""Seconds that the first request in an outage waits for its end: as long as a verb of Docker's may take.
 
-Who asks meanwhile waits until then too, who asks later hardly. dockerd, which at its start asks one thing
-after the other and waits for each answer, is held up once and not once for each container, and that also
-where it starts long after the driver.
+Requests that come meanwhile wait until then too, later ones hardly. So dockerd, which at its start asks one
+thing after the other and waits for each answer, is held up once and not once for each container, even where
+it starts long after the driver.
 """
 
-SHORT_PATIENCE = 0.25
+LATE_TIMEOUT = 0.25
 """Seconds that a request waits later in an outage; it has the server tried at once."""
 
 CLUSTER_ERROR = "cluster error"
-"""What a server answers that lost its leadership with the transaction in hand (ovs ovsdb/storage.c)."""
+"""The answer of a server that lost its leadership during the transaction (ovs ovsdb/storage.c)."""
 
 
 class Client:
-    """One database, wherever it is served just now.
+    """One database, wherever it is served just now: `redirect` says where, and `run` connects.
 
     Attributes:
+        replica: the rows that are watched.
         tls: files for ``ssl:``, as `redirect` named them.
         own_tls: files for ``ssl:`` in place of those; to be set before.
         probe_interval: seconds of silence after which a server is probed, 0 for never, None for the default;
             to be set before.
-        model: what kind of server it was at last, as `Opening` has it.
-        answered: told of each transaction how many seconds its reply took.
-        service: the unit that starts a server on this machine, for people, or "".
-        admit: waited for before each `request` and each transaction that is taken back; raises to refuse it.
+        model: what kind of server it was last, as in `Session`.
+        answered: called after each transaction with the seconds that its reply took.
+        service: the systemd unit that starts a server on this machine, for people, or "".
+        admit: awaited before each `request` and each undo transaction; raises to refuse it.
     """
 
     def __init__(
-        self, title: str, database: str, watches: Mapping[str, Watch], patience: float = PATIENCE
+        self, title: str, database: str, watches: Mapping[str, Watch], patience: float = OUTAGE_TIMEOUT
     ) -> None:
-        """Name what is to be reached; `redirect` says where and `run` goes there.
+        """Set up a client.
 
         Args:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
-            patience: seconds for which the first request in an outage waits for its end.
+            patience: in place of `OUTAGE_TIMEOUT`.
         """
         self.title = title
         self.database = database
@@ -250,18 +240,18 @@ class Client:
         self.probe_interval: float | None = None
         self.service = ""
         self.admit: Callable[[], Awaitable[object]] | None = None
-        self._why = "not tried yet"
+        self._reason = "not tried yet"
         self._nowhere = "its address is not known yet"
-        self._connection: Connection | None = None
-        self._session: Connection | None = None
+        self._connection: Connection | None = None  # that serves transactions
+        self._attempt: Connection | None = None  # that, or one that is being opened
         self._patience = patience
         self._away_since: float | None = None
         self._waited_since: float | None = None
         self._moved = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._ready = asyncio.Event()
-        self._undoing = UndoQueue(title, partial(self._carry_out, server=partial(self._admitted, self.ready)))
+        self._undoing = UndoQueue(title, partial(self._carry_out, wait=partial(self._admitted, self.ready)))
         self.model = ""
         self.answered: Callable[[float], object] = lambda _seconds: None
         self._when_connected: list[Callable[[], object]] = []
@@ -269,11 +259,10 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Whether transactions are being served."""
         return self._connection is not None
 
     def answers(self) -> bool:
-        """Whether the database is connected and owes no answer for long."""
+        """Whether the database is connected and has not owed an answer for long."""
         return not self.outage()
 
     def outage(self) -> str:
@@ -285,31 +274,31 @@ class Client:
             return f"{self.title} at {', '.join(map(str, self.remotes))} has not answered for {silence:.0f} s"
         if not self.remotes:
             return f"{self.title} cannot be reached: {self._nowhere}"
-        return f"{self.title} cannot be reached at {', '.join(map(str, self.remotes))}: {self._why}"
+        return f"{self.title} cannot be reached at {', '.join(map(str, self.remotes))}: {self._reason}"
 
-    def redirect(self, remotes: tuple[Remote, ...], tls: TlsFiles | None = None, why: str = "") -> None:
+    def redirect(self, remotes: tuple[Remote, ...], tls: TlsFiles | None = None, nowhere: str = "") -> None:
         """Say where the database is; a change takes effect at once.
 
         Args:
             remotes: the servers of a cluster in any order, or none.
             tls: files for ``ssl:``.
-            why: with no remotes, the reason, for `outage`.
+            nowhere: without remotes, the reason, for `outage`.
         """
-        self._nowhere = why
+        self._nowhere = nowhere
         tls = self.own_tls or tls
         if (remotes, tls) == (self.remotes, self.tls):
             return
-        self.remotes, self.tls, self._why = remotes, tls, "not tried yet"
-        # Who is the leader shows when a server is asked, so each of the others is as good as the next.
+        self.remotes, self.tls, self._reason = remotes, tls, "not tried yet"
+        # Only asking shows which server is the leader, so any order will do.
         self._order = random.sample(remotes, len(remotes))
         self._away_since, self._waited_since = time.monotonic(), None
         self._moved.set()
         self._hurry.set()
-        if self._session is not None:
-            self._session.close("its address changed")
+        if self._attempt is not None:
+            self._attempt.close("its address changed")
 
     def when_connected(self, call: Callable[[], object]) -> None:
-        """Call this each time that transactions are served from now on."""
+        """Call this each time that the database is connected from now on."""
         self._when_connected.append(call)
 
     async def ready(self) -> None:
@@ -317,10 +306,11 @@ class Client:
         await self._ready.wait()
 
     async def available(self) -> None:
-        """Wait until transactions are served; where others have waited in vain already, for one more attempt.
+        """Wait until transactions are served, for as long as an outage allows (`OUTAGE_TIMEOUT`,
+        `LATE_TIMEOUT`).
 
         Raises:
-            UnreachableError: they are not; the text is `outage`'s.
+            UnreachableError: with the text of `outage`.
         """
         if self._ready.is_set():
             return
@@ -329,7 +319,7 @@ class Client:
             self._waited_since = now
         left = self._waited_since + self._patience - now
         try:
-            async with asyncio.timeout(max(left, SHORT_PATIENCE)):
+            async with asyncio.timeout(max(left, LATE_TIMEOUT)):
                 if left < 0:
                     self._hurry.set()
                 await self._ready.wait()
@@ -337,13 +327,10 @@ class Client:
             raise UnreachableError(self.outage()) from None
 
     def lock(self, name: str, *, steal: bool = False) -> AbstractAsyncContextManager[Lock]:
-        """Want a lock of the database as long as the context lasts, on whichever connection there is.
+        """Want a lock of the database for as long as the context lasts, across reconnections; see
+        `Locks.wanted`.
 
-        A connection is of use to others only after the locks that were wanted before it were asked for.
-
-        Args:
-            name: letters, digits and underscores.
-            steal: take it from whoever has it.
+        A new connection serves transactions only after the locks that were wanted before have been asked for.
         """
         return self._locks.wanted(name, steal=steal)
 
@@ -356,68 +343,65 @@ class Client:
 
         Args:
             operations: the transaction.
-            undo: what takes it back, or does nothing where it was not carried out. A server that hangs may
-                carry it out after the caller has given up; this is sent after it then.
+            undo: what reverts it, or does nothing where it was not carried out. A server that hangs may carry
+                it out after the caller was cancelled; this is sent after it then.
 
         Raises:
             DatabaseError: the database refused; nothing was changed.
         """
-        return await self._carry_out_or_undo(operations, undo, self.ready)
+        return await self._carry_out(operations, undo, wait=self.ready)
 
     async def request(
         self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
     ) -> list[dict[str, Any]]:
-        """Likewise for one who is waited for, and who therefore waits for a server as `available` does.
+        """Do what `transact` does, for Docker or a person: waits no longer than `available`, and asks
+        `admit`.
 
         Raises:
             DatabaseError: the database refused; nothing was changed.
-            UnreachableError: there is no server and has been none for long; `undo` is sent when there is one.
+            UnreachableError: there has been no server for long; `undo` is sent when there is one.
         """
-        return await self._carry_out_or_undo(operations, undo, partial(self._admitted, self.available))
+        return await self._carry_out(operations, undo, wait=partial(self._admitted, self.available))
+
+    def take_back(self, undo: Sequence[Operation]) -> None:
+        """Carry out a transaction that nobody waits for, as soon as there is a server; it may be refused."""
+        self._undoing.add(undo)
 
     async def _admitted(self, server: Callable[[], Awaitable[None]]) -> None:
-        """Wait for a server in one of the two ways, and then to be let in."""
         await server()
         if self.admit is not None:
             await self.admit()
 
-    async def _carry_out_or_undo(
+    async def _carry_out(
         self,
         operations: Sequence[Operation],
-        undo: Sequence[Operation],
-        server: Callable[[], Awaitable[None]],
+        undo: Sequence[Operation] = (),
+        *,
+        wait: Callable[[], Awaitable[None]],
     ) -> list[dict[str, Any]]:
+        """Send a transaction, after `wait` has found a server, until it is answered."""
         try:
-            return await self._carry_out(operations, server)
+            while True:
+                await wait()
+                connection = self._connection
+                if connection is None:
+                    continue
+                started = time.monotonic()
+                try:
+                    results = await connection.call("transact", [self.database, *operations])
+                    self.answered(time.monotonic() - started)
+                except ConnectionLostError:
+                    await asyncio.sleep(SETTLE_PAUSE)
+                    continue
+                if _lost_its_cluster(results):
+                    connection.close("the server is not the leader any more")
+                    await asyncio.sleep(FIRST_PAUSE)
+                    continue
+                return check(results, operations)
         except (asyncio.CancelledError, UnreachableError):
             if undo:
                 self.take_back(undo)
             raise
-
-    def take_back(self, undo: Sequence[Operation]) -> None:
-        """Carry out a transaction that nobody waits for, as soon as there is a server; a refusal is fine."""
-        self._undoing.add(undo)
-
-    async def _carry_out(
-        self, operations: Sequence[Operation], server: Callable[[], Awaitable[None]]
-    ) -> list[dict[str, Any]]:
-        while True:
-            await server()
-            connection = self._connection
-            if connection is None:
-                continue
-            asked = time.monotonic()
-            try:
-                results = await connection.call("transact", [self.database, *operations])
-                self.answered(time.monotonic() - asked)
-            except ConnectionLostError:
-                await asyncio.sleep(SETTLE_PAUSE)
-                continue
-            if _lost_its_cluster(results):
-                connection.close("the server is not the leader any more")
-                await asyncio.sleep(FIRST_PAUSE)
-                continue
-            return check(results, operations)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -431,20 +415,20 @@ class Client:
                     pause = FIRST_PAUSE
                 if self._moved.is_set():
                     break
-            self._tell()
+            self._log_outage()
             await self._pause(random.uniform(0, pause) if self.remotes else None)  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _tell(self) -> None:
-        """Log each reason of an outage once; not of a failover, which is over sooner."""
+    def _log_outage(self) -> None:
+        """Log each reason of an outage once; a failover is over sooner."""
         since, text = self._away_since, self.outage()
         if (
             self.remotes
             and since is not None
             and time.monotonic() - since > SILENCE
-            and text not in self._told
+            and text not in self._logged
         ):
-            self._told.add(text)
+            self._logged.add(text)
             LOG.warning("%s", text)
 
     async def _pause(self, seconds: float | None) -> None:
@@ -455,7 +439,7 @@ class Client:
             pass
 
     async def _stay(self, remote: Remote) -> bool:
-        """Connect and serve until it ends; True when it was of use."""
+        """Connect and serve until the connection ends; True if it served transactions."""
         served = False
         try:
             connection = await connect(remote, self.tls, self.probe_interval)
@@ -464,21 +448,21 @@ class Client:
             finally:
                 self._leave(connection)
         except TimeoutError as error:
-            self._why = _reason(error) if error.args else "the server does not answer"
+            self._reason = _error_text(error) if error.args else "the server does not answer"
             self._try_last(remote)
         except (OSError, OvnDockerError, ConnectionLostError) as error:
-            self._why = _local_reason(remote, error, self.service) or _reason(error)
+            self._reason = _socket_failure(remote, error, self.service) or _error_text(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # JSON of another shape than OVSDB's: wherever it is read, it must not end `run`.
+            # JSON that is not OVSDB's: wherever it is read, it must not end `run`.
             LOG.debug("%s at %s sent what cannot be read", self.title, remote, exc_info=error)
-            self._why = f"the server does not speak OVSDB: {type(error).__name__}: {error}"
+            self._reason = f"the server does not speak OVSDB: {type(error).__name__}: {error}"
         if served:
-            LOG.warning("%s at %s is lost: %s", self.title, remote, self._why)
+            LOG.warning("%s at %s is lost: %s", self.title, remote, self._reason)
         return served
 
     async def _serve(self, remote: Remote, connection: Connection) -> bool:
-        session = Opening(self.database, self.replica, self._locks, connection)
-        self._session = connection
+        session = Session(self.database, self.replica, self._locks, connection)
+        self._attempt = connection
         reading = asyncio.ensure_future(connection.serve(session.notify))
         opening = asyncio.ensure_future(session.open())
         try:
@@ -488,12 +472,12 @@ class Client:
             opening.result()
             self.model = session.model
             self._connection, self._away_since, self._waited_since = connection, None, None
-            self._told.clear()
+            self._logged.clear()
             self._ready.set()
             LOG.info("%s is served by %s", self.title, remote)
             for call in self._when_connected:
                 call()
-            self._why = await self._ended(remote, reading)
+            self._reason = await self._ended(remote, reading)
             return True
         finally:
             connection.close("the session ended")
@@ -507,11 +491,11 @@ class Client:
         except (OSError, DatabaseError) as error:
             if isinstance(error, TimeoutError):
                 self._try_last(remote)
-            return _reason(error)
+            return _error_text(error)
         return "the connection was closed"
 
     def _try_last(self, remote: Remote) -> None:
-        """Try a server that did not answer after the others: it costs seconds each time."""
+        """Try a server that did not answer after the others: each attempt costs seconds."""
         if remote in self._order:
             self._order.remove(remote)
             self._order.append(remote)
@@ -521,9 +505,9 @@ class Client:
         if self._away_since is None:
             self._away_since = time.monotonic() - connection.silence
             self._waited_since = self._away_since if connection.silence else None
-        self._connection = self._session = None
+        self._connection = self._attempt = None
         self._locks.lost()
-        connection.close(self._why)
+        connection.close(self._reason)
         self.replica.wake()
 
 
@@ -533,14 +517,14 @@ def _lost_its_cluster(results: Any) -> bool:  # noqa: ANN401  (a JSON value)
     )
 
 
-def _local_reason(remote: Remote, error: Exception, service: str) -> str:
+def _socket_failure(remote: Remote, error: Exception, service: str) -> str:
     if remote.method != "unix" or not isinstance(error, OSError):
         return ""
-    return local_socket.explain(remote.address, error, service)
+    return socket_failure(remote.address, error, service)
 
 
-def _reason(error: BaseException) -> str:
-    """The short text of an error: for OSError what the system says, without numbers."""
+def _error_text(error: BaseException) -> str:
+    """The short text of an error; for OSError the system's, without numbers."""
     if isinstance(error, ssl.SSLError):
         return handshake_failure(error)
     number = error.errno if isinstance(error, OSError) else None

@@ -14,44 +14,41 @@ from ovn_docker.ovsdb.jsonrpc import Decoder, Message, encode_request
 from ovn_docker.ovsdb.operations import refusal
 from ovn_docker.ovsdb.remotes import Remote, TlsFiles
 
-# --- Whether the peer of a connection still answers. Pure: it is told what comes, and when. -----------------
-# Only replies count: a peer may go on sending parts of a message, or notifications, and answer no request.
+# --- Whether the peer of a connection still answers. Pure. --------------------------------------------------
+# Only replies count: a peer may go on sending parts of a message, or notifications, and not answer requests.
 
 
 PROBE_INTERVAL = 5.0
-"""Seconds without a reply after which an echo is sent; as long again without a byte and the peer is gone."""
+"""Seconds without a reply after which an echo is sent; after as long again without a byte the peer is
+gone."""
 
 LONGEST_MESSAGE = 30.0
-"""Seconds, at least, for the reply to the echo as long as bytes come: it stands behind a message that may be
-long."""
+"""Minimum of seconds for the reply to the echo while bytes arrive: it may come after a long message."""
 
 
 class Liveness:
-    """One connection's peer; times are in seconds of any one clock."""
+    """One connection's peer; times are in seconds of any one clock.
+
+    The interval is `PROBE_INTERVAL` by default; with 0 the peer is never probed.
+    """
 
     def __init__(self, now: float, interval: float | None = None) -> None:
-        """Begin as if it had just replied.
-
-        Args:
-            now: the time.
-            interval: in place of `PROBE_INTERVAL`; 0 for a peer that is never probed.
-        """
         self._interval = PROBE_INTERVAL if interval is None else interval
         self._longest = max(LONGEST_MESSAGE, self._interval)
         self._heard = self._replied = now
         self._probed: float | None = None
 
     def heard(self, now: float) -> None:
-        """Bytes came."""
+        """Note that bytes have arrived."""
         self._heard = now
 
     def replied(self, now: float) -> None:
-        """A reply came, to whichever request."""
+        """Note that a reply has arrived, to whichever request."""
         self._replied, self._probed = now, None
 
     @property
     def due(self) -> float:
-        """When `probe` is to be called at the latest; infinity for never."""
+        """The latest time to call `probe`; infinity for never."""
         if not self._interval:
             return math.inf
         if self._probed is None:
@@ -59,10 +56,10 @@ class Liveness:
         return min(max(self._heard, self._probed) + self._interval, self._probed + self._longest)
 
     def probe(self, now: float) -> bool:
-        """Whether an echo is to be sent; it is taken for sent.
+        """Whether the caller must send an echo now.
 
         Raises:
-            TimeoutError: the peer is to be given up.
+            TimeoutError: the connection must be closed.
         """
         if now < self.due:
             return False
@@ -77,7 +74,7 @@ class Liveness:
 CONNECT_TIMEOUT = 3.5
 """Seconds for a server to accept; a dead host costs no more before the next remote is tried.
 
-ovsdb-server lets 64 clients wait (ovs lib/socket-util.c). The kernel of who comes then repeats its SYN after
+ovsdb-server's backlog is 64 (ovs lib/socket-util.c); the kernel of a client beyond that repeats its SYN after
 1 and after 3 seconds.
 """
 
@@ -85,14 +82,14 @@ READ_SIZE = 256 * 1024
 
 CLOSED = "the server closed the connection"
 UNANSWERED = f"{CLOSED} without an answer: see whether the database behind it runs"
-"""As a proxy does that has no server."""
+"""As by a proxy without a server."""
 
 ECHO = "echo"
 """The id of the probe."""
 
 
 class ConnectionLostError(Exception):
-    """The connection ended before the reply came; what was asked may or may not have been done."""
+    """The connection ended before the reply; the request may or may not have been carried out."""
 
 
 async def connect(remote: Remote, tls: TlsFiles | None, probe_interval: float | None = None) -> "Connection":
@@ -128,20 +125,20 @@ class Connection:
         writer: asyncio.StreamWriter,
         probe_interval: float | None = None,
     ) -> None:
-        """Take over an open stream; nothing is read before `serve`. The interval is `Liveness`'."""
+        """Take over an open stream; nothing is read before `serve`."""
         self._reader = reader
         self._writer = writer
         self._decoder = Decoder()
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
-        self._asked: float | None = None
+        self._asked_at: float | None = None
         self._reason = "closed"
         self._liveness = Liveness(self._now(), probe_interval)
 
     @property
     def silence(self) -> float:
-        """Seconds since the first request after which no reply came from the server; 0 without one."""
-        return 0.0 if self._asked is None else self._now() - self._asked
+        """Seconds since the first request after the last reply; 0 if no reply is due."""
+        return 0.0 if self._asked_at is None else self._now() - self._asked_at
 
     async def call(self, method: str, params: list[Any]) -> Any:  # noqa: ANN401  (a JSON value)
         """Send a request and wait for its reply; several may be under way at once.
@@ -154,10 +151,10 @@ class Connection:
             raise ConnectionLostError(self._reason)
         self._number += 1
         number = self._number
-        # Before anything is noted: a text that cannot be sent is refused here, and nothing is owed for it.
+        # First of all: this refuses a text that cannot be sent, for which no reply is due.
         request = encode_request({"method": method, "params": params, "id": number})
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
-        self._asked = self._now() if self._asked is None else self._asked
+        self._asked_at = self._now() if self._asked_at is None else self._asked_at
         self._writer.write(request)
         try:
             return await reply
@@ -165,20 +162,16 @@ class Connection:
             self._replies.pop(number, None)
 
     def post(self, method: str, params: list[Any]) -> None:
-        """Send a request whose reply nobody waits for."""
+        """Send a request without waiting for its reply."""
         if not self._writer.is_closing():
             self._number += 1
             self._send({"method": method, "params": params, "id": self._number})
 
     async def serve(self, notify: Callable[[str, list[Any]], None]) -> None:
-        """Read until the connection ends.
+        """Read until the connection ends; OSError or DatabaseError say why, if not by `close`.
 
-        Args:
-            notify: called with the method and parameters of each notification, in order. An update comes
-                before the reply of the transaction that made it (RFC 7047 section 4.1.6).
-
-        Raises:
-            OSError, DatabaseError: why it ended, if not by `close`.
+        `notify` is called with method and parameters of each notification, in order. An update comes before
+        the reply of the transaction that made it (RFC 7047 section 4.1.6).
         """
         while not self._writer.is_closing():
             if self._liveness.probe(self._now()):
@@ -189,11 +182,11 @@ class Connection:
             except TimeoutError:
                 continue
             if not data:
-                raise OSError(CLOSED if self._asked is None else UNANSWERED)
+                raise OSError(CLOSED if self._asked_at is None else UNANSWERED)
             self._liveness.heard(self._now())
             for message in self._decoder.feed(data):
                 self._take(message, notify)
-                await asyncio.sleep(0)  # who waits for a reply acts on it before what came behind it is taken
+                await asyncio.sleep(0)  # a caller acts on its reply before the next message is taken
 
     def close(self, reason: str) -> None:
         """End the connection; every call under way fails with `reason`."""
@@ -228,7 +221,7 @@ class Connection:
         reply = self._replies.get(number)
         if reply is not None or number == ECHO:
             self._liveness.replied(self._now())
-            self._asked = None
+            self._asked_at = None
         if reply is None or reply.done():
             return
         error = message.get("error")

@@ -14,13 +14,15 @@ MAXIMUM_MESSAGE = 256 * 1024 * 1024
 """Bytes; more is a peer that is not an OVSDB server."""
 
 _NO_BRACE = re.compile(rb'(?:[^"{}]++|"[^"\\]*+"){0,1000}')
-"""What has no brace outside a string, up to a string that has a backslash or is not whole yet.
+"""Matches up to the next brace outside a string literal; stops before a literal that has a backslash or is
+unterminated.
 
 The group is not possessive, because Python 3.11.0 to 3.11.4 lose text then (CPython gh-106052). So the
-matcher remembers each of its turns, and the limit keeps that small.
+matcher remembers each repetition, and the limit keeps that small.
 """
 _TEXT = re.compile(rb'(?:[^"\\]++|\\.){0,1000}', re.DOTALL)
-"""What of a string comes before its end or the end of what was read, with a limit for the same reason."""
+"""Matches the rest of a string literal, up to its end or that of the buffer, with a limit for the same
+reason."""
 
 
 UNSTORABLE = "a text cannot be stored in OVSDB: it holds a null character or half a surrogate pair"
@@ -29,16 +31,14 @@ NULL = b"\\u0000"
 
 
 def encode(message: Message) -> bytes:
-    """A message as it goes on the wire; nothing separates it from the next."""
+    """A message as it goes on the wire; messages follow each other without a separator."""
     return msgspec.json.encode(message)
 
 
 def encode_request(message: Message) -> bytes:
-    """A message for a server.
+    """A message for a server; UnstorableError if a text holds what its JSON parser refuses (ovs lib/json.c).
 
-    Raises:
-        UnstorableError: a text holds what the server's JSON parser refuses (ovs lib/json.c). It would cut the
-            connection, and do so at each repeat.
+    The server would close the connection, and do so again at each repeat.
     """
     try:
         data = encode(message)
@@ -50,19 +50,19 @@ def encode_request(message: Message) -> bytes:
 
 
 def _holds_null(value: object) -> bool:
-    """Whether a text has a null character; what looks like one in JSON may be a backslash and a word."""
+    """Whether a text has a null character; in JSON it may also be an escaped backslash before "u0000"."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, Mapping):
-        return any(_holds_null(each) for pair in value.items() for each in pair)
+        return any(_holds_null(text) for pair in value.items() for text in pair)
     return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_null, value))
 
 
 class Decoder:
-    """Cuts the stream into messages.
+    """Splits the stream into messages.
 
-    OVSDB puts nothing between two JSON objects, so the end of one is where its braces balance. However the
-    stream is cut into reads, each byte is looked at once, or twice at the beginning of a string.
+    Nothing separates two JSON objects, so the end of one is where its braces balance. However the stream is
+    cut into reads, each byte is examined once, or twice at the beginning of a string.
     """
 
     def __init__(self) -> None:
@@ -72,11 +72,7 @@ class Decoder:
         self._in_string = False
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take what was read and return the messages that are complete now.
-
-        Raises:
-            DatabaseError: the peer does not speak JSON-RPC.
-        """
+        """Take what was read and return the messages that are now complete."""
         self._buffer += data
         messages = []
         while (end := self._end_of_message()) is not None:
@@ -105,7 +101,7 @@ class Decoder:
                 return self._position
 
     def _leave_string(self) -> bool:
-        """Go to behind the string that it stands in; False when its end is still to come."""
+        """Move past the end of the current string; False if that has not arrived."""
         before = -1
         while before < self._position < len(self._buffer):
             before = self._position
@@ -126,7 +122,7 @@ class Decoder:
             msgspec.DecodeError,
             ValueError,
             RecursionError,
-        ) as error:  # or not UTF-8, or nested endlessly
+        ) as error:  # or not UTF-8, or nested too deep
             raise DatabaseError(f"the peer does not speak OVSDB: {error}") from error
         if not isinstance(message, dict):
             raise DatabaseError("the peer does not speak OVSDB: a message is not a JSON object")

@@ -1,4 +1,6 @@
-"""Where an OVSDB server listens, in OVSDB's own spelling (ovsdb(7), "Connection Methods"). Pure."""
+"""Where an OVSDB server listens (ovsdb(7), "Connection Methods"), the TLS files for it, and why neither may
+work.
+"""
 
 import errno
 import grp
@@ -72,9 +74,7 @@ def _host(host: str, text: str) -> str:
         raise ConfigError(f"'{text}' is not a valid OVSDB remote: {error}") from error
 
 
-# --- TLS to OVSDB servers: the files, the context made of them, and the words for what is wrong. ------------
-# Knows no connection. Source: ovs-pki(8) and ovsdb(7), "Connection Methods", for what the files are; RFC 9325
-# for the versions.
+# --- TLS to OVSDB servers. Source: ovs-pki(8) and ovsdb(7) for the files, RFC 9325 for the versions. --------
 
 
 REASONS = {
@@ -89,7 +89,6 @@ REASONS = {
     "WRONG_VERSION_NUMBER": "the server does not speak TLS",
     "RECORD_LAYER_FAILURE": "the server does not speak TLS",
 }
-"""What OpenSSL calls a failure, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +100,12 @@ class TlsFiles:
     ca_cert: str
 
     def context(self) -> ssl.SSLContext:
-        """A context for a client of OVSDB, made of what is in the files now.
+        """A context for a client of OVSDB, made of the files as they are now; ConfigError if one cannot be
+        used.
 
-        The server must hold a certificate of that CA and no other. Its name is not compared, for ovs-pki
-        writes names that are no host names. Python 3.13 asks more of a CA certificate than ovs-pki writes:
-        that check is off.
-
-        Raises:
-            ConfigError: a file cannot be used; the text names it.
+        The server must have a certificate of that CA. Its name is not compared, because ovs-pki writes names
+        that are not host names. Python 3.13 demands more of a CA certificate than ovs-pki writes: that check
+        is off.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -161,7 +158,7 @@ def handshake_failure(error: ssl.SSLError) -> str:
     return REASONS.get(reason, f"TLS failed: {openssl_text(error)}")
 
 
-# --- Why a server's unix socket cannot be opened: whose it is, and what to do. ------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 REMEDIES = {
@@ -170,16 +167,13 @@ REMEDIES = {
     errno.ECONNRESET: "see whether the database behind it runs{start}",
     errno.EPIPE: "see whether the database behind it runs{start}",
 }
-"""The last two come of a proxy that has no server. {start} is the command that starts it, or ""."""
+"""The last two come from a proxy without a server. {start} is the command that starts it, or ""."""
 
 
-def explain(path: str, error: OSError, service: str = "") -> str:
-    """The system's reason and what to do about it, as one line; "" where the socket is not to blame.
+def socket_failure(path: str, error: OSError, service: str = "") -> str:
+    """Why a server's unix socket cannot be opened, and what to do; "" where the socket is not to blame.
 
-    Args:
-        path: of the socket.
-        error: why it cannot be opened.
-        service: that systemd starts the server with, or "" where that is not known.
+    `service` is the server's systemd unit, or "" where that is not known.
     """
     if error.errno is None:
         return ""
@@ -195,15 +189,15 @@ def explain(path: str, error: OSError, service: str = "") -> str:
 
 
 def _whose(socket: Path) -> str:
-    """The owner and mode of what is in the way: the socket, or a directory that may not be entered."""
-    for place in (socket, *socket.parents):
+    """Owner and mode of what denies access: the socket, or a directory that may not be entered."""
+    for path in (socket, *socket.parents):
         try:
-            found = place.stat()
-        except OSError:  # what is in the way stands before it
+            status = path.stat()
+        except OSError:  # a directory above denies access
             continue
-        what = "the socket" if place == socket else f"directory {place}"
-        mode = stat.S_IMODE(found.st_mode)
-        return f"{what} belongs to {_user(found.st_uid)}:{_group(found.st_gid)} with mode {mode:04o}"
+        what = "the socket" if path == socket else f"directory {path}"
+        mode = stat.S_IMODE(status.st_mode)
+        return f"{what} belongs to {_user(status.st_uid)}:{_group(status.st_gid)} with mode {mode:04o}"
     return "its directory cannot be read"
 
 

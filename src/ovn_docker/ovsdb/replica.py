@@ -1,7 +1,7 @@
 """The few rows and columns that are watched, kept in memory by update notifications. No I/O.
 
-Holds what ovsdb-server sends for one "monitor_cond" and wakes whoever waits for a change. What is here is
-a copy: it is thrown away and sent anew with each connection.
+Holds what ovsdb-server sends for one "monitor_cond", and wakes those that wait for a change. It is discarded
+and sent again with each connection.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ class Watch:
     """What of a table is watched.
 
     Attributes:
-        columns: their names; none may hold more than one value unless it is a map (see `values.merge`).
-        where: conditions a row must meet; none means every row.
+        columns: none may hold more than one value unless it is a map (see `operations.merge`).
+        where: conditions that a row must meet; none means every row.
     """
 
     columns: tuple[str, ...]
@@ -32,17 +32,15 @@ class Replica:
     """Watched rows by table and row id."""
 
     def __init__(self, watches: Mapping[str, Watch]) -> None:
-        """Start empty; `watches` is by table."""
         self.watches = dict(watches)
         self._tables: dict[str, dict[UUID, Row]] = {table: {} for table in watches}
         self._waiting: set[asyncio.Future[None]] = set()
 
     def rows(self, table: str) -> Mapping[UUID, Row]:
-        """All watched rows of a table."""
         return self._tables[table]
 
     def row(self, table: str, uuid: UUID) -> Row | None:
-        """One row, or None when it is not there (or not watched)."""
+        """One row, or None if it does not exist or is not watched."""
         return self._tables[table].get(uuid)
 
     def request(self) -> dict[str, Any]:
@@ -53,13 +51,13 @@ class Replica:
         }
 
     def reset(self, updates: Mapping[str, Any]) -> None:
-        """Take the reply of "monitor_cond", which is the whole of what there is."""
+        """Take the reply of "monitor_cond", which holds all watched rows."""
         for rows in self._tables.values():
             rows.clear()
         self.update(updates)
 
     def update(self, updates: Mapping[str, Any]) -> None:
-        """Take one <table-updates2> (ovsdb-server(7), section 4.1.14) and wake who waits."""
+        """Take one <table-updates2> (ovsdb-server(7), section 4.1.14)."""
         for table, changes in updates.items():
             rows = self._tables[table]
             for uuid, change in changes.items():
@@ -73,9 +71,8 @@ class Replica:
                 future.set_result(None)
 
     async def until(self, look: Callable[[], T | None]) -> T:
-        """Wait until `look` finds something in the rows, and return it.
-
-        `look` is called now and after every change. There is no limit of time: the caller sets one.
+        """Wait without limit until `look`, called now and after every change, finds something, and return
+        it.
         """
         while (found := look()) is None:
             future = asyncio.get_running_loop().create_future()

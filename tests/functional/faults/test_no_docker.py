@@ -19,7 +19,7 @@ HEALTH_CHECK = ("--health-check-on", "--health-check-interval=1", "-vconsole:war
 
 @pytest.mark.parametrize("stands_there", ["nothing", "a socket that nobody serves"])
 @in_private_network
-async def test_without_docker_s_socket_the_health_check_says_so_once_and_removes_nothing(
+async def test_without_dockers_socket_the_health_check_removes_nothing(
     stands_there: str, northbound: OvsdbServer, open_vswitch: OvsdbServer, short_path: Path
 ) -> None:
     configure(open_vswitch, str(northbound.remote))

@@ -81,7 +81,7 @@ WRONG = {
 }
 
 
-async def test_a_wrong_ovn_nb_gives_one_clear_line_and_the_right_one_needs_no_restart(
+async def test_a_wrong_ovn_nb_is_one_clear_line_and_needs_no_restart(
     make_server: MakeServer, northbound: OvsdbServer, short_path: Path
 ) -> None:
     async def one(value: str, text: str, directory: Path) -> None:

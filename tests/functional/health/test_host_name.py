@@ -130,9 +130,9 @@ async def test_the_first_host_is_present_while_the_second_is_there_and_when_it_h
         async with second.driver() as two:
             assert await standing(two) is Standing.TAKEN
             async with other.lock(lock) as wanted:
-                assert (wanted.asked, wanted.held) == (True, False)
+                assert (wanted.requested, wanted.held) == (True, False)
         async with other.lock(lock) as wanted:
-            assert (wanted.asked, wanted.held) == (True, False)
+            assert (wanted.requested, wanted.held) == (True, False)
 
 
 async def test_a_host_has_its_name_again_at_once_when_its_driver_starts_again(

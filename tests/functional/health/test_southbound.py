@@ -59,7 +59,7 @@ async def locked(*remotes: Remote) -> None:
         await client.ready()
         while True:
             async with client.lock(NORTHD_LOCK) as lock:
-                if lock.asked and not lock.held:
+                if lock.requested and not lock.held:
                     return
             await asyncio.sleep(0.05)
 

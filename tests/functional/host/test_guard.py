@@ -125,7 +125,7 @@ def flush_ruleset() -> None:
 
 
 @in_private_network
-async def test_the_kernel_serves_nothing_that_a_container_sends_and_the_switch_gets_all_of_it() -> None:
+async def test_what_a_container_sends_reaches_the_switch_and_not_the_kernel() -> None:
     async with a_pair():
         mac = attribute("outside", "address")
         assert heard(frames(mac)) == set()  # each of them has come to the tap
@@ -216,7 +216,7 @@ def table_of_somebody_else() -> Iterator[None]:
 
 
 @in_private_network
-async def test_a_pair_that_the_kernel_hears_is_not_made_without_a_guard_and_another_is() -> None:
+async def test_a_pair_that_the_kernel_hears_is_made_only_with_a_guard() -> None:
     links = Links()
     try:
         with table_of_somebody_else():

@@ -46,7 +46,7 @@ def neighbour() -> Iterator[Ip]:
 
 
 @in_private_network
-async def test_who_is_there_answers_at_once_and_who_is_not_is_known_within_four_seconds() -> None:
+async def test_a_live_host_answers_at_once_and_a_dead_one_is_known_in_4_s() -> None:
     with neighbour():
         began = time.monotonic()
         here = dict.fromkeys([HOST, "2001:db8::2", ROUTED], PeerAnswer.HERE)
@@ -70,7 +70,7 @@ async def test_a_host_that_was_switched_off_a_moment_ago_is_known_to_be_away() -
 
 
 @in_private_network
-async def test_a_host_that_says_nothing_and_a_router_that_forbids_are_no_host_that_is_away() -> None:
+async def test_a_silent_host_and_a_router_that_forbids_do_not_count_as_away() -> None:
     with neighbour() as there:
         there("ip", "route", "add", "prohibit", "203.0.113.77/32")
         there("ip", "route", "add", "unreachable", "203.0.113.78/32")

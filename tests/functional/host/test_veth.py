@@ -162,7 +162,7 @@ async def test_a_pair_that_was_left_while_it_was_being_removed_is_ours_still() -
 
 
 @in_private_network
-async def test_a_pair_goes_with_the_others_though_its_caller_gave_up_and_comes_back_when_made_again() -> None:
+async def test_a_pair_is_removed_with_others_though_its_caller_was_cancelled() -> None:
     async with opened() as host:
         await host.create(PAIR)
         given_up = asyncio.ensure_future(host.delete("outside"))

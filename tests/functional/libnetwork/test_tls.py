@@ -138,7 +138,7 @@ async def test_plain_http_is_refused(secured: Secured, caplog: pytest.LogCapture
     assert lines(caplog) == ["TLS: client 127.0.0.1 is refused: it speaks plain HTTP, not TLS"]
 
 
-async def test_a_new_certificate_is_taken_into_use_without_a_restart_and_without_an_alarm(
+async def test_a_new_certificate_is_used_without_a_restart_or_an_alarm(
     secured: Secured, caplog: pytest.LogCaptureFixture
 ) -> None:
     docker = secured.authority.issue("docker")
@@ -182,7 +182,7 @@ async def test_who_came_in_by_an_authority_that_is_gone_has_to_leave(
     assert await secured.is_served(other.issue("docker"))
 
 
-async def test_a_client_that_stalls_in_the_handshake_keeps_no_place_and_a_stop_does_not_wait_for_it(
+async def test_a_client_that_stalls_in_the_handshake_holds_up_no_one(
     secured: Secured,
 ) -> None:
     _, writer = await asyncio.open_connection(*secured.address)

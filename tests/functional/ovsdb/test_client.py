@@ -227,7 +227,7 @@ async def test_a_change_of_address_takes_effect_at_once(make_server: MakeServer)
         await client.transact([switch("second")])
         assert time.monotonic() - started < 1
         assert [row["name"] for row in client.replica.rows(SWITCH).values()] == ["second"]
-        client.redirect((), why="nobody named it")
+        client.redirect((), nowhere="nobody named it")
         await until(lambda: not client.connected, "the connection is given up")
         assert client.outage().endswith("cannot be reached: nobody named it")
         client.redirect((one.remote,))
@@ -559,7 +559,7 @@ async def test_a_server_of_tls_is_no_server_of_tcp(tls_server: OvsdbServer) -> N
 
 
 @pytest.mark.parametrize("name", ["nul\0byte", "half \ud800 a pair"])
-async def test_a_text_that_the_server_would_hang_up_on_is_refused_and_the_connection_stays(
+async def test_a_text_the_server_would_hang_up_on_is_refused_beforehand(
     northbound: OvsdbServer, name: str
 ) -> None:
     async with connected([northbound.remote], NB) as client:

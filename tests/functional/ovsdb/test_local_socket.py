@@ -16,12 +16,12 @@ pytestmark = pytest.mark.functional
 NOBODY = 65534
 ASK = """
 import os, socket, sys
-from ovn_docker.ovsdb.remotes import explain
+from ovn_docker.ovsdb.remotes import socket_failure
 os.setgroups([]), os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
 try:
     socket.socket(socket.AF_UNIX).connect(sys.argv[1])
 except OSError as error:
-    print(explain(sys.argv[1], error))
+    print(socket_failure(sys.argv[1], error))
 """
 
 
@@ -40,7 +40,7 @@ def as_nobody(path: Path) -> str:
         (".", "directory {} belongs to root:daemon with mode 0750"),
     ],
 )
-def test_a_socket_of_somebody_else_is_told_with_its_owner_its_mode_and_the_remedy(
+def test_a_socket_of_another_user_is_named_with_owner_mode_and_remedy(
     northbound: OvsdbServer, closed: str, whose: str
 ) -> None:
     northbound.directory.chmod(0o755)

@@ -11,7 +11,7 @@ import pytest
 
 from ovn_docker.errors import UnreachableError
 from ovn_docker.ovsdb import client as undoing
-from ovn_docker.ovsdb.client import SHORT_PATIENCE, Client
+from ovn_docker.ovsdb.client import LATE_TIMEOUT, Client
 from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.servers import OvsdbServer, running, until
 
@@ -43,7 +43,7 @@ async def test_an_outage_holds_up_those_who_ask_one_after_the_other_once(short_p
     async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
         waited = [await seconds_to_refuse(client, SWITCH) for _ in range(4)]
     assert waited[0] > PATIENCE / 2
-    assert max(waited[1:]) < 2 * SHORT_PATIENCE
+    assert max(waited[1:]) < 2 * LATE_TIMEOUT
 
 
 async def test_who_asks_first_waits_though_the_outage_has_lasted_for_long(northbound: OvsdbServer) -> None:
@@ -56,7 +56,7 @@ async def test_who_asks_first_waits_though_the_outage_has_lasted_for_long(northb
         assert await seconds_to_refuse(client, SWITCH) < 0.9 * PATIENCE
 
 
-async def test_a_server_that_does_not_answer_holds_up_no_longer_than_one_that_is_not_there(
+async def test_a_silent_server_delays_no_longer_than_an_absent_one(
     short_path: Path,
 ) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
@@ -64,7 +64,7 @@ async def test_a_server_that_does_not_answer_holds_up_no_longer_than_one_that_is
         silent.listen()
         async with client_of(Remote("unix", str(short_path / "silent"))) as client:
             waited = [await seconds_to_refuse(client, SWITCH) for _ in range(3)]
-    assert max(waited[1:]) < 2 * SHORT_PATIENCE
+    assert max(waited[1:]) < 2 * LATE_TIMEOUT
 
 
 async def test_a_server_that_is_back_is_met_by_the_next_who_asks(northbound: OvsdbServer) -> None:
@@ -109,10 +109,10 @@ def removal(name: str) -> dict[str, Any]:
     return {"op": "delete", "table": "Logical_Switch", "where": [["name", "==", name]]}
 
 
-async def test_what_is_to_be_taken_back_is_kept_up_to_a_limit_and_the_log_says_who_sees_to_the_rest(
+async def test_undo_transactions_are_kept_up_to_a_limit_and_the_log_says_so(
     northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(undoing, "LIMIT", 30)
+    monkeypatch.setattr(undoing, "MAX_QUEUED", 30)
     names = [f"s{number:02}" for number in range(40)]
     northbound.transact(*({**SWITCH, "row": {"name": each}} for each in names))
     northbound.kill()
@@ -122,8 +122,8 @@ async def test_what_is_to_be_taken_back_is_kept_up_to_a_limit_and_the_log_says_w
                 client.take_back([removal(each)])
                 await asyncio.sleep(0)
         assert len(client._undoing) == 30
-        [line] = [each for each in caplog.messages if "wait to be taken back" in each]
-        assert "is left to the health check" in line
+        [line] = [each for each in caplog.messages if "wait to be undone" in each]
+        assert "left to the health check" in line
         northbound.start()
         await until(lambda: not len(client._undoing), "all are carried out")
         assert sorted(row["name"] for row in northbound.rows("Logical_Switch", "name")) == names[30:]

@@ -156,7 +156,7 @@ async def test_a_connection_that_brings_no_reply_is_given_up_without_a_request(
         await client.transact([])
 
 
-async def test_a_server_whose_messages_do_not_end_is_an_outage_until_it_is_given_up(
+async def test_a_server_whose_messages_do_not_end_is_an_outage(
     northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ovn_docker.ovsdb.client.SILENCE", LONGEST / 2)
