@@ -18,12 +18,12 @@ import msgspec
 from chaos.place import Place
 from chaos.plan import rounds
 from chaos.run import Choices, Log, Run
-from chaos.tally import Result, Tally, result, text, with_differences
+from chaos.stats import Result, Stats, result, text, with_differences
 from ovn_docker.errors import OvnDockerError
 
 _DESCRIPTION = """\
-Use Docker at random on several emulated hosts while parts of them are killed, restarted and cut off, and see
-in the end that nothing is lost and nothing stale. Needs root. What is done follows from the seed.
+Use Docker at random on several emulated hosts while parts of them are killed, restarted and cut off, then
+check that nothing is lost and nothing stale. Needs root. What is done follows from the seed.
 """
 _REPORT_EVERY = 10.0
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=3.0, metavar="M", help="how long parts fail (default: %(default)g)"
     )
     made.add_argument(
-        "--seed", type=int, metavar="S", help="the same seed does the same (default: any other)"
+        "--seed", type=int, metavar="S", help="the same seed does the same (default: a random one)"
     )
     made.add_argument(
         "--hosts", type=int, default=3, metavar="N", help="how many hosts (default: %(default)s)"
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=3.0,
         metavar="M",
-        help="minutes after which everything is repaired and judged, and then goes on (default: %(default)g)",
+        help="minutes after which everything is repaired and checked, then it goes on (default: %(default)g)",
     )
     made.add_argument(
         "--log",
@@ -59,9 +59,11 @@ def parser() -> argparse.ArgumentParser:
         "--plan", type=int, metavar="N", help="print the first N rounds of the plan and do nothing"
     )
     made.add_argument(
-        "--no-health-check", action="store_true", help="run the drivers without it, to see what it repairs"
+        "--no-health-check",
+        action="store_true",
+        help="run the drivers without their health check",
     )
-    made.add_argument("--keep", action="store_true", help="leave the lab up in the end, to look at it")
+    made.add_argument("--keep", action="store_true", help="leave the lab up at the end, to look at it")
     made.add_argument(
         "--name", default=f"chaos{os.getpid() % 10000}", help="name of the lab (default: a new one)"
     )
@@ -69,12 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it.
-
-    Returns:
-        Exit status: 0 when nothing is lost and nothing stale, 1 when something is or the run failed, 130
-        after Ctrl-C.
-    """
+    """Run it; the exit status is 0 when nothing is lost or stale, 1 otherwise, 130 after Ctrl-C."""
     arguments = parser().parse_args(argv)
     if arguments.seed is None:
         arguments.seed = random.randrange(1_000_000)
@@ -118,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> Result:
     os.environ.pop("PYTHONPATH", None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     choices = Choices(arguments.seed, arguments.minutes, arguments.judge_every)
-    tally, started = Tally(), time.monotonic()
+    stats, started = Stats(), time.monotonic()
     _report(f"seed {arguments.seed}")
     with ExitStack() as stack:
         log = Log(stack.enter_context(arguments.log.open("w")))
@@ -128,19 +125,19 @@ def _run(arguments: argparse.Namespace) -> Result:
             arguments.name, arguments.hosts, _report, keep=arguments.keep, health_check=health_check
         )
         stack.enter_context(place)
-        threading.Thread(target=_report_progress, args=(place, tally), daemon=True).start()
-        differences = Run(place, log, tally).run(choices)
+        threading.Thread(target=_report_progress, args=(place, stats), daemon=True).start()
+        differences = Run(place, log, stats).run(choices)
     seconds = time.monotonic() - started
-    ended = result(command_line(arguments), arguments.seed, arguments.hosts, seconds, tally)
+    ended = result(command_line(arguments), arguments.seed, arguments.hosts, seconds, stats)
     ended = with_differences(ended, differences)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(ended)) + b"\n")
     return ended
 
 
-def _report_progress(place: Place, tally: Tally) -> None:
+def _report_progress(place: Place, stats: Stats) -> None:
     while not place.stop.wait(_REPORT_EVERY):
-        _report(tally.line())
+        _report(stats.line())
 
 
 def _report(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The lab that the chaos is in: its drivers' flags, its faults and their repairing, and its judgement."""
+"""The lab of a chaos run: the drivers' flags, faults and their repair, and the wait until all is right."""
 
 import threading
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from chaos.judge import LOST, Difference, judge
-from chaos.reach import unreached
+from chaos.connectivity import unreached
+from chaos.faults import CUT, KILL, REBOOT, RESTART, Fault
+from chaos.oracle import LOST, Difference, compare
 from chaos.reading import read
-from chaos.weather import CUT, KILL, REBOOT, RESTART, Fault
 from ovn_docker.errors import HostError, OvnDockerError
 from ovn_docker_lab import Lab, Machine
 
@@ -79,7 +79,7 @@ class Place:
     # Faults
 
     def break_and_repair(self, fault: Fault) -> float:
-        """Do a fault, hold it and repair it; returns how many seconds the repairing took.
+        """Cause a fault, hold it and repair it; returns how many seconds the repair took.
 
         Raises:
             OvnDockerError: it cannot be repaired.
@@ -121,13 +121,13 @@ class Place:
                 found.append(Difference(LOST, "daemon", "", machine.name, str(error)))
         return found
 
-    # Judgement
+    # Check
 
-    def judge(self, differs: Callable[[Difference], None]) -> tuple[dict[str, int], list[Difference]]:
+    def check(self, differs: Callable[[Difference], None]) -> tuple[dict[str, int], list[Difference]]:
         """Wait until everything is as Docker has it, at most SETTLE seconds.
 
         Args:
-            differs: is told of each difference when it is seen first.
+            differs: called with each difference when it is first seen.
 
         Returns:
             How much was compared, and what is still different.
@@ -136,16 +136,16 @@ class Place:
         known: set[Difference] = set()
         while True:
             late = time.monotonic() > deadline
-            seen, found = self._judge_now()
-            for each in found:
-                if each not in known:
-                    differs(each)
+            seen, found = self._compare_now()
+            for difference in found:
+                if difference not in known:
+                    differs(difference)
             known.update(found)
             if not found or late or self.stop.is_set():
                 return seen, found
             self.pause(_PAUSE)
 
-    def _judge_now(self) -> tuple[dict[str, int], list[Difference]]:
+    def _compare_now(self) -> tuple[dict[str, int], list[Difference]]:
         try:
             hosts, central = read(self.lab)
         except HostError as error:
@@ -155,7 +155,7 @@ class Place:
             "endpoints": sum(len(host.endpoints) for host in hosts),
             "networks": sum(len(host.networks) for host in hosts),
         }
-        if found := judge(hosts, central):
+        if found := compare(hosts, central):
             return seen, found
         pairs, found = unreached(self.machines, hosts)
         return {**seen, "pairs ping and talk TCP": pairs}, found

@@ -1,14 +1,14 @@
 """What is done to a lab, all of it from one seed; does no I/O and knows no outcome.
 
 The same seed gives the same plan whatever happens to its commands, so the plan is made for a model of the lab
-in which each command works. Where the lab differs, commands fail, and nothing is the worse for it.
+in which each command works. Where the lab differs, commands fail, which does no harm.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from chaos.weather import Fault, Weather
+from chaos.faults import Fault, Faults
 
 DRIVER = "openvswitch"
 IMAGE = "busybox"
@@ -84,13 +84,13 @@ class Round:
 
 def slots(host: int) -> tuple[Slot, ...]:
     """The networks that a host may have: two of its own and three shared by all hosts, some internal."""
-    ours = ("--ipam-driver", DRIVER)
+    leased = ("--ipam-driver", DRIVER)
     return (
         Slot("own", f"10.{100 + host}.1.0/24"),
         Slot("inside", f"10.{100 + host}.2.0/24", ("--internal",)),
-        Slot("shared", "10.90.1.0/24", ours),
-        Slot("second", "10.90.2.0/24", ours),
-        Slot("hidden", "10.90.3.0/24", (*ours, "--internal")),
+        Slot("shared", "10.90.1.0/24", leased),
+        Slot("second", "10.90.2.0/24", leased),
+        Slot("hidden", "10.90.3.0/24", (*leased, "--internal")),
     )
 
 
@@ -217,18 +217,13 @@ def _box_names() -> list[str]:
 
 
 def rounds(seed: int, hosts: int) -> Iterator[Round]:
-    """All that is done, without end.
-
-    Args:
-        seed: the same gives the same.
-        hosts: how many.
-    """
+    """All that is done, without end; the same seed gives the same."""
     random = Random(seed)
     models = [_Host(number, random) for number in range(1, hosts + 1)]
-    weather = Weather(random, hosts)
+    faults = Faults(random, hosts)
     number = 0
     while True:
         number += 1
         commands = tuple(tuple(model.next() for _ in range(random.randint(3, 7))) for model in models)
         # First there has to be something that a fault can harm.
-        yield Round(number, commands, weather.next() if number > 1 else ())
+        yield Round(number, commands, faults.next() if number > 1 else ())

@@ -1,4 +1,4 @@
-"""Read what stands in a lab, with docker, ovn-nbctl, ovn-sbctl, ovs-vsctl and ip; judges nothing."""
+"""Read the state of a lab with docker, ovn-nbctl, ovn-sbctl, ovs-vsctl and ip."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 
 
 def read(lab: Lab) -> tuple[list[Host], Central]:
-    """Everything that the judge wants to know.
+    """All that the oracle compares.
 
     Raises:
         HostError: something could not be read.
@@ -89,7 +89,7 @@ def endpoints_of(networks: Iterable[Row], containers: Iterable[Row]) -> tuple[En
 
 
 def interfaces_of(listed: Iterable[Row], bridged: Sequence[str]) -> tuple[Interface, ...]:
-    """Interfaces that carry our mark or stand for a logical port, from `ovs-vsctl list Interface`."""
+    """Interfaces with the driver's mark or a logical port, from `ovs-vsctl list Interface`."""
     found = []
     for row in listed:
         ids = mapping(row["external_ids"])
@@ -180,5 +180,5 @@ def mapping(value: Sequence[Any]) -> dict[str, str]:
 def members(value: Any) -> list[Any]:  # noqa: ANN401 - any atom may stand for a set of one
     """The members of a set, a UUID as its text."""
     if isinstance(value, list) and value[0] == "set":
-        return [member for each in value[1] for member in members(each)]
+        return [member for atom in value[1] for member in members(atom)]
     return [value[1]] if isinstance(value, list) and value[0] == "uuid" else [value]

@@ -1,4 +1,4 @@
-"""What Docker, OVN, Open vSwitch and the kernel were found to hold: values, no I/O and no judgement."""
+"""What Docker, OVN, Open vSwitch and the kernel were found to hold; does no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface of ours in a host's Open vSwitch.
+    """An interface of the driver in a host's Open vSwitch.
 
     Attributes:
         name: of the interface.

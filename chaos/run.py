@@ -1,4 +1,4 @@
-"""A run: rounds of commands and faults, and a judgement every few minutes and in the end."""
+"""A run: rounds of commands and faults, and a check every few minutes and at the end."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TextIO
 
-from chaos.judge import LOST, Difference
+from chaos.faults import Fault
+from chaos.oracle import LOST, Difference
 from chaos.place import Place
 from chaos.plan import Command, Round, rounds
-from chaos.tally import FAILED, OK, TIMEOUT, Tally
-from chaos.weather import Fault
+from chaos.stats import FAILED, OK, TIMEOUT, Stats
 from ovn_docker.errors import OvnDockerError
 
 COMMAND_TIMEOUT = 60.0
@@ -36,12 +36,12 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the run was asked to be.
+    """What the run was asked to do.
 
     Attributes:
         seed: of the plan.
-        minutes: how long things are broken; the last judgement comes on top.
-        every: minutes between two judgements.
+        minutes: how long things are broken; the last check comes on top.
+        every: minutes between two checks.
     """
 
     seed: int
@@ -55,7 +55,7 @@ class Run:
 
     place: Place
     log: Log
-    tally: Tally
+    stats: Stats
     _down: set[str] = field(default_factory=set)
     _broken: list[Difference] = field(default_factory=list)
 
@@ -63,32 +63,34 @@ class Run:
         """Carry out the plan until the time is up or something is wrong.
 
         Returns:
-            What the last judgement found.
+            What the last check found.
         """
         started = time.monotonic()
-        judge_at = started + 60 * min(choices.every, choices.minutes)
+        check_at = started + 60 * min(choices.every, choices.minutes)
         end = started + 60 * choices.minutes
         machines = len(self.place.machines)
         with ThreadPoolExecutor(max_workers=AT_ONCE * machines + machines) as pool:
             for one in rounds(choices.seed, len(self.place.lab.hosts)):
                 self._round(pool, one)
-                if time.monotonic() >= judge_at:
-                    if (found := self.judge()) or time.monotonic() >= end:
+                if time.monotonic() >= check_at:
+                    if (found := self.check()) or time.monotonic() >= end:
                         return found
-                    judge_at = min(end, time.monotonic() + 60 * choices.every)
+                    check_at = min(end, time.monotonic() + 60 * choices.every)
         raise AssertionError("the plan has no end")
 
-    def judge(self) -> list[Difference]:
+    def check(self) -> list[Difference]:
         """Repair everything, let it settle, and compare."""
-        self.log.write("judge: repairing all parts")
+        self.log.write("check: repairing all parts")
         found = self._broken + self.place.repair_all()
         started = time.monotonic()
-        self.tally.judged, differences = self.place.judge(lambda each: self.log.write(f"not yet: {each}"))
-        self.tally.add_judgement(time.monotonic() - started)
+        self.stats.compared, differences = self.place.check(
+            lambda difference: self.log.write(f"not yet: {difference}")
+        )
+        self.stats.add_check(time.monotonic() - started)
         found += differences
-        self.log.write(f"judge: {len(found)} differences, {self.tally.judged}")
-        for each in found:
-            self.log.write(f"judge: {each}")
+        self.log.write(f"check: {len(found)} differences, {self.stats.compared}")
+        for difference in found:
+            self.log.write(f"check: {difference}")
         return found
 
     def _round(self, pool: ThreadPoolExecutor, one: Round) -> None:
@@ -101,7 +103,7 @@ class Run:
         works += [pool.submit(self._fault, fault) for fault in one.faults]
         for work in works:
             work.result()
-        self.tally.rounds += 1
+        self.stats.rounds += 1
 
     def _commands(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -121,7 +123,7 @@ class Run:
         except OvnDockerError as error:
             outcome, said = (TIMEOUT if "took longer" in str(error) else FAILED), str(error)[-400:]
         down |= self._down
-        self.tally.add_command(command.verb, outcome, calm=not down)
+        self.stats.add_command(command.verb, outcome, calm=not down)
         during = f" during {', '.join(sorted(down))}" if down else ""
         seconds = time.monotonic() - started
         words = " ".join(command.words)
@@ -141,7 +143,7 @@ class Run:
                 self.log.write(f"fault: {fault} cannot be repaired: {error} {notes}")
                 self._broken.append(Difference(LOST, "daemon", str(fault), fault.machine, str(error)))
         else:
-            self.tally.add_fault(fault.title, seconds)
+            self.stats.add_fault(fault.title, seconds)
             self.log.write(f"fault: {fault} is repaired, which took {seconds:.1f} s")
         finally:
             self._down.discard(str(fault))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from chaos.judge import switch_of
+from chaos.oracle import switch_of
 from chaos.records import Central, Endpoint, Hold, Host, Interface, Network, Port, Switch
 
 SHARED_SUBNET = "10.90.1.0/24"

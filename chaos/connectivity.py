@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from chaos.judge import LOST, Difference, switch_of
+from chaos.oracle import LOST, Difference, switch_of
 from chaos.records import Endpoint, Host
 from ovn_docker.errors import HostError
 from ovn_docker_lab import Machine
@@ -29,22 +29,14 @@ wait
 ip -o -4 addr
 """
 
-Asking = tuple[Machine, str, Sequence[str], Mapping[str, str]]
+Task = tuple[Machine, str, Sequence[str], Mapping[str, str]]
 
 
 def unreached(machines: Mapping[str, Machine], hosts: Sequence[Host]) -> tuple[int, list[Difference]]:
-    """Let each container ask all others of its networks.
-
-    Args:
-        machines: the hosts by name.
-        hosts: what Docker has there.
-
-    Returns:
-        How many pairs there were, and those that do not reach each other.
-    """
-    plan = list(_askings(machines, hosts))
+    """Let each container ask all others of its networks: how many pairs there are, and what is lost."""
+    plan = list(_tasks(machines, hosts))
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        found = [each for differences in pool.map(_ask, plan) for each in differences]
+        found = [difference for differences in pool.map(_ask, plan) for difference in differences]
     return sum(len(peers) for _, _, _, peers in plan), sorted(found)
 
 
@@ -67,7 +59,7 @@ def peers(hosts: Sequence[Host]) -> dict[tuple[str, str], dict[str, str]]:
     return wanted
 
 
-def _askings(machines: Mapping[str, Machine], hosts: Sequence[Host]) -> Iterator[Asking]:
+def _tasks(machines: Mapping[str, Machine], hosts: Sequence[Host]) -> Iterator[Task]:
     own: dict[tuple[str, str], list[str]] = {}
     for host in hosts:
         for endpoint in host.endpoints:
@@ -76,8 +68,8 @@ def _askings(machines: Mapping[str, Machine], hosts: Sequence[Host]) -> Iterator
         yield machines[host_name], container, own[host_name, container], others
 
 
-def _ask(asking: Asking) -> list[Difference]:
-    machine, container, own, others = asking
+def _ask(task: Task) -> list[Difference]:
+    machine, container, own, others = task
     script = _SCRIPT.format(addresses=" ".join(others))
     try:
         said = machine.docker("exec", container, "sh", "-c", script, timeout=_TIMEOUT).stdout
@@ -89,15 +81,7 @@ def _ask(asking: Asking) -> list[Difference]:
 def verdict(
     said: str, container: str, host: str, own: Sequence[str], others: Mapping[str, str]
 ) -> list[Difference]:
-    """Read what the script printed in a container.
-
-    Args:
-        said: its output.
-        container: where it ran.
-        host: on which host.
-        own: the addresses that the container should have.
-        others: those it asked, and what is behind them.
-    """
+    """Read what the script printed in a container that should have `own` and reach `others`."""
     words = [line.split() for line in said.splitlines()]
     failed = [line for line in words if line and line[0] in {"ping", "tcp"}]
     found = [

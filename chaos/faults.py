@@ -1,4 +1,4 @@
-"""The faults: which there are, and which come next; does no I/O."""
+"""Which faults there are, and which come next; does no I/O."""
 
 from dataclasses import dataclass
 from random import Random
@@ -46,11 +46,10 @@ class Fault:
         return f"{self.kind} {self.part or machine}"
 
 
-class Weather:
+class Faults:
     """Chooses faults; every part of every machine has its turn sooner or later."""
 
     def __init__(self, random: Random, hosts: int) -> None:
-        """Take all chances from this source."""
         self._random = random
         self._hosts = [f"h{number}" for number in range(1, hosts + 1)]
 

@@ -1,4 +1,4 @@
-"""What was done and how it went, counted; and the words for it. Does no I/O."""
+"""Counts of what was done and how it went, and their text; does no I/O."""
 
 import threading
 from collections import Counter
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from chaos.judge import STALE, Difference
+from chaos.oracle import STALE, Difference
 
 OK, FAILED, TIMEOUT = "ok", "failed", "timeout"
 
 
 @dataclass(slots=True)
-class Tally:
+class Stats:
     """Counts of a run, which many threads add to.
 
     Attributes:
@@ -21,18 +21,18 @@ class Tally:
         calm_failures: how many commands failed while no part was down.
         faults: how often each kind of fault was survived.
         rounds: how many were finished.
-        judgements: how often everything was compared.
-        judged: what the last judgement saw: containers, networks, pairs that had to reach each other.
+        checks: how often everything was compared.
+        compared: what the last check saw: containers, networks, pairs that had to reach each other.
         slowest: the longest time in seconds that a part took to start again, and which.
-        settled: the longest time in seconds from the repairing of everything to the end of a judgement.
+        settled: the longest time in seconds from the repair of everything to the end of a check.
     """
 
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
     calm_failures: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     rounds: int = 0
-    judgements: int = 0
-    judged: dict[str, int] = field(default_factory=dict)
+    checks: int = 0
+    compared: dict[str, int] = field(default_factory=dict)
     slowest: tuple[float, str] = (0.0, "")
     settled: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -44,15 +44,15 @@ class Tally:
             self.calm_failures += calm and outcome != OK
 
     def add_fault(self, title: str, seconds: float) -> None:
-        """Count a fault that is repaired; seconds: how long the repairing took."""
+        """Count a fault that is repaired; seconds: how long the repair took."""
         with self._lock:
             self.faults[title] += 1
             self.slowest = max(self.slowest, (round(seconds, 1), title))
 
-    def add_judgement(self, seconds: float) -> None:
-        """Count a judgement and how long it waited for everything to be right."""
+    def add_check(self, seconds: float) -> None:
+        """Count a check and how long it waited for everything to be right."""
         with self._lock:
-            self.judgements += 1
+            self.checks += 1
             self.settled = max(self.settled, round(seconds, 1))
 
     def line(self) -> str:
@@ -64,7 +64,7 @@ class Tally:
             return (
                 f"round {self.rounds + 1}: {outcomes.total()} commands ({outcomes[OK]} ok, "
                 f"{outcomes[FAILED]} failed, {outcomes[TIMEOUT]} timed out), {self.faults.total()} faults, "
-                f"{self.judgements} times judged"
+                f"{self.checks} checks"
             )
 
 
@@ -79,10 +79,10 @@ class Result(msgspec.Struct, kw_only=True):
     commands: Mapping[str, Mapping[str, int]]
     failed_without_fault: int
     faults: Mapping[str, int]
-    slowest_repairing: tuple[float, str]
-    judgements: int
+    slowest_repair: tuple[float, str]
+    checks: int
     slowest_settling: float
-    judged: Mapping[str, int]
+    compared: Mapping[str, int]
     lost: int
     stale: int
     differences: Sequence[str]
@@ -93,24 +93,24 @@ class Result(msgspec.Struct, kw_only=True):
         return not self.differences
 
 
-def result(command: str, seed: int, hosts: int, seconds: float, tally: Tally) -> Result:
+def result(command: str, seed: int, hosts: int, seconds: float, stats: Stats) -> Result:
     """The result of a run in which no difference was found so far."""
     commands: dict[str, dict[str, int]] = {}
-    for (verb, outcome), count in sorted(tally.commands.items()):
+    for (verb, outcome), count in sorted(stats.commands.items()):
         commands.setdefault(verb, {})[outcome] = count
     return Result(
         command=command,
         seed=seed,
         hosts=hosts,
         seconds=round(seconds, 1),
-        rounds=tally.rounds,
+        rounds=stats.rounds,
         commands=commands,
-        failed_without_fault=tally.calm_failures,
-        faults=dict(sorted(tally.faults.items())),
-        slowest_repairing=tally.slowest,
-        judgements=tally.judgements,
-        slowest_settling=tally.settled,
-        judged=tally.judged,
+        failed_without_fault=stats.calm_failures,
+        faults=dict(sorted(stats.faults.items())),
+        slowest_repair=stats.slowest,
+        checks=stats.checks,
+        slowest_settling=stats.settled,
+        compared=stats.compared,
         lost=0,
         stale=0,
         differences=(),
@@ -119,12 +119,12 @@ def result(command: str, seed: int, hosts: int, seconds: float, tally: Tally) ->
 
 def with_differences(result: Result, differences: Sequence[Difference]) -> Result:
     """The same result with what was found in the end."""
-    stale = sum(1 for each in differences if each.verdict == STALE)
+    stale = sum(difference.verdict == STALE for difference in differences)
     return msgspec.structs.replace(
         result,
         lost=len(differences) - stale,
         stale=stale,
-        differences=tuple(str(each) for each in differences),
+        differences=tuple(map(str, differences)),
     )
 
 
@@ -134,10 +134,10 @@ def text(result: Result, log: str) -> str:
     lines += _table("commands", {verb: _outcomes(counts) for verb, counts in result.commands.items()})
     lines += [f"  {result.failed_without_fault} of them failed while no part was down", ""]
     lines += _table("faults survived", {kind: str(count) for kind, count in result.faults.items()})
-    seconds, what = result.slowest_repairing
+    seconds, what = result.slowest_repair
     lines += [f"  the slowest was back after {seconds:.1f} s: {what}"] if what else []
-    seen = ", ".join(f"{count} {what}" for what, count in result.judged.items())
-    times = f"judged {result.judgements} times, after at most {result.slowest_settling:.1f} s"
+    seen = ", ".join(f"{count} {what}" for what, count in result.compared.items())
+    times = f"checked {result.checks} times, after at most {result.slowest_settling:.1f} s"
     lines += ["", f"{times}, the last time {seen}"]
     lines += [f"{result.lost} lost, {result.stale} stale"]
     if result.differences:

@@ -1,6 +1,6 @@
-"""Compare what stands in OVN, Open vSwitch and the kernel with what Docker has; does no I/O.
+"""Compare what OVN, Open vSwitch and the kernel have with what Docker has; does no I/O.
 
-Docker is the truth: what it has and the rest has not is lost, what the rest has and Docker has not is stale.
+Docker is the truth: what it has and the others lack is lost, what the others have and Docker lacks is stale.
 """
 
 import hashlib
@@ -43,23 +43,18 @@ class Difference:
         )
 
 
-def judge(hosts: Sequence[Host], central: Central) -> list[Difference]:
-    """Find all differences.
-
-    Args:
-        hosts: all of them.
-        central: of the same moment; nothing may be in the making.
-    """
+def compare(hosts: Sequence[Host], central: Central) -> list[Difference]:
+    """All differences; hosts and central are of the same moment, in which nothing was being made."""
     found = [
-        *_judge_switches(hosts, central),
-        *_judge_ports(hosts, central),
-        *_judge_leases(hosts, central),
-        *_judge_pools(hosts, central),
-        *_judge_presence(hosts, central),
-        *_judge_twice(central),
+        *_check_switches(hosts, central),
+        *_check_ports(hosts, central),
+        *_check_leases(hosts, central),
+        *_check_pools(hosts, central),
+        *_check_presence(hosts, central),
+        *_check_twice(central),
     ]
     for host in hosts:
-        found += [*_judge_interfaces(host), *_judge_links(host), *_judge_memory(host)]
+        found += [*_check_interfaces(host), *_check_links(host), *_check_state_file(host)]
     return sorted(found)
 
 
@@ -70,14 +65,14 @@ def switch_of(network: Network) -> str:
     return hashlib.sha256(f"{_CONTEXT}-{network.subnet}".encode()).hexdigest()
 
 
-def _compare(
+def _missing_and_stale(
     what: str, where: str, wanted: Mapping[_Key, str], found: Iterable[_Key], allowed: Iterable[_Key] = ()
 ) -> Iterator[Difference]:
-    """What is missing of the wanted ones, each with a word on whose it is, and what nobody wants."""
-    there = set(found)
-    for key in wanted.keys() - there:
+    """The wanted keys that are missing, with their owners, and those neither wanted nor allowed."""
+    present = set(found)
+    for key in wanted.keys() - present:
         yield Difference(LOST, what, _text(key), where, wanted[key])
-    for key in there - wanted.keys() - set(allowed):
+    for key in present - wanted.keys() - set(allowed):
         yield Difference(STALE, what, _text(key), where)
 
 
@@ -102,26 +97,26 @@ def _owner(host: Host, network: Network, endpoint: Endpoint) -> str:
 # OVN
 
 
-def _judge_switches(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
+def _check_switches(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
     wanted = {
         switch_of(network): f"network {network.name} of {host.name}"
         for host, network in _networks(hosts)
         if not network.leased
     }
-    # A shared switch may go while nobody is on it; who needs it makes it again.
+    # A shared switch may go while nobody is on it; whoever needs it next makes it again.
     allowed = {switch_of(network) for _, network in _networks(hosts)}
     for host, network, endpoint in _endpoints(hosts):
         wanted[switch_of(network)] = _owner(host, network, endpoint)
-    yield from _compare(
+    yield from _missing_and_stale(
         "logical switch", "central", wanted, [switch.name for switch in central.switches], allowed
     )
 
 
-def _judge_ports(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
+def _check_ports(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
     ports = {port.name: port for port in central.ports}
     wanted = {endpoint.id: (host, network, endpoint) for host, network, endpoint in _endpoints(hosts)}
-    owners = {key: _owner(*who) for key, who in wanted.items()}
-    for found in _compare("logical port", "central", owners, ports):
+    owners = {key: _owner(*owner) for key, owner in wanted.items()}
+    for found in _missing_and_stale("logical port", "central", owners, ports):
         yield found if found.verdict == LOST else _explained(found, ports[found.name])
     for key in wanted.keys() & ports.keys():
         host, network, endpoint = wanted[key]
@@ -156,15 +151,15 @@ def _wrong(
             yield Difference(WRONG, what, name, where, f"{key} is {is_now!r}, not {should_be!r}")
 
 
-def _judge_leases(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
+def _check_leases(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
     leases = {(hold.pool, hold.cidr): hold for hold in central.holds if hold.kind == "lease"}
     wanted = {
         (switch_of(network), endpoint.address): (host, network, endpoint)
         for host, network, endpoint in _endpoints(hosts)
         if network.leased
     }
-    owners = {key: _owner(*who) for key, who in wanted.items()}
-    for found in _compare("lease", "central", owners, leases):
+    owners = {key: _owner(*owner) for key, owner in wanted.items()}
+    for found in _missing_and_stale("lease", "central", owners, leases):
         yield found if found.verdict == LOST else _whose(found, leases)
     for key in wanted.keys() & leases.keys():
         host, _, endpoint = wanted[key]
@@ -189,19 +184,19 @@ def _whose(found: Difference, leases: Mapping[tuple[str, str], Hold]) -> Differe
     return Difference(found.verdict, found.what, found.name, found.where, detail)
 
 
-def _judge_pools(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
+def _check_pools(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
     leased = [(host, network) for host, network in _networks(hosts) if network.leased]
     users: dict[str, list[str]] = {}
     for host, network in leased:
         users.setdefault(switch_of(network), []).append(host.name)
     subnets = {switch_of(network): network.subnet for _, network in leased}
     for kind, wanted in (("pool", subnets), ("reserved", {key: _first(net) for key, net in subnets.items()})):
-        there = {(hold.pool, hold.cidr): hold for hold in central.holds if hold.kind == kind}
+        present = {(hold.pool, hold.cidr): hold for hold in central.holds if hold.kind == kind}
         names = {(key, cidr): f"used by {', '.join(users[key])}" for key, cidr in wanted.items()}
-        yield from _compare(kind, "central", names, there)
-        for key in names.keys() & there.keys():
+        yield from _missing_and_stale(kind, "central", names, present)
+        for key in names.keys() & present.keys():
             values: dict[str, tuple[object, object]] = {
-                "users": (there[key].users, tuple(sorted(users[key[0]])))
+                "users": (present[key].users, tuple(sorted(users[key[0]])))
             }
             yield from _wrong(kind, _text(key), "central", values)
 
@@ -211,19 +206,21 @@ def _first(subnet: str) -> str:
     return str(ip_network(subnet)[1])
 
 
-def _judge_presence(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
+def _check_presence(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
     """The rows by which drivers say that their host is there."""
-    there = Counter(hold.ids.get("ovn-docker-host", "") for hold in central.holds if hold.kind == "host")
+    present = Counter(hold.ids.get("ovn-docker-host", "") for hold in central.holds if hold.kind == "host")
     # A driver that was never asked for anything has not connected yet.
     wanted = {host.name: f"it has {len(host.networks)} networks" for host in hosts if host.networks}
-    yield from _compare("row of the host", "central", wanted, there, [host.name for host in hosts])
-    for name, count in there.items():
+    yield from _missing_and_stale(
+        "row of the host", "central", wanted, present, [host.name for host in hosts]
+    )
+    for name, count in present.items():
         if count > 1:
             yield Difference(WRONG, "row of the host", name, "central", f"there {count} times")
 
 
-def _judge_twice(central: Central) -> Iterator[Difference]:
-    """Addresses that two ports of a switch have, and rows that stand twice."""
+def _check_twice(central: Central) -> Iterator[Difference]:
+    """Addresses that two ports of a switch have, and rows that are there twice."""
     addresses = Counter(
         (port.switch, address) for port in central.ports for address in port.addresses.split()[1:]
     )
@@ -238,15 +235,15 @@ def _judge_twice(central: Central) -> Iterator[Difference]:
 # Hosts
 
 
-def _judge_interfaces(host: Host) -> Iterator[Difference]:
-    there = {interface.name: interface for interface in host.interfaces}
+def _check_interfaces(host: Host) -> Iterator[Difference]:
+    present = {interface.name: interface for interface in host.interfaces}
     wanted = {endpoint.id[:_LINK_NAME]: endpoint for endpoint in host.endpoints}
     owners = {name: _owner_of(host, endpoint) for name, endpoint in wanted.items()}
-    for found in _compare("interface", host.name, owners, there):
-        error = "" if found.verdict == LOST else there[found.name].error
+    for found in _missing_and_stale("interface", host.name, owners, present):
+        error = "" if found.verdict == LOST else present[found.name].error
         yield Difference(found.verdict, found.what, found.name, found.where, error or found.detail)
-    for name in wanted.keys() & there.keys():
-        yield from _wrong("interface", name, host.name, _interface_values(there[name], wanted[name]))
+    for name in wanted.keys() & present.keys():
+        yield from _wrong("interface", name, host.name, _interface_values(present[name], wanted[name]))
 
 
 def _owner_of(host: Host, endpoint: Endpoint) -> str:
@@ -265,11 +262,11 @@ def _interface_values(interface: Interface, endpoint: Endpoint) -> Mapping[str, 
     }
 
 
-def _judge_links(host: Host) -> Iterator[Difference]:
+def _check_links(host: Host) -> Iterator[Difference]:
     wanted = {endpoint.id[:_LINK_NAME]: _owner_of(host, endpoint) for endpoint in host.endpoints}
-    return _compare("link", host.name, wanted, host.links)
+    return _missing_and_stale("link", host.name, wanted, host.links)
 
 
-def _judge_memory(host: Host) -> Iterator[Difference]:
+def _check_state_file(host: Host) -> Iterator[Difference]:
     wanted = {network.id: f"network {network.name}" for network in host.networks.values() if network.leased}
-    return _compare("line of the state file", host.name, wanted, host.remembered)
+    return _missing_and_stale("line of the state file", host.name, wanted, host.remembered)

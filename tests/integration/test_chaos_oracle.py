@@ -1,11 +1,11 @@
-"""The judge of scripts/chaos reads a real lab and sees what was put there and what was taken away."""
+"""The oracle of scripts/chaos reads a real lab and sees what was put there and what was taken away."""
 
 import json
 
 import pytest
 
-from chaos.judge import LOST, STALE, judge
-from chaos.reach import unreached
+from chaos.connectivity import unreached
+from chaos.oracle import LOST, STALE, compare
 from chaos.reading import read
 from ovn_docker_lab import Lab, Machine
 from tests.integration.tenant import Container, Network, Tenant
@@ -18,7 +18,7 @@ SERVER = "httpd -f -h /etc"
 
 
 def seen(lab: Lab) -> set[tuple[str, str, str]]:
-    return {(each.verdict, each.what, each.where) for each in judge(*read(lab))}
+    return {(each.verdict, each.what, each.where) for each in compare(*read(lab))}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def boxes(tenant: Tenant, foo: Network) -> tuple[Container, Container]:
 
 def test_a_lab_in_use_has_no_difference(lab: Lab, boxes: tuple[Container, Container]) -> None:
     hosts, central = read(lab)
-    assert judge(hosts, central) == []
+    assert compare(hosts, central) == []
     assert len(central.ports) == len(boxes)
     assert unreached({host.name: host for host in lab.hosts}, hosts) == (2, [])
 
