@@ -103,8 +103,8 @@ def test_a_part_that_ends_well_is_one_line_and_so_is_the_end(matrix: Matrix) -> 
     matrix.make_base(
         "echo '== 5 passed, 2 skipped in 1.0s =='; echo 'SKIPPED [2] a.py:1: no such thing'; exit 0"
     )
-    told, _ = matrix.start("bookworm", "unit").communicate(timeout=50)
-    lines = [" ".join(line.split()) for line in told.splitlines()]
+    said, _ = matrix.start("bookworm", "unit").communicate(timeout=50)
+    lines = [" ".join(line.split()) for line in said.splitlines()]
     assert lines[0].startswith("bookworm base ok ")
     assert lines[1].startswith("bookworm unit ok ")
     assert lines[1].endswith(" 5 passed, 2 skipped")
@@ -112,14 +112,14 @@ def test_a_part_that_ends_well_is_one_line_and_so_is_the_end(matrix: Matrix) -> 
     assert lines[-1].startswith("matrix: all passed: unit on bookworm (")
 
 
-def test_a_part_that_fails_is_told_and_the_next_is_run(matrix: Matrix) -> None:
+def test_a_part_that_fails_is_shown_and_the_next_is_run(matrix: Matrix) -> None:
     matrix.make_base("echo out of order; exit 3")
     running = matrix.start("bookworm", "unit", "functional")
-    told, _ = running.communicate(timeout=50)
+    said, _ = running.communicate(timeout=50)
     assert running.returncode == 1
-    assert told.count("    out of order\n") == 2
-    assert f"all of it: {matrix.cache}/log/bookworm-unit.log\n" in told
-    assert told.splitlines()[-1].startswith("matrix: FAILED: bookworm unit, bookworm functional, after ")
+    assert said.count("    out of order\n") == 2
+    assert f"all of it: {matrix.cache}/log/bookworm-unit.log\n" in said
+    assert said.splitlines()[-1].startswith("matrix: FAILED: bookworm unit, bookworm functional, after ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
