@@ -19,16 +19,10 @@ _Result = TypeVar("_Result")
 
 
 def bring_up(central: Machine, hosts: Sequence[Machine], image: Path, report: Report) -> None:
-    """Make the namespaces of a lab, join them and start all daemons.
-
-    Args:
-        central: machine of the databases.
-        hosts: the other machines.
-        image: tar file that each dockerd imports.
-        report: takes one line of progress.
+    """Make and join the namespaces of a lab and start all daemons; each dockerd imports the tar `image`.
 
     Raises:
-        HostError: a step failed; the end of the log of the daemon that failed is in the notes of the error.
+        HostError: a step failed; the end of the failed daemon's log is in the error's notes.
     """
     machines = (central, *hosts)
     report(f"making namespaces for {', '.join(machine.name for machine in machines)}")

@@ -22,7 +22,7 @@ example:
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add up, down, ls, exec, docker and the faults to a parser."""
+    """Add the commands; each sets `run`, a function from the parsed arguments to the exit status."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_up(commands)
     take_down = _add_command(commands, "down", _down, "take a lab down, whatever state it is in")
@@ -39,9 +39,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_faults(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     kill = _add_command(commands, "kill", _kill, "end a daemon with SIGKILL")
-    start = _add_command(commands, "start", _start, "start a daemon again, with other flags if you like")
+    start = _add_command(commands, "start", _start, "start a daemon again, with extra flags if given")
     reboot = _add_command(commands, "reboot", _reboot, "cut a host's power and boot it")
-    cut = _add_command(commands, "cut", _cut, "pull a machine's plug from the network of the hosts")
+    cut = _add_command(commands, "cut", _cut, "unplug a machine from the network of the hosts")
     repair = _add_command(commands, "repair", _repair, "plug a machine in again and start its dead daemons")
     for command in (kill, start, reboot, cut, repair):
         _add_name(command)
@@ -107,7 +107,7 @@ def _down(arguments: argparse.Namespace) -> int:
     if down(arguments.name):
         _report(f"lab {arguments.name} is down: no process, mount, namespace or link of it is left")
     else:
-        _report(f"there is nothing of a lab {arguments.name}")
+        _report(f"nothing is left of a lab {arguments.name}")
     return 0
 
 
@@ -117,7 +117,7 @@ def _ls(_arguments: argparse.Namespace) -> int:
         try:
             lab = Lab.find(name)
         except OvnDockerError:
-            _report(f"{name}: half made, take it down")
+            _report(f"{name}: incomplete, take it down")
             continue
         _report(f"{name}: {_count(lab)}, {lab.settings.datapath} datapath, {lab.directory}")
         for machine in (lab.central, *lab.hosts):

@@ -18,7 +18,7 @@ OVS_SOCKET = "/run/openvswitch/db.sock"
 NB_SOCKET = "/run/ovn/ovnnb_db.sock"
 SB_SOCKET = "/run/ovn/ovnsb_db.sock"
 BOOT_ORDER = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "driver", "dockerd")
-"""Daemons of a host as its boot starts them: the driver is there before Docker asks for it."""
+"""Daemons of a host in the order of its boot: the driver is up before Docker asks for it."""
 
 UNDERLAY_LINK = "eth0"
 UNDERLAY_BRIDGE = "br-phy"
@@ -33,7 +33,7 @@ SB_SCHEMA = Path("/usr/share/ovn/ovn-sb.ovsschema")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database file that ovsdb-server serves and the schema it is made with."""
+    """A database file that ovsdb-server serves and the schema that it is made with."""
 
     file: Path
     schema: Path
@@ -46,8 +46,7 @@ class Daemon:
     Attributes:
         name: what a lab calls it.
         command: its command line, in the foreground, with paths as seen inside the machine.
-        socket: Unix socket that it answers on once it is up, as seen from outside; "{pid}" stands for its
-            process id.
+        socket: Unix socket that it answers on once it is up, as seen from outside; "{pid}" is its process id.
         database: what must exist before it starts.
     """
 
@@ -58,12 +57,7 @@ class Daemon:
 
 
 def host_daemons(paths: MachinePaths, driver: str) -> Mapping[str, Daemon]:
-    """Daemons of a host by name, in the order of their start.
-
-    Args:
-        paths: files of the host.
-        driver: path of the program ovn-docker-overlay-driver.
-    """
+    """Daemons of a host by name, in the order of their start; `driver` is the path of its program."""
     daemons = (
         _ovsdb_server(
             paths,
@@ -97,11 +91,7 @@ def central_daemons(paths: MachinePaths) -> Mapping[str, Daemon]:
 
 
 def daemon_named(daemons: Mapping[str, Daemon], name: str, machine: str) -> Daemon:
-    """Return one daemon of a machine.
-
-    Raises:
-        NotFoundError: the machine has no such daemon.
-    """
+    """One daemon of a machine, or NotFoundError."""
     try:
         return daemons[name]
     except KeyError:
@@ -142,7 +132,7 @@ def _central_database(paths: MachinePaths, name: str, schema: Path, remotes: str
 
 
 def _dockerd(paths: MachinePaths) -> Daemon:
-    # The lab's own cgroup parent is what tells a container of the lab from others.
+    # The cgroup parent is what distinguishes the lab's containers from others.
     command = (
         "dockerd",
         f"--data-root={paths.docker_data}",
@@ -183,15 +173,15 @@ def external_ids(machine: str, settings: LabSettings) -> tuple[str, ...]:
     }
     if settings.datapath == "netdev":
         ids["ovn-bridge-datapath-type"] = "netdev"
-    # A colon in a value would end it, were it not quoted (ovs-vsctl(8), "Database Values").
+    # Quoted, as a colon would end a value (ovs-vsctl(8), "Database Values").
     return tuple(f'external_ids:{key}="{value}"' for key, value in ids.items())
 
 
 def underlay_bridge(settings: LabSettings) -> tuple[str, ...]:
     """Arguments of ovs-vsctl that put the underlay NIC on a bridge, nothing with the kernel's datapath.
 
-    The userspace datapath finds a tunnel's way out only over an address on one of its own bridges (Open
-    vSwitch documentation, howto/userspace-tunneling.rst).
+    The userspace datapath routes a tunnel only by an address on one of its own bridges (Open vSwitch
+    documentation, howto/userspace-tunneling.rst).
     """
     if settings.datapath != "netdev":
         return ()

@@ -15,14 +15,10 @@ _FILES = {
 
 
 def write_image(busybox: Path, tar: Path) -> None:
-    """Write a root file system with busybox and a link per applet as a tar file, for `docker import`.
-
-    Args:
-        busybox: the static program.
-        tar: file to write; replaced when it is there.
+    """Write a tar file for `docker import`: a root file system with a static busybox and a link per applet.
 
     Raises:
-        HostError: the program does not run.
+        HostError: busybox does not run.
     """
     applets = _applets(busybox)
     with tarfile.open(tar, "w") as archive:

@@ -31,9 +31,6 @@ class Lab:
     """Emulated hosts and their central on one machine.
 
     Attributes:
-        name: tells labs apart that run side by side.
-        directory: all files of the lab.
-        settings: what it was asked to be.
         central: machine with the Northbound and Southbound databases and northd.
         hosts: the other machines, h1 first.
     """
@@ -67,9 +64,9 @@ class Lab:
             report: takes one line of progress.
 
         Raises:
-            ConfigError: not root, a package is missing, or the name or count cannot be used.
+            ConfigError: not root, a package is missing, or the name or count is not valid.
             ConflictError: a lab of that name exists.
-            HostError: a step failed; the end of the log of the daemon is in the notes of the error.
+            HostError: a step failed; the end of the failed daemon's log is in the error's notes.
         """
         check_name(name)
         host_names(hosts)
@@ -84,7 +81,7 @@ class Lab:
         try:
             lab._bring_up(report)
         except BaseException:
-            report("taking the half-made lab down")
+            report("taking the incomplete lab down")
             take_down(lab.directory)
             raise
         return lab
@@ -107,11 +104,7 @@ class Lab:
 
     @classmethod
     def find(cls, name: str = DEFAULT_NAME, base: Path = BASE) -> "Lab":
-        """Return a lab that another process has made.
-
-        Raises:
-            NotFoundError: there is none, or it is only half made.
-        """
+        """A lab that another process has made; NotFoundError where there is none, or an incomplete one."""
         check_name(name)
         try:
             settings = msgspec.json.decode((base / name / _SETTINGS).read_bytes(), type=LabSettings)
@@ -123,34 +116,23 @@ class Lab:
 
     @staticmethod
     def names(base: Path = BASE) -> Iterable[str]:
-        """Names of all labs on this machine, half-made ones too, sorted."""
+        """Names of all labs on this machine, incomplete ones too, sorted."""
         return sorted(entry.name for entry in base.iterdir() if entry.is_dir()) if base.is_dir() else ()
 
     def machine(self, name: str) -> Machine:
-        """Machine by name: "h1", "h2", ... or "central".
-
-        Raises:
-            NotFoundError: the lab has no such machine.
-        """
+        """Machine by name, "h1", "h2", ... or "central", or NotFoundError."""
         return machine_of(self.name, name, self.settings, self.directory.parent)
 
     def down(self) -> None:
-        """Take the lab down; nothing of it is left afterwards, also when parts of it were gone before.
-
-        Raises:
-            HostError: names what is still there after 30 s.
-        """
+        """Take the lab down, even when parts are gone; HostError names what is still there after 30 s."""
         take_down(self.directory)
 
 
 def down(name: str = DEFAULT_NAME, base: Path = BASE) -> bool:
-    """Take a lab down by its name, whatever there is of it.
-
-    Returns:
-        Whether there was anything of it.
+    """Take a lab down by its name, whatever is left of it; returns whether anything was.
 
     Raises:
-        ConfigError: not root, or the name cannot be one of a lab.
+        ConfigError: not root, or the name is not valid.
         HostError: names what is still there after 30 s.
     """
     check_name(name)

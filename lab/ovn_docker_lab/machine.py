@@ -1,10 +1,9 @@
-"""One machine of a lab: start, stop, kill and cut off its daemons and itself.
-
-Knows nothing of the order in which a lab comes up; that is bringup.py's.
-"""
+"""One machine of a lab: start, stop and kill its daemons, cut it off, switch it off and on."""
 
 import contextlib
+import http.client
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
@@ -21,14 +20,13 @@ from ovn_docker_lab.daemons import (
 )
 from ovn_docker_lab.namespaces import START_TIMEOUT, Namespaces
 from ovn_docker_lab.plan import CENTRAL, LabSettings, MachinePaths
-from ovn_docker_lab.probe import answers
 from ovn_docker_lab.processes import alive, read_process, send, spawn, start_time, wait_until, write_process
 from ovn_docker_lab.requirements import DRIVER, find_driver
 from ovn_docker_lab.teardown import end_processes, lab_processes, remove_cgroups
 
 STOP_TIMEOUT = 20.0
 DOCKERD_TIMEOUT = 120.0
-"""Seconds; dockerd answers only after it has started the containers that it shall."""
+"""Seconds; dockerd answers only after it has started the containers that restart with it."""
 
 
 class Machine(Namespaces):
@@ -49,29 +47,25 @@ class Machine(Namespaces):
     # Daemons
 
     def start(self, daemon: str, extra_arguments: Sequence[str] = ()) -> None:
-        """Start a daemon and wait until it answers.
-
-        Args:
-            daemon: its name, see daemons.
-            extra_arguments: appended to its usual command line, such as "--live-restore" for dockerd.
+        """Start a daemon, with extra arguments after its usual ones, and wait until it answers.
 
         Raises:
             NotFoundError: the machine has no such daemon.
             ConflictError: it runs already.
-            HostError: it ended or did not answer in time; the end of its log is in the notes of the error.
+            HostError: it ended or did not answer in time; the end of its log is in the error's notes.
         """
-        one = daemon_named(self.daemons, daemon, self.name)
+        wanted = daemon_named(self.daemons, daemon, self.name)
         if self.running(daemon):
             raise ConflictError(f"{daemon} on {self.name} runs already: stop it first")
-        self._make_ready(one)
+        self._make_ready(wanted)
         self.paths.arguments(daemon).write_text("\0".join(extra_arguments))
         process = spawn(
-            self.enter([*one.command, *extra_arguments]), self.paths.log(daemon), self.environment()
+            self.enter([*wanted.command, *extra_arguments]), self.paths.log(daemon), self.environment()
         )
         write_process(self.paths.pid(daemon), process)
-        ready = Path(one.socket.format(pid=process.pid))
+        ready = Path(wanted.socket.format(pid=process.pid))
         limit = DOCKERD_TIMEOUT if daemon == "dockerd" else START_TIMEOUT
-        answered = wait_until(lambda: not alive(process) or answers(daemon, ready), limit)
+        answered = wait_until(lambda: not alive(process) or _answers(daemon, ready), limit)
         if not alive(process):
             raise self.failed(daemon, "ended as soon as it was started")
         if not answered:
@@ -81,17 +75,12 @@ class Machine(Namespaces):
             self.address_underlay()
 
     def _await_configuration(self, pid: int) -> None:
-        """Wait until ovs-vswitchd has set up the bridge of the underlay, where it is one of its own.
+        """Wait until ovs-vswitchd has set up the bridge of the underlay, where that is one of its own.
 
         Until then it writes the flags of a link as it read them before it made or opened it (Open vSwitch
         lib/netdev-linux.c, update_flags): a bridge that is set up meanwhile is down again, without a route,
-        and a link that is to answer no ARP answers again.
-
-        Args:
-            pid: its own; ovs-vsctl waits for a change only, so each start makes one.
-
-        Raises:
-            HostError: it did not do so in time.
+        and a link that shall not answer ARP answers again. ovs-vsctl waits for a change only, so each start
+        of ovs-vswitchd makes one, with its `pid`.
         """
         if underlay_device(self.name, self.settings) != UNDERLAY_BRIDGE:
             return
@@ -101,33 +90,24 @@ class Machine(Namespaces):
             raise self.failed("ovs-vswitchd", f"did not configure {UNDERLAY_BRIDGE}")
 
     def start_driver(self, extra_arguments: Sequence[str] = ()) -> None:
-        """Start the overlay driver, with further flags; the rest is as for start()."""
+        """Start the overlay driver as start() does."""
         self.start("driver", extra_arguments)
 
     def start_again(self, daemon: str) -> None:
-        """Start a daemon with the extra arguments that it had the last time; the rest is as for start()."""
+        """Start a daemon as start() does, with the extra arguments of its last start."""
         file = self.paths.arguments(daemon)
         arguments = file.read_text().split("\0") if file.exists() and file.stat().st_size else ()
         self.start(daemon, arguments)
 
     def stop(self, daemon: str) -> None:
-        """Ask a daemon to end (SIGTERM) and wait until it has; nothing when it does not run.
-
-        Raises:
-            NotFoundError: the machine has no such daemon.
-            HostError: it did not end in time.
-        """
+        """Ask a daemon to end (SIGTERM) and wait until it has; does nothing when it does not run."""
         self._end(daemon, SIGTERM)
 
     def kill(self, daemon: str) -> None:
-        """End a daemon at once (SIGKILL); the rest is as for stop().
-
-        The containers of a dockerd live on: they have processes of their own.
-        """
+        """End a daemon at once (SIGKILL); a dockerd's containers live on in processes of their own."""
         self._end(daemon, SIGKILL)
 
     def running(self, daemon: str) -> bool:
-        """Tell whether a daemon that this lab started runs."""
         return self.pid(daemon) is not None
 
     def pid(self, daemon: str) -> int | None:
@@ -154,8 +134,8 @@ class Machine(Namespaces):
     def _forget_dead(self, pidfile: str) -> None:
         """Remove a pidfile that dockerd would believe.
 
-        A process that was killed is a zombie until its parent, whoever that is, asks for it. dockerd takes
-        it for another dockerd that runs, and waits 10 s for its containerd, which has died with it.
+        A killed process is a zombie until its parent waits for it. dockerd takes it for another running
+        dockerd, and waits 10 s for a containerd that has died with it.
         """
         file = self.paths.run / pidfile
         with contextlib.suppress(OSError, ValueError):
@@ -173,8 +153,7 @@ class Machine(Namespaces):
     def power_off(self) -> None:
         """End every process of this host at once, its containers' too; its links and /run go with them.
 
-        What is on disk stays: Open vSwitch's database, Docker's data, /etc and /var/lib/ovn-docker. Nothing
-        when the host is off already.
+        What is on disk stays: Open vSwitch's database, Docker's data, /etc and /var/lib/ovn-docker.
 
         Raises:
             ConfigError: it is the central, on which the underlay depends.
@@ -184,7 +163,7 @@ class Machine(Namespaces):
         end_processes(self.paths.directory)
         if left := lab_processes(self.paths.directory):
             pids = ", ".join(str(process.pid) for process in left)
-            raise HostError(f"processes {pids} of {self.name} do not end: look for what keeps them")
+            raise HostError(f"processes {pids} of {self.name} did not end within 30 s of SIGKILL")
         remove_cgroups(self.paths.cgroup)
         self.paths.ready.unlink(missing_ok=True)
         for name in ("run", "marker", "cgroup"):
@@ -193,12 +172,7 @@ class Machine(Namespaces):
     def power_on(self) -> None:
         """Boot this host after power_off(): new namespaces, a link to the underlay, and then all daemons.
 
-        They start in BOOT_ORDER, each with the extra arguments of its last start.
-
-        Raises:
-            ConfigError: it is the central.
-            ConflictError: the host is on already.
-            HostError: a daemon does not start.
+        They start in BOOT_ORDER, each with the arguments of its last start; ConflictError when it is on.
         """
         self._check_is_host()
         if self.paths.ready.exists():
@@ -211,9 +185,9 @@ class Machine(Namespaces):
         self._start_missing()
 
     def cut_off(self) -> None:
-        """Pull the machine's plug from the underlay: no machine of the lab reaches it, nor it them.
+        """Unplug the machine from the underlay: the other machines of the lab do not reach it, nor it them.
 
-        The central is cut off by taking its address away, for the bridge that joins the hosts is in it.
+        The central loses its address instead, for the bridge that joins the hosts is in it.
         """
         if self.name == CENTRAL:
             self._ip_batch(f"addr flush dev {underlay_device(self.name, self.settings)}\n")
@@ -221,7 +195,7 @@ class Machine(Namespaces):
             self._central()._ip_batch(f"link set {self.name} down\n")  # noqa: SLF001 - of the same class
 
     def reconnect(self) -> None:
-        """Undo cut_off(); nothing when it is not cut off."""
+        """Undo cut_off()."""
         if self.name == CENTRAL:
             self.address_underlay()
         else:
@@ -231,11 +205,7 @@ class Machine(Namespaces):
         return Machine(MachinePaths(self.paths.lab, CENTRAL, self.paths.base), self.settings)
 
     def repair(self) -> None:
-        """Undo every fault: boot a host that is off, reconnect the machine, start each daemon that is dead.
-
-        Raises:
-            HostError: a daemon does not start.
-        """
+        """Undo every fault: boot a host that is off, reconnect the machine, start each dead daemon."""
         if self.name != CENTRAL and not self.paths.ready.exists():
             self.power_on()
         self.reconnect()
@@ -255,12 +225,32 @@ class Machine(Namespaces):
 
 
 def machine_of(lab: str, name: str, settings: LabSettings, base: Path) -> Machine:
-    """Machine of a lab by its name.
-
-    Raises:
-        NotFoundError: the lab has no such machine.
-    """
+    """Machine of a lab by its name, or NotFoundError."""
     number = int(name[1:]) if name[:1] == "h" and name[1:].isdecimal() else 0
     if name != CENTRAL and (not 1 <= number <= settings.hosts or name != f"h{number}"):
         raise NotFoundError(f"lab {lab} has no host {name!r}: it has h1 to h{settings.hosts} and {CENTRAL}")
     return Machine(MachinePaths(lab, name, base), settings)
+
+
+def _answers(daemon: str, path: Path) -> bool:
+    """Whether a daemon accepts a connection on its Unix socket and, if it is dockerd, serves requests."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+        return daemon != "dockerd" or _is_pinged(connection)
+
+
+def _is_pinged(connection: socket.socket) -> bool:
+    # dockerd listens before it can serve (Docker Engine API, GET /_ping).
+    try:
+        connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+    except (OSError, http.client.HTTPException):
+        return False
+    with response:
+        return response.status == http.client.OK

@@ -5,10 +5,10 @@ import shlex
 from ovn_docker_lab.plan import MachinePaths
 
 PRIVATE_ETC = ("docker", "openvswitch", "ovn")
-"""Directories below /etc that each machine has of its own."""
+"""Directories below /etc of which each machine has its own."""
 
 STATE = "/var/lib/ovn-docker"
-"""Where a driver keeps what it must remember, each machine for itself."""
+"""Where a driver keeps its state; each machine has its own."""
 
 RUN_DIRECTORIES = ("docker/plugins", "openvswitch", "ovn", "lock")
 """Directories below /run that daemons expect to find."""
@@ -21,7 +21,7 @@ sed -nE -e 's,^([^ ]+ ){{4}}([^ ]+) .* - nsfs .*,\\2,p' \\
     sort -r | while read -r mounted; do
         umount -l "$mounted" || true
     done
-# Every process of this machine can be told by the source of this mount.
+# The source of this mount identifies every process of this machine.
 mkdir {directory}/marker {directory}/cgroup
 mount -t tmpfs -o size=4k {directory}/ {directory}/marker
 mount --bind {directory}/run /run
@@ -32,8 +32,8 @@ for name in {etc}; do
 done
 mkdir -p {state}
 mount --bind {directory}/state {state}
-# A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, which are put
-# back as they were, version 1 or 2.
+# A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, of version 1 or
+# 2, so they are put back as they were.
 mount --rbind /sys/fs/cgroup {directory}/cgroup
 mount -t sysfs sysfs /sys
 mount --rbind {directory}/cgroup /sys/fs/cgroup
@@ -46,10 +46,9 @@ sleep infinity
 
 
 def holder_script(paths: MachinePaths) -> str:
-    """Text of the shell script that runs in new network, mount and UTS namespaces of a machine.
+    """The shell script that runs in new network, mount and UTS namespaces of a machine.
 
-    `ip netns exec` cannot be used instead: it mounts a new /sys and leaves it without cgroups, and dockerd
-    needs them.
+    `ip netns exec` is not used: it mounts a new /sys without cgroups, and dockerd needs them.
     """
     return _SCRIPT.format(
         directory=shlex.quote(str(paths.directory)),

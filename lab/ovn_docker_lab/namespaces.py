@@ -1,7 +1,4 @@
-"""The namespaces of one machine of a lab: make them, join them to the underlay, run commands in them.
-
-Knows nothing of the machine's daemons.
-"""
+"""The namespaces of one machine of a lab: make them, join them to the underlay, run commands in them."""
 
 import subprocess
 from collections.abc import Sequence
@@ -32,7 +29,6 @@ class Namespaces:
     Attributes:
         name: "h1", "h2", ... or "central"; also its host name and, on a host, its system-id.
         paths: its files as seen from outside.
-        settings: what the lab was asked to be.
     """
 
     def __init__(self, paths: MachinePaths, settings: LabSettings) -> None:
@@ -76,14 +72,8 @@ class Namespaces:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside this machine, without a shell, and return its output as text.
 
-        Args:
-            command: program and arguments.
-            timeout: limit in seconds.
-            check: a status other than 0 is an error.
-            stdin: what the command reads.
-
         Raises:
-            HostError: the command failed, took too long, or the machine is gone.
+            HostError: it took longer than `timeout` seconds, it failed (if `check`), or the machine is gone.
         """
         entered = self.enter(command)
         try:
@@ -99,26 +89,18 @@ class Namespaces:
         except subprocess.TimeoutExpired as error:
             raise HostError(f"'{_line(command)}' on {self.name} took longer than {timeout:g} s") from error
         if check and done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip())[-1000:]
-            raise HostError(f"'{_line(command)}' on {self.name} failed with {done.returncode}: {said}")
+            output = (done.stderr.strip() or done.stdout.strip())[-1000:]
+            raise HostError(f"'{_line(command)}' on {self.name} failed with {done.returncode}: {output}")
         return done
 
     def docker(
         self, *arguments: str, timeout: float = 60, check: bool = True, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run docker on this host; the rest is as for run().
-
-        Raises:
-            HostError: as run(), or the lab was made without Docker.
-        """
+        """Run docker on this host as run() does; HostError also where the lab has no Docker."""
         return self.run(self.docker_command(arguments), timeout=timeout, check=check, stdin=stdin)
 
     def docker_command(self, arguments: Sequence[str]) -> list[str]:
-        """Command line of docker on this host.
-
-        Raises:
-            HostError: there is no dockerd.
-        """
+        """Command line of docker on this host; HostError where there is no dockerd."""
         if not self.settings.docker or self.name == CENTRAL:
             raise HostError(f"{self.name} of lab {self.paths.lab} has no Docker: use a host of a lab with it")
         return ["docker", *arguments]
@@ -131,7 +113,7 @@ class Namespaces:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def failed(self, daemon: str, what: str) -> HostError:
-        """Error about a daemon that has the end of its log as a note."""
+        """An error about a daemon with the end of its log as a note."""
         error = HostError(f"{daemon} on {self.name} {what}: see the end of its log")
         error.add_note("\n".join(self.log(daemon).splitlines()[-LOG_TAIL:]))
         return error
@@ -139,10 +121,10 @@ class Namespaces:
     # Namespaces
 
     def make(self) -> None:
-        """Make the machine's directories and namespaces, and start the process that keeps them.
+        """Make the machine's directories and namespaces, and start the process that holds them.
 
         Raises:
-            HostError: a mount failed; the notes of the error have the reason.
+            HostError: a mount failed; the error's notes have the reason.
         """
         self._make_directories()
         self.paths.holder_script.write_text(holder_script(self.paths))
@@ -162,18 +144,14 @@ class Namespaces:
     # Underlay
 
     def make_underlay(self) -> None:
-        """Make the bridge that joins the machines, on the central: this machine has no link of a lab."""
+        """Make the bridge that joins the machines, in the central's namespace."""
         self._ip_batch(f"link add {underlay_device(self.name, self.settings)} type bridge\n")
         self.address_underlay()
         # With bridge-netfilter the frames between hosts would pass the IP firewall.
         self.run(["sh", "-c", "f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 0 > $f"])
 
     def plug_into(self, central: "Namespaces") -> None:
-        """Join this host to the central's bridge by a veth that has the host's name there.
-
-        Raises:
-            HostError: a link of that name is there already, or cannot be made.
-        """
+        """Join this host to the central's bridge by a veth that has the host's name there."""
         inside = ["name", UNDERLAY_LINK, "netns", str(self._holder().pid)]
         peer = ["name", self.name, "netns", str(central._holder().pid)]  # noqa: SLF001 - of the same class
         command = ["ip", "link", "add", *inside, "type", "veth", "peer", *peer]
@@ -189,12 +167,9 @@ class Namespaces:
     def address_underlay(self) -> None:
         """Give the underlay address to the link that carries it, once that link exists.
 
-        A bridge of the userspace datapath is gone, address and all, whenever ovs-vswitchd ends. Beneath it
-        the link itself answers no ARP: its MAC address is not the bridge's, and a tunnel that a
-        neighbour sends there ends in the kernel, which knows none.
-
-        Raises:
-            HostError: the link did not appear in time.
+        A bridge of the userspace datapath and its address go whenever ovs-vswitchd ends. The link beneath it
+        does not answer ARP: its MAC address is not the bridge's, and a tunnel that a neighbour sends there
+        would end in the kernel, which has none.
         """
         device = underlay_device(self.name, self.settings)
         batch = f"addr replace {underlay_address(self.name)} dev {device}\nlink set {device} up\n"

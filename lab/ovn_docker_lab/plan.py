@@ -1,4 +1,4 @@
-"""What a lab is called, where its files are and which addresses it uses; does no I/O."""
+"""Names, files and addresses of a lab; does no I/O."""
 
 import re
 from dataclasses import dataclass
@@ -21,37 +21,26 @@ _FIRST_HOST = 10
 
 
 def check_name(name: str) -> str:
-    """Return the name of a lab when it can be one: 1 to 15 of a-z, 0-9 and inner hyphens.
+    """Check the name of a lab: 1 to 15 of a-z, 0-9 and inner hyphens.
 
-    It is part of paths of Unix sockets, which have 107 characters in all (unix(7)).
-
-    Raises:
-        ConfigError: it is too long or holds another character.
+    It is part of the paths of Unix sockets, which have at most 107 characters (unix(7)).
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"the lab name {name!r} cannot be used: take 1 to 15 of a-z, 0-9 and '-', no '-' at the ends"
+            f"{name!r} is not a valid lab name: use 1 to 15 of a-z, 0-9 and '-', no '-' at the ends"
         )
     return name
 
 
 def host_names(count: int) -> tuple[str, ...]:
-    """Names of the hosts of a lab: h1, h2, ...
-
-    Raises:
-        ConfigError: the count is not between 1 and MOST_HOSTS.
-    """
+    """Names of the hosts of a lab: h1, h2, ..., at most MOST_HOSTS."""
     if not 1 <= count <= MOST_HOSTS:
-        raise ConfigError(f"a lab cannot have {count} hosts: take 1 to {MOST_HOSTS}")
+        raise ConfigError(f"a lab cannot have {count} hosts: use 1 to {MOST_HOSTS}")
     return tuple(f"h{number}" for number in range(1, count + 1))
 
 
 def underlay_address(machine: str) -> IPv4Interface:
-    """Address of a machine in the network that joins the hosts: the central has .1, host N has .(10 + N).
-
-    Raises:
-        NotFoundError: no machine of a lab has such a name.
-    """
+    """Address of a machine in the network that joins the hosts: the central has .1, host N has .(10 + N)."""
     if machine == CENTRAL:
         return _underlay_interface(1)
     if not re.fullmatch(r"h[1-9][0-9]?", machine):
@@ -75,13 +64,9 @@ def southbound_remote() -> str:
 
 @dataclass(frozen=True, slots=True)
 class LabSettings:
-    """What a lab was asked to be.
+    """The hosts of a lab: how many, with a dockerd or the overlay driver, and their OVS datapath type.
 
-    Attributes:
-        hosts: how many hosts.
-        docker: each host has a dockerd.
-        driver: each host has the overlay driver; needs docker to be of use.
-        datapath: OVS datapath type, "system" (kernel) or "netdev" (userspace).
+    That is "system" (the kernel's) or "netdev" (userspace).
     """
 
     hosts: int
@@ -100,12 +85,10 @@ class MachinePaths:
 
     @property
     def lab_directory(self) -> Path:
-        """Directory of the whole lab."""
         return self.base / self.lab
 
     @property
     def directory(self) -> Path:
-        """Directory of this machine."""
         return self.lab_directory / self.machine
 
     @property
@@ -115,7 +98,7 @@ class MachinePaths:
 
     @property
     def etc(self) -> Path:
-        """Holds what the machine sees as /etc/docker, /etc/openvswitch and /etc/ovn."""
+        """What the machine sees as /etc/docker, /etc/openvswitch and /etc/ovn."""
         return self.directory / "etc"
 
     @property
@@ -125,7 +108,6 @@ class MachinePaths:
 
     @property
     def docker_data(self) -> Path:
-        """Data root of the machine's dockerd."""
         return self.directory / "docker"
 
     @property
@@ -140,21 +122,18 @@ class MachinePaths:
 
     @property
     def holder_script(self) -> Path:
-        """The shell script whose process holds the machine's namespaces alive."""
+        """The shell script whose process holds the machine's namespaces."""
         return self.directory / "namespace-holder.sh"
 
     @property
     def docker_socket(self) -> Path:
-        """Where dockerd listens."""
         return self.run / "docker.sock"
 
     @property
     def plugin_socket(self) -> Path:
-        """Where the driver listens."""
         return self.run / "docker" / "plugins" / "openvswitch.sock"
 
     def log(self, daemon: str) -> Path:
-        """Log file of a daemon."""
         return self.directory / "log" / f"{daemon}.log"
 
     def pid(self, daemon: str) -> Path:

@@ -1,4 +1,4 @@
-"""Start processes that outlive us, tell whether they live, end them by id; knows nothing of labs."""
+"""Processes that outlive the caller: start them, ask whether they live, end them by id."""
 
 import contextlib
 import errno
@@ -14,17 +14,15 @@ from ovn_docker.errors import HostError
 POLL_INTERVAL = 0.02
 
 _LEADS_NO_PROCESS = {errno.ESRCH, errno.EINVAL, errno.ENOENT}
-"""What pidfd_open(2) says of an id whose process is gone. While the id is still in use, as when the
-process is being reaped, that is EINVAL (seen with Linux 6.12) or ENOENT (6.18)."""
+"""Errors of pidfd_open(2) for an id whose process is gone: ESRCH, or EINVAL (seen with Linux 6.12) or ENOENT
+(6.18) while the process is being reaped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that stays the same one when its id is used again.
+    """A process and its start time, which distinguishes it from a later one of the same id.
 
-    Attributes:
-        pid: process id.
-        started: start time in clock ticks since boot (proc_pid_stat(5), field 22).
+    `started` is in clock ticks since boot (proc_pid_stat(5), field 22).
     """
 
     pid: int
@@ -32,11 +30,7 @@ class Process:
 
 
 def spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Process:
-    """Start a daemon in a session of its own, with its output appended to a log file.
-
-    Raises:
-        HostError: the program cannot be started.
-    """
+    """Start a daemon in a session of its own, with its output appended to a log file."""
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -70,7 +64,7 @@ def start_time(pid: int) -> int | None:
 
 
 def alive(process: Process) -> bool:
-    """Tell whether this very process runs."""
+    """Whether this very process runs."""
     return start_time(process.pid) == process.started
 
 
@@ -107,15 +101,7 @@ def read_process(file: Path) -> Process | None:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Poll a condition until it holds.
-
-    Args:
-        condition: what is waited for; must itself not block for long.
-        timeout: limit in seconds.
-
-    Returns:
-        Whether it came to hold in time.
-    """
+    """Poll a condition until it holds, for at most `timeout` seconds; returns whether it does."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What a lab needs of this machine: root, programs and, if there is one, the kernel's datapath."""
+"""What a lab needs of this machine: root, programs and, where there is one, the kernel's datapath."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ _FOREIGN_SETTINGS = ("DOCKER_", "OVS_", "OVN_")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Environment variables for processes of a lab: ours, without what points at another Docker or OVN."""
+    """Environment variables for processes of a lab: the caller's, without those for another Docker or OVN."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN_SETTINGS)}
     return kept | {"PATH": f"{kept.get('PATH', '')}:{_SEARCH_PATH}"} | settings
 
@@ -45,32 +45,19 @@ def find_program(name: str) -> str | None:
 
 
 def missing_packages(find: Callable[[str], str | None], *, docker: bool) -> tuple[str, ...]:
-    """Debian packages that a lab needs and that are not installed, sorted by name.
-
-    Args:
-        find: path of a program by its name, None when there is none.
-        docker: the hosts shall have a dockerd.
-    """
+    """Debian packages that a lab needs, with `docker` for a dockerd too, and that are missing, sorted."""
     needed = _PACKAGES | (_DOCKER_PACKAGES if docker else {})
     return tuple(sorted({package for program, package in needed.items() if find(program) is None}))
 
 
 def check_root() -> None:
-    """Check that we may make namespaces.
-
-    Raises:
-        ConfigError: we are not root.
-    """
+    """Check that this process may make namespaces."""
     if os.geteuid() != 0:
         raise ConfigError("a lab needs root, because it makes network namespaces: run it with sudo")
 
 
 def check_packages(*, docker: bool) -> None:
-    """Check that all programs are there.
-
-    Raises:
-        ConfigError: names the packages that are missing and how to install them.
-    """
+    """Check that all programs are there; the error names the missing packages and how to install them."""
     if packages := missing_packages(find_program, docker=docker):
         raise _not_installed(packages)
     if docker and not _is_static(Path(find_program("busybox") or "")):
@@ -95,23 +82,16 @@ def find_driver() -> str | None:
 
 
 def check_driver() -> None:
-    """Check that the overlay driver is installed.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """Check that the overlay driver is installed."""
     if find_driver() is None:
-        raise ConfigError(f"{DRIVER} is not installed: install this package with pip, or use --no-driver")
+        raise ConfigError(f"{DRIVER} is not installed: install ovn-docker with pip, or use --no-driver")
 
 
 def choose_datapath(wanted: str | None) -> str:
     """OVS datapath type, "system" (the kernel's) or "netdev" (userspace).
 
-    Args:
-        wanted: one of them, or None for the kernel's where it has or can load openvswitch and geneve.
-
-    Raises:
-        ConfigError: the kernel's is wanted and not there.
+    Without `wanted`, the kernel's where it has or can load openvswitch and geneve; ConfigError where that is
+    wanted and missing.
     """
     if wanted == "netdev":
         return wanted
@@ -134,11 +114,7 @@ def _has_module(name: str) -> bool:
 
 
 def check_image_source() -> Path:
-    """Path of the static busybox that becomes the image.
-
-    Raises:
-        HostError: there is none.
-    """
+    """Path of the static busybox that becomes the image."""
     program = find_program("busybox")
     if program is None:
         raise HostError("there is no busybox to make an image of: run 'apt-get install busybox-static'")

@@ -1,7 +1,6 @@
 """Take a lab down, whatever state it is in, and find what is left of it.
 
-Everything is found anew from /proc, from the cgroups and from the disk, so that a half-made or half-killed
-lab goes too.
+Everything is found in /proc, in the cgroups and on disk, so that an incomplete lab goes too.
 """
 
 import contextlib
@@ -22,15 +21,9 @@ _PLUGIN_ID = re.compile("[0-9a-f]{64}")
 
 
 def take_down(directory: Path) -> bool:
-    """End all processes of a lab and remove its mounts, cgroups and files.
+    """End all processes of a lab and remove its mounts, cgroups and files; returns whether there were any.
 
-    Its namespaces and the links in them go with their last process.
-
-    Args:
-        directory: the lab's own; need not exist.
-
-    Returns:
-        Whether there was anything of the lab.
+    Its namespaces and the links in them go with their last process. The lab's directory need not exist.
 
     Raises:
         HostError: names what is still there after 30 s.
@@ -49,7 +42,7 @@ def take_down(directory: Path) -> bool:
 
 
 def leftovers(directory: Path) -> list[str]:
-    """What there still is of a lab, each in a few words; empty when nothing is left."""
+    """What is left of a lab, each thing in a few words."""
     left = [
         f"process {process.pid} ({_command_line(process.pid)[:60]})" for process in lab_processes(directory)
     ]
@@ -60,24 +53,24 @@ def leftovers(directory: Path) -> list[str]:
 
 
 def lab_processes(directory: Path) -> list[Process]:
-    """Processes of a lab, or of the machine whose directory it is, whoever started them.
+    """Processes of a lab, or of one machine, by its directory, whoever started them.
 
-    A process counts when it is in a cgroup of the lab's containers. It also counts when its mount namespace
-    is not ours and holds a mount of the lab (a host's own mounts name the lab's directory, a container's root
-    lies in it), or its command line names that directory. An editor or a `tail` on a file of the lab is in
-    our mount namespace and does not count.
+    A process counts when it is in a cgroup of the lab's containers. It also counts when it is in another
+    mount namespace than the caller and that holds a mount of the lab (a host's own mounts name the lab's
+    directory, a container's root lies in it) or its command line names that directory. An editor or a `tail`
+    on a file of the lab is in the caller's mount namespace and does not count.
     """
-    ours = _mount_namespace(os.getpid())
+    own = _mount_namespace(os.getpid())
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    members = (pid for pid in pids if _is_member(pid, directory, ours))
+    members = (pid for pid in pids if _is_member(pid, directory, own))
     return [Process(pid, started) for pid in members if (started := start_time(pid)) is not None]
 
 
-def _is_member(pid: int, directory: Path, our_mount_namespace: str) -> bool:
+def _is_member(pid: int, directory: Path, own_mount_namespace: str) -> bool:
     within = f"/{directory.parent.name}/{directory.name}/"
     if within in _read(pid, "cgroup"):
         return True
-    if _mount_namespace(pid) in ("", our_mount_namespace):
+    if _mount_namespace(pid) in ("", own_mount_namespace):
         return False
     return within in _read(pid, "mountinfo") or f"{directory}/" in _command_line(pid)
 
@@ -101,14 +94,7 @@ def _read(pid: int, file: str) -> str:
 
 
 def end_processes(directory: Path) -> bool:
-    """Kill all processes of a lab, or of one machine of it, and wait until they have ended, at most 30 s.
-
-    Args:
-        directory: of the lab or of the machine.
-
-    Returns:
-        Whether there was any.
-    """
+    """Kill all processes of a lab or of one machine and wait up to 30 s for their end; was there any?"""
     found = False
 
     def all_ended() -> bool:
@@ -149,13 +135,9 @@ def _cgroups(parent: str) -> Iterator[Path]:
 
 
 def remove_cgroups(parent: str) -> bool:
-    """Remove a cgroup of a lab or of one machine, with those below it, and the one above it when empty.
+    """Remove a cgroup with those below it, and the one above it when empty; was there any?
 
-    Args:
-        parent: its path from the top of a hierarchy.
-
-    Returns:
-        Whether there was any.
+    `parent` is its path from the top of a hierarchy.
     """
     found = any(True for _ in _cgroups(parent))
 
@@ -175,10 +157,10 @@ def remove_cgroups(parent: str) -> bool:
 
 def _remove_plugins_cgroups(directory: Path) -> None:
     """Remove the cgroups of managed plugins: dockerd names them by the plugins' ids, below its own."""
-    ids = {each.name for each in directory.glob("*/docker/plugins/*") if _PLUGIN_ID.fullmatch(each.name)}
+    ids = {path.name for path in directory.glob("*/docker/plugins/*") if _PLUGIN_ID.fullmatch(path.name)}
 
     def all_removed() -> bool:
-        left = [cgroup for each in ids for cgroup in _CGROUPS.rglob(each)]
+        left = [cgroup for plugin in ids for cgroup in _CGROUPS.rglob(plugin)]
         for cgroup in left:
             with contextlib.suppress(OSError):
                 cgroup.rmdir()

@@ -178,7 +178,7 @@ def test_down_leaves_nothing_of_a_lab_whose_making_was_killed() -> None:
     directory = BASE / name
     maker = subprocess.Popen(command_line("up", "--name", name, "--no-driver"), stdout=subprocess.DEVNULL)
     try:
-        eventually((directory / "h1" / "pids" / "ovsdb-server").exists, 20, "the lab is half made")
+        eventually((directory / "h1" / "pids" / "ovsdb-server").exists, 20, "the lab is incomplete")
     finally:
         maker.kill()
         maker.wait(10)
