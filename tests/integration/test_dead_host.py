@@ -117,7 +117,7 @@ def test_a_host_whose_chassis_is_gone_is_given_up_by_itself(lab: Lab, users: lis
         )
         assert owners(lab.central) == ["h1"]
         assert len(records.leases(lab.central)) == 1
-        assert "host h2 is given up, for its chassis has been gone" in lab.hosts[0].log("driver")
+        assert "host h2 is removed: its chassis has been gone" in lab.hosts[0].log("driver")
         assert one.run("true").returncode == 0
     finally:
         lab.hosts[1].power_on()

@@ -1,8 +1,8 @@
-"""The collector of dead hosts: one driver of all gives up hosts that have been gone from OVN for long.
+"""Whether another host lives, and the collector: the one driver of all that removes what dead hosts left.
 
-Gone is a host whose chassis is not in OVN Southbound and whose driver is not connected to Northbound, both at
-each look. Of all drivers with ``--dead-host-after`` the one that has the collector's lock does it; only that
-one is connected to Southbound.
+A host is dead when its chassis is not in OVN Southbound and its driver is not connected to Northbound, both
+at each look for the whole of ``--dead-host-after``. Of all drivers with that flag the one that has the
+collector's lock does it; only that one is connected to Southbound.
 """
 
 import asyncio
@@ -21,12 +21,14 @@ from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
 
-# --- For how long hosts have been missing from OVN, and which are dead for it. Pure. ------------------------
+LOG = logging.getLogger(__name__)
+
+# --- Since when hosts have been missing from OVN, and which are dead. Pure. ---------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Absences:
-    """Since when each host has been missing that is: host to seconds of a clock that never goes back."""
+    """Since when each host that is missing has been missing, in seconds of a monotonic clock."""
 
     since: Mapping[str, float] = field(default_factory=dict)
 
@@ -35,10 +37,10 @@ class Absences:
 
         Args:
             hosts: those that Northbound knows.
-            chassis: those that Southbound knows. Without `own` among them it is not to be believed: it was
-                made anew, or this host's ovn-controller is away. Then all begins again.
+            chassis: those that Southbound knows. Without `own` it is not relied on: it is a new database, or
+                this host's ovn-controller is away. Then everything starts anew.
             own: this host, which is never missing.
-            now: seconds of that clock.
+            now: seconds of the monotonic clock.
         """
         present = frozenset(chassis)
         if own not in present:
@@ -52,52 +54,58 @@ class Absences:
         return sorted(dead, key=lambda host: (self.since[host], host))
 
 
-# --- Whether another host's driver is connected to OVN Northbound, and if it is not, since when it is away. -
-# The lock that shows a host is asked for and given back at once. A driver that connects meanwhile takes it,
-# as it does from anybody.
+# --- Whether another host's driver is connected to OVN Northbound, and if not, when it last was. ------------
+# The host's presence lock is requested and released at once. A driver that connects meanwhile steals it, as
+# it does from everybody.
 
 
-REMEDY_PATIENCE = 1.0
-"""Seconds for an error to wait for what it could say besides."""
+REMEDY_TIMEOUT = 1.0
+"""Seconds by which an error may be delayed to find out what it could advise."""
 
-ASKING = 0.25
-"""Seconds after which who has a lock is its driver, and not somebody else who only asks for it."""
+LOOK_TIMEOUT = 0.25
+"""Seconds after which the holder of a lock is taken for its driver, and not for somebody who only looks."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriverState:
-    """What is known of a host's driver.
+    """A host's driver.
 
     Attributes:
-        connected: whether it is connected to Northbound.
-        seen: when it was last; of interest where it is not connected.
+        connected: to Northbound.
+        seen: when it was connected last; of interest where it is not connected now.
     """
 
     connected: bool
     seen: LastSeen
 
 
-async def look(nb: Client, host: str, wait: float = ASKING) -> DriverState:
-    """Whether the driver of a host is connected; never asked by a driver about its own host.
+async def is_connected(nb: Client, host: str, wait: float = LOOK_TIMEOUT) -> bool:
+    """Whether the driver of another host is connected to Northbound; a driver never asks for its own host.
 
     Args:
         nb: of Northbound, connected.
         host: its ``system-id``.
-        wait: seconds for whoever else asks to give the lock back.
+        wait: seconds for somebody else who only looks to release the lock.
 
     Raises:
-        DatabaseError: the database refused to tell.
         UnreachableError: the connection was lost.
     """
     async with nb.lock(hosts.presence_lock(host)) as lock:
-        free, asked = await is_free(lock, wait), lock.requested
-    if not asked:
+        free, requested = await is_free(lock, wait), lock.requested
+    if not requested:
         raise UnreachableError(nb.outage() or f"{nb.title} does not answer")
-    return DriverState(connected=not free, seen=await seen(nb, host))
+    return not free
 
 
-async def is_free(lock: Lock, wait: float = ASKING) -> bool:
-    """Whether a lock that was asked for is nobody else's; `wait` as in `look`."""
+async def look(nb: Client, host: str, wait: float = LOOK_TIMEOUT) -> DriverState:
+    """Whether the driver of another host is connected, and when it last was; arguments as `is_connected`."""
+    connected = await is_connected(nb, host, wait)
+    [found] = await nb.transact([hosts.seen_get(host)])
+    return DriverState(connected, hosts.read_seen(found["rows"]))
+
+
+async def is_free(lock: Lock, wait: float = LOOK_TIMEOUT) -> bool:
+    """Whether nobody else has a lock that was requested; `wait` as in `is_connected`."""
     if lock.requested and not lock.held:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
@@ -105,25 +113,21 @@ async def is_free(lock: Lock, wait: float = ASKING) -> bool:
     return lock.held
 
 
-async def seen(nb: Client, host: str) -> LastSeen:
-    """When a host's driver was connected last, as its row says."""
-    [found] = await nb.transact([hosts.seen_get(host)])
-    return hosts.read_seen(found["rows"])
-
-
 async def remedy(nb: Client, host: str) -> str:
-    """How an error goes on that names another host as the holder of something; "" where that is connected.
+    """The end of an error that names another host as the holder of something; "" if that is connected.
 
-    It takes `PATIENCE` at most. Where nothing can be learned in that time it says what to do all the same.
+    It takes `REMEDY_TIMEOUT` at most. Where nothing can be found out in that time it gives the advice anyway.
     """
+    condition = "if that host will not come back"
     try:
-        async with asyncio.timeout(REMEDY_PATIENCE):
+        async with asyncio.timeout(REMEDY_TIMEOUT):
             driver = await look(nb, host)
+        if driver.connected:
+            return ""
+        condition = f"{away(host, driver.seen)}: {condition}"
     except (TimeoutError, OvnDockerError):
-        return _remedy("if that host will not come back", host)
-    if driver.connected:
-        return ""
-    return _remedy(f"{away(host, driver.seen)}: if that host will not come back", host)
+        pass
+    return f"; {condition}, free what it has with 'ovn-docker gc --host {host}'"
 
 
 def away(host: str, since: LastSeen) -> str:
@@ -133,11 +137,8 @@ def away(host: str, since: LastSeen) -> str:
     return f"the driver of host {host} has been away since {since}"
 
 
-def _remedy(condition: str, host: str) -> str:
-    return f"; {condition}, free what it has with 'ovn-docker gc --host {host}'"
+# --- The collector ------------------------------------------------------------------------------------------
 
-
-LOG = logging.getLogger(__name__)
 
 LOOKS, LONGEST_INTERVAL = 6, 60.0
 """How many looks fall into the time after which a host is dead, and the seconds between two at most."""
@@ -148,12 +149,12 @@ REACH_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What looks have shown until now.
+    """What the looks until now have shown.
 
     Attributes:
         gone: since when hosts have had no chassis.
-        dead: since when they have had neither a chassis nor a driver that is connected. Where ovn-controller
-            is stopped for long the driver may be restarted, and is away for a moment.
+        dead: since when they have had neither a chassis nor a connected driver. Where ovn-controller is
+            stopped for long the driver may be restarted, and is away for a moment.
     """
 
     gone: Absences = field(default_factory=Absences)
@@ -161,23 +162,23 @@ class _Seen:
 
 
 class Collector:
-    """Gives up dead hosts while it has the lock."""
+    """Removes what dead hosts left while it has the lock."""
 
     def __init__(self, ovs: Client, nb: Client, limit: float, clock: Callable[[], float]) -> None:
         """Use clients of this host's Open_vSwitch and of Northbound.
 
         Args:
             ovs: says who this host is and where Southbound is.
-            nb: where hosts are given up.
+            nb: where dead hosts left something.
             limit: seconds for which a host must be gone.
-            clock: seconds from some moment, never back.
+            clock: monotonic, in seconds.
         """
         self._ovs = ovs
         self._nb = nb
         self._limit = limit
         self._interval = min(limit / LOOKS, LONGEST_INTERVAL)
         self._clock = clock
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
         """Collect until cancelled."""
@@ -187,7 +188,7 @@ class Collector:
                 following = ovn_settings.following(self._ovs, ovn_settings.SOUTHBOUND, southbound.WATCHES)
                 async with following as sb:
                     await self._collect(lock, sb)
-            await asyncio.sleep(self._interval)  # whoever waits for the lock has it now
+            await asyncio.sleep(self._interval)  # another driver that waits for the lock has it now
 
     async def _collect(self, lock: Lock, sb: Client) -> None:
         """Look and act in intervals, until the lock is lost or Southbound cannot be reached."""
@@ -196,7 +197,7 @@ class Collector:
             try:
                 seen = await self._round(sb, seen)
             except OvnDockerError as error:
-                LOG.warning("dead hosts are not looked for: %s", error)
+                LOG.warning("cannot look for dead hosts: %s", error)
             await asyncio.sleep(self._interval)
 
     async def _reached(self, sb: Client) -> bool:
@@ -204,68 +205,60 @@ class Collector:
             async with asyncio.timeout(REACH_TIMEOUT):
                 await sb.ready()
         except TimeoutError:
-            self._tell("", f"dead hosts are not looked for: {sb.outage()}")
+            self._log_once("", f"cannot look for dead hosts: {sb.outage()}")
             return False
-        self._told.pop("", None)
+        self._logged.pop("", None)
         return True
 
-    async def _round(self, sb: Client, seen: "_Seen") -> "_Seen":
-        """One look at both databases, and the end of those that are dead."""
+    async def _round(self, sb: Client, seen: _Seen) -> _Seen:
+        """Look at both databases once, and remove what dead hosts left."""
         own = ovn_settings.settings_of(self._ovs).system_id
         known = await host_cleanup.listed(self._nb)
-        if not sb.connected:  # what is known of it has grown old while Northbound was waited for
+        if not sb.connected:  # what is known of it is out of date after waiting for Northbound
             return seen
         chassis, now = list(southbound.read_chassis(sb.replica)), self._clock()
         gone = seen.gone.after(known, chassis, own, now)
-        connected = [host for host in gone.since if await self._is_connected(host)]
+        connected = [host for host in gone.since if await is_connected(self._nb, host)]
         seen = _Seen(gone, seen.dead.after(known, [*chassis, *connected], own, now))
         for host in set(gone.dead(now, self._limit)).intersection(connected):
-            self._tell_alive(host)
+            text = "its driver is connected to OVN Northbound: nothing of it is removed"
+            self._log_once(host, f"host {host} has no chassis in OVN Southbound, but {text}")
         for host in await host_cleanup.registered(self._nb, seen.dead.dead(now, self._limit)):
-            await self._give_up(host)
+            await self._remove(host)
         return seen
 
-    async def _is_connected(self, host: str) -> bool:
-        async with self._nb.lock(hosts.presence_lock(host)) as lock:
-            return not await is_free(lock)
-
-    def _tell_alive(self, host: str) -> None:
-        why = "its driver is connected to OVN Northbound: it is not given up"
-        self._tell(host, f"host {host} has no chassis in OVN Southbound, but {why}")
-
-    async def _give_up(self, host: str) -> None:
+    async def _remove(self, host: str) -> None:
         presence = hosts.presence_lock(host)
         async with self._nb.lock(presence) as lock:
             if not lock.held:
-                return  # its driver has come back since it was looked for
+                return  # its driver has come back since the look
             try:
-                gone = await HostCleanup(self._nb, host, [hosts.COLLECTOR_LOCK, presence]).run()
+                removed = await HostCleanup(self._nb, host, [hosts.COLLECTOR_LOCK, presence]).run()
             except LockError:
-                LOG.warning("host %s came back while it was given up, or this driver is cut off", host)
+                LOG.warning("host %s came back while it was being removed, or this driver is cut off", host)
                 return
-        self._told.pop(host, None)
+        self._logged.pop(host, None)
         LOG.warning(
-            "host %s is given up, for its chassis has been gone from OVN Southbound for %.0f s: %s removed",
+            "host %s is removed: its chassis has been gone from OVN Southbound for %.0f s; it had %s",
             host,
             self._limit,
-            gone,
+            removed,
         )
 
-    def _tell(self, subject: str, text: str) -> None:
-        """Log what may be so for hours, once."""
-        if text != self._told.get(subject):
+    def _log_once(self, subject: str, text: str) -> None:
+        """Log a state that may last for hours when it begins or changes."""
+        if text != self._logged.get(subject):
             LOG.warning("%s", text)
-        self._told[subject] = text
+        self._logged[subject] = text
 
 
-# --- Whether a host's ovn-controller lives: asked of all hosts at once, so that silence can be judged. ------
+# --- Whether a host's ovn-controller lives: all hosts are asked, so that one's silence can be judged. -------
 
 
-ANSWER_PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds for any host to answer, and from then on as many for the one that is asked about."""
 
-PAUSE = 0.2
-"""Seconds between two looks."""
+POLL_INTERVAL = 0.2
 
 
 class SignOfLife(Enum):
@@ -273,41 +266,38 @@ class SignOfLife(Enum):
 
     GIVEN = "the host answers"
     MISSING = "others answer, and it does not"
-    NOBODY = "nobody answers, so nothing can be told"
+    NOBODY = "nobody answers, so nothing can be said"
 
 
-async def ask(nb: Client, sb: Client, host: str, patience: float = ANSWER_PATIENCE) -> SignOfLife:
+async def ask(nb: Client, sb: Client, host: str, limit: float = ANSWER_TIMEOUT) -> SignOfLife:
     """Ask all hosts for a sign of life and wait for that of one.
 
     Each living host writes one row of Southbound for it, once.
 
     Args:
         nb: of Northbound, where the question is written.
-        sb: of Southbound, where the answers stand.
+        sb: of Southbound, where the answers are.
         host: its ``system-id``.
-        patience: as `PATIENCE`.
-
-    Raises:
-        DatabaseError: a database refused.
+        limit: as `ANSWER_TIMEOUT`.
     """
     try:
-        async with asyncio.timeout(3 * patience):
-            return await _ask(nb, sb, host, patience)
+        async with asyncio.timeout(3 * limit):
+            return await _ask(nb, sb, host, limit)
     except TimeoutError:  # a database was lost meanwhile
         return SignOfLife.NOBODY
 
 
-async def _ask(nb: Client, sb: Client, host: str, patience: float) -> SignOfLife:
+async def _ask(nb: Client, sb: Client, host: str, limit: float) -> SignOfLife:
     target = nb_global.read_target(await nb.transact(nb_global.sync_begin()))
     if target is None:
         return SignOfLife.NOBODY
     clock = asyncio.get_running_loop().time
-    deadline, others_live = clock() + patience, False
+    deadline, others_live = clock() + limit, False
     while clock() < deadline:
         own, others = await sb.transact(nb_global.followers(target, host))
         if own["rows"]:
             return SignOfLife.GIVEN
         if others["rows"] and not others_live:
-            others_live, deadline = True, clock() + patience
-        await asyncio.sleep(PAUSE)
+            others_live, deadline = True, clock() + limit
+        await asyncio.sleep(POLL_INTERVAL)
     return SignOfLife.MISSING if others_live else SignOfLife.NOBODY

@@ -19,6 +19,7 @@ from typing import Any
 
 from ovn_docker.errors import ConflictError, ConstraintError, DatabaseError, HostError
 from ovn_docker.health.host_identity import Evidence, Standing, Verdict, judge, taken
+from ovn_docker.health.host_liveness import is_free
 from ovn_docker.host.open_vswitch import OvnSettings
 from ovn_docker.host.ovn_settings import settings_of
 from ovn_docker.ovn import hosts
@@ -158,11 +159,11 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 60.0
 """Seconds after which the row and the host's entry in the list of hosts are looked for again, by row id."""
 
-PATIENCE = 1.0
-"""Seconds for whoever only looks to let go of a lock."""
+RELEASE_TIMEOUT = 1.0
+"""Seconds for a driver of this host that only looks who has a lock to release it."""
 
-ASKING = 0.5
-"""Seconds for another process that only asks for the lock of a session to have given it back."""
+NEIGHBOUR_TIMEOUT = 0.5
+"""Seconds for another process of this host that only looks at a session's lock to release it."""
 
 SOON, UNDECIDED = 5.0, 0.5
 """The same while the name is another machine's, and while that is not known."""
@@ -265,10 +266,7 @@ class Presence:
             evidence = await self._evidence(name, lock, keep=not dry_run)
             if evidence.local:
                 return None
-            with contextlib.suppress(TimeoutError):  # a driver of this host may be looking who has it
-                async with asyncio.timeout(PATIENCE):
-                    await lock.acquired()
-            if not lock.held:
+            if not await is_free(lock, RELEASE_TIMEOUT):
                 raise ConflictError(
                     f"the name {name} cannot be taken over: the driver of {evidence.row or NOBODY} is"
                     " connected to OVN Northbound: stop it there first"
@@ -406,11 +404,8 @@ class Presence:
         if row.session in {"", self._session}:
             return row.session == self._session
         async with self._asking, self._ovs.lock(hosts.session_lock(row.session)) as lock:
-            if not lock.held:  # another process of this host may be asking the same
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ASKING):
-                        await lock.acquired()
-            return lock.requested and not lock.held
+            free = await is_free(lock, NEIGHBOUR_TIMEOUT)
+            return lock.requested and not free
 
 
 def _about_to_be_told(verdict: Verdict, evidence: Evidence) -> bool:

@@ -1,4 +1,4 @@
-"""Dead hosts are given up by one driver of all, by real locks and databases; the living never are."""
+"""One driver of all removes what dead hosts left, by real locks and databases; the living lose nothing."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ovn_docker.health import host_liveness as module
+from ovn_docker.health import host_liveness
 from ovn_docker.health.host_liveness import LOOKS, Collector
 from tests.functional.conftest import MakeServer
 from tests.functional.health.cluster_of_hosts import Databases, task
@@ -32,7 +32,7 @@ class Clock:
         return time.monotonic() if self.now is None else self.now
 
     async def again(self) -> None:
-        """Wait for enough looks for a host to have been given up that is dead."""
+        """Wait for enough looks for a dead host to have been removed."""
         wanted = self.looks + 4 * LOOKS
         await until(lambda: self.looks > wanted, "the collector looks at its clock", 10)
 
@@ -60,10 +60,10 @@ async def collecting(
 
 
 async def gone(databases: Databases, host: str) -> None:
-    await until(lambda: host not in databases.registered(), f"host {host} is given up", 10)
+    await until(lambda: host not in databases.registered(), f"host {host} is removed", 10)
 
 
-async def test_a_host_without_a_chassis_is_given_up_and_those_with_one_are_not(
+async def test_a_host_without_a_chassis_is_removed_and_those_with_one_are_not(
     databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with collecting(databases, "h1") as clock:
@@ -71,15 +71,15 @@ async def test_a_host_without_a_chassis_is_given_up_and_those_with_one_are_not(
         await clock.again()
         assert databases.ports() == ["port-of-h2"]
         assert databases.registered() == ["h1", "h2"]
-        [line] = [each.getMessage() for each in caplog.records if "given up" in each.getMessage()]
-        assert line.startswith("host h3 is given up, for its chassis has been gone")
+        [line] = [record.getMessage() for record in caplog.records if "is removed" in record.getMessage()]
+        assert line.startswith("host h3 is removed: its chassis has been gone")
         assert "1 port, 0 leases" in line
         databases.chassis_del("h2")
         await gone(databases, "h2")
     assert databases.ports() == []
 
 
-async def test_nobody_is_given_up_before_the_time(databases: Databases) -> None:
+async def test_no_host_is_removed_before_the_time(databases: Databases) -> None:
     async with collecting(databases, "h1", clock=Clock(0)) as clock:
         await clock.again()
         assert "h3" in databases.registered()
@@ -99,7 +99,7 @@ async def test_a_chassis_that_comes_back_in_time_begins_anew(databases: Database
         assert "h3" in databases.registered()
 
 
-async def test_a_host_whose_driver_is_connected_is_not_given_up_and_that_is_told_once(
+async def test_a_host_whose_driver_is_connected_stays_and_that_is_logged_once(
     databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -115,7 +115,7 @@ async def test_a_host_whose_driver_is_connected_is_not_given_up_and_that_is_told
 
 
 @pytest.mark.slow
-async def test_a_driver_that_goes_long_after_its_chassis_has_the_whole_time_still(
+async def test_a_driver_that_goes_after_its_chassis_has_the_whole_time_still(
     databases: Databases,
 ) -> None:
     """As one that is restarted on a host whose ovn-controller has been stopped for hours."""
@@ -157,9 +157,9 @@ async def test_one_collects_at_a_time_and_another_when_it_ends(databases: Databa
 async def test_a_driver_that_cannot_reach_southbound_leaves_it_to_another(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "REACH_TIMEOUT", 0.2)
+    monkeypatch.setattr(host_liveness, "REACH_TIMEOUT", 0.2)
     async with collecting(databases, "h2", "unix:/nonexistent"):
-        await until(lambda: "dead hosts are not looked for" in caplog.text, "it is told")
+        await until(lambda: "cannot look for dead hosts" in caplog.text, "it is told")
         async with collecting(databases, "h1"):
             await gone(databases, "h3")
     assert "OVN Southbound cannot be reached at unix:/nonexistent" in caplog.text
@@ -168,10 +168,10 @@ async def test_a_driver_that_cannot_reach_southbound_leaves_it_to_another(
 async def test_southbound_may_be_away_for_a_while(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "REACH_TIMEOUT", 0.2)
+    monkeypatch.setattr(host_liveness, "REACH_TIMEOUT", 0.2)
     databases.southbound.kill()
     async with collecting(databases, "h1") as clock:
-        await until(lambda: "dead hosts are not looked for" in caplog.text, "it is told")
+        await until(lambda: "cannot look for dead hosts" in caplog.text, "it is told")
         assert clock.looks == 0
         databases.southbound.start()
         await gone(databases, "h3")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from ovn_docker.errors import UnreachableError
 from ovn_docker.health import host_liveness
 from ovn_docker.health.host_liveness import DriverState
 from ovn_docker.health.presence import SeenNote
@@ -94,6 +95,15 @@ async def test_who_asks_for_a_host_takes_nothing_from_it(databases: Databases) -
         assert await host_liveness.look(nb, "h1") == DriverState(
             connected=False, seen=LastSeen(CREATED, stopped=True)
         )
+
+
+async def test_a_lost_connection_says_nothing_about_another_host(databases: Databases) -> None:
+    async with connected([databases.northbound.remote], "OVN_Northbound") as nb:
+        await asyncio.wait_for(nb.ready(), 5)
+        databases.northbound.kill()
+        await until(lambda: not nb.connected, "the connection is lost")
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            await host_liveness.is_connected(nb, "h1")
 
 
 async def test_a_host_that_connects_while_somebody_asks_has_its_lock_all_the_same(
