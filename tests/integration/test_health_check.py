@@ -325,6 +325,6 @@ def test_check_names_a_dead_ovs_vswitchd_before_its_consequences(
         found = command(host, "check")
     finally:
         host.start("ovs-vswitchd")
-    assert found.stdout.startswith("vswitchd-down: ovs-vswitchd does not run on this host"), found.stderr
+    assert found.stdout.startswith("vswitchd-down: ovs-vswitchd is not running"), found.stderr
     assert found.returncode == (3 if found.stderr else 1)
     eventually(lambda: agrees(host), REMOVED, "nothing is wrong any more")

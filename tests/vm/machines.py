@@ -12,7 +12,7 @@ from tests.unit.test_docs import ROOT, tracked
 
 LAB = "vmtest"
 TREE = "/root/ovn-docker"
-NOTHING_WRONG = "nothing is wrong: what Docker has and what stands for it agree"
+NOTHING_WRONG = "OK: Docker, the host and "
 TIMEOUT = 120.0
 
 

@@ -243,7 +243,7 @@ def _vtep_line(row: Mapping[str, Any]) -> str:
 def _lines(report: Report, arguments: argparse.Namespace, *, done: bool) -> Sequence[str]:
     """One line for each finding, of those that are alike for some; and what to type."""
     if not report.findings:
-        return ["nothing is wrong: what Docker has and what stands for it agree"]
+        return [f"OK: Docker, the host and {'Neutron' if arguments.underlay else 'OVN'} agree"]
     failed, alike = dict(report.failed), dict[str, list[str]]()
     for each in report.findings:
         state = "repaired" if each in report.repaired else "failed" if each in failed else each.kind

@@ -1,7 +1,8 @@
-"""What the health check finds, and when a finding may be acted on. Pure.
+"""What the health check finds, and when a finding is confirmed. Pure.
 
 A finding is a discrepancy between what Docker has and what stands for it in a database or the kernel. It is
-acted on when it was seen twice: between two looks Docker has finished what it was about to do.
+confirmed, reported and repaired when it was seen twice: between two looks Docker has finished what it was
+about to do.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,14 +13,14 @@ from typing import Any
 from ovn_docker.docker.models import DockerState, Endpoint
 
 SECOND_LOOK = 1.0
-"""Seconds after which a thing that was missing is looked for again."""
+"""Seconds for which a thing must be missing before that is reported or repaired."""
 
 GRACE = 10.0
-"""Seconds for which a thing must be stale before it is removed: a verb's deadline, so that none is under way
-from before the first look to behind the second (libnetwork/server.py, DEADLINE)."""
+"""Seconds for which a thing must be stale before it is removed: a verb's deadline, so that no verb lasts from
+before the first look until after the second (libnetwork/server.py, DEADLINE)."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-"""Seconds from a start of a container that failed to the next; doubled each time."""
+"""Seconds from a failed start of a container to the next attempt; doubled each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,11 @@ class Finding:
     """One discrepancy.
 
     Attributes:
-        kind: a name of `KINDS`.
-        subject: the id of what it is about; with the kind it says whether two findings are the same.
-        text: one line for people: what is wrong with which object; never compared, for it may count.
-        evidence: what the repair needs to know; never compared.
-        cause: what led to it, as somebody else says it; never compared, for it may read otherwise each time.
+        kind: a key of `KINDS`.
+        subject: the id of what it is about; kind and subject say whether two findings are the same.
+        text: one line for people: what is wrong with which object; not compared, for it may contain a number.
+        evidence: what the repair needs to know.
+        cause: what led to it, in somebody else's words, which may differ each time.
     """
 
     kind: str
@@ -42,22 +43,22 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """All that is to be said of it."""
+        """Text and cause, for people."""
         return f"{self.text}: {self.cause}" if self.cause else self.text
 
     @property
     def removes(self) -> bool:
-        """Whether its repair takes something away."""
+        """Whether its repair removes something."""
         return KINDS[self.kind].removes
 
     @property
     def repair(self) -> str:
-        """What its repair would do, for people, or "" where only a person can do something."""
+        """What its repair would do, for people, or "" where only a person can repair it."""
         return KINDS[self.kind].repair
 
 
 class Bars(Enum):
-    """What must not be done while a finding stands."""
+    """What must not be done while a finding exists."""
 
     NOTHING = "nothing"
     REMOVALS = "removals"
@@ -70,13 +71,13 @@ class Kind:
 
     Attributes:
         repair: what its repair would do, as in "it would remove the link", or "" without one.
-        removes: whether that takes something away.
+        removes: whether that removes something.
         starts: whether that starts a container: it may take long, and what prevents it may end unseen.
-        together: whether those of a pass are repaired in one act: each alone would cost as much as all.
-        bars: what is not done while it stands. REPAIRS where it is in doubt who this host is, for then all
+        together: whether all of a pass are repaired in one transaction: each alone would cost as much as all.
+        bars: what is not done while it exists. REPAIRS where it is in doubt who this host is, for then all
             that carries its mark may be another's; REMOVALS where it is in doubt what Docker has, or where
-            the host is not set up, so that nothing is known to be of no use.
-        patient: whether it is looked for again in the next regular pass only: it says that somebody is busy.
+            the host is not set up, so that nothing is known to be unused.
+        patient: whether it is looked for again in the next regular pass only: it says that a server is busy.
     """
 
     repair: str
@@ -101,20 +102,20 @@ KINDS: Mapping[str, Kind] = {
     "southbound-down": Kind(""),
     "northd-down": Kind(""),
     "switch-twice": Kind(""),
-    "network-missing": Kind("make the network again, as Docker has it"),
-    "network-stale": Kind("remove the network, unless a port of others is on it", removes=True),
-    "switch-stale": Kind("remove the switch, unless a port is on it", removes=True),
-    "endpoint-missing": Kind("make the port again"),
-    "endpoint-changed": Kind("give the port the addresses that Docker says"),
-    "endpoint-stale": Kind("remove the port and what it claimed", removes=True),
+    "network-missing": Kind("create the network again, as Docker has it"),
+    "network-stale": Kind("remove the network, unless others have ports on it", removes=True),
+    "switch-stale": Kind("remove the switch, unless it has ports", removes=True),
+    "endpoint-missing": Kind("create the port again"),
+    "endpoint-changed": Kind("set the port's addresses to those that Docker says"),
+    "endpoint-stale": Kind("remove the port and release what it claimed", removes=True),
     "names-changed": Kind("write them to the port", together=True),
-    "interface-missing": Kind("plug it in again"),
+    "interface-missing": Kind("plug the interface in again"),
     "interface-stale": Kind("remove the interface and its link", removes=True),
     "interface-dead": Kind(""),
     "interface-lost": Kind(""),
     "interface-alive": Kind("", bars=Bars.REMOVALS),
     "interface-vlan": Kind("put the interface on the port's VLAN"),
-    "guard-missing": Kind("make the rules again"),
+    "guard-missing": Kind("install the rules again"),
     "link-stale": Kind("remove the link", removes=True),
     "container-down": Kind("start the container", starts=True),
     "sharer-down": Kind("start the container", starts=True),
@@ -124,10 +125,10 @@ KINDS: Mapping[str, Kind] = {
     "vtep-down": Kind(""),
     "address-taken": Kind(""),
     "lease-missing": Kind("lease the address again, if nobody else has it"),
-    "lease-stale": Kind("give the lease up", removes=True),
-    "pool-missing": Kind("enter the network into its pool again"),
-    "pool-stale": Kind("strike this host out of the pool", removes=True),
-    "reserved-stale": Kind("strike this host out of the reserved address", removes=True),
+    "lease-stale": Kind("release the lease", removes=True),
+    "pool-missing": Kind("register the network in its pool again"),
+    "pool-stale": Kind("remove this host's reference to the pool", removes=True),
+    "reserved-stale": Kind("remove this host's reference to the reserved address", removes=True),
     "plugin-disabled": Kind(""),
     "plugin-legacy": Kind(""),
     "plugin-missing": Kind(""),
@@ -141,7 +142,7 @@ KINDS: Mapping[str, Kind] = {
     "vif-disabled": Kind("", bars=Bars.REMOVALS),
     "vif-down": Kind(""),
     "vif-elsewhere": Kind("", bars=Bars.REPAIRS),
-    "trunk-missing": Kind("make the trunk"),
+    "trunk-missing": Kind("create the trunk"),
     "trunk-down": Kind("", bars=Bars.REMOVALS),
     "bridge-missing": Kind("", bars=Bars.REMOVALS),
     "bridge-secure": Kind("", bars=Bars.REMOVALS),
@@ -156,62 +157,61 @@ KINDS: Mapping[str, Kind] = {
 
 
 def allowed(findings: Iterable[Finding]) -> list[Finding]:
-    """Leave out those whose repair another one of them bars: seen again without it, they are judged anew."""
+    """Leave out those whose repair another one of them bars; they are judged anew once that is gone."""
     found = list(findings)
-    barred = {KINDS[each.kind].bars for each in found}
+    barred = {KINDS[finding.kind].bars for finding in found}
     if Bars.REPAIRS in barred:
-        return [each for each in found if not each.repair]
+        return [finding for finding in found if not finding.repair]
     if Bars.REMOVALS in barred:
-        return [each for each in found if not each.removes]
+        return [finding for finding in found if not finding.removes]
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A repair that failed: why, when the next try is due, and the seconds between the two."""
+    """A repair that failed: why, when the next attempt is due, and the seconds between the two."""
 
-    why: str
+    reason: str
     due: float
     pause: float
 
 
 class Sightings:
-    """Since when each finding has been seen without a break, and when what failed is tried again."""
+    """Since when each finding has been seen without a break, and when what failed is tried again.
+
+    `now` is always in seconds of a monotonic clock.
+    """
 
     def __init__(self) -> None:
-        """Nothing has been seen."""
         self._since: dict[Finding, float] = {}
         self._confirmed: set[Finding] = set()
         self._failures: dict[Finding, Failure] = {}
 
     def confirmed(self, found: Iterable[Finding], now: float) -> list[Finding]:
-        """Those that are there for long enough to be told and acted on; what is not found now has ended.
-
-        Args:
-            found: all that was found in one reading.
-            now: seconds by a clock that never goes back, when the reading began.
-        """
+        """Those that have existed for long enough; `found` is one reading, which began at `now`."""
         findings = list(found)
-        self._since = {each: self._since.get(each, now) for each in findings}
-        confirmed = [each for each in findings if now - self._since[each] >= _patience(each)]
+        self._since = {finding: self._since.get(finding, now) for finding in findings}
+        confirmed = [finding for finding in findings if now - self._since[finding] >= _delay(finding)]
         self._confirmed = set(confirmed)
-        self._failures = {each: why for each, why in self._failures.items() if each in self._since}
+        self._failures = {
+            finding: failure for finding, failure in self._failures.items() if finding in self._since
+        }
         return confirmed
 
-    def failed(self, finding: Finding, why: str, now: float) -> None:
-        """Note that its repair failed; a start is tried again soon, and ever later."""
+    def failed(self, finding: Finding, reason: str, now: float) -> None:
+        """Note that its repair failed; a start is tried again soon, and then less and less often."""
         if KINDS[finding.kind].starts:
             before = self._failures.get(finding)
             pause = min(before.pause * 2, LONGEST_PAUSE) if before else FIRST_PAUSE
-            self._failures[finding] = Failure(why, now + pause, pause)
+            self._failures[finding] = Failure(reason, now + pause, pause)
 
     def waiting(self, finding: Finding, now: float) -> str:
         """Why its last repair failed, while it is too soon for another; "" when one is due."""
         failure = self._failures.get(finding)
-        return failure.why if failure and now < failure.due else ""
+        return failure.reason if failure and now < failure.due else ""
 
     def hurry(self) -> None:
-        """Note that something has come back, so that what failed is tried again at once."""
+        """Have what failed tried again at once, for something has come back."""
         self._failures.clear()
 
     def next_look(self, now: float) -> float | None:
@@ -219,24 +219,26 @@ class Sightings:
 
         A confirmed finding whose repair failed waits for the next regular pass, unless the repair is a start.
         """
-        unconfirmed = self._since.keys() - self._confirmed
-        open_still = [each for each in unconfirmed if not KINDS[each.kind].patient]
-        waits = [self._since[each] + _patience(each) - now for each in open_still]
-        waits += [each.due - now for each in self._failures.values()]
+        waits = [failure.due - now for failure in self._failures.values()]
+        waits += [
+            self._since[finding] + _delay(finding) - now
+            for finding in self._since.keys() - self._confirmed
+            if not KINDS[finding.kind].patient
+        ]
         return max(min(waits), SECOND_LOOK) if waits else None
 
     def forget(self, finding: Finding) -> None:
-        """Note that it was acted on, so that it has to be seen twice again."""
+        """Note that it was repaired, so that it has to be seen twice again."""
         self._since.pop(finding, None)
         self._confirmed.discard(finding)
         self._failures.pop(finding, None)
 
 
-def _patience(finding: Finding) -> float:
+def _delay(finding: Finding) -> float:
     return GRACE if finding.removes else SECOND_LOOK
 
 
-# --- What things are called in a finding: by Docker's names, and by a short id where there is none. Pure. ---
+# --- What things are called in a finding: by Docker's names, or by a short id where there is none -----------
 
 
 SHORT = 12
@@ -249,14 +251,14 @@ def short(identifier: str) -> str:
 
 
 def endpoint_name(docker: DockerState, endpoint: Endpoint) -> str:
-    """An endpoint that Docker has: its container, or itself without one, and its network."""
+    """``container web on network front``, or ``endpoint 0123456789ab on network front``."""
     network = docker.networks.get(endpoint.network_id)
-    on = network.name if network else short(endpoint.network_id)
-    return f"{container_name(docker, endpoint)} on network {on}"
+    name = network.name if network else short(endpoint.network_id)
+    return f"{container_name(docker, endpoint)} on network {name}"
 
 
 def container_name(docker: DockerState, endpoint: Endpoint) -> str:
-    """The container of an endpoint."""
+    """``container web``, or ``endpoint 0123456789ab`` where it has none."""
     container = docker.containers.get(endpoint.container_id)
     if container is not None:
         return f"container {container.name}"

@@ -1,6 +1,6 @@
 """From a look at the host to findings: its daemons, its settings, its datapath, its tunnels. Pure.
 
-None of them has a repair but by hand: what is wrong is not the driver's.
+All of them are to be repaired by hand: what is wrong is not the driver's.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,10 +11,16 @@ from ovn_docker.host.open_vswitch import Tunnel, lacking
 from ovn_docker.host.peers import PeerAnswer
 
 CONTROLLERS = 2
-"""So many connections to its bridge ovn-controller has at least. A watch of ours for --ip-lookup has one."""
+"""How many connections to its bridge ovn-controller has at least. A watch of ours for --ip-lookup has one."""
 
 MOST_NAMED = 3
-"""How many hosts are named in a text."""
+"""How many hosts a text names."""
+
+MOST = 50
+"""How many hosts are asked: each costs a file descriptor, and the kernel an entry in its neighbour table."""
+
+Choose = Callable[[Sequence[Tunnel], int], list[Tunnel]]
+"""Chooses that many of them, as `random.sample` does."""
 
 
 def check_host(setup: HostSetup | None) -> Iterator[Finding]:
@@ -24,13 +30,13 @@ def check_host(setup: HostSetup | None) -> Iterator[Finding]:
     daemons = list(_check_daemons(setup))
     yield from daemons
     yield from _check_settings(setup)
-    if "vswitchd-down" not in {each.kind for each in daemons}:  # its bridges, and their addresses, go with it
+    if all(finding.kind != "vswitchd-down" for finding in daemons):  # it has the bridges and their addresses
         yield from _check_addresses(setup)
     if names := lacking(setup.capabilities):
         text = (
             f"the datapath of bridge {setup.settings.bridge} lacks {', '.join(names)}, so Open vSwitch"
-            " refuses flows of OVN's: use a kernel with connection tracking, its zones and NAT, or the"
-            " userspace datapath with 'ovs-vsctl set Open_vSwitch ."
+            " refuses flows of OVN: use a kernel with connection tracking, zones and NAT, or the userspace"
+            " datapath with 'ovs-vsctl set Open_vSwitch ."
             " external_ids:ovn-bridge-datapath-type=netdev'"
         )
         yield Finding("datapath-lacks", setup.settings.bridge, text)
@@ -39,16 +45,16 @@ def check_host(setup: HostSetup | None) -> Iterator[Finding]:
 def _check_daemons(setup: HostSetup) -> Iterator[Finding]:
     running, bridge = setup.daemons.running, setup.settings.bridge
     if not running:
-        return  # Open vSwitch is in another network namespace, or the kernel does not tell
+        return  # Open vSwitch is in another network namespace, or the kernel does not list sockets
     if "ovs-vswitchd" not in running:
         text = (
-            "ovs-vswitchd does not run on this host, so no new port carries anything:"
+            "ovs-vswitchd is not running on this host, so new ports pass no packets:"
             " 'systemctl restart openvswitch-switch'"
         )
         yield Finding("vswitchd-down", "ovs-vswitchd", text)
     elif "ovn-controller" not in running and setup.daemons.controlled.get(bridge, 0) < CONTROLLERS:
         text = (
-            "ovn-controller does not run on this host, so OVN installs no flow here: 'systemctl restart"
+            "ovn-controller is not running on this host, so OVN installs no flows here: 'systemctl restart"
             " ovn-controller', or without systemd '/usr/share/ovn/scripts/ovn-ctl start_controller'"
         )
         yield Finding("controller-down", "ovn-controller", text)
@@ -71,8 +77,8 @@ def _check_addresses(setup: HostSetup) -> Iterator[Finding]:
     for address, link in setup.addresses.items():
         if link is None:
             text = (
-                f"no interface of this host has the tunnel address {address}, so other hosts' packets do not"
-                " come here: give it to one, or 'ovs-vsctl set Open_vSwitch . external_ids:ovn-encap-ip="
+                f"no interface of this host has the tunnel address {address}, so packets of other hosts do"
+                " not arrive: assign it to one, or 'ovs-vsctl set Open_vSwitch . external_ids:ovn-encap-ip="
                 "ADDRESS-OF-THIS-HOST'"
             )
             yield Finding("encap-foreign", address, text)
@@ -80,22 +86,20 @@ def _check_addresses(setup: HostSetup) -> Iterator[Finding]:
 
 def check_tunnels(tunnels: Iterable[Tunnel]) -> Iterator[Finding]:
     """Tunnels that are down for one reason are one finding."""
-    reasons: dict[str, list[str]] = {}
-    for each in tunnels:
-        if each.error:
-            reasons.setdefault(f"Open vSwitch says {each.error}: see 'ovs-vsctl show'", []).append(
-                each.remote
-            )
-        elif not each.egress:
-            reasons.setdefault("this host has no route to it: see 'ip route get ADDRESS'", []).append(
-                each.remote
-            )
-        elif not each.carrier:
-            why = f"interface {each.egress} has no carrier: see 'ip link show {each.egress}'"
-            reasons.setdefault(why, []).append(each.remote)
-    for why, remotes in sorted(reasons.items()):
-        text = f"no packet reaches the tunnel address {listed(remotes)}: {why}"
-        yield Finding("tunnel-down", why.partition(":")[0], text)
+    remotes: dict[str, list[str]] = {}
+    for tunnel in tunnels:
+        if tunnel.error:
+            reason = f"Open vSwitch says {tunnel.error}: see 'ovs-vsctl show'"
+        elif not tunnel.egress:
+            reason = "this host has no route to it: see 'ip route get ADDRESS'"
+        elif not tunnel.carrier:
+            reason = f"interface {tunnel.egress} has no carrier: see 'ip link show {tunnel.egress}'"
+        else:
+            continue
+        remotes.setdefault(reason, []).append(tunnel.remote)
+    for reason, addresses in sorted(remotes.items()):
+        text = f"no packet reaches the tunnel address {listed(addresses)}: {reason}"
+        yield Finding("tunnel-down", reason.partition(":")[0], text)
 
 
 def listed(hosts: Collection[str]) -> str:
@@ -104,33 +108,25 @@ def listed(hosts: Collection[str]) -> str:
     return ", ".join(sorted(hosts)[:MOST_NAMED]) + more
 
 
-# --- From tunnels, and what became of a byte to each of the hosts behind them, to findings. Pure. -----------
-
-
-MOST = 50
-"""How many hosts are asked: each costs a file descriptor, and the kernel an entry in its neighbour table."""
-
-Choose = Callable[[Sequence[Tunnel], int], list[Tunnel]]
-"""Takes so many of them, as `random.sample` does."""
+# --- The hosts behind the tunnels, each of which was sent a byte --------------------------------------------
 
 
 def usable(tunnels: Iterable[Tunnel]) -> list[Tunnel]:
-    """Those that nothing on this host prevents, one for each address; of the others `check_tunnels` tells."""
-    return list(
-        {each.remote: each for each in tunnels if each.egress and each.carrier and not each.error}.values()
-    )
+    """One tunnel for each address, without those that `check_tunnels` reports."""
+    working = (tunnel for tunnel in tunnels if tunnel.egress and tunnel.carrier and not tunnel.error)
+    return list({tunnel.remote: tunnel for tunnel in working}.values())
 
 
 def to_ask(tunnels: Sequence[Tunnel], lost: Collection[str], choose: Choose) -> list[Tunnel]:
-    """Whose hosts are asked: what seems to be away first, and of the others some.
+    """The tunnels whose hosts are asked: those that seem to be away first, then some of the others.
 
     Args:
         tunnels: those that are `usable`.
-        lost: addresses of which the kernel says that nobody has them.
+        lost: addresses that nobody has, according to the kernel.
         choose: which of the others.
     """
-    first = [each for each in tunnels if each.bfd == "down" or each.remote in lost][:MOST]
-    others = [each for each in tunnels if each not in first]
+    first = [tunnel for tunnel in tunnels if tunnel.bfd == "down" or tunnel.remote in lost][:MOST]
+    others = [tunnel for tunnel in tunnels if tunnel not in first]
     return first + choose(others, min(len(others), MOST - len(first)))
 
 
@@ -144,42 +140,35 @@ def check_peers(
     Args:
         tunnels: as they are after all were asked.
         answers: by tunnel address.
-        hostnames: what hosts call themselves, by their names in OVN.
+        hostnames: by the hosts' names in OVN.
     """
     away, blocked = [], []
-    for each in tunnels:
-        answer = answers.get(each.remote)
+    for tunnel in tunnels:
+        answer = answers.get(tunnel.remote)
         if answer is PeerAnswer.AWAY:
-            away.append(_name(each, hostnames))
-        elif answer is not None and each.bfd == "down":
-            blocked.append(_name(each, hostnames))
+            away.append(_name(tunnel, hostnames))
+        elif answer is not None and tunnel.bfd == "down":
+            blocked.append(_name(tunnel, hostnames))
     if away:
+        subject, its = ("1 host does", "its") if len(away) == 1 else (f"{len(away)} hosts do", "their")
         text = (
-            f"{_count(away)} not answer at {_its(away)} tunnel address: {listed(away)}, so nothing passes"
-            " between containers there and here: see whether it is on, and 'ip neigh show ADDRESS'; one that"
-            " stays away goes with 'ovn-docker gc --host NAME', then 'ovn-sbctl chassis-del NAME'"
+            f"{subject} not answer at {its} tunnel address: {listed(away)}, so containers there and here"
+            " cannot reach each other: check that it is on, and 'ip neigh show ADDRESS'; if it will not come"
+            " back, remove it with 'ovn-docker gc --host NAME', then 'ovn-sbctl chassis-del NAME'"
         )
         yield Finding("peer-down", ", ".join(sorted(away)), text)
     if blocked:
         text = (
-            f"the tunnel to {listed(blocked)} carries nothing, as BFD says, though the host behind it may"
-            " answer: see whether ovs-vswitchd runs there, and firewalls let UDP port 6081 (Geneve) pass"
+            f"the tunnel to {listed(blocked)} is down, as BFD says, though the host behind it may answer:"
+            " check that ovs-vswitchd runs there and that firewalls pass UDP port 6081 (Geneve)"
         )
         yield Finding("tunnel-blocked", ", ".join(sorted(blocked)), text)
 
 
 def _name(tunnel: Tunnel, hostnames: Mapping[str, str]) -> str:
-    """The name that commands take, and what else a person may know the host by."""
+    """The name that commands take, and the other names by which a person may know the host."""
     if not tunnel.chassis:
         return tunnel.remote
     hostname = hostnames.get(tunnel.chassis, "")
     known = [hostname] if hostname and hostname != tunnel.chassis else []
     return f"{tunnel.chassis} ({', '.join([*known, tunnel.remote])})"
-
-
-def _count(hosts: Sequence[str]) -> str:
-    return "1 host does" if len(hosts) == 1 else f"{len(hosts)} hosts do"
-
-
-def _its(hosts: Sequence[str]) -> str:
-    return "its" if len(hosts) == 1 else "their"

@@ -11,44 +11,45 @@ from ovn_docker.health.snapshot import OwnedLease, Snapshot
 
 
 def check_pools(snapshot: Snapshot) -> Iterator[Finding]:
-    """Each network with our IPAM's addresses is entered into its pools, and its gateway is reserved."""
-    entered = {each.key for each in snapshot.held.pools if each.tokens}
+    """Each network of our IPAM is registered in its pools, and its gateway is reserved."""
+    registered = {pool.key for pool in snapshot.held.pools if pool.tokens}
     for network in snapshot.docker.networks.values():
         if not network.is_leased_by(snapshot.driver_name):
             continue
-        for pool in (each for each in network.pools if each.subnet):
+        for pool in (pool for pool in network.pools if pool.subnet):
             subnet, key = pool.subnet, snapshot.pool_key(network, pool.subnet)
-            if key and (key not in entered or not _reserves(snapshot, key, pool)):
+            if key and (key not in registered or not _reserves(snapshot, key, pool)):
                 text = (
-                    f"pool {subnet} of network {network.name} does not know this host, or lacks its gateway"
+                    f"pool {subnet} of network {network.name} has no reference to this host, or its gateway"
+                    " or an auxiliary address is not reserved"
                 )
                 yield Finding("pool-missing", f"{network.network_id} {subnet}", text, (network, subnet))
 
 
 def _reserves(snapshot: Snapshot, key: str, pool: PoolConfig) -> bool:
-    """Whether gateway and auxiliary addresses are kept from all containers.
+    """Whether gateway and auxiliary addresses are reserved.
 
-    Docker has asked for a gateway even where nobody named one, but does not always say which it was told.
+    Docker has requested a gateway even where nobody named one, but does not always say which one it got.
     """
-    holds = {token for each in snapshot.held.pools if each.key == key for token in each.tokens}
-    reserved = {each.cidr for each in snapshot.held.reserved if each.key == key and each.tokens & holds}
-    others = set(pool.aux_addresses.values())
+    holds = {token for held in snapshot.held.pools if held.key == key for token in held.tokens}
+    reserved = {held.cidr for held in snapshot.held.reserved if held.key == key and held.tokens & holds}
+    auxiliary = set(pool.aux_addresses.values())
     usual = str(first_gateway(ipaddress.ip_network(pool.subnet)))  # which may be an auxiliary address too
-    gateway = pool.gateway in reserved if pool.gateway else bool(reserved - others or usual in reserved)
-    return gateway and others <= reserved
+    gateway = pool.gateway in reserved if pool.gateway else bool(reserved - auxiliary or usual in reserved)
+    return gateway and auxiliary <= reserved
 
 
 def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
     """Each address that needs a lease has one of this host, for its endpoint."""
-    have = {(each.key, each.address, each.endpoint_id) for each in snapshot.held.leases}
-    taken = {(each.key, each.address, each.endpoint_id): each.holder for each in snapshot.held.taken}
+    leased = {(lease.key, lease.address, lease.endpoint_id) for lease in snapshot.held.leases}
+    taken = {(lost.key, lost.address, lost.endpoint_id): lost.holder for lost in snapshot.held.taken}
     for network in snapshot.docker.networks.values():
-        leased = network.is_leased_by(snapshot.driver_name)
+        by_our_ipam = network.is_leased_by(snapshot.driver_name)
         for endpoint in network.endpoints.values():
             for key, address in _needed(snapshot, network, endpoint):
-                if (key, address, endpoint.endpoint_id) in have or (
-                    # of a driver without ports of ours, so that nobody entered the endpoint into the lease
-                    not network.is_of(snapshot.driver_name) and (key, address, "") in have
+                if (key, address, endpoint.endpoint_id) in leased or (
+                    # of a driver without ports of ours, so that nobody wrote the endpoint into the lease
+                    not network.is_of(snapshot.driver_name) and (key, address, "") in leased
                 ):
                     continue
                 subject = f"{key} {address} {endpoint.endpoint_id}"
@@ -56,18 +57,18 @@ def check_leases(snapshot: Snapshot) -> Iterator[Finding]:
                     yield Finding("address-taken", subject, _lost(snapshot, endpoint, address, holder))
                     continue
                 text = f"{endpoint_name(snapshot.docker, endpoint)} has no lease for {address}"
-                yield Finding("lease-missing", subject, text, (key, address, endpoint, leased))
+                yield Finding("lease-missing", subject, text, (key, address, endpoint, by_our_ipam))
 
 
 def _lost(snapshot: Snapshot, endpoint: Endpoint, address: str, holder: str) -> str:
-    """That another has an endpoint's address by now, and what to type where a container is on it."""
+    """That another has an endpoint's address now, and what to type if a container uses the endpoint."""
     lost = f"{endpoint_name(snapshot.docker, endpoint)} has lost its address {address} in OVN: {holder}"
     if not endpoint.container_id:
         return lost
     container = container_name(snapshot.docker, endpoint).split()[1]
     return (
-        f"{lost}; 'docker restart {container}' gives it another address, but where --ip named this one,"
-        " make the container again with another --ip"
+        f"{lost}; 'docker restart {container}' gives it another address, but if --ip named this one, create"
+        " the container again with another --ip"
     )
 
 
@@ -87,7 +88,7 @@ def _needed(snapshot: Snapshot, network: Network, endpoint: Endpoint) -> Iterato
 
 
 def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
-    """A lease belongs to an endpoint of Docker's, or at least to an address that Docker has in use."""
+    """A lease belongs to an endpoint of Docker's, or at least to an address that Docker uses."""
     in_use = {
         address
         for network in snapshot.docker.networks.values()
@@ -96,14 +97,14 @@ def check_stale_leases(snapshot: Snapshot) -> Iterator[Finding]:
     }
     for lease in snapshot.held.leases:
         if not _is_live(snapshot, lease, in_use):
-            whose = f"endpoint {short(lease.endpoint_id)}" if lease.endpoint_id else "no endpoint"
-            text = f"address {lease.address} is leased to {whose}, and Docker does not use it"
+            user = f"endpoint {short(lease.endpoint_id)}" if lease.endpoint_id else "no endpoint"
+            text = f"address {lease.address} is leased to {user}, and Docker does not use it"
             subject = " ".join([str(lease.row), *sorted(lease.marks.values())])
             yield Finding("lease-stale", subject, text, lease)
 
 
 def _addresses(network: Network) -> Iterator[str]:
-    """The addresses that a network has in use, or keeps from its containers."""
+    """The addresses that a network's endpoints have, and its auxiliary addresses."""
     for endpoint in network.endpoints.values():
         yield from endpoint.addresses
     for pool in network.pools:
@@ -118,15 +119,15 @@ def _is_live(snapshot: Snapshot, lease: OwnedLease, in_use: set[str]) -> bool:
         return True
     # A container that runs on a network which this Docker does not know keeps its address too.
     return any(
-        each.endpoint_id == lease.endpoint_id and each.network_id not in snapshot.docker.networks
-        for each in snapshot.attached
+        interface.endpoint_id == lease.endpoint_id and interface.network_id not in snapshot.docker.networks
+        for interface in snapshot.attached
     )
 
 
 def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
-    """A pool that no network of Docker's has is left; a reserved address goes with the pool it is of.
+    """This host refers to a pool, and reserves addresses in it, only while one of its networks uses it.
 
-    Docker does not tell which hold is which network's, so that a surplus one goes with the last.
+    Docker does not say which reference is which network's, so that a surplus one goes with the last.
     """
     docker = snapshot.docker
     subnets = {
@@ -135,8 +136,8 @@ def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
         if network.has_foreign_ipam  # a manager may hold a pool for a swarm's network that is elsewhere
         for pool in network.pools
     }
-    holds = {each.key: each.tokens for each in snapshot.held.pools if each.cidr in subnets}
-    to_be_entered = {
+    holds = {pool.key: pool.tokens for pool in snapshot.held.pools if pool.cidr in subnets}
+    missing = {
         snapshot.pool_key(network, pool.subnet)
         for network in snapshot.docker.networks.values()
         if network.is_leased_by(snapshot.driver_name)
@@ -145,11 +146,11 @@ def check_stale_pools(snapshot: Snapshot) -> Iterator[Finding]:
     } - {key for key, tokens in holds.items() if tokens}
     for pool in snapshot.held.pools:
         if pool.tokens and pool.cidr not in subnets:
-            text = f"this host stands in pool {pool.cidr}, and no network here has its addresses from it"
+            text = f"this host has a reference to pool {pool.cidr}, which none of its networks uses"
             yield Finding("pool-stale", f"{pool.key} {' '.join(sorted(pool.tokens))}", text, pool)
     for address in snapshot.held.reserved:
         surplus = address.tokens - holds.get(address.key, frozenset())
-        if surplus and address.key not in to_be_entered:
-            text = f"address {address.cidr} is reserved for a network that this host has not"
+        if surplus and address.key not in missing:
+            text = f"address {address.cidr} is reserved for a network that this host does not have"
             subject = f"{address.key} {address.cidr} {' '.join(sorted(surplus))}"
             yield Finding("reserved-stale", subject, text, replace(address, tokens=surplus))

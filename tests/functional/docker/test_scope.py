@@ -12,7 +12,7 @@ from tests.functional.test_daemon import Daemons, configure
 
 pytestmark = pytest.mark.functional
 
-WARNING = "this Docker (API 1.41) is in no swarm and makes no network of global scope"
+WARNING = "this Docker (API 1.41) is not in a swarm and cannot create networks of global scope"
 
 
 def docker_of(version: str, state: str = "inactive") -> Answer:

@@ -77,7 +77,7 @@ async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
             await driver.parts.driver.create_endpoint(asked)
     done = await host.run("check")
     lines = [each for each in done.stdout.splitlines() if each.startswith("endpoint-stale")]
-    assert lines[0].endswith("which Docker has not; a repair would remove the port and what it claimed")
+    assert lines[0].endswith("does not have; a repair would remove the port and release what it claimed")
     assert (len(lines), lines[-1]) == (6, "endpoint-stale: and 3 more of kind endpoint-stale: see --json")
     assert done.stdout.endswith(" of them only by hand, as their lines say: run 'ovn-docker repair'\n")
     done = await host.run("repair")

@@ -20,11 +20,11 @@ NOW = 1_700_000_000.0
         (Central(0.9, 4.9, relay=False), []),
         (
             Central(4.1, None, relay=False),
-            ["OVN Northbound answers slowly: 4.1 s for a question of one row"],
+            ["OVN Northbound answers slowly: 4.1 s for a query of one row"],
         ),
         (
             Central(0.002, 12.4, relay=False),
-            ["ovn-northd is behind OVN Northbound, so starts of containers fail: by 12 s"],
+            ["ovn-northd is behind OVN Northbound, so containers fail to start: by 12 s"],
         ),
     ],
 )

@@ -191,7 +191,7 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
 def test_a_text_has_no_long_id_and_claims_nothing_that_was_not_done(snapshot: Snapshot) -> None:
     [finding] = check(snapshot)
     assert re.findall(r"\b[0-9a-f]{64}\b", finding.text) == []
-    assert re.findall(r"\b(?:is|are) (?:removed|made|given|struck|started)\b", finding.text) == []
+    assert re.findall(r"\b(?:is|are) (?:removed|created|released|started)\b", finding.text) == []
     assert re.match(r"[a-z]+ ", finding.repair) or not finding.repair
     assert not re.match(r"(?:the|this) ", finding.repair)
 
@@ -409,7 +409,7 @@ def test_a_container_whose_address_another_host_has_is_told_what_to_type_and_get
     [finding] = check(replace(lost, attached=tuple(off)))
     assert finding.text == (
         "container box on network leased has lost its address 10.0.2.2 in OVN: container db on host h1 has"
-        " it; 'docker restart box' gives it another address, but where --ip named this one, make the"
+        " it; 'docker restart box' gives it another address, but if --ip named this one, create the"
         " container again with another --ip"
     )
     assert not finding.repair

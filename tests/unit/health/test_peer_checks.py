@@ -24,7 +24,7 @@ def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_ty
     assert finding.kind == "peer-down"
     named = "h2 (box, 192.0.2.2), h3 (192.0.2.3), h4 (192.0.2.4) and 2 more"
     assert finding.text.startswith(
-        f"5 hosts do not answer at their tunnel address: {named}, so nothing passes"
+        f"5 hosts do not answer at their tunnel address: {named}, so containers there"
     )
     assert "'ovn-docker gc --host NAME', then 'ovn-sbctl chassis-del NAME'" in finding.text
     assert finding.subject == f"{named.partition(' and ')[0]}, h5 (192.0.2.5), h6 (192.0.2.6)"
@@ -33,7 +33,7 @@ def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_ty
 def test_one_host_is_told_in_the_singular_and_without_a_name_by_its_address() -> None:
     [finding] = check_peers([replace(FINE, chassis="")], {FINE.remote: PeerAnswer.AWAY}, {})
     assert finding.text.startswith(
-        "1 host does not answer at its tunnel address: 192.0.2.2, so nothing passes"
+        "1 host does not answer at its tunnel address: 192.0.2.2, so containers there"
     )
 
 
@@ -46,9 +46,7 @@ def test_a_tunnel_that_bfd_says_is_down_to_a_host_that_is_there_is_told() -> Non
     down = [replace(each, bfd="down") for each in tunnels(2)]
     [finding] = check_peers(down, {each.remote: PeerAnswer.HERE for each in down}, {})
     assert finding.kind == "tunnel-blocked"
-    assert finding.text.startswith(
-        "the tunnel to h2 (192.0.2.2), h3 (192.0.2.3) carries nothing, as BFD says"
-    )
+    assert finding.text.startswith("the tunnel to h2 (192.0.2.2), h3 (192.0.2.3) is down, as BFD says")
     assert list(check_peers(down, {}, {})) == []  # nobody was asked
     up = [replace(each, bfd="up") for each in down]
     assert list(check_peers(up, {each.remote: PeerAnswer.HERE for each in up}, {})) == []
