@@ -25,7 +25,7 @@ from bench.run import Bench, Part, Run, progress, this_machine
 from bench.tables import Page, Target, find
 from bench.underlay.relay import Relay
 from bench.underlay.shares import at_once, pauses, shares
-from ovn_docker.underlay.neutron_ports import FIRST_LOOK, LONGEST_LOOK
+from ovn_docker.underlay.neutron_ports import FIRST_POLL, LONGEST_POLL
 from tests.underlay.clouds import Cloud, cloud
 from tests.underlay.identity import NEUTRON_PORT
 from tests.underlay.machines import VirtualMachine
@@ -154,7 +154,7 @@ class Watch:
         self._plugin.call(verb, body)
         ended = time.perf_counter()
         exchanges = self._here.relay.take()
-        parts = shares(began, ended, exchanges, pauses(FIRST_LOOK, LONGEST_LOOK))
+        parts = shares(began, ended, exchanges, pauses(FIRST_POLL, LONGEST_POLL))
         self._counts.add(self._here.column, f"{REQUESTS} of a {verb}", len(exchanges))
         self._counts.add(self._here.column, f"of them at the same time, {verb}", at_once(exchanges))
         if self._here.column == SINGLE:

@@ -52,9 +52,7 @@ def test_ipv6_addresses_and_the_way_out_are_neutrons(cloud: Cloud, both: Sequenc
             each.clear()
 
 
-def test_an_address_is_a_port_when_docker_asks_for_it_and_the_endpoints_afterwards(
-    cloud: Cloud, vm: VirtualMachine
-) -> None:
+def test_a_leased_address_is_a_port_that_the_endpoint_takes_over(cloud: Cloud, vm: VirtualMachine) -> None:
     with cloud.demo.network("10.29.0.0/24", gateway_ip="10.29.0.1") as (network, subnet):
         pool = {"Options": {"neutron.subnet": subnet["id"]}, "AddressSpace": "neutron", "V6": False}
         pool_id = vm.plugin.call("IpamDriver.RequestPool", pool).body["PoolID"]

@@ -26,6 +26,7 @@ def fresh(cloud: Cloud, tmp_path: Path) -> Iterator[VirtualMachine]:
     """A machine as its image left it: systemd-networkd has asked Neutron for an address. It has no trunk."""
     machine = cloud.machines[0]
     _forget_drivers(machine)
+    machine.findings(verb="repair")  # the rules that Open vSwitch's userspace datapath needs
     for trunk in cloud.demo.list("trunks", port_id=machine.vif["id"]):
         cloud.demo.delete("trunks", trunk["id"])
     with managed(machine, networkd_pidfile(tmp_path)):

@@ -92,9 +92,7 @@ def test_a_fault_of_the_machine_is_found(
             bare.host.run(command)
 
 
-def test_a_bridge_that_is_not_there_and_a_port_that_is_not_the_machines_are_found(
-    cloud: Cloud, bare: VirtualMachine
-) -> None:
+def test_a_missing_bridge_and_a_port_of_another_machine_are_found(cloud: Cloud, bare: VirtualMachine) -> None:
     [found] = bare.findings("--bridge=br9")
     assert found["kind"] == "bridge-missing"
     assert f"'ovs-vsctl add-br br9 -- add-port br9 {LINK}'" in found["text"]

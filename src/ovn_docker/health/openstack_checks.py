@@ -1,6 +1,6 @@
-"""From the set-up of an OpenStack machine to findings: the cloud's side, the bridge, the sizes. Pure.
+"""Findings on the set-up of an OpenStack machine: the cloud's side, the bridge, MTUs and VLANs. Pure.
 
-What would cut the machine off while it is repaired has no repair but by hand.
+A repair that would cut the machine off is left to its administrator.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ NEEDED = {TRUNK: "containers' ports", TAGS: "marks"}
 
 
 def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
-    """The machine's port is known to the cloud and ours, passes packets, and has a trunk that does."""
+    """The machine's port is known to the cloud, is ours, passes packets, and has a trunk that does."""
     setup = snapshot.setup
     if setup is None:
         return
@@ -42,16 +42,16 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def check_identity(setup: Setup) -> Iterator[Finding]:
-    """The machine is the one whose port it was told, and the login is of the port's project."""
+    """OS_VIF_ID is this machine's port, and the login is of the port's project."""
     vif, port = setup.vif, f"port {setup.vif_id} (OS_VIF_ID)"
     if vif is None:
         text = f"this project sees no {port}: 'openstack port list --mac-address MAC' shows the right one"
         yield Finding("vif-missing", setup.vif_id, text)
         return
     if setup.project and vif.project != setup.project:
-        text = f"{port} belongs to project {vif.project}, the login is of {setup.project}"
+        text = f"{port} belongs to project {vif.project}, the login is for {setup.project}"
         yield Finding("vif-foreign", setup.vif_id, text)
-    on_bridges = {port.mac for each in setup.bridges for port in each.others}
+    on_bridges = {port.mac for bridge in setup.bridges for port in bridge.others}
     if not _interface(setup) and vif.mac not in on_bridges:
         text = (
             f"no interface of this machine has the MAC address {vif.mac} of {port}: it is another machine's;"
@@ -67,17 +67,17 @@ def _check_trunk(setup: Setup) -> Iterator[Finding]:
     if not trunk.enabled:
         text = f"trunk {trunk.id} is switched off: 'openstack network trunk set --enable {trunk.id}'"
         yield Finding("trunk-down", trunk.id, text)
-    elif trunk.status not in {ACTIVE, BUILD, "DOWN"}:  # DOWN: of a trunk without ports
+    elif trunk.status not in {ACTIVE, BUILD, "DOWN"}:  # a trunk without ports is DOWN
         text = f"trunk {trunk.id} is {trunk.status}: the operator's log says why"
         yield Finding("trunk-down", trunk.id, text)
 
 
 def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
-    """The bridge is there, the machine's interface is on it, and every VLAN passes."""
+    """The bridge exists, the machine's interface is on it, and every VLAN passes."""
     setup = snapshot.setup
     if setup is None:
         return
-    bridge = next((each for each in setup.bridges if each.name == setup.bridge), None)
+    bridge = next((bridge for bridge in setup.bridges if bridge.name == setup.bridge), None)
     if bridge is None:
         name, link = setup.bridge, _interface(setup) or "INTERFACE"
         text = (
@@ -88,7 +88,7 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
         return
     if bridge.secure:
         text = (
-            f"bridge {bridge.name} passes nothing without a controller:"
+            f"bridge {bridge.name} passes nothing without an OpenFlow controller:"
             f" 'ovs-vsctl del-fail-mode {bridge.name}'"
         )
         yield Finding("bridge-secure", bridge.name, text)
@@ -107,7 +107,7 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
     local = bridge.local
     if local is not None and local.mac and local.mac != setup.vif.mac:
         text = (
-            f"bridge {bridge.name} has MAC address {local.mac}, the cloud lets {setup.vif.mac} pass only:"
+            f"bridge {bridge.name} has MAC address {local.mac}, the cloud lets only {setup.vif.mac} pass:"
             f" 'ovs-vsctl set bridge {bridge.name} other-config:hwaddr=\"{setup.vif.mac}\"'"
         )
         yield Finding("bridge-mac", bridge.name, text)
@@ -115,23 +115,23 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def uplink_of(bridge: Bridge, setup: Setup) -> BridgePort | None:
-    """The port of the interface that has the MAC address of the machine's Neutron port.
+    """The port of the interface with the MAC address of the machine's Neutron port.
 
-    Open vSwitch does not know it of an interface that it cannot use.
+    Of an interface that Open vSwitch cannot use, the kernel alone knows the address.
     """
     mac = setup.vif.mac if setup.vif else ""
     return next(
-        (each for each in bridge.others if mac and mac in {each.mac, setup.links.get(each.name)}), None
+        (port for port in bridge.others if mac and mac in {port.mac, setup.links.get(port.name)}), None
     )
 
 
 def _interface(setup: Setup) -> str:
-    """The link that has the MAC address of the machine's Neutron port, or ""."""
+    """The link with the MAC address of the machine's Neutron port, or ""."""
     if setup.vif is None:
         return ""
-    bridges = {setup.bridge, *(each.name for each in setup.bridges)}
+    bridges = {setup.bridge, *(bridge.name for bridge in setup.bridges)}
     links = sorted(name for name, mac in setup.links.items() if mac == setup.vif.mac)
-    return next((each for each in links if each not in bridges), "")
+    return next((link for link in links if link not in bridges), "")
 
 
 def _check_uplink(uplink: BridgePort) -> Iterator[Finding]:
@@ -140,48 +140,49 @@ def _check_uplink(uplink: BridgePort) -> Iterator[Finding]:
         yield Finding("uplink-dead", uplink.name, text)
     if uplink.tag is not None:
         text = (
-            f"interface {uplink.name} passes VLAN {uplink.tag} only:"
+            f"interface {uplink.name} passes only VLAN {uplink.tag}:"
             f" 'ovs-vsctl remove port {uplink.name} tag {uplink.tag}'"
         )
         yield Finding("uplink-vlan", uplink.name, text)
     elif uplink.trunks:
         some = ", ".join(map(str, uplink.trunks))
         text = (
-            f"interface {uplink.name} passes VLANs {some} only: 'ovs-vsctl clear port {uplink.name} trunks'"
+            f"interface {uplink.name} passes only VLANs {some}: 'ovs-vsctl clear port {uplink.name} trunks'"
         )
         yield Finding("uplink-vlan", uplink.name, text)
 
 
 def _check_sizes(setup: Setup, uplink: BridgePort, local: BridgePort | None) -> Iterator[Finding]:
-    """A VLAN's packets are as large as its network's MTU, and so are the machine's own."""
+    """Packets of the networks' MTUs pass, and the machine sends no larger ones."""
     most = setup.vif.mtu if setup.vif else None
     if most is not None and local is not None and local.mtu is not None and local.mtu > most:
         text = (
-            f"bridge {local.name} has an MTU of {local.mtu}, its network of {most}, so larger packets are"
-            f" lost: 'ovs-vsctl set interface {local.name} mtu_request={most}'"
+            f"bridge {local.name} has an MTU of {local.mtu}, its network has {most}: larger packets are"
+            f" lost; 'ovs-vsctl set interface {local.name} mtu_request={most}'"
         )
         yield Finding("mtu-large", local.name, text)
     for name, mtu in setup.networks.items():
         if most is not None and mtu > most:
             text = (
-                f"network {name} has an MTU of {mtu}, that of this machine's port {most}: Neutron puts no"
-                f" port of it under the trunk; 'openstack network set --mtu {most} NETWORK'"
+                f"network {name} has an MTU of {mtu}, this machine's port has {most}: Neutron puts no port of"
+                f" the network under the trunk; 'openstack network set --mtu {most} NETWORK'"
             )
             yield Finding("network-mtu", name, text)
     wanted = max([most or 0, *(mtu for mtu in setup.networks.values() if not most or mtu <= most)])
     if uplink.mtu is not None and uplink.mtu < wanted:
         text = (
-            f"interface {uplink.name} has an MTU of {uplink.mtu}, networks of {wanted}, so larger packets are"
-            f" lost: 'ip link set {uplink.name} mtu {wanted}'"
+            f"interface {uplink.name} has an MTU of {uplink.mtu}, networks have {wanted}: larger packets are"
+            f" lost; 'ip link set {uplink.name} mtu {wanted}'"
         )
         yield Finding("mtu-small", uplink.name, text)
 
 
 def check_vlans(snapshot: Snapshot) -> Iterator[Finding]:
-    """Each interface of an endpoint is an access port of the VLAN that its port has under the trunk."""
+    """Each endpoint's interface is an access port of the VLAN that its Neutron port has."""
     if snapshot.setup is None:
         return
-    tags = {port.name: port.tag for each in snapshot.setup.bridges for port in each.ports if port.ours}
+    bridges = snapshot.setup.bridges
+    tags = {port.name: port.tag for bridge in bridges for port in bridge.ports if port.ours}
     for held in snapshot.held.endpoints:
         endpoint = snapshot.docker.endpoint(held.endpoint_id)
         outside, _ = addressing.link_names(held.endpoint_id)
@@ -189,7 +190,7 @@ def check_vlans(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         if tags[outside] != held.vlan:
             text = (
-                f"interface {outside} of endpoint {held.endpoint_id} is on VLAN {tags[outside]}, its port in"
-                f" Neutron has VLAN {held.vlan}"
+                f"interface {outside} of endpoint {held.endpoint_id} is on VLAN {tags[outside]}, its Neutron"
+                f" port has {held.vlan}"
             )
             yield Finding("interface-vlan", held.endpoint_id, text, endpoint)

@@ -1,7 +1,7 @@
 """Docker's IpamDriver over Neutron: addresses of a subnet that several machines use.
 
-A leased address is a port without a name, which CreateEndpoint takes over. So Neutron is the only one that
-gives addresses out, to containers, virtual machines and routers alike.
+A leased address is a port without a name, which CreateEndpoint takes over. So Neutron alone assigns
+addresses, to containers, virtual machines and routers alike.
 """
 
 import ipaddress
@@ -23,7 +23,6 @@ class UnderlayIpam:
     """Subnets and addresses of Neutron."""
 
     def __init__(self, cloud: Cloud) -> None:
-        """Lease from this."""
         self._cloud = cloud
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
@@ -31,7 +30,7 @@ class UnderlayIpam:
         return messages.AddressSpacesResponse(local=NEUTRON_SPACE, global_=NEUTRON_SPACE)
 
     async def request_pool(self, request: messages.RequestPoolRequest) -> messages.RequestPoolResponse:
-        """Find the subnet that is asked for; none is made, for Docker has not said yet for which network."""
+        """Find the requested subnet; none is created, as Docker does not say for which network."""
         if request.sub_pool:
             raise RequestError(
                 "--ip-range cannot be used with Neutron's addresses: set the subnet's allocation pools,"
@@ -47,11 +46,7 @@ class UnderlayIpam:
         )
 
     async def _find(self, request: messages.RequestPoolRequest, options: Mapping[str, str]) -> Subnet:
-        """The only subnet that fits.
-
-        Raises:
-            NotFoundError, RequestError: none fits, or several do.
-        """
+        """The only subnet that fits the request."""
         query = {"ip_version": "6" if request.v6 else "4"}
         if request.pool:
             cidr = network(request.pool, "pool")
@@ -77,47 +72,48 @@ class UnderlayIpam:
         return resources.read_subnet(found[0])
 
     async def release_pool(self, request: messages.PoolRequest) -> None:
-        """Nothing was taken."""
+        """Do nothing: the pool is a subnet of Neutron."""
 
     async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
-        """Make a port for the address that is asked for, or for one of Neutron's choice."""
+        """Create a port for the requested address, or for one of Neutron's choice."""
         await self._cloud.identity.confirm()
         subnet = await self._subnet(request.pool_id)
-        asked = _address(request.address)
+        requested = _address(request.address)
         gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
         if gateway:
-            address = _gateway(subnet, asked)
-        elif asked is not None and asked == subnet.gateway:
-            address = asked
+            address = _gateway(subnet, requested)
+        elif requested is not None and requested == subnet.gateway:
+            address = requested
         else:
-            address = await self._lease(subnet, asked)
+            address = await self._lease(subnet, requested)
         return messages.RequestAddressResponse(address=f"{address}/{subnet.cidr.prefixlen}")
 
-    async def _lease(self, subnet: Subnet, asked: IPAddress | None) -> IPAddress:
-        """Make the port; of a request that is given up, Docker never asks for the release."""
-        device = resources.asked_by(uuid.uuid4().hex)
-        wish = PortSpec("", subnet.network_id, [(subnet.id, str(asked) if asked else "")], device=device)
+    async def _lease(self, subnet: Subnet, requested: IPAddress | None) -> IPAddress:
+        """Create the port, and delete it if this fails: Docker releases only addresses that it was given."""
+        device = resources.request_device(uuid.uuid4().hex)
+        fixed_ip = subnet.id, str(requested) if requested else ""
+        spec = PortSpec("", subnet.network_id, [fixed_ip], device=device)
         port = None
         try:
-            port = await self._cloud.ports.make(wish)
+            port = await self._cloud.ports.make(spec)
             words = resources.tags(self._cloud.host, lease=port.addresses[0])
             await self._cloud.neutron.put(f"ports/{port.id}/tags", words)
         except BaseException as error:
-            if port is not None or not isinstance(error, NeutronError):  # one that was refused was not made
-                self._cloud.undoing.later(device, lambda: self._cloud.ports.give_up(device))
+            if port is not None or not isinstance(error, NeutronError):  # which refused it
+                self._cloud.undoing.later(device, lambda: self._cloud.ports.release(device))
             raise
         return ipaddress.ip_address(port.addresses[0])
 
     async def release_address(self, request: messages.AddressRequest) -> None:
-        """Remove the port of the address, if this machine made it."""
+        """Delete the port of the address, if this machine's driver created it."""
         subnet_id = request.pool_id.partition(SEPARATOR)[0]
         address = _address(request.address)
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         await self._cloud.identity.confirm()
         found = await self._cloud.neutron.get("subnets", {"id": subnet_id})
-        for each in found["subnets"]:
-            port = await self._cloud.ports.at(each["network_id"], str(address))
+        for subnet in found["subnets"]:
+            port = await self._cloud.ports.at(subnet["network_id"], str(address))
             if port is not None and port.tag(resources.LEASE):
                 await self._cloud.ports.destroy(port)
 
@@ -132,11 +128,6 @@ class UnderlayIpam:
 
 
 def _address(text: str) -> IPAddress | None:
-    """The address that a request names, or None.
-
-    Raises:
-        RequestError: it is none.
-    """
     if not text:
         return None
     try:
@@ -145,13 +136,13 @@ def _address(text: str) -> IPAddress | None:
         raise RequestError(f"'{text}' is not a valid IP address: {error}") from error
 
 
-def _gateway(subnet: Subnet, asked: IPAddress | None) -> IPAddress:
+def _gateway(subnet: Subnet, requested: IPAddress | None) -> IPAddress:
     if subnet.gateway is None:
         raise RequestError(
             f"Neutron subnet {subnet.cidr} has no gateway, and Docker needs the address of one:"
             " 'openstack subnet set --gateway ADDRESS SUBNET'"
         )
-    if asked not in {None, subnet.gateway}:
+    if requested not in {None, subnet.gateway}:
         raise RequestError(
             f"the gateway of Neutron subnet {subnet.cidr} is {subnet.gateway}: leave out --gateway"
         )

@@ -1,12 +1,14 @@
-"""An endpoint's port in Neutron: made, or taken over from our IPAM, found again, waited for, removed.
+"""An endpoint's port in Neutron: created, or taken over from our IPAM, found again, waited for, deleted.
 
-A port is named by its EndpointID and described as this host's, so that each verb finds it without memory.
-When it is named for its container, the EndpointID stands in its tags.
+A port's name is its EndpointID and its description says whose it is, so that each call of Docker's finds it
+without memory. Once it is renamed for its container, the EndpointID is in its tags.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from ovn_docker.errors import ConflictError, NeutronError
@@ -19,25 +21,21 @@ from ovn_docker.underlay.vlans import ChildPorts
 LOG = logging.getLogger(__name__)
 
 ACTIVE_TIMEOUT = 5.0
-"""Seconds for a port to become ACTIVE before its container is started nevertheless."""
+"""Seconds to wait for a port to become ACTIVE before its container is started anyway."""
 
-FIRST_LOOK, LONGEST_LOOK = 0.05, 0.5
-"""Seconds between two looks at a port's status; doubled from the first to the longest."""
-
-FORBIDDEN, CONFLICT, GONE = 403, 409, 404
+FIRST_POLL, LONGEST_POLL = 0.05, 0.5
+"""Seconds between two reads of a port's status; doubled from the first to the longest."""
 
 
 class EndpointPorts:
-    """The ports that this host made."""
+    """The ports that this machine's driver created; `host` is the id of the machine's port."""
 
     def __init__(self, neutron: Neutron, host: str, children: ChildPorts) -> None:
-        """Use these; `host` is the id of this machine's Neutron port."""
         self._neutron = neutron
         self._host = host
         self._children = children
 
     async def find(self, endpoint_id: str) -> NeutronPort | None:
-        """An endpoint's port, or None."""
         return next(iter(await self._of(endpoint_id)), None)
 
     async def _of(self, endpoint_id: str) -> list[NeutronPort]:
@@ -45,110 +43,95 @@ class EndpointPorts:
         return await self._own(**first) or await self._own(**later)
 
     async def all(self) -> list[NeutronPort]:
-        """All ports of this host, those of leased addresses too."""
+        """All ports, including those of leased addresses."""
         return await self._own()
 
     async def at(self, neutron: str, address: str) -> NeutronPort | None:
-        """This host's port with an address on a Neutron network, or None."""
+        """Our port with an address on a Neutron network, or None."""
         found = await self._own(network_id=neutron, fixed_ips=f"ip_address={address}")
         return next(iter(found), None)
 
-    async def rivals(self, place: NeutronNetworkRef, endpoint_id: str, addresses: Sequence[str]) -> list[str]:
+    async def rivals(self, ref: NeutronNetworkRef, endpoint_id: str, addresses: Sequence[str]) -> list[str]:
         """Other endpoints of a network that have one of these addresses in Neutron.
 
-        A port without tags is one of a CreateEndpoint that came no further.
+        A port without tags is from a CreateEndpoint that got no further.
         """
         if not addresses:
-            return []  # no filter would be one for all ports
+            return []  # without a filter all ports would be found
         found = await self._own(
-            network_id=place.neutron, fixed_ips=[f"ip_address={each}" for each in addresses]
+            network_id=ref.neutron, fixed_ips=[f"ip_address={address}" for address in addresses]
         )
-        networks = {"", place.network_id}
-        others = [each for each in found if each.endpoint not in {"", endpoint_id}]
-        return [each.endpoint for each in others if each.tag(resources.NETWORK) in networks]
+        networks = {"", ref.network_id}
+        others = [port for port in found if port.endpoint not in {"", endpoint_id}]
+        return [port.endpoint for port in others if port.tag(resources.NETWORK) in networks]
 
     async def _own(self, **query: str | list[str]) -> list[NeutronPort]:
         found = await self._neutron.get("ports", {"description": resources.mark(self._host), **query})
-        return [resources.read_port(each) for each in found["ports"]]
+        return [resources.read_port(port) for port in found["ports"]]
 
     async def ensure(
         self,
-        place: NeutronNetworkRef,
+        ref: NeutronNetworkRef,
         endpoint_id: str,
         fixed_ips: Sequence[tuple[str, str]],
         mac: str,
         default_mac: str,
     ) -> NeutronPort:
-        """The endpoint's port, which is made unless it is there.
+        """The endpoint's port, created unless it exists.
 
         Args:
-            place: of the network.
-            endpoint_id: its name.
+            ref: the network.
+            endpoint_id: the port's name.
             fixed_ips: id of the subnet and address, for each address.
             mac: that Docker's user asked for, or "".
-            default_mac: to be taken where this project may choose one.
+            default_mac: used where this project may choose one.
 
         Raises:
-            ConflictError: it is there with other addresses.
-            NeutronError: Neutron refused.
+            ConflictError: it exists with other addresses.
         """
-        if place.leased:
-            port = await self._take_over(place, endpoint_id, fixed_ips)
+        if ref.leased:
+            port = await self._take_over(ref, endpoint_id, fixed_ips)
             if port is not None:
                 return port
-        wish = PortSpec(
+        spec = PortSpec(
             name=endpoint_id,
-            network_id=place.neutron,
+            network_id=ref.neutron,
             fixed_ips=fixed_ips,
             mac=mac or default_mac,
-            security_groups=place.groups,
-            port_security=place.port_security,
+            security_groups=ref.groups,
+            port_security=ref.port_security,
         )
         try:
-            return await self._make(wish, may_drop_mac=not mac)
+            return await self._make(spec, may_drop_mac=not mac)
         except NeutronError as error:
-            if error.status != CONFLICT:
+            if error.status != HTTPStatus.CONFLICT:
                 raise
             port = await self.find(endpoint_id)
             if port is None:
                 raise
-        return _same(port, wish, mac)
+        return _same(port, spec, mac)
 
-    async def _make(self, wish: PortSpec, *, may_drop_mac: bool) -> NeutronPort:
+    async def _make(self, spec: PortSpec, *, may_drop_mac: bool) -> NeutronPort:
         try:
-            return await self.make(wish)
+            return await self.make(spec)
         except NeutronError as error:
-            if error.status != FORBIDDEN or not (may_drop_mac and wish.mac):
+            if error.status != HTTPStatus.FORBIDDEN or not (may_drop_mac and spec.mac):
                 raise
-        return await self.make(
-            PortSpec(
-                wish.name,
-                wish.network_id,
-                wish.fixed_ips,
-                security_groups=wish.security_groups,
-                port_security=wish.port_security,
-            )
-        )
+        return await self.make(replace(spec, mac=""))
 
-    async def make(self, wish: PortSpec) -> NeutronPort:
-        """Make a port.
-
-        Raises:
-            NeutronError: Neutron refused.
-        """
-        body = resources.new_port(wish, self._host)
+    async def make(self, spec: PortSpec) -> NeutronPort:
+        body = resources.new_port(spec, self._host)
         return resources.read_port((await self._neutron.post("ports", body))["port"])
 
     async def _take_over(
-        self, place: NeutronNetworkRef, endpoint_id: str, fixed_ips: Sequence[tuple[str, str]]
+        self, ref: NeutronNetworkRef, endpoint_id: str, fixed_ips: Sequence[tuple[str, str]]
     ) -> NeutronPort | None:
         """Give the port of a leased address to an endpoint.
 
-        An endpoint with an IPv4 and an IPv6 address has leased two ports; the second's address goes to the
-        first.
+        For an endpoint with an IPv4 and an IPv6 address two ports were leased; the first gets both addresses.
         """
-        leased = [port for _, address in fixed_ips if (port := await self.at(place.neutron, address))]
-        foreign = [each for each in leased if each.endpoint not in {"", endpoint_id}]
+        leased = [port for _, address in fixed_ips if (port := await self.at(ref.neutron, address))]
+        foreign = [port for port in leased if port.endpoint not in {"", endpoint_id}]
         if foreign:
             raise ConflictError(
                 f"address {foreign[0].addresses[0]} is endpoint {foreign[0].endpoint}'s, not {endpoint_id}'s"
@@ -156,11 +139,11 @@ class EndpointPorts:
         if not leased:
             return None
         first = leased[0]
-        for other in {each.id for each in leased} - {first.id}:
+        for other in {port.id for port in leased} - {first.id}:
             await self._neutron.delete(f"ports/{other}")
-        # Neutron puts no port under a trunk that belongs to a device.
+        # Neutron puts no port with a device_id under a trunk.
         change: dict[str, Any] = {} if first.name else {"name": endpoint_id, "device_id": ""}
-        change |= resources.security(place.groups, place.port_security)
+        change |= resources.security(ref.groups, ref.port_security)
         if set(first.fixed_ips) != set(fixed_ips):
             change |= resources.moved_port(fixed_ips)["port"]
         if not first.name or "fixed_ips" in change:
@@ -181,12 +164,11 @@ class EndpointPorts:
             await self._neutron.put(f"ports/{port.id}/tags", words)
 
     async def rename(self, port: NeutronPort, name: str) -> None:
-        """Give a port that has its tags another name."""
+        """Rename a port, which must have its tags to be found afterwards."""
         if name != port.name:
             await self._neutron.put(f"ports/{port.id}", resources.changed_port(name=name))
 
     async def readdress(self, port: NeutronPort, fixed_ips: Sequence[tuple[str, str]], mac: str) -> None:
-        """Give a port these addresses."""
         change: dict[str, Any] = {}
         if set(port.fixed_ips) != set(fixed_ips):
             change |= resources.moved_port(fixed_ips)["port"]
@@ -196,13 +178,13 @@ class EndpointPorts:
             await self._neutron.put(f"ports/{port.id}", {"port": change})
 
     async def wait_active(self, port: NeutronPort, endpoint_id: str) -> None:
-        """Wait until Neutron says that packets pass the port, but not for ever.
+        """Wait until Neutron says that the port is ACTIVE, for a limited time.
 
-        Neutron hears of ports one after another, and is silent for some seconds about each that went away
-        (ML2/OVN, update_lsp_host_info), while packets pass long since. So a container is not kept from its
-        start by that.
+        Neutron handles events of ports one after another, and each port that went away delays the next by
+        seconds (ML2/OVN, update_lsp_host_info), while packets pass long before. So the container is started
+        anyway.
         """
-        status, pause = port.status, FIRST_LOOK
+        status, pause = port.status, FIRST_POLL
         deadline = asyncio.get_running_loop().time() + ACTIVE_TIMEOUT
         while status != ACTIVE:
             if asyncio.get_running_loop().time() > deadline:
@@ -216,51 +198,51 @@ class EndpointPorts:
                 )
                 return
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_LOOK)
+            pause = min(pause * 2, LONGEST_POLL)
             found = await self._neutron.get(f"ports/{port.id}", {"fields": "status"})
             status = found["port"]["status"]
 
     async def remove(self, endpoint_id: str) -> None:
-        """Remove an endpoint's port; an address that our IPAM has leased stays leased."""
+        """Delete an endpoint's port; an address that our IPAM has leased stays leased."""
         for port in await self._of(endpoint_id):
             if port.tag(resources.LEASE):
                 await self._children.remove(port.id)
-                await self._give_back(port)
+                await self._detach_endpoint(port)
             else:
                 await self._children.let_go(port.id)
                 await self.destroy(port)
 
-    async def _give_back(self, port: NeutronPort) -> None:
+    async def _detach_endpoint(self, port: NeutronPort) -> None:
         await self._neutron.put(f"ports/{port.id}", resources.changed_port(name=""))
         words = resources.tags(self._host, lease=port.tag(resources.LEASE))
         await self._neutron.put(f"ports/{port.id}/tags", words)
 
     async def destroy(self, port: NeutronPort) -> None:
-        """Remove a port, also one that is under the machine's still."""
+        """Delete a port, even one that is still under the machine's."""
         try:
             await self._neutron.delete(f"ports/{port.id}")
         except NeutronError as error:
-            if error.status != CONFLICT:
+            if error.status != HTTPStatus.CONFLICT:
                 raise
             await self._children.let_go(port.id)
             await self._neutron.delete(f"ports/{port.id}")
 
-    async def give_up(self, device: str) -> None:
-        """Remove what a request made for an address, if no endpoint has it."""
+    async def release(self, device: str) -> None:
+        """Delete the port that a request created for an address, unless an endpoint has it."""
         for port in await self._own(device_id=device):
             if not port.endpoint:
                 await self.destroy(port)
 
     async def remove_from(self, neutron: str) -> None:
-        """Remove all of this host's ports from a Neutron network."""
+        """Delete all of our ports on a Neutron network."""
         for port in await self._own(network_id=neutron):
             await self._children.let_go(port.id)
             await self.destroy(port)
 
 
-def _same(port: NeutronPort, wish: PortSpec, mac: str) -> NeutronPort:
-    """The port that is there, if it is the one that is wished for."""
-    wanted = {each for each in wish.fixed_ips if each[1]}
-    if port.network_id != wish.network_id or set(port.fixed_ips) != wanted or mac not in {"", port.mac}:
-        raise ConflictError(f"Neutron has a port of endpoint {wish.name} with other addresses")
+def _same(port: NeutronPort, spec: PortSpec, mac: str) -> NeutronPort:
+    """Accept a port that exists already, if it is as requested."""
+    wanted = {(subnet, address) for subnet, address in spec.fixed_ips if address}
+    if port.network_id != spec.network_id or set(port.fixed_ips) != wanted or mac not in {"", port.mac}:
+        raise ConflictError(f"Neutron has a port of endpoint {spec.name} with other addresses")
     return port

@@ -1,8 +1,7 @@
 """Docker's NetworkDriver over Neutron, inside a virtual machine: the "underlay" mode.
 
-An endpoint is a Neutron port under the trunk of the machine's own port; in the machine it is a VLAN on the
-bridge that the machine's interface is on. Each method is the whole story of one verb. Between two calls
-nothing is remembered but where each network is.
+An endpoint is a Neutron port under the machine's own port; in the machine it is a VLAN on the bridge of the
+machine's interface. Between two calls nothing is remembered but the Neutron network of each Docker network.
 """
 
 import asyncio
@@ -10,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from ovn_docker import addressing
@@ -33,68 +33,67 @@ from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import NeutronPort, Subnet
 from ovn_docker.underlay.neutron_networks import NeutronNetworkRef, UnderlayNetworks
-from ovn_docker.underlay.neutron_ports import CONFLICT, EndpointPorts
+from ovn_docker.underlay.neutron_ports import EndpointPorts
 from ovn_docker.underlay.neutron_undo import NeutronUndo
 from ovn_docker.underlay.vlans import ChildPorts
 
-# --- Whether OS_VIF_ID is this machine's: by it everything in Neutron is told apart from other machines'. ---
+# --- Whether OS_VIF_ID is this machine's port: it marks what belongs to which machine in Neutron. -----------
 # A copied openrc file or a cloned image has another machine's, and Docker in a cloned image even has that
-# machine's networks and endpoints, and asks to delete them at its start.
+# machine's networks and endpoints, which it deletes at its start.
 
 
 UNUSABLE = frozenset({"vif-missing", "vif-elsewhere"})
-"""Kinds of findings with which no verb can be served."""
+"""Kinds of findings with which no call can be served."""
 
-PAUSE = 5.0
-"""Seconds between two looks at what is wrong."""
+RETRY_INTERVAL = 5.0
+"""Seconds until the port is looked at again."""
 
 
 class VifIdentity:
-    """What this machine is in the cloud."""
+    """Whether OS_VIF_ID (`host`) is this machine's port."""
 
     def __init__(self, neutron: Neutron, host: str, attachments: Attachments) -> None:
-        """Look there; `host` is the id of this machine's Neutron port, as it was told."""
         self._neutron = neutron
         self._host = host
         self._attachments = attachments
-        self._looking = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._confirmed = False
-        self._wrong = ""
+        self._problem = ""
 
     def problem(self) -> str:
-        """What the last look found wrong, or ""."""
-        return self._wrong
+        """What was wrong at the last check, or ""."""
+        return self._problem
 
     async def confirm(self) -> None:
-        """Look whether the port is this machine's, until it was; then it stays so.
+        """Check that the port is this machine's, until it was once.
 
         Raises:
             ConfigError: it is not; nothing of it may be touched.
-            NeutronError, UnreachableError: it cannot be looked at.
+            NeutronError, UnreachableError: it cannot be read.
         """
-        async with self._looking:  # who comes meanwhile is told the same
+        async with self._lock:
             if not self._confirmed:
-                await self._look()
+                await self._check()
 
-    async def _look(self) -> None:
-        found = {each.kind: each.text for each in check_identity(await self._read())}
-        wrong = "; ".join(text for kind, text in found.items() if kind in UNUSABLE)
+    async def _check(self) -> None:
+        found = {finding.kind: finding.text for finding in check_identity(await self._read())}
+        problem = "; ".join(text for kind, text in found.items() if kind in UNUSABLE)
         for text in found.values():
-            if wrong != self._wrong or not wrong:
+            if problem != self._problem or not problem:
                 LOG.error("%s", text)
-        self._wrong = wrong
-        if wrong:
-            raise ConfigError(wrong)
+        self._problem = problem
+        if problem:
+            raise ConfigError(problem)
         self._confirmed = True
 
     async def run(self) -> None:
-        """Say at the start what is wrong, and no more than once."""
+        """Log at the start what is wrong, once."""
         while not self._confirmed:
             try:
                 await self.confirm()
             except OvnDockerError as error:
-                LOG.debug("a look at the port of this machine: %s", error)
-                await asyncio.sleep(PAUSE)
+                LOG.debug("checking the port of this machine: %s", error)
+                await asyncio.sleep(RETRY_INTERVAL)
         await asyncio.Event().wait()
 
     async def _read(self) -> Setup:
@@ -111,17 +110,14 @@ class VifIdentity:
             links=links,
             networks={},
         )
-        if not UNUSABLE & {each.kind for each in check_identity(setup)} or vif is None:
+        if not UNUSABLE & {finding.kind for finding in check_identity(setup)} or vif is None:
             return setup
-        # The kernel does not know an interface of DPDK's, Open vSwitch does.
+        # An interface of DPDK is known to Open vSwitch only.
         return replace(setup, bridges=await self._attachments.bridges())
 
     async def _vif(self) -> Vif | None:
-        try:
-            found = await self._neutron.get(f"ports/{self._host}")
-        except NeutronError as error:
-            if error.status != 404:  # noqa: PLR2004
-                raise
+        found = await self._neutron.find(f"ports/{self._host}")
+        if found is None:
             return None
         port = found["port"]
         project = port.get("project_id") or ""
@@ -131,7 +127,7 @@ class VifIdentity:
 LOG = logging.getLogger(__name__)
 
 NEUTRON_SPACE = "neutron"
-"""What our IPAM calls its addresses."""
+"""The address space of our IPAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +135,9 @@ class Cloud:
     """Neutron as this machine uses it.
 
     Attributes:
-        neutron: the API.
         host: the id of this machine's Neutron port (OS_VIF_ID).
-        networks: where each network is.
-        ports: the endpoints' ports.
-        children: their VLANs.
-        undoing: what is taken back.
-        identity: whether that port is this machine's, which each verb that changes something asks first.
+        children: the VLANs of endpoints' ports.
+        identity: whether that port is this machine's; every call that changes something checks it first.
     """
 
     neutron: Neutron
@@ -158,7 +150,7 @@ class Cloud:
 
 
 class UnderlayDriver:
-    """Networks are Neutron's, endpoints are its ports."""
+    """Networks are Neutron networks, endpoints are Neutron ports."""
 
     def __init__(
         self,
@@ -168,13 +160,13 @@ class UnderlayDriver:
         now: Callable[[], str],
         about: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """Serve with these.
+        """Serve Docker.
 
         Args:
             cloud: Neutron.
             attachments: to the bridge that the machine's interface is on.
             scope: ``local`` or ``global``, where Docker allocates networks.
-            now: UTC, RFC 3339.
+            now: the time, UTC, RFC 3339.
             about: the configuration that NetworkDriver.Database shows.
         """
         self._cloud = cloud
@@ -184,7 +176,7 @@ class UnderlayDriver:
         self._about = about
 
     def outage(self) -> str:
-        """Which of Open vSwitch and Neutron cannot be reached, and why, or whose port OS_VIF_ID is."""
+        """Why Open vSwitch or Neutron cannot be used, or OS_VIF_ID, or ""."""
         cloud = self._cloud
         outages = self._attachments.outage(), cloud.neutron.outage(), cloud.identity.problem()
         return "; ".join(filter(None, outages))
@@ -192,21 +184,20 @@ class UnderlayDriver:
     async def allocate_network(
         self, request: messages.AllocateNetworkRequest
     ) -> messages.AllocateNetworkResponse:
-        """Echo the options: swarm hands them to each worker's CreateNetwork."""
+        """Echo the options: swarm passes them to each worker's CreateNetwork."""
         return messages.AllocateNetworkResponse(options=request.options or {})
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
-        """Nothing was reserved."""
+        """Do nothing: nothing was reserved."""
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
-        """Make the network and its subnets, or find those that are to be used."""
         await self._cloud.identity.confirm()
         await self._cloud.networks.create(neutron_networks.read(request, NEUTRON_SPACE))
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the network, unless others use it; one that we did not make stays.
+        """Delete the network, unless others use it; one that existed before stays.
 
-        Docker forgets it whatever is answered (moby daemon/libnetwork/network.go deleteNetwork).
+        Docker forgets it whatever the answer is (moby daemon/libnetwork/network.go deleteNetwork).
         """
         try:
             await self._delete_network(request.network_id)
@@ -223,44 +214,43 @@ class UnderlayDriver:
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
     ) -> messages.CreateEndpointResponse:
-        """Make the port and put it under the trunk. What fails half-way is taken back in the background."""
+        """Create the port and put it under the machine's; a failure is undone in the background."""
         endpoint_id = request.endpoint_id
         await self._cloud.identity.confirm()
         self._cloud.undoing.forget(endpoint_id)
-        place = await self._cloud.networks.locate(request.network_id)
+        ref = await self._cloud.networks.locate(request.network_id)
         port = None
         try:
-            port = await self._port(place, request)
+            port = await self._port(ref, request)
             with _alone():
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._cloud.ports.tag(port, request.network_id, endpoint_id))
                     under = both.create_task(self._cloud.children.add(port))
             await self._attachments.set_vlan(endpoint_id, under.result())
         except BaseException as error:
-            if port is not None or not isinstance(
-                error, ConflictError
-            ):  # what is there is not ours to remove
+            # On a conflict the port that exists is another's.
+            if port is not None or not isinstance(error, ConflictError):
                 self._cloud.undoing.later(endpoint_id, lambda: self._cloud.ports.remove(endpoint_id))
             raise
         return network_options.created(request, port.mac)
 
-    async def _port(self, place: NeutronNetworkRef, request: messages.CreateEndpointRequest) -> NeutronPort:
-        ips = [each.ip for each in network_options.addresses(request)]
-        fixed_ips = [(place.subnet_of(ip), str(ip)) for ip in ips]
-        await self._supersede(request, [str(each) for each in ips])
+    async def _port(self, ref: NeutronNetworkRef, request: messages.CreateEndpointRequest) -> NeutronPort:
+        ips = [interface.ip for interface in network_options.addresses(request)]
+        fixed_ips = [(ref.subnet_of(ip), str(ip)) for ip in ips]
+        await self._supersede(request, [str(ip) for ip in ips])
         mac = network_options.requested_mac(request)
         default = addressing.mac_for(request.endpoint_id, ips)
-        wish = place, request.endpoint_id, fixed_ips, mac, default
+        port = ref, request.endpoint_id, fixed_ips, mac, default
         try:
-            return await self._cloud.ports.ensure(*wish)
+            return await self._cloud.ports.ensure(*port)
         except (ConflictError, NeutronError) as error:
-            refused = isinstance(error, NeutronError) and error.status != CONFLICT
-            if refused or not await self._supersede_ports(request, place, ips):
+            refused = isinstance(error, NeutronError) and error.status != HTTPStatus.CONFLICT
+            if refused or not await self._supersede_ports(request, ref, ips):
                 raise
-        return await self._cloud.ports.ensure(*wish)
+        return await self._cloud.ports.ensure(*port)
 
     async def _supersede(self, request: messages.CreateEndpointRequest, addresses: Sequence[str]) -> None:
-        """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
+        """Delete the endpoints of containers that are gone, whose address Docker has given to this one."""
         for endpoint_id in await self._attachments.superseded(
             request.network_id, request.endpoint_id, addresses
         ):
@@ -269,27 +259,28 @@ class UnderlayDriver:
     async def _supersede_ports(
         self,
         request: messages.CreateEndpointRequest,
-        place: NeutronNetworkRef,
+        ref: NeutronNetworkRef,
         addresses: Sequence[IPAddress],
     ) -> bool:
-        """Remove those too that have no link, for the driver was killed before Join; whether there are any.
+        """Delete those too that have no link, as the driver was killed before Join; whether there are any.
 
         Docker gives an address of a network to one endpoint at a time.
         """
-        rivals = await self._cloud.ports.rivals(place, request.endpoint_id, [str(each) for each in addresses])
-        stale = [each for each in rivals if not self._attachments.linked(each)]
+        texts = [str(address) for address in addresses]
+        rivals = await self._cloud.ports.rivals(ref, request.endpoint_id, texts)
+        stale = [endpoint_id for endpoint_id in rivals if not self._attachments.linked(endpoint_id)]
         for endpoint_id in stale:
             await self._replace(request, endpoint_id)
         return bool(stale)
 
     async def _replace(self, request: messages.CreateEndpointRequest, other: str) -> None:
-        LOG.warning("endpoint %s takes the place of %s, whose container is gone", request.endpoint_id, other)
+        LOG.warning("endpoint %s replaces %s, whose container is gone", request.endpoint_id, other)
         await self.delete_endpoint(messages.EndpointRequest(network_id=request.network_id, endpoint_id=other))
 
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
-        """Remove the port, and what a Join that failed or a Leave that never came left on this machine.
+        """Delete the port, and what a failed Join or a missing Leave has left on this machine.
 
-        Docker asks once, and forgets: what Open vSwitch or Neutron does not do now is asked of it again.
+        Docker calls once and forgets, so what Open vSwitch or Neutron does not do now is repeated later.
         """
         endpoint_id = request.endpoint_id
         try:
@@ -304,19 +295,18 @@ class UnderlayDriver:
             raise
 
     async def _remove(self, endpoint_id: str) -> None:
-        """Remove the port when the machine's side is gone, so that no frame carries a VLAN of another's.
+        """Delete the port once the interface is gone, so that no frame carries a VLAN that is reused.
 
-        What was asked of Open vSwitch while it was away is done when it is back (ovsdb/client.py).
+        Requests to an Open vSwitch that is away are carried out when it is back (ovsdb/client.py).
         """
         if self._attachments.leftover(endpoint_id):
-            if why := self._attachments.outage():
-                raise UnreachableError(why)
+            if outage := self._attachments.outage():
+                raise UnreachableError(outage)
             await self._attachments.detach(endpoint_id)
         await self._cloud.identity.confirm()
         await self._cloud.ports.remove(endpoint_id)
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
-        """Say the endpoint's addresses, its port and the link that stays on the machine."""
         port = await self._endpoint(request)
         outside, _ = addressing.link_names(request.endpoint_id)
         value = {
@@ -330,52 +320,53 @@ class UnderlayDriver:
     async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
         """Plug a veth pair into the bridge; Docker moves its other end into the container.
 
-        Answered when the port is ACTIVE, or is late in being so. Without a way out no gateway is named, and
-        Docker adds its own gateway bridge (remote.md, Join).
+        Returns when the port is ACTIVE or the wait for that is over. Without a router no gateway is named,
+        and Docker adds its own gateway bridge (remote.md, Join).
         """
         await self._cloud.identity.confirm()
-        place = await self._cloud.networks.locate(request.network_id)
+        ref = await self._cloud.networks.locate(request.network_id)
         attached: asyncio.Task[str] | None = None
         try:
             with _alone():
-                async with asyncio.TaskGroup() as both:  # what Open vSwitch does, while Neutron answers
-                    subnets = both.create_task(self._cloud.networks.subnets(place.neutron))
-                    routers = both.create_task(self._routers(place))
-                    port, wish = await self._wished(request, place)
-                    attached = both.create_task(self._attachments.attach(wish))
+                async with asyncio.TaskGroup() as both:  # Open vSwitch works while Neutron answers
+                    subnets = both.create_task(self._cloud.networks.subnets(ref.neutron))
+                    routers = both.create_task(self._routers(ref))
+                    port, spec = await self._read_port(request, ref)
+                    attached = both.create_task(self._attachments.attach(spec))
                     both.create_task(self._cloud.ports.wait_active(port, request.endpoint_id))
         except BaseException:
             if attached is not None and not attached.cancelled() and attached.exception() is None:
                 await self._attachments.detach(request.endpoint_id)
             raise
         used = {subnet for subnet, _ in port.fixed_ips}
-        return _joined(
-            place, attached.result(), [each for each in subnets.result() if each.id in used], routers.result()
-        )
+        own_subnets = [subnet for subnet in subnets.result() if subnet.id in used]
+        return _joined(ref, attached.result(), own_subnets, routers.result())
 
-    async def _wished(
-        self, request: messages.JoinRequest, place: NeutronNetworkRef
+    async def _read_port(
+        self, request: messages.JoinRequest, ref: NeutronNetworkRef
     ) -> tuple[NeutronPort, AttachSpec]:
         """The endpoint's port, and how it is plugged in."""
         port, vlans, network = await asyncio.gather(
             self._endpoint(request),
             self._cloud.children.vlans(request.endpoint_id),
-            self._cloud.neutron.get(f"networks/{place.neutron}", {"fields": "mtu"}),
+            self._cloud.neutron.get(f"networks/{ref.neutron}", {"fields": "mtu"}),
         )
         if port.id not in vlans:
             raise NotFoundError(_no_endpoint(request))
         most = int(network["network"]["mtu"])
-        return port, self._wish(request, port, vlans[port.id], min(place.mtu or most, most))
+        return port, self._attach_spec(request, port, vlans[port.id], min(ref.mtu or most, most))
 
-    async def _routers(self, place: NeutronNetworkRef) -> set[str] | None:
-        """The addresses of routers on a network that we made; None where the subnets' gateways hold."""
-        if not place.made:
+    async def _routers(self, ref: NeutronNetworkRef) -> set[str] | None:
+        """The addresses of routers on a network that the driver created; None on an existing network."""
+        if not ref.made:
             return None
-        query = {"network_id": place.neutron, "device_owner": resources.ROUTER}
+        query = {"network_id": ref.neutron, "device_owner": resources.ROUTER}
         found = await self._cloud.neutron.get("ports", query)
-        return {address for each in found["ports"] for address in resources.read_port(each).addresses}
+        return {address for port in found["ports"] for address in resources.read_port(port).addresses}
 
-    def _wish(self, request: messages.JoinRequest, port: NeutronPort, vlan: int, mtu: int) -> AttachSpec:
+    def _attach_spec(
+        self, request: messages.JoinRequest, port: NeutronPort, vlan: int, mtu: int
+    ) -> AttachSpec:
         marks = {
             open_vswitch.NETWORK: request.network_id,
             open_vswitch.CREATED: self._now(),
@@ -387,7 +378,6 @@ class UnderlayDriver:
         return AttachSpec(endpoint_id=request.endpoint_id, mac=port.mac, mtu=mtu, external_ids=marks)
 
     async def leave(self, request: messages.EndpointRequest) -> None:
-        """Unplug the veth pair and remove it."""
         await self._attachments.detach(request.endpoint_id)
 
     async def program_external_connectivity(
@@ -397,17 +387,16 @@ class UnderlayDriver:
         warn_of_published_ports(request, "Neutron's: give the port a floating IP address")
 
     async def database(self) -> dict[str, Any]:
-        """The networks of this machine and the endpoints joined here."""
         containers = self._attachments.by_network()
         networks = {
             network_id: {
                 "NetworkID": network_id,
-                "Neutron_Network": place.neutron,
-                "Subnet": " ".join(place.subnets),
-                "Made": place.made,
+                "Neutron_Network": ref.neutron,
+                "Subnet": " ".join(ref.subnets),
+                "Made": ref.made,
                 "Containers": containers.get(network_id, {}),
             }
-            for network_id, place in self._cloud.networks.all().items()
+            for network_id, ref in self._cloud.networks.all().items()
         }
         bridge, host = self._attachments.bridge, self._cloud.host
         return {
@@ -427,7 +416,7 @@ class UnderlayDriver:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Raise what went wrong first where several things were done at the same time, and not all in a group."""
+    """Raise the first error of a task group alone."""
     try:
         yield
     except BaseExceptionGroup as errors:
@@ -435,7 +424,7 @@ def _alone() -> Iterator[None]:
 
 
 def _joined(
-    place: NeutronNetworkRef, inside: str, subnets: Sequence[Subnet], routers: set[str] | None
+    ref: NeutronNetworkRef, inside: str, subnets: Sequence[Subnet], routers: set[str] | None
 ) -> messages.JoinResponse:
     gateways = {}
     routes = []
@@ -445,14 +434,14 @@ def _joined(
         routes += [
             messages.StaticRoute(destination=to, route_type=0, next_hop=hop) for to, hop in subnet.routes
         ]
-    if place.internal:
+    if ref.internal:
         gateways, routes = {}, []
     return messages.JoinResponse(
         interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
         gateway=gateways.get(4, ""),
         gateway_ipv6=gateways.get(6, ""),
         static_routes=routes,
-        disable_gateway_service=place.internal,
+        disable_gateway_service=ref.internal,
     )
 
 

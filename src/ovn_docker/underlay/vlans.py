@@ -1,8 +1,4 @@
-"""The trunk of the virtual machine's port: which VLAN each endpoint's port has.
-
-Neutron is the lock: it refuses a VLAN that is taken on a trunk, whoever took it, and another is tried.
-Several changes of one trunk at a time make Neutron repeat its own transactions for up to half a minute, so
-they wait for each other here, and all that have come meanwhile are one request.
+"""The VLAN of each endpoint's port under the virtual machine's port: by a trunk, or by ``binding:profile``.
 
 Source: Networking API v2.0, "Trunks".
 """
@@ -10,6 +6,7 @@ Source: Networking API v2.0, "Trunks".
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 from ovn_docker.errors import ConflictError, NeutronError, RequestError
@@ -21,17 +18,21 @@ DUPLICATE, IN_USE, NOT_THERE = "DuplicateSubPort", "TrunkPortInUse", "SubPortNot
 """Neutron's names for: the VLAN is taken, the port is under a trunk, it is not."""
 
 ATTEMPTS = 8
-"""How often another VLAN is tried when somebody else was faster."""
+"""How often another VLAN is tried after another driver has taken the one that was chosen."""
 
 Waiting = tuple[str, "asyncio.Future[int]"]
 Change = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
 
 
 class TrunkPorts:
-    """The ports under one virtual machine's port."""
+    """Ports under the trunk of the virtual machine's port (`host`), which is created when first needed.
+
+    Neutron is the lock: it refuses a VLAN that is taken on a trunk, and another is tried. Concurrent changes
+    of one trunk make Neutron repeat its own transactions for up to half a minute, so changes wait for each
+    other here, and those that have come in meanwhile are sent as one request.
+    """
 
     def __init__(self, neutron: Neutron, host: str) -> None:
-        """Use the trunk of this port; it is made when it is needed first."""
         self._neutron = neutron
         self._host = host
         self._trunk = ""
@@ -40,48 +41,37 @@ class TrunkPorts:
         self._worker: asyncio.Task[None] | None = None
 
     async def vlans(self, endpoint_id: str = "") -> Mapping[str, int]:  # noqa: ARG002  (all are one request)
-        """The VLAN of each port under the trunk, by the port's id."""
         trunk = await self._known() or await self.find()
         return {} if trunk is None else trunk.vlans
 
     async def prepare(self) -> None:
-        """Make the trunk unless it is there; raises as `read`."""
         await self.read()
 
     async def read(self) -> Trunk:
-        """The trunk as it is now.
+        """The trunk as it is now, created if there is none.
 
         Raises:
-            NeutronError: it cannot be made, or the port is not one that this project may use.
+            NeutronError: it cannot be created, or the port is not one that this project may use.
+            ConflictError: there are child ports without a trunk.
         """
         trunk = await self._known() or await self.find() or await self._make()
         self._trunk = trunk.id
         return trunk
 
     async def _known(self) -> Trunk | None:
-        """The trunk that was used last, or None when there is none or it is gone."""
+        """The trunk that was used last, or None if there was none or it is gone."""
         if not self._trunk:
             return None
-        try:
-            found = await self._neutron.get(f"trunks/{self._trunk}")
-        except NeutronError as error:
-            if error.status != 404:  # noqa: PLR2004
-                raise
-            return None
-        return resources.read_trunk(found["trunk"])
+        found = await self._neutron.find(f"trunks/{self._trunk}")
+        return None if found is None else resources.read_trunk(found["trunk"])
 
     async def find(self) -> Trunk | None:
-        """The trunk, or None while there is none, or in a cloud that has no trunks."""
-        try:
-            found = await self._neutron.get("trunks", {"port_id": self._host})
-        except NeutronError as error:
-            if error.status != 404:  # noqa: PLR2004
-                raise
-            return None
-        return next(map(resources.read_trunk, found["trunks"]), None)
+        """The trunk, or None, also in a cloud without the trunk extension."""
+        found = await self._neutron.find("trunks", {"port_id": self._host})
+        return None if found is None else next(map(resources.read_trunk, found["trunks"]), None)
 
     async def _make(self) -> Trunk:
-        """Make the trunk, unless others have their VLANs without one (vlans.py)."""
+        """Create the trunk, unless there are claims of VLANs (`ProfilePorts`), before or after."""
         await self._check_claims()
         trunk = await self._post()
         try:
@@ -93,8 +83,8 @@ class TrunkPorts:
 
     async def _check_claims(self) -> None:
         query = {"description": resources.mark(self._host), "fields": "device_id"}
-        for each in (await self._neutron.get("ports", query))["ports"]:
-            if resources.claimed(each["device_id"], self._host) is not None:
+        for port in (await self._neutron.get("ports", query))["ports"]:
+            if resources.claimed(port["device_id"], self._host) is not None:
                 raise ConflictError(
                     f"port {self._host} (OS_VIF_ID) has child ports by binding:profile, whose VLANs a"
                     " trunk would use twice: start the driver with --child-ports profile, or remove those"
@@ -110,7 +100,7 @@ class TrunkPorts:
         try:
             made = await self._neutron.post("trunks", {"trunk": body})
         except NeutronError as error:
-            trunk = await self.find()  # another driver on this port was faster
+            trunk = await self.find()  # another driver under this port may have created it
             if trunk is None:
                 raise NeutronError(
                     f"port {self._host} (OS_VIF_ID) cannot have a trunk: {error}", error.status, error.kind
@@ -119,25 +109,13 @@ class TrunkPorts:
         return resources.read_trunk(made["trunk"])
 
     async def add(self, port: NeutronPort) -> int:
-        """Put a port under the trunk and return its VLAN; one that is there keeps its own.
-
-        Raises:
-            NeutronError: Neutron refused.
-            ConflictError: there are child ports without a trunk.
-            RequestError: no VLAN is free.
-        """
         return await self._ask(self._adding, port.id)
 
     async def remove(self, port_id: str) -> None:
-        """Take a port from under the trunk; one that is not there is success.
-
-        Raises:
-            NeutronError: Neutron refused.
-        """
         await self._ask(self._removing, port_id)
 
     async def let_go(self, port_id: str) -> None:
-        """Take a port from under the trunk before it is removed, which Neutron would refuse."""
+        """Take a port from under the trunk: Neutron would refuse to delete it."""
         await self.remove(port_id)
 
     async def _ask(self, queue: list[Waiting], port_id: str) -> int:
@@ -155,18 +133,18 @@ class TrunkPorts:
             await self._together(adding, self._add)
 
     async def _together(self, waiting: Sequence[Waiting], change: Change) -> None:
-        """Make one change for all; what is refused for all is tried for each."""
+        """Make one change for all; if it is refused, one for each."""
         if not waiting:
             return
         try:
             vlans = await change([port_id for port_id, _ in waiting])
         except NeutronError as error:
             if len(waiting) > 1:
-                for each in waiting:
-                    await self._together([each], change)
+                for one in waiting:
+                    await self._together([one], change)
             else:
                 _fail(waiting, error)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is for who waits, and others wait behind them)
+        except Exception as error:  # noqa: BLE001  (it goes to the caller, and others wait behind it)
             _fail(waiting, error)
         else:
             for port_id, future in waiting:
@@ -176,7 +154,7 @@ class TrunkPorts:
     async def _add(self, port_ids: Sequence[str]) -> Mapping[str, int]:
         for _ in range(ATTEMPTS):
             trunk = await self.read()
-            new = choose_vlans([each for each in port_ids if each not in trunk.vlans], trunk.vlans.values())
+            new = choose_vlans([port for port in port_ids if port not in trunk.vlans], trunk.vlans.values())
             if not new:
                 return trunk.vlans
             try:
@@ -191,23 +169,19 @@ class TrunkPorts:
 
     async def _remove(self, port_ids: Sequence[str]) -> Mapping[str, int]:
         trunk = await self.find()
-        there = [each for each in port_ids if trunk is not None and each in trunk.vlans]
-        if trunk is not None and there:
-            body = {"sub_ports": [{"port_id": each} for each in there]}
+        present = [port for port in port_ids if trunk is not None and port in trunk.vlans]
+        if trunk is not None and present:
+            body = {"sub_ports": [{"port_id": port} for port in present]}
             try:
                 await self._neutron.put(f"trunks/{trunk.id}/remove_subports", body)
             except NeutronError as error:
-                if error.kind != NOT_THERE or len(there) > 1:
+                if error.kind != NOT_THERE or len(present) > 1:
                     raise
         return {}
 
 
 def choose_vlans(port_ids: Sequence[str], taken: Iterable[int]) -> dict[str, int]:
-    """A free VLAN for each port, by chance: so one that was just given back is hardly met again at once.
-
-    Raises:
-        RequestError: there are not so many.
-    """
+    """A free VLAN for each port, at random, so that one just released is unlikely to be reused at once."""
     free = sorted(set(range(FIRST_VLAN, LAST_VLAN + 1)) - set(taken))
     if len(free) < len(port_ids):
         raise RequestError("no VLAN is free on this machine's trunk: it has 4094 ports")
@@ -215,8 +189,8 @@ def choose_vlans(port_ids: Sequence[str], taken: Iterable[int]) -> dict[str, int
 
 
 def _wanted(waiting: Sequence[Waiting]) -> list[Waiting]:
-    """Those whose caller has not given up."""
-    return [each for each in waiting if not each[1].done()]
+    """Those whose caller has not been cancelled."""
+    return [(port_id, future) for port_id, future in waiting if not future.done()]
 
 
 def _fail(waiting: Sequence[Waiting], error: Exception) -> None:
@@ -225,48 +199,38 @@ def _fail(waiting: Sequence[Waiting], error: Exception) -> None:
             future.set_exception(error)
 
 
-# ------------------------------------------------------------------------------------------------------------
-# Ports under the virtual machine's port by ``binding:profile``, for an account that may write it: no trunk.
-# Neutron guards no VLAN there, so each is claimed first. A claim is the port's device_id; it is written, then
-# all claims are looked at, and only who sees the VLAN claimed by nobody else uses it. Of two that claim one,
-# at least one looks after the other has written, and takes another: so no two use one. A trunk's VLANs are no
-# claims; therefore a machine's port has either a trunk or these. A port is ACTIVE only when it is bound to a
-# hypervisor: the machine's. When the machine moves to another, the health check binds its ports there. One
-# that Neutron hears to be up before it has bound it stays DOWN there, though packets pass
-# (neutron/plugins/ml2/plugin.py, "is not bound"). Source: networking-ovn "Containers"; Networking API v2.0,
-# "Ports"; neutron/conf/policies/port.py.
-
-
-FORBIDDEN, NOT_FOUND = 403, 404
-
-
 class ProfilePorts:
-    """The ports under one virtual machine's port."""
+    """Ports under the virtual machine's port (`host`) by ``binding:profile``, which few accounts may write.
+
+    Neutron guards no VLAN there, so each is claimed first. A claim is the port's device_id. It is written,
+    then all claims are read, and the VLAN is used only if no other port claims it. Of two drivers that claim
+    one VLAN, at least one reads after the other has written, and takes another. A trunk's VLANs are not
+    claims; therefore a machine's port has either a trunk or these.
+
+    A port is ACTIVE only when it is bound to a hypervisor, the machine's. When the machine moves to another,
+    the health check binds its ports there. A port that Neutron hears to be up before it has bound it stays
+    DOWN, though packets pass (neutron/plugins/ml2/plugin.py, "is not bound").
+    Source: networking-ovn "Containers"; Networking API v2.0, "Ports"; neutron/conf/policies/port.py.
+    """
 
     def __init__(self, neutron: Neutron, host: str) -> None:
-        """Put ports under this one."""
         self._neutron = neutron
         self._host = host
 
     async def vlans(self, endpoint_id: str = "") -> Mapping[str, int]:
-        """The VLAN of each port that is under the machine's, by the port's id.
-
-        Args:
-            endpoint_id: whose port is asked for, or "" for all that are on the machine's hypervisor.
-        """
+        """The VLAN of an endpoint's port, or of all that are bound to the machine's hypervisor."""
         if endpoint_id:
             first, later = resources.queries(endpoint_id)
             ports = await self._own(**first) or await self._own(**later)
         else:
-            every, hypervisor = await asyncio.gather(self._own(), self._hypervisor())
-            ports = [each for each in every if each.hypervisor == hypervisor]
-        return {each.id: each.vlan for each in ports if each.parent == self._host and each.vlan is not None}
+            own, hypervisor = await asyncio.gather(self._own(), self._hypervisor())
+            ports = [port for port in own if port.hypervisor == hypervisor]
+        return {port.id: port.vlan for port in ports if port.parent == self._host and port.vlan is not None}
 
     async def prepare(self) -> None:
-        """Nothing: there is no trunk."""
+        """Do nothing: there is no trunk."""
 
     async def _hypervisor(self) -> str:
-        """That the machine is on."""
         found = await self._neutron.get(f"ports/{self._host}", {"fields": resources.HYPERVISOR})
         return str(found["port"].get(resources.HYPERVISOR) or "")
 
@@ -275,13 +239,6 @@ class ProfilePorts:
         return [resources.read_port(each) for each in found["ports"]]
 
     async def add(self, port: NeutronPort) -> int:
-        """Put a port under the machine's and return its VLAN; one that is there keeps its own.
-
-        Raises:
-            NeutronError: this account may not, or Neutron refused for another reason.
-            ConflictError: the machine's port has a trunk.
-            RequestError: no VLAN is free.
-        """
         hypervisor = await self._hypervisor()
         if port.parent == self._host and port.vlan is not None:
             if port.hypervisor != hypervisor:
@@ -298,7 +255,7 @@ class ProfilePorts:
                 return vlan
             vlan = choose_vlans([port.id], others)[port.id]
             await self._claim(port, vlan)
-        raise ConflictError(f"no VLAN could be had for port {port.id}: others took each one at the same time")
+        raise ConflictError(f"port {port.id} got no VLAN: other drivers claimed each one at the same time")
 
     async def _claim(self, port: NeutronPort, vlan: int) -> None:
         body = resources.changed_port(device_id=resources.claim(self._host, vlan))
@@ -306,37 +263,27 @@ class ProfilePorts:
 
     async def _others(self, port: NeutronPort) -> set[int]:
         """The VLANs that other ports claim or have."""
-        ports, trunk = await asyncio.gather(self._claimants(), self._trunk())
+        ports, trunk = await asyncio.gather(self._own(), self._trunk())
         if trunk:
             raise ConflictError(
                 f"port {self._host} (OS_VIF_ID) has trunk {trunk}, whose VLANs would be used twice: start the"
                 " driver with --child-ports trunk, or remove the trunk"
             )
-        others = [each for each in ports if each.id != port.id]
-        vlans = (resources.claimed(each.device, self._host) or each.vlan for each in others)
-        return {each for each in vlans if each is not None}
-
-    async def _claimants(self) -> list[NeutronPort]:
-        """All of our ports."""
-        found = await self._neutron.get("ports", {"description": resources.mark(self._host)})
-        return [resources.read_port(each) for each in found["ports"]]
+        others = [other for other in ports if other.id != port.id]
+        vlans = (resources.claimed(other.device, self._host) or other.vlan for other in others)
+        return {vlan for vlan in vlans if vlan is not None}
 
     async def _trunk(self) -> str:
         """The id of the trunk of the machine's port, or ""; not every cloud has trunks."""
-        try:
-            found = await self._neutron.get("trunks", {"port_id": self._host, "fields": "id"})
-        except NeutronError as error:
-            if error.status != NOT_FOUND:
-                raise
-            return ""
-        return next((str(each["id"]) for each in found["trunks"]), "")
+        found = await self._neutron.find("trunks", {"port_id": self._host, "fields": "id"})
+        return "" if found is None else next((str(trunk["id"]) for trunk in found["trunks"]), "")
 
     async def _bind(self, port: NeutronPort, vlan: int, hypervisor: str) -> None:
         body = resources.changed_port(**resources.child(self._host, vlan, hypervisor))
         try:
             await self._neutron.put(f"ports/{port.id}", body)
         except NeutronError as error:
-            if error.status != FORBIDDEN:
+            if error.status != HTTPStatus.FORBIDDEN:
                 raise
             raise NeutronError(
                 f"this account may not write binding:profile, as --child-ports profile needs: {error}",
@@ -345,44 +292,27 @@ class ProfilePorts:
             ) from error
 
     async def remove(self, port_id: str) -> None:
-        """Take a port from under the machine's; one that is not there is success.
-
-        Raises:
-            NeutronError: Neutron refused.
-        """
         try:
             await self._neutron.put(f"ports/{port_id}", resources.changed_port(**resources.no_child()))
         except NeutronError as error:
-            if error.status != NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     async def let_go(self, port_id: str) -> None:
-        """Nothing: a port may be removed as it is, and has its VLAN until then."""
-
-
-# --- How endpoints' ports are under the virtual machine's: what a trunk and binding:profile have in common. -
+        """Do nothing: a port may be deleted as it is, and has its VLAN until then."""
 
 
 class ChildPorts(Protocol):
-    """The ports under one virtual machine's port, each with a VLAN that no other of them has."""
+    """The ports under the virtual machine's port, each with its own VLAN: `TrunkPorts` or `ProfilePorts`."""
 
     async def vlans(self, endpoint_id: str = "") -> Mapping[str, int]:
-        """The VLAN of each port, by the port's id.
-
-        Args:
-            endpoint_id: whose port is asked for, or "" for all; there may be more in the answer.
-        """
+        """VLANs by port id: of at least the endpoint's port, or of all ports."""
 
     async def prepare(self) -> None:
-        """See to it that ports can be put under the machine's: make the trunk where one is used.
-
-        Raises:
-            NeutronError: Neutron refused.
-            ConflictError: the machine's port has children of the other kind.
-        """
+        """Create the trunk, where one is used and there is none; raises as `add`."""
 
     async def add(self, port: NeutronPort) -> int:
-        """Put a port under the machine's and return its VLAN; one that is there keeps its own.
+        """Put a port under the machine's and return its VLAN; one that is under it already keeps its VLAN.
 
         Raises:
             NeutronError: Neutron refused.
@@ -391,15 +321,7 @@ class ChildPorts(Protocol):
         """
 
     async def remove(self, port_id: str) -> None:
-        """Take a port from under the machine's; one that is not there is success.
-
-        Raises:
-            NeutronError: Neutron refused.
-        """
+        """Take a port from under the machine's, if it is under it."""
 
     async def let_go(self, port_id: str) -> None:
-        """See to it that Neutron does not refuse to remove a port.
-
-        Raises:
-            NeutronError: Neutron refused.
-        """
+        """Do what has to be done before Neutron deletes a port."""

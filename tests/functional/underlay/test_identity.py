@@ -69,7 +69,7 @@ async def test_no_verb_changes_what_is_another_machine_s(
 
 
 @in_private_network
-async def test_it_is_said_at_the_start_once_and_served_as_soon_as_the_interface_is_there(
+async def test_it_is_logged_once_and_served_as_soon_as_the_interface_appears(
     open_vswitch: OvsdbServer, short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with underlay_host.machine(open_vswitch, short_path, mac=OTHER_MAC) as vm:
@@ -86,7 +86,7 @@ async def test_it_is_said_at_the_start_once_and_served_as_soon_as_the_interface_
 
 
 @in_private_network
-async def test_a_login_that_cannot_work_is_said_at_the_start_and_named_by_each_verb(
+async def test_a_login_that_fails_is_logged_at_the_start_and_fails_each_verb(
     open_vswitch: OvsdbServer, short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with underlay_host.machine(open_vswitch, short_path, login=401) as vm:

@@ -55,10 +55,10 @@ async def test_others_are_served_while_a_verb_waits_for_the_lock(
 
 
 @in_private_network
-async def test_a_lock_that_is_held_for_long_fails_the_verb_and_nothing_is_left_of_it(
+async def test_a_lock_held_for_long_fails_the_verb_and_leaves_nothing(
     open_vswitch: OvsdbServer, short_path: Path
 ) -> None:
-    limit, neutron_networks.LIMIT = neutron_networks.LIMIT, 0.3
+    timeout, neutron_networks.FILE_TIMEOUT = neutron_networks.FILE_TIMEOUT, 0.3
     try:
         async with underlay_host.machine(open_vswitch, short_path) as vm:
             with locked(short_path):
@@ -70,4 +70,4 @@ async def test_a_lock_that_is_held_for_long_fails_the_verb_and_nothing_is_left_o
             database = await vm.parts.driver.database()
             assert database["networks"] == {}
     finally:
-        neutron_networks.LIMIT = limit
+        neutron_networks.FILE_TIMEOUT = timeout

@@ -41,7 +41,7 @@ async def left(vm: Vm, *, tags: Sequence[str] = (), under_the_trunk: bool = Fals
 
 @in_private_network
 @pytest.mark.parametrize("tagged", [False, True])
-async def test_a_port_without_a_link_gives_way_to_the_endpoint_that_docker_gave_its_address(
+async def test_a_port_without_a_link_gives_way_to_a_new_endpoint_with_its_address(
     tagged: bool,  # noqa: FBT001
     open_vswitch: OvsdbServer,
     short_path: Path,

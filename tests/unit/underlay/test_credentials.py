@@ -96,8 +96,8 @@ def test_region_interface_and_tls_are_no_part_of_the_login() -> None:
     ("environment", "text"),
     [
         ({}, "OS_AUTH_URL is not set"),
-        ({"OS_AUTH_URL": "http://k"}, "no user is named by the environment at http://k"),
-        ({"OS_AUTH_URL": "http://k", "OS_USERNAME": "u"}, "no project is named by"),
+        ({"OS_AUTH_URL": "http://k"}, "the environment at http://k names no user"),
+        ({"OS_AUTH_URL": "http://k", "OS_USERNAME": "u"}, "the environment at http://k names no project"),
         ({**APPLICATION, "OS_INTERFACE": "private"}, "OS_INTERFACE 'private' is not one of public"),
     ],
 )

@@ -17,7 +17,7 @@ def read(space: str = "local", **options: str) -> NeutronNetworkSpec:
     return neutron_networks.read(request, "neutron")
 
 
-def test_a_network_is_our_own_unless_one_is_named_or_its_addresses_are_neutrons() -> None:
+def test_a_network_is_new_unless_one_is_named_or_addresses_are_neutrons() -> None:
     assert not read().existing
     assert read(neutron__network="x").existing
     assert read(neutron__subnet="x, y").subnets == ("x", "y")

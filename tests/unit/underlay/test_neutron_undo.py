@@ -1,4 +1,4 @@
-"""What is taken back in the background: patiently, and within bounds."""
+"""What is undone in the background: for long, and within bounds."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it does not hold")
 
 
-async def test_nothing_counts_as_a_look_while_neutron_is_away() -> None:
+async def test_an_attempt_does_not_count_while_neutron_is_away() -> None:
     away, tries, done = [True], [0], [0]
 
     async def work() -> None:
@@ -26,7 +26,7 @@ async def test_nothing_counts_as_a_look_while_neutron_is_away() -> None:
             raise UnreachableError("OpenStack cannot be reached")
         done[0] += 1
 
-    undoing = NeutronUndo((0.0, SOON), again=SOON)
+    undoing = NeutronUndo((0.0, SOON), retry_interval=SOON)
     undoing.later("p1", work)
     await until(lambda: tries[0] > 10)
     away[0] = False
@@ -44,12 +44,12 @@ async def test_a_neutron_that_did_not_answer_the_last_request_is_not_asked() -> 
         assert looked[0] > 10
         asked[0] += 1
 
-    undoing = NeutronUndo((0.0,), answers, again=SOON)
+    undoing = NeutronUndo((0.0,), answers, retry_interval=SOON)
     undoing.later("p1", work)
     await until(lambda: asked == [1])
 
 
-async def test_it_is_looked_again_after_an_error_of_any_kind() -> None:
+async def test_it_is_tried_again_after_an_error_of_any_kind() -> None:
     errors = [NeutronError("in use", 409), KeyError("ports"), RuntimeError("")]
     done = [0]
 
@@ -63,25 +63,25 @@ async def test_it_is_looked_again_after_an_error_of_any_kind() -> None:
     await until(lambda: done == [1])
 
 
-async def test_patience_ends() -> None:
+async def test_an_attempt_that_is_never_answered_ends() -> None:
     tries = [0]
 
     async def work() -> None:
         tries[0] += 1
         raise UnreachableError("OpenStack cannot be reached")
 
-    undoing = NeutronUndo((0.0,), again=SOON, patience=20 * SOON)
+    undoing = NeutronUndo((0.0,), retry_interval=SOON, timeout=20 * SOON)
     undoing.later("p1", work)
     await until(lambda: tries[0] > 1)
-    await until(lambda: not undoing.planned())
+    await until(lambda: not undoing._tasks)
 
 
-async def test_there_are_never_more_than_so_many_and_the_oldest_goes() -> None:
+async def test_beyond_the_limit_the_oldest_is_dropped() -> None:
     async def work() -> None:
         raise UnreachableError("OpenStack cannot be reached")
 
-    undoing = NeutronUndo((0.0,), again=60, most=3)
+    undoing = NeutronUndo((0.0,), retry_interval=60, limit=3)
     for number in range(5):
         undoing.later(f"p{number}", work)
-    assert undoing.planned() == ["p2", "p3", "p4"]
+    assert list(undoing._tasks) == ["p2", "p3", "p4"]
     await undoing.stop()

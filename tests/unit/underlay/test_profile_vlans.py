@@ -55,6 +55,8 @@ class PortsOfOne:
         for _ in range(self._random.randrange(4)):
             await asyncio.sleep(0)
 
+    find = Neutron.find
+
     async def get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
         await self._overtake()
         if path == "trunks":

@@ -7,11 +7,10 @@ from typing import Any, cast
 import pytest
 
 from ovn_docker.errors import ConflictError, NeutronError, RequestError
-from ovn_docker.underlay import vlans as underlay_trunk
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import NeutronPort
-from ovn_docker.underlay.vlans import TrunkPorts, choose_vlans
+from ovn_docker.underlay.vlans import DUPLICATE, TrunkPorts, choose_vlans
 
 
 class OneTrunk:
@@ -41,6 +40,8 @@ class OneTrunk:
         ]
         return {"id": "t", "sub_ports": ports}
 
+    find = Neutron.find
+
     async def get(self, path: str, _: object = None) -> dict[str, Any]:
         await asyncio.sleep(0)
         if self.shapeless:
@@ -65,7 +66,7 @@ class OneTrunk:
                 continue
             if self.rivals:
                 self.rivals -= 1
-                raise NeutronError("taken", 409, underlay_trunk.DUPLICATE)
+                raise NeutronError("taken", 409, DUPLICATE)
             if each["port_id"] == "refused":
                 raise NeutronError("no such port", 404, "PortNotFound")
             self.vlans[each["port_id"]] = each["segmentation_id"]
@@ -94,7 +95,7 @@ async def test_what_comes_at_one_time_goes_out_together(neutron: OneTrunk, trunk
     assert neutron.vlans == {}
 
 
-async def test_another_vlan_is_taken_when_somebody_was_faster(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+async def test_another_vlan_is_taken_when_one_is_refused(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     neutron.rivals = 3
     assert await trunk.add(port("p")) == neutron.vlans["p"]
 
@@ -104,19 +105,19 @@ async def test_a_repeat_has_the_vlan_that_it_had(trunk: TrunkPorts) -> None:
 
 
 async def test_one_that_is_refused_does_not_take_the_others_with_it(trunk: TrunkPorts) -> None:
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         trunk.add(port("p")), trunk.add(port("refused")), trunk.add(port("q")), return_exceptions=True
     )
-    assert isinstance(told[1], NeutronError)
-    assert isinstance(told[0], int)
-    assert isinstance(told[2], int)
+    assert isinstance(results[1], NeutronError)
+    assert isinstance(results[0], int)
+    assert isinstance(results[2], int)
 
 
-async def test_taking_away_what_is_not_there_is_success(trunk: TrunkPorts) -> None:
+async def test_removing_a_port_that_is_not_under_the_trunk_succeeds(trunk: TrunkPorts) -> None:
     await trunk.remove("p")
 
 
-async def test_a_caller_that_has_given_up_is_passed_over(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+async def test_a_cancelled_caller_is_passed_over(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     one = asyncio.create_task(trunk.add(port("p")))
     await asyncio.sleep(0)
     two = asyncio.create_task(trunk.add(port("q")))
@@ -127,22 +128,18 @@ async def test_a_caller_that_has_given_up_is_passed_over(neutron: OneTrunk, trun
     assert set(neutron.vlans) == {"p", "r"}
 
 
-async def test_an_answer_of_another_shape_fails_its_own_request_and_not_the_one_behind_it(
-    neutron: OneTrunk, trunk: TrunkPorts
-) -> None:
+async def test_an_unreadable_reply_fails_only_its_own_request(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     neutron.shapeless = 1
     one = asyncio.create_task(trunk.remove("p"))
     await asyncio.sleep(0)
     two = asyncio.create_task(trunk.add(port("q")))
     async with asyncio.timeout(5):
-        told = await asyncio.gather(one, two, return_exceptions=True)
-    assert isinstance(told[0], KeyError)
-    assert told[1] == neutron.vlans["q"]
+        results = await asyncio.gather(one, two, return_exceptions=True)
+    assert isinstance(results[0], KeyError)
+    assert results[1] == neutron.vlans["q"]
 
 
-async def test_no_trunk_is_made_where_ports_are_under_the_machines_by_their_profile(
-    neutron: OneTrunk, trunk: TrunkPorts
-) -> None:
+async def test_no_trunk_is_made_beside_child_ports_by_profile(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     neutron.devices = ["dhcp", resources.claim("vif", 7)]
     with pytest.raises(ConflictError, match="--child-ports profile"):
         await trunk.add(port("p"))

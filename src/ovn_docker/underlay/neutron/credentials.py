@@ -1,9 +1,7 @@
-"""Who logs in to OpenStack, from where it is said: openrc's environment or clouds.yaml. Pure.
+"""The login to OpenStack, from an openrc file's environment or from clouds.yaml.
 
-Owns the names of both and what the old ones mean today. Knows no login and no file: the mappings are read by
-credentials.py and by the command line. No secret is in the text of any value here, nor of any error.
-
-Source: keystoneauth "Identity plugins", openstacksdk "Configuring OpenStack SDK applications".
+No secret is in the text of any value here, nor of any error. Source: keystoneauth "Identity plugins",
+openstacksdk "Configuring OpenStack SDK applications".
 """
 
 import re
@@ -39,9 +37,8 @@ class Credentials:
 
     Attributes:
         auth_type: the name of keystoneauth's plugin.
-        auth: what it is given, by its own names; holds secrets.
+        auth: the plugin's options; holds secrets.
         region: of Neutron in the catalogue, or None for the only one.
-        interface: ``public``, ``internal`` or ``admin``.
         verify: whether servers' certificates are checked, or the path of the CA bundle.
         certificate: the client's certificate and key, or None.
     """
@@ -55,25 +52,20 @@ class Credentials:
 
     @property
     def lacks_password(self) -> bool:
-        """Whether somebody has to be asked for the password."""
+        """Whether the user has to be asked for the password."""
         return self.auth_type.removeprefix("v3") == PASSWORD and not self.auth.get("password")
 
     def with_password(self, password: str) -> "Credentials":
-        """The same with a password."""
         return replace(self, auth={**self.auth, "password": password})
 
     @property
     def where(self) -> str:
-        """Where the login is, for people."""
+        """Keystone's address."""
         return self.auth.get("auth_url", "")
 
 
 def from_environment(environment: Mapping[str, str]) -> Credentials:
-    """The login that a sourced openrc file gives.
-
-    Raises:
-        ConfigError: a variable is missing, or cannot be used.
-    """
+    """The login that a sourced openrc file gives."""
     given = {
         name.removeprefix("OS_").lower(): value.strip()
         for name, value in environment.items()
@@ -86,11 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> Credentials:
 
 
 def from_cloud(name: str, cloud: Mapping[str, Any]) -> Credentials:
-    """The login that an entry of clouds.yaml gives.
-
-    Raises:
-        ConfigError: the entry lacks something, or it cannot be used.
-    """
+    """The login that an entry of clouds.yaml gives."""
     auth = cloud.get("auth")
     if not isinstance(auth, Mapping) or "auth_url" not in auth:
         raise ConfigError(f"cloud '{name}' of clouds.yaml has no auth_url below 'auth'")
@@ -122,7 +110,7 @@ def _credentials(auth: Mapping[str, str], settings: Mapping[str, str], source: s
 
 
 def current_url(url: str) -> str:
-    """Keystone's address where its v3 API is: the v2.0 of old files has been gone since 2018 (Queens)."""
+    """The address of Keystone's v3 API; v2.0, which old files name, was removed in 2018 (Queens)."""
     return re.sub(r"/v2\.0/*$", "/v3", url).rstrip("/")
 
 
@@ -134,9 +122,9 @@ def _guess(auth: Mapping[str, str]) -> str:
 
 def _check_user(auth: Mapping[str, str], source: str) -> None:
     if "username" not in auth and "user_id" not in auth:
-        raise ConfigError(f"no user is named by {source}: set OS_USERNAME, or OS_APPLICATION_CREDENTIAL_ID")
+        raise ConfigError(f"{source} names no user: set OS_USERNAME, or OS_APPLICATION_CREDENTIAL_ID")
     if not {"project_id", "project_name", "trust_id"} & set(auth):
-        raise ConfigError(f"no project is named by {source}: set OS_PROJECT_ID or OS_PROJECT_NAME")
+        raise ConfigError(f"{source} names no project: set OS_PROJECT_ID or OS_PROJECT_NAME")
 
 
 def _names_a_domain(auth: Mapping[str, str]) -> bool:
@@ -159,11 +147,7 @@ def _verify(settings: Mapping[str, str]) -> bool | str:
 
 
 def vif_id(environment: Mapping[str, str]) -> str:
-    """The Neutron port of the virtual machine's interface that carries the containers' traffic.
-
-    Raises:
-        ConfigError: it is not set, or is no id of a port.
-    """
+    """The id of the Neutron port whose interface carries the containers' traffic."""
     text = environment.get(VIF, "").strip()
     if not text:
         raise ConfigError(
@@ -177,9 +161,8 @@ def vif_id(environment: Mapping[str, str]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Reads clouds.yaml and secure.yaml: where they are looked for, and one cloud's entry. The only door to YAML.
-# Knows nothing of what an entry means; that is credentials.py's. Source: openstacksdk "Configuring OpenStack
-# SDK applications", "Config Files" and "Splitting Secrets".
+# Reads one cloud's entry of clouds.yaml and secure.yaml; the only importer of YAML. Source: openstacksdk
+# "Configuring OpenStack SDK applications", "Config Files" and "Splitting Secrets".
 
 
 CONFIG_FILE, SECURE_FILE = "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"
@@ -187,14 +170,10 @@ SYSTEM_DIRECTORY = Path("/etc/openstack")
 
 
 def read_cloud(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of a cloud, with its secrets.
-
-    Raises:
-        ConfigError: there is no such entry, or a file cannot be read.
-    """
+    """The entry of a cloud, with its secrets."""
     named = environment.get(CONFIG_FILE)
     files = [Path(named)] if named else _candidates("clouds", environment)
-    config = next((each for each in files if each.is_file()), None)
+    config = next((file for file in files if file.is_file()), None)
     if config is None:
         raise ConfigError(
             f"OS_CLOUD is '{name}', but there is no clouds.yaml: looked for {', '.join(map(str, files))}"
@@ -206,7 +185,7 @@ def read_cloud(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
     secrets = (
         [Path(secure)] if secure else [config.with_name("secure.yaml"), *_candidates("secure", environment)]
     )
-    secret = next((_clouds(each).get(name) for each in secrets if each.is_file()), None)
+    secret = next((_clouds(file).get(name) for file in secrets if file.is_file()), None)
     return _merged(_mapping(clouds[name]), _mapping(secret))
 
 
@@ -224,7 +203,7 @@ def _clouds(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError):
-        # The parser's own text would show a part of the file.
+        # The parser's own text would quote the file.
         raise ConfigError(f"{file} is not valid YAML") from None
     return _mapping(_mapping(content).get("clouds"))
 
@@ -234,7 +213,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """One mapping with the other laid over it, at every depth."""
+    """One mapping updated with the other, at every depth."""
     merged = dict(one)
     for key, value in other.items():
         merged[key] = _merged(_mapping(merged.get(key)), value) if isinstance(value, dict) else value

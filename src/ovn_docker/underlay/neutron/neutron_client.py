@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -268,6 +269,15 @@ class Neutron:
                 return whole
         raise UnreachableError(f"Neutron does not work: {path} changes too often to be read to the end")
 
+    async def find(self, path: str, query: Query | None = None) -> dict[str, Any] | None:
+        """Read as `get` does; None where there is nothing (404)."""
+        try:
+            return await self.get(path, query)
+        except NeutronError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
     async def _list(self, path: str, query: Query) -> dict[str, Any] | None:
         """All pages as one, or None if the last entry of a page was removed before the next was read."""
         page = await self._request("GET", path, query=query)
@@ -276,7 +286,7 @@ class Neutron:
             try:
                 page = await self._request("GET", path, query={**query, "marker": marker})
             except NeutronError as error:
-                if error.status != 404:  # noqa: PLR2004
+                if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 return None
             if next_marker(page) == marker:
@@ -302,7 +312,7 @@ class Neutron:
         try:
             await self._request("DELETE", path)
         except NeutronError as error:
-            if error.status != 404:  # noqa: PLR2004
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     async def _request(
@@ -325,7 +335,7 @@ class Neutron:
             self._note(str(broken))
             raise broken
         self._note("")
-        if reply.status >= 400:  # noqa: PLR2004
+        if reply.status >= HTTPStatus.BAD_REQUEST:
             text, kind = _reason(reply)
             raise NeutronError(f"Neutron refused: {text}", reply.status, kind)
         return reply.body or {}
@@ -353,9 +363,9 @@ def next_marker(page: Mapping[str, Any]) -> str:
 
 def _broken(method: str, reply: Reply) -> str:
     """Why a reply cannot be that of a Neutron that works, or ""."""
-    if reply.status >= 500:  # noqa: PLR2004
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _reason(reply)[0]
-    if reply.body is None and reply.status < 400 and method != "DELETE":  # noqa: PLR2004
+    if reply.body is None and reply.status < HTTPStatus.BAD_REQUEST and method != "DELETE":
         return f"{reply.status} and no JSON, as from a proxy"
     return ""
 

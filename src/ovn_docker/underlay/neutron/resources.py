@@ -1,9 +1,8 @@
 """Neutron's networks, subnets, ports and trunks: bodies of requests, and replies in our types. Pure.
 
-The only module that knows Neutron's attributes (Networking API v2.0) and our marks in them. It never talks.
-
-What is ours says so twice. Its description is written in the same request that makes it, so that nothing of
-ours is ever without a mark; its tags follow, and say more. Tags cannot be given to what is being made.
+The only module that knows Neutron's attributes (Networking API v2.0) and our marks in them: a description,
+which is part of the request that creates a resource, so that it is never without a mark, and tags, which say
+more but cannot be set before the resource exists.
 """
 
 import ipaddress
@@ -16,13 +15,13 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 HOST, NETWORK, ENDPOINT = "ovn-docker-host=", "ovn-docker-network=", "ovn-docker-endpoint="
 LEASE = "ovn-docker-lease="
 NAME = "ovn-docker-name="
-"""How our tags begin."""
+"""Prefixes of our tags."""
 
 ACTIVE = "ACTIVE"
 ROUTER = "network:router_interface"
 VLAN_TYPE = "vlan"
 FIRST_VLAN, LAST_VLAN = 1, 4094
-"""IEEE 802.1Q: 0 and 4095 are not for use."""
+"""IEEE 802.1Q: 0 and 4095 are reserved."""
 
 LONGEST_TAG = 255
 
@@ -36,27 +35,13 @@ Body = dict[str, Any]
 
 
 def mark(host: str) -> str:
-    """The description of everything that a host's driver makes.
-
-    Args:
-        host: the id of the virtual machine's Neutron port.
-    """
+    """The description of everything that the driver under a machine's port (`host`, its id) creates."""
     return HOST + host
 
 
 @dataclass(frozen=True, slots=True)
 class NeutronNetwork:
-    """A network.
-
-    Attributes:
-        id: Neutron's.
-        name: need not be unique.
-        mtu: in bytes.
-        project: whose it is.
-        description: as its maker wrote it.
-        tags: all of them.
-        subnets: their ids.
-    """
+    """A network; `subnets` are ids, the name need not be unique."""
 
     id: str
     name: str
@@ -69,16 +54,7 @@ class NeutronNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """A subnet.
-
-    Attributes:
-        id: Neutron's.
-        name: need not be unique.
-        network_id: of its network in Neutron.
-        cidr: all of its addresses.
-        gateway: the way out, or None.
-        routes: destination and next hop of each of its host routes.
-    """
+    """A subnet; `routes` are destination and next hop of each host route."""
 
     id: str
     name: str
@@ -93,20 +69,15 @@ class NeutronPort:
     """A port.
 
     Attributes:
-        id: Neutron's.
-        name: of ours the EndpointID, or that of its container when it is known; "" without an endpoint.
-        network_id: of its network in Neutron.
-        mac: of its interface.
+        name: of one of ours the EndpointID, or its container's name once that is known; "" without endpoint.
         fixed_ips: id of the subnet and address, for each of its addresses.
         status: ``ACTIVE`` when packets pass.
-        owner: what the port is for, ``network:router_interface`` and the like.
-        description: as its maker wrote it.
-        tags: all of them.
-        device: what the port belongs to, as its maker wrote it.
-        parent: the id of the port that it is under by ``binding:profile``, or ""; also where this account may
+        owner: its ``device_owner``, ``network:router_interface`` and the like.
+        device: its ``device_id``.
+        parent: the id of the port that it is under by ``binding:profile``, or "", also where this account may
             not read that.
         vlan: of its frames there, or None.
-        hypervisor: that it is bound to, or "", likewise.
+        hypervisor: that it is bound to, or "", also where this account may not read that.
     """
 
     id: str
@@ -125,7 +96,6 @@ class NeutronPort:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Its IP addresses."""
         return tuple(address for _, address in self.fixed_ips)
 
     @property
@@ -134,20 +104,13 @@ class NeutronPort:
         return self.tag(ENDPOINT) or self.name
 
     def tag(self, prefix: str) -> str:
-        """What follows one of our prefixes in its tags, or ""."""
-        return next((each.removeprefix(prefix) for each in self.tags if each.startswith(prefix)), "")
+        """The rest of the tag with one of our prefixes, or ""."""
+        return next((tag.removeprefix(prefix) for tag in self.tags if tag.startswith(prefix)), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A trunk: the VLAN of each port that is under the virtual machine's own.
-
-    Attributes:
-        id: Neutron's.
-        vlans: port id to VLAN.
-        enabled: whether its owner has it switched on.
-        status: ``ACTIVE`` when packets pass.
-    """
+    """The trunk of the virtual machine's port; `vlans` has the VLAN of each port under it, by port id."""
 
     id: str
     vlans: Mapping[str, int]
@@ -156,7 +119,7 @@ class Trunk:
 
 
 def read_network(body: Body) -> NeutronNetwork:
-    """A network from a reply."""
+    """Read a network from a reply."""
     return NeutronNetwork(
         id=body["id"],
         name=body.get("name") or "",
@@ -169,7 +132,7 @@ def read_network(body: Body) -> NeutronNetwork:
 
 
 def read_subnet(body: Body) -> Subnet:
-    """A subnet from a reply."""
+    """Read a subnet from a reply."""
     gateway = body.get("gateway_ip")
     return Subnet(
         id=body["id"],
@@ -177,12 +140,12 @@ def read_subnet(body: Body) -> Subnet:
         network_id=body["network_id"],
         cidr=ipaddress.ip_network(body["cidr"]),
         gateway=ipaddress.ip_address(gateway) if gateway else None,
-        routes=tuple((each["destination"], each["nexthop"]) for each in body.get("host_routes") or ()),
+        routes=tuple((route["destination"], route["nexthop"]) for route in body.get("host_routes") or ()),
     )
 
 
 def read_port(body: Body) -> NeutronPort:
-    """A port from a reply."""
+    """Read a port from a reply."""
     profile = body.get(_PROFILE) or {}
     vlan = profile.get(_TAG)
     return NeutronPort(
@@ -190,7 +153,7 @@ def read_port(body: Body) -> NeutronPort:
         name=body.get("name") or "",
         network_id=body["network_id"],
         mac=body["mac_address"],
-        fixed_ips=tuple((each["subnet_id"], each["ip_address"]) for each in body.get("fixed_ips") or ()),
+        fixed_ips=tuple((ip["subnet_id"], ip["ip_address"]) for ip in body.get("fixed_ips") or ()),
         status=body.get("status") or "",
         owner=body.get("device_owner") or "",
         description=body.get("description") or "",
@@ -203,17 +166,17 @@ def read_port(body: Body) -> NeutronPort:
 
 
 def read_trunk(body: Body) -> Trunk:
-    """A trunk from a reply."""
+    """Read a trunk from a reply."""
     vlans = {
-        each["port_id"]: int(each["segmentation_id"])
-        for each in body.get("sub_ports") or ()
-        if each.get("segmentation_type") == VLAN_TYPE
+        port["port_id"]: int(port["segmentation_id"])
+        for port in body.get("sub_ports") or ()
+        if port.get("segmentation_type") == VLAN_TYPE
     }
     return Trunk(body["id"], vlans, body.get("admin_state_up") is not False, body.get("status") or "")
 
 
 def new_network(name: str, host: str, port_security: bool | None) -> Body:  # noqa: FBT001
-    """The body that makes a network."""
+    """The body that creates a network."""
     body: Body = {"name": name, "description": mark(host)}
     if port_security is not None:
         body["port_security_enabled"] = port_security
@@ -221,7 +184,7 @@ def new_network(name: str, host: str, port_security: bool | None) -> Body:  # no
 
 
 def new_subnet(network_id: str, name: str, host: str, cidr: IPNetwork, gateway: IPAddress | None) -> Body:
-    """The body that makes a subnet; containers are told their addresses by Docker, so no DHCP."""
+    """The body that creates a subnet, without DHCP: Docker gives containers their addresses."""
     body: Body = {
         "network_id": network_id,
         "name": name,
@@ -236,16 +199,15 @@ def new_subnet(network_id: str, name: str, host: str, cidr: IPNetwork, gateway: 
 
 @dataclass(frozen=True, slots=True)
 class PortSpec:
-    """A port that is to be.
+    """A port to create.
 
     Attributes:
         name: the EndpointID, or "" for an address that no endpoint has yet.
-        network_id: Neutron's.
-        fixed_ips: id of the subnet and address, or "" for an address of Neutron's choice.
+        fixed_ips: id of the subnet and address, which may be "" for one of Neutron's choice.
         mac: or "" for one of Neutron's choice.
         security_groups: their ids, or None for the project's default.
-        port_security: or None for what the network says.
-        device: what it belongs to.
+        port_security: or None for the network's.
+        device: its ``device_id``.
     """
 
     name: str
@@ -258,22 +220,22 @@ class PortSpec:
 
 
 def queries(endpoint_id: str) -> tuple[Body, Body]:
-    """What finds an endpoint's port: its first name, or if that has changed its tag, which comes later."""
+    """Filters for an endpoint's port: by its first name, or, once it is renamed, by its tag."""
     return {"name": endpoint_id}, {"tags": ENDPOINT + endpoint_id}
 
 
-def new_port(wish: PortSpec, host: str) -> Body:
-    """The body that makes a port."""
+def new_port(spec: PortSpec, host: str) -> Body:
+    """The body that creates a port."""
     return {
         "port": {
-            "name": wish.name,
-            "network_id": wish.network_id,
+            "name": spec.name,
+            "network_id": spec.network_id,
             "description": mark(host),
-            "fixed_ips": [_fixed_ip(*each) for each in wish.fixed_ips],
+            "fixed_ips": [_fixed_ip(*ip) for ip in spec.fixed_ips],
             "admin_state_up": True,
-            **({"mac_address": wish.mac} if wish.mac else {}),
-            **({"device_id": wish.device} if wish.device else {}),
-            **security(wish.security_groups, wish.port_security),
+            **({"mac_address": spec.mac} if spec.mac else {}),
+            **({"device_id": spec.device} if spec.device else {}),
+            **security(spec.security_groups, spec.port_security),
         }
     }
 
@@ -283,7 +245,7 @@ def _fixed_ip(subnet_id: str, address: str) -> Body:
 
 
 def security(groups: Sequence[str] | None, port_security: bool | None) -> Body:  # noqa: FBT001
-    """A port's attributes that say what it may send and receive."""
+    """The attributes of a port's security groups and protection against forged addresses."""
     if port_security is False:
         return {"port_security_enabled": False, "security_groups": []}
     body: Body = {} if port_security is None else {"port_security_enabled": port_security}
@@ -297,21 +259,21 @@ def changed_port(**attributes: object) -> Body:
 
 def moved_port(fixed_ips: Sequence[tuple[str, str]]) -> Body:
     """The body that gives a port these addresses."""
-    return changed_port(fixed_ips=[_fixed_ip(*each) for each in fixed_ips])
+    return changed_port(fixed_ips=[_fixed_ip(*ip) for ip in fixed_ips])
 
 
 def child(parent: str, vlan: int, hypervisor: str) -> Body:
-    """The attributes that put a port under another one, with this VLAN; unbound it would never be ACTIVE."""
+    """The attributes that put a port under another one, bound, as otherwise it would never be ACTIVE."""
     return {_PROFILE: {_PARENT: parent, _TAG: vlan}, HYPERVISOR: hypervisor}
 
 
 def no_child() -> Body:
-    """The attributes of a port that is under none and claims no VLAN."""
+    """The attributes of a port that is under no other and claims no VLAN."""
     return {_PROFILE: {}, HYPERVISOR: "", "device_id": ""}
 
 
-def asked_by(request: str) -> str:
-    """The device_id of a port that a request of Docker's makes, by which it is found if that is given up."""
+def request_device(request: str) -> str:
+    """The device_id of a port for a request of Docker's, by which it is found if the request is cancelled."""
     return _REQUEST + request
 
 
@@ -337,11 +299,11 @@ def subports(vlans: Mapping[str, int]) -> Body:
 
 
 def tags(host: str, **words: str) -> Body:
-    """The body that gives a resource its tags, and no other.
+    """The body that replaces a resource's tags.
 
     Args:
-        host: whose it is.
-        words: ``network``, ``endpoint``, ``lease`` and ``name``; what is "" is left out.
+        host: the id of the machine's port.
+        words: ``network``, ``endpoint``, ``lease`` and ``name``; "" is left out.
     """
     prefixes = {"network": NETWORK, "endpoint": ENDPOINT, "lease": LEASE, "name": NAME}
     found = [mark(host)]
