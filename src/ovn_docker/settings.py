@@ -151,7 +151,7 @@ def add_daemon_arguments(parser: argparse.ArgumentParser, program: str) -> None:
         "--overwrite-pidfile", action="store_true", help="start even if the pidfile's process runs"
     )
     daemon.add_argument("--no-chdir", action="store_true", help="stay in this directory with --detach")
-    daemon.add_argument("--monitor", action="store_true", help="start the driver again when it fails")
+    daemon.add_argument("--monitor", action="store_true", help="no effect")
     log = parser.add_argument_group("logging")
     log.add_argument(
         "--log-file",
@@ -177,9 +177,6 @@ def default_run_directory() -> Path:
     return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
 
 
-RESTART_INTERVAL = 10.0
-
-
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """The daemon options of a command line.
@@ -189,8 +186,7 @@ class DaemonOptions:
         pidfile: where to write the daemon's process id, or None.
         overwrite_pidfile: take the pidfile even from a process that lives.
         chdir: go to / once detached, so that no file system is kept from being unmounted.
-        monitor: start the daemon again when it ends with an error, or is killed.
-        restart_interval: seconds from one restart to the next, at least.
+        monitor: whether the flag without an effect was given.
     """
 
     detach: bool = False
@@ -198,7 +194,6 @@ class DaemonOptions:
     overwrite_pidfile: bool = False
     chdir: bool = True
     monitor: bool = False
-    restart_interval: float = RESTART_INTERVAL
 
 
 BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, port 5000)

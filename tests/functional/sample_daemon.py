@@ -1,6 +1,6 @@
 """A daemon for test_process.py: ``sample_daemon.py DIRECTORY BEHAVIOUR OPTIONS``, the options in JSON.
 
-It notes each of its processes in DIRECTORY/pids, and what it did in DIRECTORY/events.
+It notes its process ids in DIRECTORY/pids, and what it did in DIRECTORY/events.
 """
 
 import json
@@ -25,10 +25,6 @@ def stop(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def fail(_number: int, _frame: FrameType | None) -> None:
-    raise KeyError("a bug")
-
-
 def main(directory: Path, behaviour: str, options: DaemonOptions) -> None:
     logging.basicConfig(filename=directory / "log")
     try:
@@ -36,15 +32,12 @@ def main(directory: Path, behaviour: str, options: DaemonOptions) -> None:
     except ConfigError as error:
         sys.exit(str(error))
     note(directory, str(os.getpid()), "pids")
-    if options.monitor:
-        note(directory, str(os.getppid()), "monitors")
     if behaviour == "fail":
         sys.stderr.write("the port is in use\n")
         sys.exit(3)
     if behaviour == "abort":
         os.abort()
-    signal.signal(signal.SIGTERM, fail if behaviour == "fail at the stop" else stop)
-    signal.signal(signal.SIGUSR1, fail)
+    signal.signal(signal.SIGTERM, stop)
     try:
         ready()
         note(directory, f"ready in {Path.cwd()}")

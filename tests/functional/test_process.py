@@ -1,4 +1,4 @@
-"""Daemon options on real processes: sample_daemon.py forks, detaches, crashes and stops."""
+"""Daemon options on real processes: sample_daemon.py detaches, fails and stops."""
 
 import contextlib
 import json
@@ -73,7 +73,7 @@ class Daemons:
         return [int(line) for line in self.lines("pids")]
 
     def end(self) -> None:
-        for pid in map(int, [*self.lines("monitors"), *self.lines("pids")]):
+        for pid in self.pids():
             if is_alive(pid) and str(self.directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -90,7 +90,7 @@ def daemons(tmp_path: Path) -> Iterator[Daemons]:
     daemons.end()
 
 
-def test_the_launcher_returns_when_the_daemon_is_ready_and_holds_no_terminal(daemons: Daemons) -> None:
+def test_the_launcher_returns_when_the_daemon_is_ready_and_detached(daemons: Daemons) -> None:
     code, error = daemons.run(detach=True, pidfile=daemons.pidfile)
     assert (code, error) == (0, "")
     (pid,) = daemons.pids()
@@ -105,21 +105,15 @@ def test_no_chdir_keeps_the_directory(daemons: Daemons) -> None:
     until(lambda: daemons.lines("events") == [f"ready in {Path.cwd()}"])
 
 
-@pytest.mark.parametrize("monitor", [False, True])
-def test_a_daemon_that_fails_before_it_is_ready_shows_its_error_and_status(
-    daemons: Daemons, *, monitor: bool
-) -> None:
-    code, error = daemons.run("fail", detach=True, monitor=monitor, pidfile=daemons.pidfile)
+def test_a_daemon_that_fails_before_it_is_ready_shows_error_and_status(daemons: Daemons) -> None:
+    code, error = daemons.run("fail", detach=True, pidfile=daemons.pidfile)
     assert (code, error) == (3, "the port is in use\n")
     assert len(daemons.pids()) == 1
     assert not daemons.pidfile.exists()
 
 
-@pytest.mark.parametrize("monitor", [False, True])
-def test_a_daemon_that_crashes_before_it_is_ready_is_told_and_not_started_again(
-    daemons: Daemons, *, monitor: bool
-) -> None:
-    code, error = daemons.run("abort", detach=True, monitor=monitor)
+def test_a_daemon_that_crashes_before_it_is_ready_is_reported(daemons: Daemons) -> None:
+    code, error = daemons.run("abort", detach=True)
     assert code == 128 + signal.SIGABRT
     assert error == "the daemon was killed by SIGABRT\n"
     assert len(daemons.pids()) == 1
@@ -154,7 +148,7 @@ def test_a_second_daemon_is_refused_while_the_first_lives(daemons: Daemons) -> N
     assert list(daemons.pidfile.parent.iterdir()) == [daemons.pidfile]
 
 
-def test_overwrite_pidfile_takes_it_and_the_first_daemon_then_leaves_it(daemons: Daemons) -> None:
+def test_overwrite_pidfile_takes_it_and_the_first_daemon_leaves_it(daemons: Daemons) -> None:
     daemons.run(detach=True, pidfile=daemons.pidfile)
     assert daemons.run(detach=True, pidfile=daemons.pidfile, overwrite_pidfile=True)[0] == 0
     first, second = daemons.pids()
@@ -190,101 +184,19 @@ def test_a_pidfile_that_cannot_be_written_is_one_clear_error(daemons: Daemons) -
     assert error == f"--pidfile {daemons.pidfile}: cannot be written: File exists\n"
 
 
-@pytest.mark.parametrize("detach", [False, True])
-def test_the_monitor_starts_a_crashed_daemon_again(daemons: Daemons, *, detach: bool) -> None:
-    daemons.start(detach=detach, monitor=True, pidfile=daemons.pidfile, restart_interval=0.2)
-    for crashes, number in enumerate((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS), start=1):
-        until(lambda: len(daemons.lines("events")) == crashes)  # noqa: B023 - called at once
-        os.kill(daemons.pids()[-1], number)
-    until(lambda: len(daemons.lines("events")) == 4)
-    assert daemons.pidfile.read_text() == f"{daemons.pids()[-1]}\n"
-    assert len(set(daemons.lines("monitors"))) == 1
-    log = (daemons.directory / "log").read_text()
-    assert "the daemon was killed by SIGSEGV, starting it again in 0.0 s" in log
-    assert "SIGBUS, starting it again in 0." in log
-
-
-def test_restarts_are_throttled(daemons: Daemons) -> None:
-    daemons.start(monitor=True, restart_interval=1.0)
-    until(lambda: len(daemons.lines("events")) == 1)
-    os.kill(daemons.pids()[0], signal.SIGSEGV)
-    until(lambda: len(daemons.lines("events")) == 2)
-    crashed = time.monotonic()
-    os.kill(daemons.pids()[1], signal.SIGSEGV)
-    until(lambda: len(daemons.lines("events")) == 3)
-    assert time.monotonic() - crashed > 0.5
-
-
-@pytest.mark.parametrize("detach", [False, True])
-def test_the_monitor_passes_a_stop_on_and_ends_with_the_daemon(daemons: Daemons, *, detach: bool) -> None:
-    process = daemons.start(detach=detach, monitor=True, pidfile=daemons.pidfile)
-    until(lambda: len(daemons.lines("events")) == 1)
-    (daemon,) = daemons.pids()
-    (monitor,) = map(int, daemons.lines("monitors"))
-    os.kill(monitor, signal.SIGTERM)
-    until(lambda: not is_alive(daemon) and not is_alive(monitor))
-    assert process.wait(10) == 0
-    assert daemons.lines("events")[1:] == ["stopped"]
-    assert not daemons.pidfile.exists()
-
-
-@pytest.mark.parametrize(
-    ("number", "how"),
-    [(signal.SIGUSR1, "ended with status 1"), (signal.SIGKILL, "was killed by SIGKILL")],
-    ids=["an error of Python", "out of memory"],
-)
-def test_the_monitor_starts_a_daemon_again_whatever_it_failed_of(
-    daemons: Daemons, number: signal.Signals, how: str
-) -> None:
-    daemons.start(monitor=True, pidfile=daemons.pidfile, restart_interval=0.2)
-    for failures in (1, 2):
-        until(lambda: daemons.lines("events").count(f"ready in {Path.cwd()}") == failures)  # noqa: B023
-        os.kill(daemons.pids()[-1], number)
-    until(lambda: len(daemons.pids()) == 3)
-    log = (daemons.directory / "log").read_text()
-    assert f"the daemon {how}, starting it again in 0.0 s" in log
-    assert f"the daemon {how}, starting it again in 0.1 s" in log or "again in 0.2 s" in log
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_the_monitor_ends_when_the_daemon_was_stopped(daemons: Daemons, number: signal.Signals) -> None:
-    """SIGHUP is not caught by it."""
+def test_monitor_is_accepted_with_a_warning_and_starts_nothing_again(daemons: Daemons) -> None:
     process = daemons.start(monitor=True)
-    until(lambda: len(daemons.lines("events")) == 1)
-    os.kill(daemons.pids()[0], number)
-    assert process.wait(10) == (0 if number == signal.SIGTERM else 128 + number)
+    until(lambda: bool(daemons.lines("events")))
+    assert daemons.pids() == [process.pid]
+    [warning] = daemons.lines("log")
+    assert "--monitor has no effect" in warning
+    process.send_signal(signal.SIGSEGV)
+    assert process.wait(10) == -signal.SIGSEGV
     assert len(daemons.pids()) == 1
-
-
-def test_a_daemon_that_fails_while_it_is_stopped_is_not_started_again(daemons: Daemons) -> None:
-    process = daemons.start("fail at the stop", monitor=True)
-    until(lambda: len(daemons.lines("events")) == 1)
-    process.terminate()
-    assert process.wait(10) == 1
-    assert len(daemons.pids()) == 1
-
-
-@pytest.mark.parametrize("behaviour", ["fail", "abort"])
-def test_a_daemon_that_was_never_ready_is_not_started_again_in_the_foreground(
-    daemons: Daemons, behaviour: str
-) -> None:
-    code, _ = daemons.run(behaviour, monitor=True)
-    assert code == {"fail": 3, "abort": 128 + signal.SIGABRT}[behaviour]
-    assert len(daemons.pids()) == 1
-
-
-def test_a_stop_while_the_monitor_waits_to_restart_ends_it(daemons: Daemons) -> None:
-    process = daemons.start(monitor=True, restart_interval=60)
-    for crashes in (1, 2):
-        until(lambda: len(daemons.lines("events")) == crashes)  # noqa: B023 - called at once
-        os.kill(daemons.pids()[-1], signal.SIGSEGV)
-    until(lambda: (daemons.directory / "log").read_text().count("starting it again") == 2)
-    process.terminate()
-    assert process.wait(10) == 0
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_the_service_manager_is_told(
+def test_the_service_manager_is_notified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, abstract: bool
 ) -> None:
     name = f"ovn-docker-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
@@ -303,7 +215,7 @@ def test_a_service_manager_that_is_gone_is_no_error(tmp_path: Path, monkeypatch:
     sd_notify("READY=1")
 
 
-def test_a_daemon_tells_the_service_manager_when_it_is_ready_and_when_it_stops(
+def test_a_daemon_notifies_the_service_manager_of_start_and_stop(
     daemons: Daemons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

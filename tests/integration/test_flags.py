@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -127,20 +126,7 @@ def test_a_pidfile_in_use_is_refused_unless_it_may_be_overwritten(driver: Driver
         eventually(lambda: start_time(first) is None, 15, "the first has ended")
 
 
-def test_the_monitor_starts_it_again_after_a_crash_and_stops_with_it(driver: Driver) -> None:
-    first = driver.start("--monitor")
-    monitor = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
-
-    os.kill(first, signal.SIGSEGV)
-
-    eventually(lambda: driver.pid() not in {0, first}, 10, "another process serves")
-    eventually(lambda: driver.fetch("http://127.0.0.1:5000/NetworkDriver.Database"), 10, "it answers again")
-    driver.end()
-    eventually(lambda: start_time(monitor) is None, 10, "the monitor has ended")
-    assert driver.read(driver.spec) == ""
-
-
-def test_the_log_file_tells_each_verb_with_its_outcome(driver: Driver, tenant: Tenant) -> None:
+def test_the_log_file_has_each_verb_with_its_outcome(driver: Driver, tenant: Tenant) -> None:
     driver.start("--log-file=/run/second.log", "-vfile:info")
     foo = tenant.network("10.21.0.0/24", driver.docker_option)
     tenant.remove_network(foo)
