@@ -1,6 +1,5 @@
 """What a reading of the health check costs Northbound and its clients."""
 
-import argparse
 import asyncio
 import contextlib
 import ipaddress
@@ -18,12 +17,13 @@ from bench.ipam.servers import Server, Servers, standalone
 from bench.ovsdb import Database
 from bench.run import Bench, Part, Run, this_machine, version
 from bench.tables import Page, Target, find
-from ovn_docker import settings
 from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.ovn import leases
 from ovn_docker.ovn.leases import LEASE, Lease
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import Operation, select, to_map
+from ovn_docker.settings import Program
+from tests.flags import settings_of
 
 SECTION = "health"
 READING, WAIT, ALONE = "one reading", "longest wait of another client meanwhile", "its wait without a reading"
@@ -98,11 +98,9 @@ def _host(directory: Path, northbound: Servers) -> Server:
 
 async def _read(host: Server, northbound: Servers, samples: Samples) -> None:
     """Read again and again, with another client that asks for next to nothing meanwhile and without."""
-    flags = argparse.ArgumentParser()
-    settings.add_inspection_arguments(flags)
     state = host.file.with_name("state.json")
     words = ["--ovsdb", host.remote, "--state-file", str(state)]
-    parts = assemble_overlay(settings.read_inspection(flags.parse_args(words)), dict)
+    parts = assemble_overlay(settings_of(*words, program=Program.CHECK), dict)
     assert parts.scan is not None
     parts.scan(always=True, note=False)
     async with running(parts):

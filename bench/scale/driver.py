@@ -1,6 +1,5 @@
 """One host's driver as it is assembled, with all that it does regularly, and what dockerd asks of it."""
 
-import argparse
 import asyncio
 import contextlib
 import itertools
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from bench.scale.plan import Plan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
-from ovn_docker import settings
 from ovn_docker.daemon import serve
 from ovn_docker.daemon.components import Host, OverlayComponents, assemble_overlay, cancel, running, start
 from ovn_docker.daemon.metrics import Metrics
@@ -22,6 +20,7 @@ from ovn_docker.libnetwork import messages
 from ovn_docker.ovn import hosts
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.settings import Settings
+from tests.flags import settings_of
 
 LEASE, CREATE, DELETE, RELEASE = "RequestAddress", "CreateEndpoint", "DeleteEndpoint", "ReleaseAddress"
 VERBS = (LEASE, CREATE, DELETE, RELEASE)
@@ -39,11 +38,9 @@ class Network:
 
 def configuration(plan: Plan) -> Settings:
     """A driver's, with the health check on, and listening nowhere; its state file is a host's own."""
-    parser = argparse.ArgumentParser()
-    settings.add_arguments(parser)
     words = ["--unix-socket=/nowhere", "--docker-driver-scope=local", "--health-check-on"]
     words += [f"--health-check-interval={plan.interval}", f"--db-probe-interval={round(plan.probe * 1000)}"]
-    return settings.read(parser.parse_args(words))
+    return settings_of(*words)
 
 
 class Driver:

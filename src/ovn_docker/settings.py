@@ -1,82 +1,317 @@
-"""The driver's flags and their defaults, read into one value. Pure.
+"""The table of all flags, and the Settings that they are read into. Pure.
 
-Flags are the guide's and the daemon flags of Open vSwitch's programs; what is a property of the host and not
-of this process (ovn-nb, ovn-bridge, …) is read from Open_vSwitch instead (host/open_vswitch.py).
+argparse, the managed plugin's settings and the tables of docs/reference are made from it. What is a property
+of the host and not of a process (ovn-nb, ovn-bridge, …) is read from Open_vSwitch (host/open_vswitch.py).
 """
 
 import argparse
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from ovn_docker import address_pools, logs
 from ovn_docker.address_pools import DefaultPool
 from ovn_docker.errors import ConfigError, RequestError
 
-# ------------------------------------------------------------------------------------------------------------
-# The flags of TLS: on the TCP port, the driver's own files and those for Docker; and to the databases. Pure.
-# Owns which of them go together. What is in the files is libnetwork/certificates.py's and
-# ovsdb/remotes.py's.
+
+class Program(StrEnum):
+    """What takes flags of the table."""
+
+    OVERLAY = "ovn-docker-overlay-driver"
+    UNDERLAY = "ovn-docker-underlay-driver"
+    PLUGIN = "the managed plugin"
+    CHECK = "ovn-docker check"
+    VTEP = "ovn-docker vtep"
+    GC = "ovn-docker gc"
 
 
-OWN: Mapping[str, str] = {
-    "--tls-cert": "the driver's certificate, and the CAs between it and the root",
-    "--tls-key": "its private key, without a passphrase",
-    "--tls-client-ca": "the CAs whose clients are let in",
+_OVERLAY = (Program.OVERLAY, Program.PLUGIN)
+_DRIVERS = (*_OVERLAY, Program.UNDERLAY)
+_SHARING = (*_OVERLAY, Program.CHECK, Program.VTEP)
+_UNDERLAY = (Program.UNDERLAY, Program.CHECK)
+_INSPECTED = (*_SHARING, Program.UNDERLAY)
+_DATABASES = (*_INSPECTED, Program.GC)
+
+BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, port 5000)
+STATE_DIRECTORY = Path("/var/lib/ovn-docker")
+SCOPE_FLAG, SCOPES = "--docker-driver-scope", ("local", "global")
+TRUNK, PROFILE = "trunk", "profile"
+"""How a container's port is put under the machine's."""
+MAXIMUM_PORT = 65535
+SHORTEST_DEAD_HOST_AFTER = 60
+HEALTH_CHECK_INTERVAL = 180.0
+"""Seconds; the guide's sample of NetworkDriver.Database."""
+SHORTEST_INTERVAL = 1.0
+SHORTEST_PROBE_INTERVAL = 1000
+"""Milliseconds, as in the column inactivity_probe and in ovn-remote-probe-interval (ovn-controller(8))."""
+_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_LEGACY_NAME = re.compile(_NAME)
+_MANAGED_NAME = re.compile(f"(?:{_NAME}(?::[0-9]{{1,5}})?/)?(?:{_NAME}/){{0,8}}{_NAME}")
+"""A managed plugin's without its tag, ``ovn`` or ``example.org:5000/team/ovn``."""
+
+
+# --- The table ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag.
+
+    Attributes:
+        usage: its names, the long one last, and its value: ``-c --certificate FILE``, ``--pidfile [FILE]``
+            where that is optional, ``--child-ports trunk|profile``; one without is a switch.
+        programs: which take it.
+        help: for ``--help``, the plugin's config.json and the reference.
+        default: as typed; ``{run}`` in it is Open vSwitch's run directory. None where no value has a meaning.
+        shown: what people read as the default, where that is not `default`.
+        without: the value of ``[FILE]`` left out, with ``{run}`` and ``{program}``.
+        repeated: whether it may be given several times; the plugin's setting has spaces between its values.
+        excluded: why the managed plugin has no such setting.
+        fixed: its value in the managed plugin where it is not a setting.
+        plugin_default: the default of the plugin's setting, where that is not the flag's.
+    """
+
+    usage: str
+    programs: tuple[Program, ...]
+    help: str
+    default: str | None = None
+    type: Callable[[str], Any] = str
+    shown: str = ""
+    without: str = ""
+    repeated: bool = False
+    excluded: str = ""
+    fixed: str = ""
+    plugin_default: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        return [word for word in self.usage.split() if word.startswith("-")]
+
+    @property
+    def value(self) -> str:
+        """``FILE``; "" for a switch."""
+        return self.usage.split()[-1] if " " in self.usage else ""
+
+    @property
+    def dest(self) -> str:
+        """``health_check_on``, its attribute of argparse's namespace."""
+        return self.names[-1].removeprefix("--").replace("-", "_")
+
+    def default_text(self, program: str) -> str | None:
+        """The default as typed."""
+        if self.plugin_default and program == Program.PLUGIN:
+            return self.plugin_default
+        return None if self.default is None else expand(self.default, program)
+
+    def fallback(self, program: str) -> Any:  # noqa: ANN401  (of the type that `type` makes)
+        """What it is where nobody gives it."""
+        if not self.value:
+            return False
+        text = self.default_text(program)
+        return None if text is None else self.type(text)
+
+    def description(self, program: str) -> str:
+        """The help with the default, or with what a value left out means."""
+        if self.without:
+            return f"{self.help} (without {self.value[1:-1]}: {expand(self.without, program)})"
+        default = self.shown or self.default_text(program)
+        return f"{self.help} (default: {default})" if default else self.help
+
+    def add(self, parser: "argparse._ActionsContainer", program: str) -> None:
+        """Add it to a parser."""
+        options: dict[str, Any] = {"help": self.description(program).replace("%", "%%")}
+        if not self.value:
+            parser.add_argument(*self.names, action="store_true", **options)
+            return
+        options |= {"type": self.type, "default": self.fallback(program)}
+        if self.repeated:
+            options["action"] = "append"
+        if "|" in self.value:
+            options["choices"] = self.value.split("|")
+        elif self.value.startswith("["):
+            options |= {"metavar": self.value[1:-1], "nargs": "?", "const": expand(self.without, program)}
+        else:
+            options["metavar"] = self.value
+        parser.add_argument(*self.names, **options)
+
+    def plugin_arguments(self, value: str) -> list[str]:
+        """The plugin's setting as arguments of the driver; a blank one is as if not set."""
+        name, value = self.names[-1], value.strip()
+        if self.repeated:
+            return [f"{name}={part}" for part in value.split()]
+        if self.value:
+            return [f"{name}={value}"] if value else []
+        if value.lower() not in TRUE | FALSE:
+            raise ConfigError(f"setting {self.dest.upper()} is '{value}': set it to true or false")
+        return [name] if value.lower() in TRUE else []
+
+
+TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
+
+
+def expand(text: str, program: str) -> str:
+    """A text of the table with the run directory and the program filled in."""
+    run = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")  # as packaged
+    return text.replace("{run}", run).replace("{program}", program)
+
+
+_SET_SSL = "the file set by 'ovs-vsctl set-ssl'"
+_BY_SOCKET = "Docker connects to the unix socket"
+
+# fmt: off
+TABLE: Mapping[str, tuple[Flag, ...]] = {
+    "listening to Docker": (
+        Flag("--bind-ip IP", _DRIVERS, "listen for TCP on this IPv4 or IPv6 address", shown=BIND_IP),
+        Flag("--bind-port PORT", _DRIVERS, "listen on this TCP port", type=int, shown=str(BIND_PORT)),
+        Flag("--unix-socket PATH", _DRIVERS,
+             "listen on this unix socket, and on TCP only if --bind-ip or --bind-port is given too",
+             excluded="Docker's directory (moby plugin/v2/plugin_linux.go) and the socket of config.json",
+             type=Path, fixed="/run/docker/plugins/ovn.sock"),
+        Flag("--plugin-dir DIR", _DRIVERS, "directory of the plugin file, by which Docker finds the driver",
+             "/etc/docker/plugins", type=Path,
+             excluded="Docker finds a managed plugin by its name and reads no plugin file", fixed="/run"),
+    ),
+    "TLS on the TCP port (PEM files; all three or none)": (
+        Flag("--tls-cert FILE", _DRIVERS,
+             "the driver's certificate, followed by any intermediate CA certificates", type=Path),
+        Flag("--tls-key FILE", _DRIVERS, "private key of --tls-cert, without a passphrase", type=Path),
+        Flag("--tls-client-ca FILE", _DRIVERS, "CAs whose client certificates are accepted", type=Path),
+    ),
+    "TLS for Docker, named in the plugin file (PEM files; all three or none)": (
+        Flag("--plugin-file-ca FILE", _DRIVERS, "CA with which Docker verifies the driver's certificate",
+             type=Path, excluded=_BY_SOCKET),
+        Flag("--plugin-file-cert FILE", _DRIVERS,
+             "certificate that Docker presents, signed by a CA of --tls-client-ca",
+             type=Path, excluded=_BY_SOCKET),
+        Flag("--plugin-file-key FILE", _DRIVERS, "private key of --plugin-file-cert",
+             type=Path, excluded=_BY_SOCKET),
+    ),
+    "networks": (
+        Flag(f"{SCOPE_FLAG} {'|'.join(SCOPES)}", _DRIVERS,
+             "scope of the driver's networks, as reported to Docker", "global"),
+        Flag("--distributed", _SHARING,
+             "put every network on the existing logical switch of its subnet and routing context"),
+        Flag("--routing-context NAME", _SHARING, "routing context of networks that name none",
+             address_pools.DEFAULT_CONTEXT),
+        Flag("--default-address-pool base=CIDR,size=N", _SHARING,
+             "pool for the subnets of networks that name none; can be repeated, and replaces the defaults",
+             shown=" and ".join(address_pools.DEFAULT_POOLS), repeated=True),
+        Flag("--state-file FILE", _SHARING, "file that records which shared switch each network is on",
+             type=Path, shown=f"{STATE_DIRECTORY}/NAME.json"),
+        Flag("--state-file FILE", (Program.UNDERLAY,),
+             "file that records which Neutron network each network is on", type=Path,
+             shown=f"{STATE_DIRECTORY}/NAME-underlay.json"),
+        Flag("--driver-name NAME", _INSPECTED, "the driver's name, as in 'docker network create -d NAME'",
+             "openvswitch", plugin_default="ovn"),
+        Flag("--ovsdb REMOTE", tuple(Program), "this host's Open_vSwitch database", "unix:{run}/db.sock"),
+        Flag("--db-probe-interval MILLISECONDS", _INSPECTED,
+             "probe a database server after this much silence; 0 = never", "5000", type=int),
+        # As in ovs-vsctl(8) and ovn-nbctl(8), "Public Key Infrastructure Options".
+        Flag("-p --private-key FILE", _DATABASES,
+             "for ssl: remotes: private key of --certificate, without a passphrase",
+             type=Path, shown=_SET_SSL),
+        Flag("-c --certificate FILE", _DATABASES, "for ssl: remotes: certificate to present to OVSDB servers",
+             type=Path, shown=_SET_SSL),
+        Flag("-C --ca-cert FILE", _DATABASES,
+             "for ssl: remotes: CA that must have signed the servers' certificates",
+             type=Path, shown=_SET_SSL),
+        Flag("--ip-lookup", _SHARING,
+             "deliver VXLAN traffic from non-OVN VTEPs to containers by destination IP address"),
+        Flag("--bridge BRIDGE", _UNDERLAY,
+             "the Open vSwitch bridge of the machine's interface", "breth0"),
+        Flag(f"--child-ports {TRUNK}|{PROFILE}", _UNDERLAY,
+             "attach containers' ports to the machine's as subports of a trunk, or by binding:profile",
+             TRUNK),
+    ),
+    "health check": (
+        Flag("--health-check-on", _DRIVERS,
+             "compare Docker, this host and OVN periodically, and repair the differences"),
+        Flag("--health-check-interval SECONDS", _DRIVERS, "seconds between two comparisons",
+             f"{HEALTH_CHECK_INTERVAL:g}", type=float),
+        Flag("--docker-socket SOCKET", _INSPECTED, "address of this host's Docker API",
+             "unix:///var/run/docker.sock", fixed="unix:///run/docker.sock",
+             excluded="where the mount 'docker' puts it: set 'docker.source'"),
+        Flag("--docker-api-version VERSION", _INSPECTED, "version of the Docker API to use, such as 1.45",
+             shown="the newest that both sides support"),
+        Flag("--dead-host-after SECONDS", _OVERLAY,
+             "remove leftovers of hosts absent from OVN for this many seconds, 60 or more; 0 = never",
+             "0", type=int),
+    ),
+    "daemon": (  # as in ovs-vswitchd(8), "Daemon Options"
+        Flag("--detach", _DRIVERS, "run in the background; the command returns once the driver answers",
+             excluded="dockerd starts the process and waits for its socket"),
+        Flag("--pidfile [FILE]", _DRIVERS, "write the process id to this file, and lock it",
+             without="{run}/{program}.pid", excluded="dockerd knows the process"),
+        Flag("--overwrite-pidfile", _DRIVERS, "start even if the process in the pidfile is running",
+             excluded="it needs --pidfile"),
+        Flag("--no-chdir", _DRIVERS, "with --detach, stay in the working directory instead of /",
+             excluded="it needs --detach"),
+        Flag("--monitor", _DRIVERS, "no effect: systemd or dockerd restarts the driver",
+             excluded="dockerd restarts the process when it ends"),
+    ),
+    "logging": (  # as in ovs-vswitchd(8), "Logging Options"
+        Flag("--log-file [FILE]", _DRIVERS, "log to this file too, and reopen it after a rotation",
+             without="/var/log/openvswitch/{program}.log", excluded="dockerd's log has the plugin's lines"),
+        Flag("-v --verbose [SPEC]", _DRIVERS,
+             "set a log level as MODULE:PLACE:LEVEL, any part optional; without SPEC, log everything",
+             shown="info everywhere", repeated=True),
+    ),
 }
-DOCKERS: Mapping[str, str] = {
-    "--plugin-file-ca": "by which Docker is to verify the driver's certificate",
-    "--plugin-file-cert": "that Docker is to show, signed by a CA of --tls-client-ca",
-    "--plugin-file-key": "of Docker's certificate",
-}
-DATABASES: Mapping[str, tuple[str, str]] = {
-    "--private-key": ("-p", "of the driver's certificate"),
-    "--certificate": ("-c", "that the driver shows to OVSDB servers"),
-    "--ca-cert": ("-C", "whose certificates OVSDB servers must have"),
-}
-"""As ovs-vsctl(8) and ovn-nbctl(8) have them, "Public Key Infrastructure Options"."""
+# fmt: on
+"""The flags by the headings that they have in ``--help``."""
+
+FLAGS = tuple(flag for group in TABLE.values() for flag in group)
 
 
-def add_database_arguments(group: "argparse._ActionsContainer") -> None:
-    """Add the flags of TLS to the databases, which the commands have too."""
-    for flag, (short, meaning) in DATABASES.items():
-        group.add_argument(short, flag, metavar="FILE", type=Path, help=f"for ssl: remotes: {meaning}")
+def add_arguments(parser: argparse.ArgumentParser, program: Program, title: str = "") -> None:
+    """Add the flags of a program, under one title or under their own headings."""
+    common = parser.add_argument_group(title) if title else None
+    for heading, flags in TABLE.items():
+        taken = [flag for flag in flags if program in flag.programs]
+        if taken:
+            group = common or parser.add_argument_group(heading)
+            for flag in taken:
+                flag.add(group, program)
 
 
-def read_databases(arguments: argparse.Namespace) -> tuple[Path, Path, Path] | None:
-    """Private key, certificate and CA certificate for the databases, or None for those of Open_vSwitch.
+def plugin_settings() -> Iterator[Flag]:
+    """The flags that are settings of the managed plugin."""
+    return (flag for flag in FLAGS if Program.PLUGIN in flag.programs and not flag.excluded)
+
+
+def plugin_arguments(environment: Mapping[str, str]) -> list[str]:
+    """The driver's arguments that the plugin's settings mean.
+
+    Args:
+        environment: of the plugin's process, as Docker makes it of the settings.
 
     Raises:
-        ConfigError: one of the three is missing, or no absolute path.
+        ConfigError: a setting cannot be used; the text names it.
     """
-    return _files(arguments, DATABASES)
+    given = [f"{flag.names[-1]}={flag.fixed}" for flag in FLAGS if flag.fixed]
+    for flag in plugin_settings():
+        given += flag.plugin_arguments(environment.get(flag.dest.upper(), ""))
+    return given
 
 
-def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    own = parser.add_argument_group("TLS on the TCP port (PEM files; all three or none)")
-    for flag, meaning in OWN.items():
-        own.add_argument(flag, metavar="FILE", type=Path, help=meaning)
-    docker = parser.add_argument_group(
-        "TLS for Docker, named in the plugin file (PEM files; all three or none)"
-    )
-    for flag, meaning in DOCKERS.items():
-        docker.add_argument(flag, metavar="FILE", type=Path, help=meaning)
+# --- What the flags mean ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS of the TCP port; paths of PEM files.
+    """TLS of the TCP port, as PEM files.
 
     Attributes:
-        certificate: the driver's certificate, with the CAs between it and the root.
+        certificate: the driver's, with the CAs between it and the root.
         key: its private key.
-        client_ca: the CAs whose clients are let in.
+        client_ca: the CAs whose clients are accepted.
         docker: CA, certificate and private key for the plugin file, as dockerd sees them; None where Docker
-            comes by the unix socket.
+            connects to the unix socket.
     """
 
     certificate: Path
@@ -85,106 +320,14 @@ class Tls:
     docker: tuple[Path, Path, Path] | None
 
 
-def read_tls(arguments: argparse.Namespace, *, tcp: bool, unix: bool) -> Tls | None:
-    """The files of TLS, or None where they are not asked for.
-
-    Args:
-        arguments: parsed flags.
-        tcp: whether a TCP port is listened on.
-        unix: whether a unix socket is, by which Docker comes then.
-
-    Raises:
-        ConfigError: they make no sense together, or are no absolute paths.
-    """
-    own, docker = _files(arguments, OWN), _files(arguments, DOCKERS)
-    if own is None:
-        if docker is not None:
-            raise ConfigError("--plugin-file-ca is of no use without TLS: give --tls-cert too")
-        return None
-    if not tcp:
-        raise ConfigError("--tls-cert is for the TCP port: give --bind-ip or --bind-port too")
-    if not unix and docker is None:
-        raise ConfigError(
-            "--tls-cert without --unix-socket: Docker comes by TLS then, so give it --plugin-file-ca,"
-            " --plugin-file-cert and --plugin-file-key"
-        )
-    if unix and docker is not None:
-        raise ConfigError("--plugin-file-ca is of no use with --unix-socket, by which Docker comes then")
-    return Tls(*own, docker)
-
-
-def _files(arguments: argparse.Namespace, flags: Iterable[str]) -> tuple[Path, Path, Path] | None:
-    """The files of three flags that go together."""
-    given = {flag: getattr(arguments, flag.removeprefix("--").replace("-", "_")) for flag in flags}
-    missing = [flag for flag, path in given.items() if path is None]
-    if all(path is None for path in given.values()):
-        return None
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise ConfigError(f"{', '.join(given)} go together: {' and '.join(missing)} {verb} missing")
-    first, second, third = (_absolute_file(path, flag) for flag, path in given.items())
-    return first, second, third
-
-
-def _absolute_file(path: Path, flag: str) -> Path:
-    if path.is_absolute():
-        return path
-    raise ConfigError(f"{flag} {path} is not an absolute path")
-
-
-# --- The flags of every daemon of Open vSwitch: how it detaches, and what it logs where. Pure. --------------
-
-
-def add_daemon_arguments(parser: argparse.ArgumentParser, program: str) -> None:
-    """The flags of ovs-vswitchd(8), "Daemon Options" and "Logging Options"."""
-    run = default_run_directory()
-    daemon = parser.add_argument_group("daemon")
-    daemon.add_argument("--detach", action="store_true", help="run in the background, once it answers")
-    daemon.add_argument(
-        "--pidfile",
-        metavar="FILE",
-        nargs="?",
-        const=str(run / f"{program}.pid"),
-        help="write the process id to this file (without FILE: %(const)s)",
-    )
-    daemon.add_argument(
-        "--overwrite-pidfile", action="store_true", help="start even if the pidfile's process runs"
-    )
-    daemon.add_argument("--no-chdir", action="store_true", help="stay in this directory with --detach")
-    daemon.add_argument("--monitor", action="store_true", help="no effect")
-    log = parser.add_argument_group("logging")
-    log.add_argument(
-        "--log-file",
-        metavar="FILE",
-        nargs="?",
-        const=f"/var/log/openvswitch/{program}.log",
-        help="log to this file (without FILE: %(const)s)",
-    )
-    log.add_argument(
-        "-v",
-        "--verbose",
-        metavar="SPEC",
-        nargs="?",
-        const="",
-        action="append",
-        default=[],
-        help="set log levels, as MODULE:PLACE:LEVEL in any part (without SPEC: everything)",
-    )
-
-
-def default_run_directory() -> Path:
-    """Where Open vSwitch's sockets and pidfiles are: ``OVS_RUNDIR`` or as packaged."""
-    return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-
-
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """The daemon options of a command line.
+    """How the process detaches.
 
     Attributes:
         detach: leave the terminal; the launcher returns when the daemon is ready.
         pidfile: where to write the daemon's process id, or None.
-        overwrite_pidfile: take the pidfile even from a process that lives.
+        overwrite_pidfile: take the pidfile even from a running process.
         chdir: go to / once detached, so that no file system is kept from being unmounted.
         monitor: whether the flag without an effect was given.
     """
@@ -196,35 +339,15 @@ class DaemonOptions:
     monitor: bool = False
 
 
-BIND_IP, BIND_PORT = "0.0.0.0", 5000  # noqa: S104  (the guide: all interfaces, port 5000)
-PLUGIN_DIRECTORY = Path("/etc/docker/plugins")
-STATE_DIRECTORY = Path("/var/lib/ovn-docker")
-DRIVER_NAME = "openvswitch"
-SCOPE_FLAG, SCOPES = "--docker-driver-scope", ("local", "global")
-PROGRAM = "ovn-docker-overlay-driver"
-MAXIMUM_PORT = 65535
-SHORTEST_DEAD_HOST_AFTER = 60
-HEALTH_CHECK_INTERVAL = 180.0
-"""Seconds; the guide's sample of NetworkDriver.Database."""
-SHORTEST_INTERVAL = 1.0
-PROBE_INTERVAL, SHORTEST_PROBE_INTERVAL = 5000, 1000
-"""Milliseconds, as in the column inactivity_probe and in ovn-remote-probe-interval (ovn-controller(8))."""
-DOCKER_SOCKET = "unix:///var/run/docker.sock"
-_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_LEGACY_NAME = re.compile(_NAME)
-_MANAGED_NAME = re.compile(f"(?:{_NAME}(?::[0-9]{{1,5}})?/)?(?:{_NAME}/){{0,8}}{_NAME}")
-"""A managed plugin's without its tag, ``ovn`` or ``example.org:5000/team/ovn``."""
-
-
 @dataclass(frozen=True, slots=True)
 class HealthCheckSettings:
-    """How this host's Docker is compared with what stands for it.
+    """How this host's Docker is compared with the host and OVN.
 
     Attributes:
-        on: whether the driver does it by itself.
+        on: whether the driver does it periodically.
         interval: seconds from one pass to the next.
         docker_socket: where Docker's API is, as ``unix:///PATH``.
-        docker_api_version: ``1.45``, or None for the newest that both sides know.
+        docker_api_version: ``1.45``, or None for the newest that both sides support.
     """
 
     on: bool
@@ -235,29 +358,22 @@ class HealthCheckSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one driver process was told.
+    """How one driver runs.
 
     Attributes:
         bind: IP address and TCP port to listen on, or None for no TCP.
         unix_socket: path to listen on, or None for no unix socket.
-        tls: how the TCP port is encrypted, or None for plain TCP.
-        scope: ``local`` or ``global``, where Docker allocates networks; "" where a command was not told.
+        scope: ``local`` or ``global``, where Docker allocates networks; "" where a command was not given it.
         distributed: whether every network is on the switch of its subnet and context.
         context: the routing context of a network that names none.
-        default_pools: where subnets come from that nobody named.
-        ip_lookup: whether VXLAN packets of VTEPs that know no OVN are led to containers by address.
-        state_file: where it is kept which shared switch a network is on.
-        dead_host_after: seconds after which a host that is gone from OVN is given up, or 0 for never.
-        driver_name: what ``docker network create -d`` calls the driver.
-        plugin_directory: where Docker looks for the plugin file.
-        health: whether and how the health check runs.
+        ip_lookup: whether VXLAN traffic of VTEPs outside OVN is delivered by destination address.
+        dead_host_after: seconds of absence from OVN after which a host's leftovers go, or 0 for never.
         ovsdb: the host's Open_vSwitch database, as ``unix:/PATH`` or ``tcp:ADDRESS:PORT``.
         database_tls: private key, certificate and CA certificate for ``ssl:`` remotes, or None for those that
             Open_vSwitch names.
         probe_interval: seconds of silence after which a database server is probed, or 0 for never.
-        daemon: how the process detaches and is watched.
-        levels: what is logged where.
-        log_file: where to log to, or None.
+        bridge: of Open vSwitch, with the machine's interface; the underlay driver's only, as the next.
+        child_ports: ``trunk`` or ``profile``.
     """
 
     bind: tuple[str, int] | None
@@ -276,231 +392,140 @@ class Settings:
     ovsdb: str
     database_tls: tuple[Path, Path, Path] | None
     probe_interval: float
+    bridge: str
+    child_ports: str
     daemon: DaemonOptions
     levels: logs.Levels
     log_file: Path | None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the overlay driver's flags."""
-    driver = add_listen_arguments(parser)
-    _add_sharing_arguments(driver)
-    add_host_arguments(driver)
-    _add_lookup_argument(driver)
-    health = add_health_arguments(parser)
-    _add_dead_host_argument(health)
-    add_daemon_arguments(parser, PROGRAM)
-
-
-def add_listen_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
-    """Add the flags of both drivers that say how Docker reaches them; returns the networks' group."""
-    listen = parser.add_argument_group("listening to Docker")
-    listen.add_argument("--bind-ip", metavar="IP", help=f"listen for TCP on this address (default {BIND_IP})")
-    listen.add_argument(
-        "--bind-port", metavar="PORT", type=int, help=f"listen on this TCP port (default {BIND_PORT})"
-    )
-    listen.add_argument(
-        "--unix-socket",
-        metavar="PATH",
-        type=Path,
-        help="listen on this unix socket, and on TCP only if --bind-ip or --bind-port is given too",
-    )
-    listen.add_argument(
-        "--plugin-dir",
-        metavar="DIR",
-        type=Path,
-        default=PLUGIN_DIRECTORY,
-        help="where Docker looks for the plugin file (default %(default)s)",
-    )
-    add_tls_arguments(parser)
-    driver = parser.add_argument_group("networks")
-    driver.add_argument(
-        SCOPE_FLAG,
-        choices=SCOPES,
-        default="global",
-        help="where Docker allocates networks (default %(default)s)",
-    )
-    return driver
-
-
-def add_inspection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those of the driver's flags that say what a command looks at; `read_inspection` reads them."""
-    group = parser.add_argument_group("what the driver was told, where that is not the default")
-    _add_sharing_arguments(group)
-    add_host_arguments(group)
-    _add_lookup_argument(group)
-    _add_docker_arguments(group)
-
-
-def read_inspection(arguments: argparse.Namespace) -> Settings:
-    """The configuration of a driver that was told so much, and nothing else.
-
-    Raises:
-        ConfigError: as `read`.
-    """
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return read(parser.parse_args([], namespace=arguments), managed=True)
-
-
-def add_host_arguments(driver: "argparse._ArgumentGroup") -> None:
-    """Add the flags of both drivers that say what they are on this host."""
-    driver.add_argument(
-        "--driver-name",
-        metavar="NAME",
-        default=DRIVER_NAME,
-        help="the name for 'docker network create -d' (default %(default)s)",
-    )
-    driver.add_argument(
-        "--ovsdb",
-        metavar="REMOTE",
-        default=default_ovsdb(),
-        help="the host's Open_vSwitch database (default %(default)s)",
-    )
-    driver.add_argument(
-        "--db-probe-interval",
-        metavar="MILLISECONDS",
-        type=int,
-        default=PROBE_INTERVAL,
-        help="silence of a database server after which it is probed, 0 for never (default %(default)s)",
-    )
-    add_database_arguments(driver)
-
-
-def _add_lookup_argument(driver: "argparse._ArgumentGroup") -> None:
-    driver.add_argument(
-        "--ip-lookup",
-        action="store_true",
-        help="lead VXLAN packets of VTEPs that know no OVN to containers by address; see 'ovn-docker vtep'",
-    )
-
-
-def add_health_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
-    """Add the flags of both drivers on the health check; returns their group."""
-    health = parser.add_argument_group("health check")
-    health.add_argument(
-        "--health-check-on",
-        action="store_true",
-        help="compare Docker, this host and OVN again and again, and repair what differs",
-    )
-    health.add_argument(
-        "--health-check-interval",
-        metavar="SECONDS",
-        type=float,
-        default=HEALTH_CHECK_INTERVAL,
-        help="seconds from one comparison to the next (default %(default)g)",
-    )
-    _add_docker_arguments(health)
-    return health
-
-
-def _add_docker_arguments(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--docker-socket",
-        metavar="SOCKET",
-        default=DOCKER_SOCKET,
-        help="where this host's Docker answers (default %(default)s)",
-    )
-    group.add_argument(
-        "--docker-api-version",
-        metavar="VERSION",
-        help="of Docker's API (default: the newest that both sides know)",
-    )
-
-
-def _add_sharing_arguments(driver: "argparse._ArgumentGroup") -> None:
-    driver.add_argument(
-        "--distributed",
-        action="store_true",
-        help="put every network on the logical switch of its subnet and context, which an administrator made",
-    )
-    driver.add_argument(
-        "--routing-context",
-        metavar="NAME",
-        default=address_pools.DEFAULT_CONTEXT,
-        help="the context of networks that name none (default %(default)s)",
-    )
-    driver.add_argument(
-        "--default-address-pool",
-        metavar="base=CIDR,size=N",
-        action="append",
-        help="where subnets come from that nobody named; may be repeated"
-        f" (default {' and '.join(address_pools.DEFAULT_POOLS)})",
-    )
-    add_state_argument(driver, "shared switch", "NAME.json")
-
-
-def add_state_argument(driver: "argparse._ArgumentGroup", what: str, name: str) -> None:
-    """Add the flag that names the state file, whose default name is `name`; it keeps which `what` is used."""
-    driver.add_argument(
-        "--state-file",
-        metavar="FILE",
-        type=Path,
-        help=f"where to keep which {what} a network is on (default {STATE_DIRECTORY}/{name})",
-    )
-
-
-def _add_dead_host_argument(health: "argparse._ArgumentGroup") -> None:
-    health.add_argument(
-        "--dead-host-after",
-        metavar="SECONDS",
-        type=int,
-        default=0,
-        help="give up what is left of a host that has been gone from OVN for so long (default: 0, never)",
-    )
-
-
-def default_ovsdb() -> str:
-    """Where ovsdb-server listens on a host as packaged."""
-    return f"unix:{default_run_directory() / 'db.sock'}"
-
-
-def read(arguments: argparse.Namespace, *, managed: bool = False) -> Settings:
-    """The configuration that parsed flags mean.
-
-    Args:
-        arguments: as parsed.
-        managed: whether the driver may be a managed plugin, whose name may have slashes.
+def read(arguments: argparse.Namespace, program: Program) -> Settings:
+    """The settings that parsed flags mean; a flag that the program does not take has its default.
 
     Raises:
         ConfigError: a flag's value cannot be used; the text names the flag.
     """
-    if not (_MANAGED_NAME if managed else _LEGACY_NAME).fullmatch(arguments.driver_name):
-        raise ConfigError(f"--driver-name '{arguments.driver_name}' is not a valid name of a Docker plugin")
+    given = argparse.Namespace(**{flag.dest: flag.fallback(program) for flag in FLAGS} | vars(arguments))
+    pattern = _LEGACY_NAME if program in {Program.OVERLAY, Program.UNDERLAY} else _MANAGED_NAME
+    if not pattern.fullmatch(given.driver_name):
+        raise ConfigError(f"--driver-name '{given.driver_name}' is not a valid name of a Docker plugin")
+    bind = _bind(given)
+    pools = given.default_address_pool or address_pools.DEFAULT_POOLS
     return Settings(
-        bind=_bind(arguments),
-        unix_socket=_absolute(arguments.unix_socket, "--unix-socket"),
-        tls=read_tls(arguments, tcp=_bind(arguments) is not None, unix=arguments.unix_socket is not None),
-        scope=arguments.docker_driver_scope,
-        distributed=arguments.distributed,
-        context=_context(arguments.routing_context),
-        default_pools=tuple(
-            address_pools.parse_default_pool(text)
-            for text in arguments.default_address_pool or address_pools.DEFAULT_POOLS
-        ),
-        ip_lookup=arguments.ip_lookup,
-        state_file=(arguments.state_file or _state_file(arguments.driver_name)).absolute(),
-        dead_host_after=_dead_host_after(arguments.dead_host_after),
-        driver_name=arguments.driver_name,
-        plugin_directory=arguments.plugin_dir.absolute(),  # --detach changes the directory
-        health=_health(arguments),
-        ovsdb=arguments.ovsdb,
-        database_tls=read_databases(arguments),
-        probe_interval=_probe_interval(arguments.db_probe_interval),
+        bind=bind,
+        unix_socket=None if given.unix_socket is None else _absolute(given.unix_socket, "--unix-socket"),
+        tls=_tls(given, tcp=bind is not None),
+        scope=given.docker_driver_scope,
+        distributed=given.distributed,
+        context=_context(given.routing_context),
+        default_pools=tuple(address_pools.parse_default_pool(text) for text in pools),
+        ip_lookup=given.ip_lookup,
+        state_file=(given.state_file or _state_file(given.driver_name, program)).absolute(),
+        dead_host_after=_dead_host_after(given.dead_host_after),
+        driver_name=given.driver_name,
+        plugin_directory=given.plugin_dir.absolute(),  # --detach changes the directory
+        health=_health(given),
+        ovsdb=given.ovsdb,
+        database_tls=read_database_tls(given),
+        probe_interval=_probe_interval(given.db_probe_interval),
+        bridge=check_bridge(given.bridge),
+        child_ports=given.child_ports,
         daemon=DaemonOptions(
-            detach=arguments.detach,
-            pidfile=Path(arguments.pidfile).absolute() if arguments.pidfile else None,
-            overwrite_pidfile=arguments.overwrite_pidfile,
-            chdir=not arguments.no_chdir,
-            monitor=arguments.monitor,
+            detach=given.detach,
+            pidfile=Path(given.pidfile).absolute() if given.pidfile else None,
+            overwrite_pidfile=given.overwrite_pidfile,
+            chdir=not given.no_chdir,
+            monitor=given.monitor,
         ),
-        levels=logs.parse(arguments.verbose),
-        log_file=Path(arguments.log_file).absolute() if arguments.log_file else None,
+        levels=logs.parse(given.verbose or ()),
+        log_file=Path(given.log_file).absolute() if given.log_file else None,
     )
 
 
-def _state_file(driver_name: str) -> Path:
-    return STATE_DIRECTORY / f"{driver_name.replace('/', '_')}.json"
+def read_database_tls(given: argparse.Namespace) -> tuple[Path, Path, Path] | None:
+    """Private key, certificate and CA certificate for the databases, or None for those of Open_vSwitch.
+
+    Raises:
+        ConfigError: not all three are given, or one is not an absolute path.
+    """
+    return _files(given, "--private-key", "--certificate", "--ca-cert")
+
+
+def check_bridge(name: str) -> str:
+    """The name of a bridge, if it is valid.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", name):
+        raise ConfigError(f"--bridge '{name}' is not a valid name of a bridge")
+    return name
+
+
+def _bind(given: argparse.Namespace) -> tuple[str, int] | None:
+    if given.unix_socket and given.bind_ip is None and given.bind_port is None:
+        return None
+    address = given.bind_ip if given.bind_ip is not None else BIND_IP
+    port = given.bind_port if given.bind_port is not None else BIND_PORT
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ConfigError(f"--bind-ip: {error}") from error
+    if not 0 < port <= MAXIMUM_PORT:
+        raise ConfigError(f"--bind-port {port} is not a valid TCP port: give one of 1 to {MAXIMUM_PORT}")
+    return address, port
+
+
+def _absolute(path: Path, flag: str) -> Path:
+    if path.is_absolute():
+        return path
+    raise ConfigError(f"{flag} {path} is not an absolute path")
+
+
+def _tls(given: argparse.Namespace, *, tcp: bool) -> Tls | None:
+    server = _files(given, "--tls-cert", "--tls-key", "--tls-client-ca")
+    docker = _files(given, "--plugin-file-ca", "--plugin-file-cert", "--plugin-file-key")
+    unix = given.unix_socket is not None
+    if server is None:
+        if docker is not None:
+            raise ConfigError("--plugin-file-ca has no effect without TLS: give --tls-cert too")
+        return None
+    if not tcp:
+        raise ConfigError("--tls-cert is for the TCP port: give --bind-ip or --bind-port too")
+    if not unix and docker is None:
+        raise ConfigError(
+            "--tls-cert without --unix-socket: Docker has to connect with TLS, so give it --plugin-file-ca,"
+            " --plugin-file-cert and --plugin-file-key"
+        )
+    if unix and docker is not None:
+        raise ConfigError("--plugin-file-ca has no effect with --unix-socket, to which Docker connects")
+    return Tls(*server, docker)
+
+
+def _files(given: argparse.Namespace, *flags: str) -> tuple[Path, Path, Path] | None:
+    """The files of three flags that go together."""
+    paths = {flag: getattr(given, flag.removeprefix("--").replace("-", "_")) for flag in flags}
+    missing = [flag for flag, path in paths.items() if path is None]
+    if len(missing) == len(paths):
+        return None
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ConfigError(f"{', '.join(paths)} go together: {' and '.join(missing)} {verb} missing")
+    first, second, third = (_absolute(path, flag) for flag, path in paths.items())
+    return first, second, third
+
+
+def _context(name: str) -> str:
+    try:
+        return address_pools.check_context(name)
+    except RequestError as error:
+        raise ConfigError(f"--routing-context: {error}") from error
+
+
+def _state_file(driver_name: str, program: Program) -> Path:
+    """Both drivers may have run on a machine under one name."""
+    suffix = "-underlay" if program is Program.UNDERLAY else ""
+    return STATE_DIRECTORY / f"{driver_name.replace('/', '_')}{suffix}.json"
 
 
 def _dead_host_after(seconds: int) -> int:
@@ -512,220 +537,17 @@ def _dead_host_after(seconds: int) -> int:
     return seconds
 
 
-def _probe_interval(milliseconds: int) -> float:
-    """In seconds; as everywhere in Open vSwitch, one that is shorter than a second is taken for a second."""
-    if milliseconds < 0:
-        raise ConfigError(f"--db-probe-interval {milliseconds}: give milliseconds, or 0 for no probe")
-    return max(milliseconds, SHORTEST_PROBE_INTERVAL) / 1000 if milliseconds else 0.0
-
-
-def _health(arguments: argparse.Namespace) -> HealthCheckSettings:
-    interval, version = arguments.health_check_interval, arguments.docker_api_version
+def _health(given: argparse.Namespace) -> HealthCheckSettings:
+    interval, version = given.health_check_interval, given.docker_api_version
     if not SHORTEST_INTERVAL <= interval < float("inf"):
         raise ConfigError(f"--health-check-interval {interval:g}: give {SHORTEST_INTERVAL:g} s or more")
     if version is not None and not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", version):
         raise ConfigError(f"--docker-api-version '{version}' is not a valid API version: write it as 1.45")
-    return HealthCheckSettings(arguments.health_check_on, interval, arguments.docker_socket, version)
+    return HealthCheckSettings(given.health_check_on, interval, given.docker_socket, version)
 
 
-def _context(name: str) -> str:
-    try:
-        return address_pools.check_context(name)
-    except RequestError as error:
-        raise ConfigError(f"--routing-context: {error}") from error
-
-
-def _bind(arguments: argparse.Namespace) -> tuple[str, int] | None:
-    if arguments.unix_socket and arguments.bind_ip is None and arguments.bind_port is None:
-        return None
-    address = arguments.bind_ip if arguments.bind_ip is not None else BIND_IP
-    port = arguments.bind_port if arguments.bind_port is not None else BIND_PORT
-    try:
-        ipaddress.ip_address(address)
-    except ValueError as error:
-        raise ConfigError(f"--bind-ip: {error}") from error
-    if not 0 < port <= MAXIMUM_PORT:
-        raise ConfigError(f"--bind-port {port} is not a valid TCP port: give one of 1 to {MAXIMUM_PORT}")
-    return address, port
-
-
-def _absolute(path: Path | None, flag: str) -> Path | None:
-    if path is None or path.is_absolute():
-        return path
-    raise ConfigError(f"{flag} {path} is not an absolute path")
-
-
-# --- The underlay driver's flags and their defaults. Pure. --------------------------------------------------
-
-
-UNDERLAY_PROGRAM = "ovn-docker-underlay-driver"
-BRIDGE = "breth0"
-TRUNK, PROFILE = "trunk", "profile"
-"""How a container's port is put under the machine's."""
-
-
-def add_underlay_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the underlay driver's flags; those of the overlay's that it lacks are as if not given."""
-    driver = add_listen_arguments(parser)
-    driver.add_argument(
-        "--bridge",
-        metavar="BRIDGE",
-        default=BRIDGE,
-        help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
-    )
-    add_child_ports_argument(driver)
-    add_state_argument(driver, "Neutron network", "NAME-underlay.json")
-    add_host_arguments(driver)
-    add_health_arguments(parser)
-    add_daemon_arguments(parser, UNDERLAY_PROGRAM)
-    parser.set_defaults(
-        distributed=False,
-        routing_context=address_pools.DEFAULT_CONTEXT,
-        default_address_pool=None,
-        dead_host_after=0,
-        ip_lookup=False,
-    )
-
-
-def add_child_ports_argument(group: "argparse._ArgumentGroup") -> None:
-    """Add the flag that says how ports are under the machine's."""
-    group.add_argument(
-        "--child-ports",
-        choices=(TRUNK, PROFILE),
-        default=TRUNK,
-        help="put containers' ports under the machine's as subports of a trunk, or by binding:profile, which"
-        " only an account with the role 'service' may (default %(default)s)",
-    )
-
-
-def read_underlay(arguments: argparse.Namespace) -> tuple[Settings, str]:
-    """The configuration that the underlay driver's flags mean, and its bridge.
-
-    Raises:
-        ConfigError: as `read`.
-    """
-    settings = read(arguments)
-    if arguments.state_file is None:  # both drivers may have run on a machine under one name
-        settings = replace(settings, state_file=STATE_DIRECTORY / f"{settings.driver_name}-underlay.json")
-    return settings, check_bridge(arguments.bridge)
-
-
-def check_bridge(name: str) -> str:
-    """The name of a bridge, if it is one.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", name):
-        raise ConfigError(f"--bridge '{name}' is not a valid name of a bridge")
-    return name
-
-
-# --- Settings of Docker's managed plugin, and the driver's flags that they stand for. Pure. -----------------
-# Owns what a setting of ``docker plugin set`` is called and what its value may be. What Docker is told of
-# them is in packaging/plugin/config.json, which a test compares with this.
-
-
-PLUGIN_NAME = "ovn"
-"""What the plugin is called unless its user says otherwise: Docker puts ``:latest`` behind it."""
-
-FIXED: Mapping[str, tuple[str, str]] = {
-    "--unix-socket": (
-        "/run/docker/plugins/ovn.sock",
-        "Docker's directory (moby plugin/v2/plugin_linux.go) and the socket of config.json",
-    ),
-    "--plugin-dir": ("/run", "Docker finds a managed plugin by its name, so nobody reads a plugin file"),
-    "--docker-socket": ("unix:///run/docker.sock", "where the mount `docker` puts it: set `docker.source`"),
-}
-"""Flags that are the plugin's own affair: their values, and why."""
-
-LEFT_OUT: Mapping[str, str] = {
-    "--plugin-file-ca": "Docker comes by the unix socket",
-    "--plugin-file-cert": "Docker comes by the unix socket",
-    "--plugin-file-key": "Docker comes by the unix socket",
-    "--detach": "dockerd starts the process and waits for its socket",
-    "--no-chdir": "it goes with `--detach`",
-    "--pidfile": "dockerd knows the process",
-    "--overwrite-pidfile": "it goes with `--pidfile`",
-    "--monitor": "dockerd starts the process again when it ends",
-    "--log-file": "dockerd's log has the plugin's lines",
-    "--help": "`docker plugin inspect` shows the settings",
-}
-"""Flags that mean nothing there, and why."""
-
-TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting.
-
-    Attributes:
-        name: of the environment variable, ``HEALTH_CHECK_ON``.
-        flag: what it stands for, ``--health-check-on``.
-        meaning: the flag's help.
-        default: what it is until it is set, or "" for the flag's own default.
-        switch: whether the flag has no value; the setting is true or false then.
-        repeated: whether the flag may be given several times; the setting has spaces between its values then.
-    """
-
-    name: str
-    flag: str
-    meaning: str
-    default: str
-    switch: bool
-    repeated: bool
-
-    def arguments(self, value: str) -> list[str]:
-        """The setting as arguments of the driver.
-
-        Args:
-            value: as set; one without a visible character is as if not set.
-
-        Raises:
-            ConfigError: it is neither true nor false and has to be.
-        """
-        value = value.strip() or self.default
-        if not value:
-            return []
-        if self.repeated:
-            return [f"{self.flag}={each}" for each in value.split()]
-        if not self.switch:
-            return [f"{self.flag}={value}"]
-        if value.lower() not in TRUE | FALSE:
-            raise ConfigError(f"setting {self.name} is '{value}': set it to true or false")
-        return [self.flag] if value.lower() in TRUE else []
-
-
-def plugin_settings() -> Iterator[Setting]:
-    """All settings, in the order of the driver's help."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    formatter = parser._get_formatter()  # noqa: SLF001  (it fills in the defaults that a help text names)
-    for action in parser._actions:  # noqa: SLF001  (argparse lists them nowhere else)
-        flag = next(each for each in action.option_strings if each.startswith("--"))
-        if flag in FIXED or flag in LEFT_OUT:
-            continue
-        yield Setting(
-            name=flag.removeprefix("--").replace("-", "_").upper(),
-            flag=flag,
-            meaning=formatter._expand_help(action),  # noqa: SLF001
-            default=PLUGIN_NAME if flag == "--driver-name" else "",
-            switch=action.nargs == 0,
-            repeated=isinstance(action, argparse._AppendAction),  # noqa: SLF001
-        )
-
-
-def plugin_arguments(environment: Mapping[str, str]) -> list[str]:
-    """The driver's arguments that an environment means.
-
-    Args:
-        environment: of the plugin's process, as Docker makes it of the settings.
-
-    Raises:
-        ConfigError: a setting cannot be used; the text names it.
-    """
-    given = [f"{flag}={value}" for flag, (value, _why) in FIXED.items()]
-    for each in plugin_settings():
-        given += each.arguments(environment.get(each.name, ""))
-    return given
+def _probe_interval(milliseconds: int) -> float:
+    """In seconds; as everywhere in Open vSwitch, less than a second is taken for a second."""
+    if milliseconds < 0:
+        raise ConfigError(f"--db-probe-interval {milliseconds}: give milliseconds, or 0 for no probe")
+    return max(milliseconds, SHORTEST_PROBE_INTERVAL) / 1000 if milliseconds else 0.0

@@ -9,7 +9,7 @@ from ovn_docker.docker.engine import Engine
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.veth import Links
 from ovn_docker.ovsdb.client import Client
-from tests.functional.driver_settings import driver_settings
+from tests.flags import driver_settings
 
 pytestmark = pytest.mark.functional
 

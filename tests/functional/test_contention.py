@@ -30,8 +30,8 @@ from ovn_docker.health.checks import check as check_all
 from ovn_docker.health.snapshot import Snapshot
 from ovn_docker.libnetwork.messages import ADDRESS_TYPE, GATEWAY_TYPE
 from ovn_docker.ovsdb.operations import mapping, to_map
+from tests.flags import driver_settings
 from tests.functional.conftest import MakeServer
-from tests.functional.driver_settings import driver_settings
 from tests.functional.servers import Cluster, OvsdbServer
 from tests.polling import eventually
 

@@ -1,6 +1,5 @@
 """The driver as it is installed: a process, its sockets and plugin file, and the outages it lives through."""
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -19,13 +18,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ovn_docker import settings as config
 from ovn_docker.daemon import serve as daemon
 from ovn_docker.daemon.components import Components, assemble_overlay
 from ovn_docker.daemon.process import Ready
 from ovn_docker.ovsdb.operations import to_map
 from ovn_docker.settings import DaemonOptions
 from tests.exposition import Sample, read, value
+from tests.flags import settings_of
 from tests.functional.servers import OvsdbServer
 from tests.guide import DATABASE_KEYS
 from tests.polling import eventually
@@ -480,10 +479,8 @@ async def test_a_part_that_fails_is_told_of_and_the_daemon_goes_on(short_path: P
     def assemble_with_it(*handed: Any) -> Components:  # noqa: ANN401
         return replace(assemble_overlay(*handed), daemon_work={"a part": fails})
 
-    parser = argparse.ArgumentParser()
-    config.add_arguments(parser)
     flags = ["--unix-socket", str(short_path / "driver.sock"), "--plugin-dir", str(short_path)]
-    settings = config.read(parser.parse_args([*flags, "--ovsdb", "unix:/nonexistent"]))
+    settings = settings_of(*flags, "--ovsdb", "unix:/nonexistent")
     listening = asyncio.Event()
     serving = asyncio.create_task(daemon.serve(settings, Listening(listening), assemble_with_it))
     await asyncio.wait_for(listening.wait(), 10)

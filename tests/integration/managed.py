@@ -15,7 +15,7 @@ from typing import Any
 
 from ovn_docker_lab import Machine
 from tests.polling import eventually
-from tests.unit.test_plugin_settings import ROOT, TOLD
+from tests.unit.test_plugin_settings import CONFIG, ROOT
 
 NAME = "ovn"
 DRIVER = f"{NAME}:latest"
@@ -145,7 +145,7 @@ def another(plugin: Path, directory: Path) -> Path:
     copy = directory / "later"
     shutil.copytree(plugin, copy, symlinks=True)
     (copy / "rootfs" / "etc" / "later").write_text("another release\n")
-    told = TOLD | {"description": "A later release"}
+    told = CONFIG | {"description": "A later release"}
     (copy / "config.json").unlink()
     (copy / "config.json").write_text(json.dumps(told))
     return copy

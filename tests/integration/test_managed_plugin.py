@@ -28,7 +28,7 @@ from tests.integration.managed import (
 from tests.integration.tenant import Container, Tenant, in_parallel
 from tests.integration.test_docs import Shells
 from tests.polling import eventually
-from tests.unit.test_plugin_settings import ROOT, TOLD
+from tests.unit.test_plugin_settings import CONFIG, ROOT
 
 pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -211,7 +211,7 @@ def test_it_has_three_rights_and_the_mounts_that_are_told(managed: Managed) -> N
     mounts = {each[4]: each[5] for each in fields}
     dockers = {"/run/docker/plugins", "/etc/hosts", "/etc/resolv.conf"}
     ours = {path for path in mounts if not path.startswith(("/proc", "/sys", "/dev")) and path != "/"}
-    assert ours == {each["destination"] for each in TOLD["mounts"]} | dockers
+    assert ours == {each["destination"] for each in CONFIG["mounts"]} | dockers
     assert mounts["/etc/openvswitch"].startswith("ro,")
     assert (process / "root/run/docker.sock").is_char_device(), "that is /dev/null"
 

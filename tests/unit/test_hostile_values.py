@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 import ovn_docker
-from ovn_docker import address_pools, addressing, logs, settings
+from ovn_docker import address_pools, addressing, logs
 from ovn_docker.cli import check, gc
 from ovn_docker.docker.models import Container
 from ovn_docker.errors import ConfigError, ConflictError, RequestError, UnstorableError
@@ -27,6 +27,7 @@ from ovn_docker.ovn import hosts, switches
 from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovsdb.jsonrpc import encode_request
 from ovn_docker.ovsdb.operations import mapping, to_map
+from tests.flags import settings_of
 
 HOSTILE = [
     "two\nlines",
@@ -95,10 +96,8 @@ def test_it_becomes_no_name_of_a_link_or_a_lock(text: str) -> None:
 
 @hostile
 def test_it_becomes_no_name_of_a_file(text: str) -> None:
-    parser = argparse.ArgumentParser()
-    settings.add_arguments(parser)
     with pytest.raises(ConfigError, match="is not a valid name of a Docker plugin"):
-        settings.read(parser.parse_args(["--driver-name", text]))
+        settings_of("--driver-name", text)
     with pytest.raises(RequestError, match="is not a valid name"):
         address_pools.check_context(text)
 

@@ -1,16 +1,14 @@
 """The systemd units: what starts before what, so that dockerd finds the driver and nothing waits for OVN."""
 
-import argparse
 import configparser
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ovn_docker import settings as config
-from ovn_docker import settings as underlay_flags
 from ovn_docker.libnetwork.server import DEADLINE
+from ovn_docker.settings import Program
+from tests.flags import settings_of
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 OVERLAY = UNITS / "ovn-docker-overlay-driver.service"
@@ -34,21 +32,21 @@ def test_the_driver_starts_before_docker_and_after_open_vswitch_and_ovn() -> Non
     assert names(OVERLAY, "After") >= {"openvswitch-switch.service", "ovn-host.service"}
 
 
-def test_the_underlay_s_driver_starts_when_there_is_a_network_over_its_bridge_and_before_docker() -> None:
+def test_the_underlay_s_driver_starts_after_the_network_and_before_docker() -> None:
     assert names(UNDERLAY, "Before") == {"docker.service"}
     assert names(UNDERLAY, "After") == {"openvswitch-switch.service", "network-online.target"}
     assert names(UNDERLAY, "After") <= names(UNDERLAY, "Wants")
     assert names(UNDERLAY, "Conflicts") == {OVERLAY.name}
 
 
-def test_the_underlay_s_driver_is_kept_in_as_the_overlay_s_is() -> None:
+def test_the_underlay_s_driver_is_confined_as_the_overlay_s_is() -> None:
     own = {"ExecStart", "EnvironmentFile", "BindReadOnlyPaths"}
     overlay, underlay = (dict(unit(path)["Service"]) for path in (OVERLAY, UNDERLAY))
     assert {**underlay, **dict.fromkeys(own)} == {**overlay, **dict.fromkeys(own)}
 
 
 @pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
-def test_no_unit_of_ovn_or_docker_is_required_so_that_none_takes_the_driver_down_with_it(path: Path) -> None:
+def test_no_unit_of_ovn_or_docker_takes_the_driver_down_with_it(path: Path) -> None:
     for key in ("Requires", "Requisite", "BindsTo", "PartOf", "Upholds"):
         assert names(path, key) <= {DATABASE.format("%i.socket")}, key
 
@@ -67,7 +65,7 @@ def test_the_driver_sees_sockets_of_its_group_where_ovn_s_databases_listen(datab
     assert f"=unix:{place}/{database}.sock\n" in settings, "what quickstart sets in external_ids"
 
 
-def test_systemd_is_told_when_the_driver_answers_and_starts_it_again_when_it_crashes() -> None:
+def test_systemd_is_notified_of_the_start_and_restarts_it_after_a_crash() -> None:
     service = unit(OVERLAY)["Service"]
     assert service["Type"] == "notify"
     assert service["Restart"] == "on-failure"
@@ -77,33 +75,14 @@ def test_a_stop_has_time_for_the_verbs_that_are_under_way() -> None:
     assert float(unit(OVERLAY)["Service"]["TimeoutStopSec"]) > 2 * DEADLINE
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "add", "read"),
-    [
-        (OVERLAY, config.PROGRAM, config.add_arguments, config.read),
-        (
-            UNDERLAY,
-            underlay_flags.UNDERLAY_PROGRAM,
-            underlay_flags.add_underlay_arguments,
-            lambda told: underlay_flags.read_underlay(told)[0],
-        ),
-    ],
-    ids=["overlay", "underlay"],
-)
-def test_the_command_line_of_the_unit_is_one_of_the_driver_s(
-    path: Path,
-    name: str,
-    add: Callable[[argparse.ArgumentParser], None],
-    read: Callable[[argparse.Namespace], config.Settings],
-) -> None:
+@pytest.mark.parametrize(("path", "driver"), [(OVERLAY, Program.OVERLAY), (UNDERLAY, Program.UNDERLAY)])
+def test_the_command_line_of_the_unit_is_one_of_the_driver_s(path: Path, driver: Program) -> None:
     service = unit(path)["Service"]
     program, *arguments = shlex.split(service["ExecStart"])
-    assert Path(program).name == name
+    assert Path(program).name == driver
     variable, _, options = shlex.split(service["Environment"])[0].partition("=")
     assert arguments[-1] == f"${variable}"
-    parser = argparse.ArgumentParser()
-    add(parser)
-    settings = read(parser.parse_args([*arguments[:-1], *shlex.split(options)]))
+    settings = settings_of(*arguments[:-1], *shlex.split(options), program=driver)
     assert settings.unix_socket == Path("/run/ovn-docker/openvswitch.sock")
     assert settings.health.on
     assert not settings.daemon.detach, "systemd wants the process itself"

@@ -21,6 +21,7 @@ from ovn_docker.ovn import hosts, southbound
 from ovn_docker.ovn.hosts import LastSeen
 from ovn_docker.ovsdb.operations import in_batches
 from ovn_docker.ovsdb.remotes import TlsFiles
+from ovn_docker.settings import Program
 
 _EPILOG = """\
 Without --host and --swarm-network, lists the hosts in OVN Northbound, and whether each is in OVN still.
@@ -80,13 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="even if the host seems to be alive, or nobody can tell"
     )
-    parser.add_argument(
-        "--ovsdb",
-        metavar="REMOTE",
-        default=settings.default_ovsdb(),
-        help="this host's Open_vSwitch database (default: %(default)s)",
-    )
-    settings.add_database_arguments(parser)
+    settings.add_arguments(parser, Program.GC, "databases")
 
 
 def _name(text: str) -> str:
@@ -97,7 +92,7 @@ def _name(text: str) -> str:
 
 async def _run(arguments: argparse.Namespace) -> int:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    files = settings.read_databases(arguments)
+    files = settings.read_database_tls(arguments)
     tls = TlsFiles(*map(str, files)) if files else None
     async with following(arguments.ovsdb, tls) as databases:
         await reach(databases.ovs)

@@ -5,22 +5,19 @@ import asyncio
 import ctypes
 import os
 import socket
-import stat
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from ovn_docker import logs
-from ovn_docker import settings as config
-from ovn_docker import settings as plugin_settings
+from ovn_docker import logs, settings
 from ovn_docker.cli import main as cli
 from ovn_docker.daemon import process
 from ovn_docker.errors import ConfigError, HostError
 from ovn_docker.libnetwork.plugin_discovery import BACKLOG, bind_unix
+from ovn_docker.settings import Program, Settings
 
-# --- Which of root's rights the process keeps (capabilities(7)). --------------------------------------------
-
+# --- The capabilities that the process keeps (capabilities(7)) ----------------------------------------------
 
 DAC_OVERRIDE, NET_BIND_SERVICE, NET_ADMIN = 1, 10, 12
 """linux/capability.h."""
@@ -41,15 +38,9 @@ class _Word(ctypes.Structure):
 
 
 def keep_only(numbers: Iterable[int]) -> None:
-    """Give up every other capability for good: no program that is executed gets one back.
+    """Drop every other capability for good: no program that is executed gets one back.
 
-    It is of the calling thread and of those that this one starts. What the process lacks is no error.
-
-    Args:
-        numbers: such as `NET_ADMIN`.
-
-    Raises:
-        HostError: the kernel refuses it.
+    This holds for the calling thread and those that it starts. One that the process lacks is no error.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     wanted = sum(1 << number for number in set(numbers))
@@ -59,42 +50,35 @@ def keep_only(numbers: Iterable[int]) -> None:
         word.permitted &= wanted >> _BITS * index
         word.effective, word.inheritable = word.permitted, 0
     _check(libc.capset(ctypes.byref(header), words))
-    # With this, execve(2) gives root nothing either that it has not (prctl(2), PR_SET_NO_NEW_PRIVS).
+    # With this, execve(2) gives root nothing that it does not have (prctl(2), PR_SET_NO_NEW_PRIVS).
     _check(libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
 def _check(result: int) -> None:
     if result != 0:
-        raise HostError(f"capabilities cannot be given up: {os.strerror(ctypes.get_errno())}")
+        raise HostError(f"capabilities cannot be dropped: {os.strerror(ctypes.get_errno())}")
 
 
 PROGRAM = "ovn-docker"
 KEPT = (NET_ADMIN, DAC_OVERRIDE, NET_BIND_SERVICE)
-"""For links; for sockets and keys of a user of Open vSwitch's own; for a `BIND_PORT` below 1024.
+"""For links; for sockets and keys that belong to Open vSwitch's user; for a `BIND_PORT` below 1024.
 
-Docker gives a plugin what every container has, and what its config.json asks for besides.
+Docker gives a plugin what every container has, and what its config.json asks for.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells of a setting that cannot be used in one line, without the usage of what nobody typed."""
+    """Reports a setting that cannot be used in one line, without the usage of flags that nobody typed."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"a setting cannot be used: {message}")
 
 
-def read(environment: Mapping[str, str]) -> config.Settings:
-    """The configuration that the settings mean.
-
-    Args:
-        environment: of the process, as Docker makes it of the settings.
-
-    Raises:
-        ConfigError: a setting cannot be used; the text names it, or the flag that it stands for.
-    """
+def read(environment: Mapping[str, str]) -> Settings:
+    """What the plugin's settings mean; an error names the setting, or the flag that it stands for."""
     parser = _Parser(prog=PROGRAM)
-    config.add_arguments(parser)
-    return config.read(parser.parse_args(plugin_settings.plugin_arguments(environment)), managed=True)
+    settings.add_arguments(parser, Program.PLUGIN)
+    return settings.read(parser.parse_args(settings.plugin_arguments(environment)), Program.PLUGIN)
 
 
 def main() -> int:
@@ -104,38 +88,32 @@ def main() -> int:
 
 def _serve() -> int:
     keep_only(KEPT)
-    settings = read(os.environ)
-    listening = _listen(settings)
-    logs.configure(settings.levels, None, console=logs.DockerdConsole(), syslog=False)
-    _see_to_docker(settings)
-    ready = process.daemonize(settings.daemon)
-    from ovn_docker.daemon import serve  # noqa: PLC0415  (0.3 s; see _listen)
-
-    asyncio.run(serve.serve(settings, ready, bound=listening))
-    return 0
-
-
-def _listen(settings: config.Settings) -> socket.socket:
-    """Listen before the rest is loaded.
-
-    dockerd tries the socket half a second after the start and then every three, three times; a plugin that it
-    could not reach by then fails, and dockerd's own start with it (moby plugin/manager_linux.go,
-    pluginPostStart; moby PR 51488).
-    """
-    assert settings.unix_socket is not None
-    listening = bind_unix(settings.unix_socket)
-    listening.listen(BACKLOG)
-    return listening
-
-
-def _see_to_docker(settings: config.Settings) -> None:
-    """Tell what the health check lacks: an upgrade takes the mount's source back, and shows it not."""
-    path = Path(settings.health.docker_socket.removeprefix("unix://"))
-    if settings.health.on and not (path.exists() and stat.S_ISSOCK(path.stat().st_mode)):
+    config = read(os.environ)
+    listening = _listen(config)
+    logs.configure(config.levels, None, console=logs.DockerdConsole(), syslog=False)
+    docker = Path(config.health.docker_socket.removeprefix("unix://"))
+    if config.health.on and not docker.is_socket():  # an upgrade resets the mount's source
         sys.stderr.write(
             f"{PROGRAM}: HEALTH_CHECK_ON needs Docker's API: disable the plugin and set"
             " docker.source=/run/docker.sock\n"
         )
+    ready = process.daemonize(config.daemon)
+    from ovn_docker.daemon import serve  # noqa: PLC0415  (0.3 s; see _listen)
+
+    asyncio.run(serve.serve(config, ready, bound=listening))
+    return 0
+
+
+def _listen(config: Settings) -> socket.socket:
+    """Listen before the rest is loaded.
+
+    dockerd tries the socket half a second after the start and then every three, three times. If that fails,
+    so does the plugin, and dockerd's own start (moby plugin/manager_linux.go, pluginPostStart; PR 51488).
+    """
+    assert config.unix_socket is not None
+    listening = bind_unix(config.unix_socket)
+    listening.listen(BACKLOG)
+    return listening
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ovn_docker import settings as config
-from ovn_docker import settings as underlay_flags
+from ovn_docker import settings
 from ovn_docker.daemon import components
 from ovn_docker.daemon.components import Components, VirtualMachine, assemble_overlay
 from ovn_docker.errors import ConfigError, UnreachableError
@@ -19,18 +18,19 @@ from ovn_docker.host import ovn_settings
 from ovn_docker.ovn import southbound
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import TlsFiles
+from ovn_docker.settings import Program, Settings
 from ovn_docker.underlay.neutron import credentials
-from ovn_docker.underlay.neutron.credentials import CLOUD, Credentials
+from ovn_docker.underlay.neutron.credentials import CLOUD
 
 # --- The login that the underlay driver is started with: environment, clouds.yaml, a question. --------------
 
 
-def read_machine(environment: Mapping[str, str], bridge: str) -> VirtualMachine:
-    """This machine's part in a cloud.
+def read_machine(environment: Mapping[str, str], config: Settings) -> VirtualMachine:
+    """This machine's part in a cloud; asks for the password on the terminal if it must.
 
     Args:
         environment: as a sourced openrc file leaves it.
-        bridge: that the machine's interface is on.
+        config: of the underlay driver.
 
     Raises:
         ConfigError: something is missing or cannot be used, or the libraries are not installed.
@@ -41,72 +41,52 @@ def read_machine(environment: Mapping[str, str], bridge: str) -> VirtualMachine:
         )
     vif = credentials.vif_id(environment)
     name = environment.get(CLOUD, "").strip()
-    login = _from_cloud(name, environment) if name else credentials.from_environment(environment)
-    return VirtualMachine(_complete(login), vif, bridge)
-
-
-def _from_cloud(name: str, environment: Mapping[str, str]) -> Credentials:
-    from ovn_docker.underlay.neutron import credentials  # noqa: PLC0415  (needs YAML, which an openrc file does not)
-
-    return credentials.from_cloud(name, credentials.read_cloud(name, environment))
-
-
-def _complete(login: Credentials) -> Credentials:
-    """The login with a password, which is asked for on a terminal only."""
-    if not login.lacks_password:
-        return login
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            "no password is given and there is no terminal to ask for it: set OS_PASSWORD,"
-            " or use an application credential"
-        )
-    return login.with_password(getpass.getpass("OpenStack password: "))
+    if name:
+        login = credentials.from_cloud(name, credentials.read_cloud(name, environment))
+    else:
+        login = credentials.from_environment(environment)
+    if login.lacks_password:
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "no password is given and there is no terminal to ask for it: set OS_PASSWORD,"
+                " or use an application credential"
+            )
+        login = login.with_password(getpass.getpass("OpenStack password: "))
+    return VirtualMachine(login, vif, config.bridge, config.child_ports)
 
 
 OVERLAY_ONLY = ("distributed", "ip_lookup", "default_address_pool")
+DRIVER_FLAGS = "flags of the driver, where it was started with other values"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say so."""
-    config.add_inspection_arguments(parser)
+    """Add the flags that say which driver it is and how that was started."""
     group = parser.add_argument_group("inside an OpenStack machine")
     group.add_argument(
         "--underlay",
         action="store_true",
-        help="look at what the underlay driver serves; the login is read as the driver reads it",
+        help="look at the underlay driver's networks; needs the same login as the driver",
     )
-    group.add_argument(
-        "--bridge",
-        metavar="BRIDGE",
-        default=underlay_flags.BRIDGE,
-        help="the Open vSwitch bridge that the machine's interface is on (default %(default)s)",
-    )
-    underlay_flags.add_child_ports_argument(group)
+    settings.add_arguments(parser, Program.CHECK, DRIVER_FLAGS)
 
 
 def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
-    """What makes the parts of the driver that is looked at; who is to be asked for a password is asked now.
+    """What makes the components of the driver that is looked at; a password is asked for now.
 
     Raises:
         ConfigError: a flag or the login cannot be used.
     """
     if not arguments.underlay:
-        settings = config.read_inspection(arguments)
-        return lambda: assemble_overlay(settings, dict)
-    settings, bridge = _read_underlay(arguments)
-    machine = replace(read_machine(os.environ, bridge), child_ports=arguments.child_ports)
-    return lambda: components.assemble_underlay(machine, settings, dict)
-
-
-def _read_underlay(arguments: argparse.Namespace) -> tuple[config.Settings, str]:
-    for flag in OVERLAY_ONLY:
-        if getattr(arguments, flag):
+        config = settings.read(arguments, Program.CHECK)
+        return lambda: assemble_overlay(config, dict)
+    for dest in OVERLAY_ONLY:
+        if getattr(arguments, dest):
             raise ConfigError(
-                f"--{flag.replace('_', '-')} is a flag of the overlay driver: leave it out with --underlay"
+                f"--{dest.replace('_', '-')} is a flag of the overlay driver: leave it out with --underlay"
             )
-    parser = argparse.ArgumentParser()
-    underlay_flags.add_underlay_arguments(parser)
-    return underlay_flags.read_underlay(parser.parse_args([], namespace=arguments))
+    config = settings.read(arguments, Program.UNDERLAY)
+    machine = read_machine(os.environ, config)
+    return lambda: components.assemble_underlay(machine, config, dict)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from uuid import UUID
 
-from ovn_docker import logs
-from ovn_docker import settings as config
+from ovn_docker import logs, settings
 from ovn_docker.addressing import IPAddress
+from ovn_docker.cli.target import DRIVER_FLAGS
 from ovn_docker.daemon.components import OverlayComponents, assemble_overlay, running
 from ovn_docker.errors import NotFoundError, OvnDockerError, RequestError, UnreachableError
 from ovn_docker.host import ovn_settings
@@ -20,6 +20,7 @@ from ovn_docker.overlay.vtep.vtep_config import AUTO, ConfiguredVtep, Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import switches
 from ovn_docker.ovn.vteps import MODES, RECORDED, VTEP_PORT, mode_of
+from ovn_docker.settings import Program
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for Northbound, Docker, and with OVN's own ports Southbound and northd to answer."""
@@ -59,7 +60,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                 help="OVN Southbound where it may be written, in OVSDB's spelling (default: this host's"
                 " ovn-remote); needed for mode vtep only",
             )
-        config.add_inspection_arguments(parser)
+        settings.add_arguments(parser, Program.VTEP, DRIVER_FLAGS)
         parser.set_defaults(run=lambda arguments, work=work: _run(arguments, work))
 
 
@@ -100,7 +101,7 @@ def _run(arguments: argparse.Namespace, work: Work) -> int:
 
 async def _connected(arguments: argparse.Namespace, work: Work) -> None:
     logs.configure(logs.parse(["console:err"]), None, console=True, syslog=False)
-    parts = assemble_overlay(config.read_inspection(arguments), dict)
+    parts = assemble_overlay(settings.read(arguments, Program.VTEP), dict)
     remote = getattr(arguments, "southbound", None)
     remotes = () if remote is None else ovn_settings.remotes_of("--southbound", remote)
     following = ovn_settings.following(parts.ovs, ovn_settings.SOUTHBOUND, {}, remotes)

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Protocol
 
 from ovn_docker.daemon.supervision import Supervision, Work
@@ -188,18 +187,16 @@ async def cancel(*tasks: asyncio.Task[None]) -> None:
 def assemble_overlay(
     settings: Settings, about: About, host: Host | None = None, now: Callable[[], datetime] = utc_now
 ) -> OverlayComponents:
-    """Make the components of the overlay driver, on this host if none is given; `now` gives UTC.
-
-    Northbound is wherever the host's Open_vSwitch says; the networks are in the settings' state file.
+    """The components of the overlay driver, on this host if none is given; `now` gives UTC.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
     host = host or this_host(settings)
     ovs, links, engine = host.ovs, host.links, host.engine
+    file = StateFile(settings.state_file)
     nb = ovn_settings.ovn_client(ovs, ovn_settings.NORTHBOUND, vteps.WATCHES)
     attachments = Attachments(ovs, links)
-    file = StateFile(settings.state_file)
     presence = Presence(ovs, nb, ThisMachine(file, socket.gethostname(), links.holding), now)
     database = Northbound(nb, attachments, now, presence)
     shared = SharedNetworks(database, file)
@@ -213,8 +210,7 @@ def assemble_overlay(
     reader = HostReader(attachments, links)
     names = DriverReading(settings.driver_name, settings.scope, presence, reader, CentralLook(nb))
     own_repairs: dict[str, Repair] = {
-        # no Join follows, so nothing is plugged in ahead of it
-        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
+        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),  # no Join follows
         "lookup-missing": ip_lookup.repair,
         "lookup-surplus": ip_lookup.repair,
         **starting(engine),
@@ -232,7 +228,7 @@ def assemble_overlay(
         about=lambda: {"lookup": ip_lookup.about(), **_tls_paths(nb)},
         work={
             "the connection to OVN Northbound": nb.run,
-            "the watch on ovn-nb": partial(ovn_settings.follow_settings, ovs, nb, ovn_settings.NORTHBOUND),
+            "the watch on ovn-nb": lambda: ovn_settings.follow_settings(ovs, nb, ovn_settings.NORTHBOUND),
         },
         daemon_work={
             **_dead_host_search(settings, ovs, nb),

@@ -24,7 +24,7 @@ from ovn_docker.health.snapshot import EndpointIds, Names, Snapshot
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.ovsdb.operations import to_map
 from tests.agreement import agreeing, container, docker, long_id, network
-from tests.functional.driver_settings import driver_settings
+from tests.flags import driver_settings
 from tests.functional.private_network import in_private_network
 from tests.functional.servers import OvsdbServer, until
 

@@ -12,7 +12,7 @@ from ovn_docker.daemon.components import OverlayComponents, assemble_overlay, ru
 from ovn_docker.health.checks import check
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.presence import Presence
-from tests.functional.driver_settings import driver_settings
+from tests.flags import driver_settings
 from tests.functional.health.cluster_of_hosts import task
 from tests.functional.health.test_passes import empty_docker
 from tests.functional.servers import OvsdbServer

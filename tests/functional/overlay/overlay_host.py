@@ -20,7 +20,7 @@ from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, mutate, optional, row_is, to_map
 from ovn_docker.ovsdb.replica import Replica, Watch
-from tests.functional.driver_settings import driver_settings
+from tests.flags import driver_settings
 from tests.functional.private_network import links
 from tests.functional.servers import OvsdbServer, Proxy, connected
 

@@ -24,7 +24,7 @@ from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, members, to_map
 from ovn_docker.ovsdb.remotes import Remote
-from tests.functional.driver_settings import driver_settings
+from tests.flags import driver_settings
 from tests.functional.servers import OvsdbServer, run
 
 SUBNET = "10.0.0.0/24"

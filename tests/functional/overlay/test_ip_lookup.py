@@ -21,7 +21,7 @@ from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovn.vteps import Entry
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import row_is, to_map
-from tests.functional.driver_settings import driver_settings
+from tests.flags import driver_settings
 from tests.functional.servers import OvsdbServer
 
 pytestmark = pytest.mark.functional

@@ -21,8 +21,8 @@ from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import mapping, members, to_map, to_set
 from ovn_docker.ovsdb.remotes import Remote
+from tests.flags import driver_settings
 from tests.functional.conftest import MakeServer
-from tests.functional.driver_settings import driver_settings
 from tests.functional.overlay.test_northd import Northd
 from tests.functional.servers import LIMIT, OvsdbServer, run
 from tests.versions import beside_geneve

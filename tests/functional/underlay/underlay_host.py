@@ -1,18 +1,18 @@
 """A virtual machine's driver as it is assembled, on a small Neutron and a real database of Open vSwitch."""
 
-import argparse
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_docker import settings as underlay_flags
 from ovn_docker.daemon import components
 from ovn_docker.daemon.components import Components, VirtualMachine, running
 from ovn_docker.host import open_vswitch
 from ovn_docker.libnetwork import messages
+from ovn_docker.settings import Program
 from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.credentials import from_environment
+from tests.flags import settings_of
 from tests.functional.private_network import ip
 from tests.functional.servers import OvsdbServer
 from tests.functional.underlay.openstack import SmallOpenStack
@@ -82,12 +82,9 @@ async def machine(
             "OS_PASSWORD": "hush",
         }
         credentials = from_environment(environment)
-        parser = argparse.ArgumentParser()
-        underlay_flags.add_underlay_arguments(parser)
-        told = [f"--ovsdb=unix:{open_vswitch.socket}", f"--state-file={directory / 'state.json'}", *flags]
-        arguments = parser.parse_args(told)
-        settings, bridge = underlay_flags.read_underlay(arguments)
-        machine = VirtualMachine(credentials, vif["id"], bridge, arguments.child_ports)
+        words = [f"--ovsdb=unix:{open_vswitch.socket}", f"--state-file={directory / 'state.json'}", *flags]
+        settings = settings_of(*words, program=Program.UNDERLAY)
+        machine = VirtualMachine(credentials, vif["id"], settings.bridge, settings.child_ports)
         parts = components.assemble_underlay(machine, settings, dict)
         async with running(parts):
             await parts.ovs.ready()
