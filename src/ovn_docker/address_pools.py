@@ -1,4 +1,4 @@
-"""Address pools: how one is named, which of its addresses may be leased, and which to try next. Pure."""
+"""Address pools: their PoolIDs, which of their addresses can be leased, and which to try next. Pure."""
 
 import hashlib
 import ipaddress
@@ -13,18 +13,14 @@ from ovn_docker.errors import ConfigError, RequestError
 
 DEFAULT_CONTEXT = "default"
 SEPARATOR = "|"
-WIDE = "global"
+GLOBAL = "global"
 LARGEST_POOL = 8
-"""Prefix length; a larger pool would take the default pools' addresses, and the loopback's, with it."""
+"""Prefix length; a larger pool would contain the default pools and the loopback addresses."""
 _CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 def check_context(name: str) -> str:
-    """A routing context's name, for a process or a network.
-
-    Raises:
-        RequestError: it is not 1 to 63 letters, digits, dots, dashes and underscores.
-    """
+    """A routing context's name, unless it is invalid: a RequestError."""
     if not _CONTEXT.fullmatch(name):
         raise RequestError(
             f"context {name!r} is not a valid name: use 1 to 63 letters, digits, dots, dashes and underscores"
@@ -34,7 +30,7 @@ def check_context(name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def switch_name(context: str, subnet: IPNetwork) -> str:
-    """The name of the logical switch that a subnet has in a context, the same on every host.
+    """The name of the logical switch of a subnet in a context, the same on every host.
 
     The guide, "Streching logical switch": the SHA-256 of ``<context>-<subnet>`` in hex.
     """
@@ -43,43 +39,42 @@ def switch_name(context: str, subnet: IPNetwork) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A user's hold on the addresses of a subnet in a context.
+    """A user's reservation of the addresses of a subnet in a context.
 
     Attributes:
-        context: leases of one context never meet those of another.
-        subnet: all addresses.
-        range: those that may be leased without being asked for (``--ip-range``), or the subnet.
-        token: tells this hold from others on the same addresses.
-        wide: whether it is of the global address space: a swarm's, or a host's network of global scope.
+        context: leases of one context never conflict with those of another.
+        range: what is leased unless another address is requested (``--ip-range``), or the subnet.
+        token: distinguishes pools with the same addresses.
+        is_global: whether it is in the global address space: a swarm's, or a host's network of global scope.
     """
 
     context: str
     subnet: IPNetwork
     range: IPNetwork
     token: str
-    wide: bool = False
+    is_global: bool = False
 
     @property
     def key(self) -> str:
-        """What leases are filed under: the name of the subnet's switch."""
+        """The key of its leases: the name of the subnet's switch."""
         return switch_name(self.context, self.subnet)
 
     def __str__(self) -> str:
-        """The PoolID that Docker keeps and gives back; it needs no table to be read."""
-        space = (WIDE,) if self.wide else ()
+        """The PoolID that Docker keeps and sends back; it holds all that is needed to read it."""
+        space = (GLOBAL,) if self.is_global else ()
         return SEPARATOR.join((self.context, str(self.subnet), str(self.range), self.token, *space))
 
     def has(self, address: IPAddress) -> bool:
-        """Whether the address may belong to a container at all."""
+        """Whether a container can have the address."""
         return address in self.subnet and not _is_reserved(self.subnet, address)
 
     def size(self) -> int:
-        """How many addresses may be leased without being asked for."""
+        """The number of addresses in its range that containers can have."""
         first, last = self.bounds()
         return max(0, last - first + 1)
 
     def bounds(self) -> tuple[int, int]:
-        """The first and the last of these, as integers."""
+        """The first and the last of these addresses, as integers."""
         first, last = int(self.range.network_address), int(self.range.broadcast_address)
         if _is_reserved(self.subnet, self.range.network_address):
             first += 1
@@ -88,11 +83,11 @@ class Pool:
         return first, last
 
     def address(self, number: int) -> IPAddress:
-        """The address that an integer stands for, in this pool's IP version."""
+        """An integer as an address of this pool's IP version."""
         return type(self.subnet.network_address)(number)
 
     def window(self, after: int | None, size: int) -> list[int]:
-        """The next addresses to try, in order, from behind `after` and round the end.
+        """The next addresses to try, at most `size`, in order after `after`, wrapping around at the end.
 
         Args:
             after: the address leased last, or None to begin at the first.
@@ -106,7 +101,7 @@ class Pool:
         return [first + (start - first + step) % count for step in range(min(size, count))]
 
     def beyond(self, after: int | None, steps: int) -> int | None:
-        """The address so many behind `after`, round the end; None, with which `window` begins, stays."""
+        """The address `steps` after `after`, wrapping around; None, with which `window` begins, stays."""
         first, last = self.bounds()
         if after is None or last < first:
             return after
@@ -114,20 +109,16 @@ class Pool:
 
 
 def parse_pool(text: str) -> Pool:
-    """Read a PoolID.
-
-    Raises:
-        RequestError: it is none of ours.
-    """
+    """Read a PoolID; one of another IPAM driver is a RequestError."""
     try:
-        whole = text.removesuffix(SEPARATOR + WIDE)
+        whole = text.removesuffix(SEPARATOR + GLOBAL)
         context, subnet, span, token = whole.split(SEPARATOR)
         pool = Pool(
             check_context(context),
             ipaddress.ip_network(subnet),
             ipaddress.ip_network(span),
             token,
-            wide=whole != text,
+            is_global=whole != text,
         )
     except (RequestError, ValueError) as error:
         raise RequestError(f"PoolID {text!r} was not given by this driver: {error}") from error
@@ -136,21 +127,17 @@ def parse_pool(text: str) -> Pool:
     return pool
 
 
-def new_pool(context: str, subnet: str, span: str, token: str, *, wide: bool = False) -> Pool:
-    """The pool that a user asks for.
-
-    Raises:
-        RequestError: the subnet or the range is not a valid CIDR, or one does not contain the other.
-    """
+def new_pool(context: str, subnet: str, span: str, token: str, *, is_global: bool = False) -> Pool:
+    """The pool that a user requests; `span` is ``--ip-range``, or "" for the whole subnet."""
     whole = addressing.network(subnet, "pool")
     if whole.is_multicast or whole.is_loopback or whole.prefixlen < LARGEST_POOL:
         raise RequestError(
-            f"pool {whole} cannot hold containers: give a unicast network of /{LARGEST_POOL} or less"
+            f"pool {whole} cannot hold containers: give a unicast network of /{LARGEST_POOL} or smaller"
         )
     part = addressing.network(span, "range") if span else whole
     if not _contains(whole, part):
         raise RequestError(f"range {part} lies outside its pool {whole}")
-    return Pool(check_context(context), whole, part, token, wide)
+    return Pool(check_context(context), whole, part, token, is_global)
 
 
 def _contains(whole: IPNetwork, part: IPNetwork) -> bool:
@@ -171,32 +158,32 @@ def _is_reserved(subnet: IPNetwork, address: IPAddress) -> bool:
 
 
 def first_gateway(subnet: IPNetwork) -> IPAddress:
-    """The gateway of a pool whose user names none: the first address, as dockerd's IPAM chooses."""
+    """The default gateway of a pool: the first address, as dockerd's IPAM chooses."""
     first = subnet.network_address
     return first + 1 if _is_reserved(subnet, first) else first
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultPool:
-    """Where subnets come from that nobody named: ``base`` cut into networks of prefix length ``size``."""
+    """A pool for networks without a subnet: ``base`` cut into networks of prefix length ``size``."""
 
     base: IPNetwork
     size: int
 
     def __str__(self) -> str:
-        """As it is written on a command line."""
+        """As written on a command line."""
         return f"base={self.base},size={self.size}"
 
     def first_free(self, used: Iterable[IPNetwork]) -> IPNetwork | None:
-        """The first of its subnets that overlaps none of these, which come in order of address."""
+        """The first of its subnets that overlaps none of `used`, which are sorted by address."""
         step = 1 << (self.base.max_prefixlen - self.size)
         start = int(self.base.network_address)
-        for each in used:
-            first, last = int(each.network_address), int(each.broadcast_address)
+        for network in used:
+            first, last = int(network.network_address), int(network.broadcast_address)
             if first >= start + step:
                 break
             if last >= start:
-                start += -(-(last + 1 - start) // step) * step  # to the next subnet behind it
+                start += -(-(last + 1 - start) // step) * step  # to the next subnet after it
         if start > int(self.base.broadcast_address):
             return None
         return type(self.base)((start, self.size))
@@ -209,9 +196,6 @@ def parse_default_pool(text: str) -> DefaultPool:
     """Read ``base=10.200.0.0/14,size=24``, as dockerd's ``--default-address-pool`` spells it.
 
     Source: moby opts/address_pools.go; keys are in either case.
-
-    Raises:
-        ConfigError: it has another form, or the size does not fit into the base.
     """
     flag = f"--default-address-pool '{text}'"
     fields = {key.lower(): value for key, _, value in (part.partition("=") for part in text.split(","))}
@@ -234,10 +218,9 @@ def parse_default_pool(text: str) -> DefaultPool:
 def free_subnet(
     defaults: Iterable[DefaultPool], taken: Iterable[IPNetwork], version: int
 ) -> IPNetwork | None:
-    """The first subnet of the default pools that overlaps none that is taken."""
-    used = sorted(
-        (each for each in taken if each.version == version), key=lambda each: int(each.network_address)
-    )
+    """The first subnet of the default pools that overlaps none of `taken`."""
+    same_version = (network for network in taken if network.version == version)
+    used = sorted(same_version, key=lambda network: int(network.network_address))
     for pool in defaults:
         if pool.base.version == version and (subnet := pool.first_free(used)) is not None:
             return subnet
@@ -245,15 +228,15 @@ def free_subnet(
 
 
 def overlapping(subnet: IPNetwork, others: Iterable[IPNetwork]) -> IPNetwork | None:
-    """The first of other subnets that has addresses of this one; it itself is none."""
-    alike = (each for each in others if each.version == subnet.version and each != subnet)
-    return next((each for each in alike if each.overlaps(subnet)), None)
+    """The first of the other subnets that overlaps this one without being equal to it."""
+    same_version = (other for other in others if other.version == subnet.version and other != subnet)
+    return next((other for other in same_version if other.overlaps(subnet)), None)
 
 
 def excluded(text: str) -> list[tuple[int, int]]:
     """The spans of ``other_config:exclude_ips`` (ovn-nb(5)): ``10.0.0.5 10.0.0.8..10.0.0.20``.
 
-    What is no address is passed over: it is an administrator's text for OVN.
+    Words that are not addresses are skipped: it is an administrator's text for OVN.
     """
     spans = []
     for word in text.split():

@@ -1,4 +1,4 @@
-"""Addresses: CIDRs, MACs and MTUs, and the names and ids that follow from an endpoint's. Pure."""
+"""Addresses: CIDRs, MACs and MTUs, and the link names and row ids derived from ids. Pure."""
 
 import hashlib
 import ipaddress
@@ -38,20 +38,12 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 def row_id(*stands_for: str) -> UUID:
-    """The id of the row that stands for something, the same on every host and in every process.
-
-    Args:
-        stands_for: the kind of row and the ids that make it what it is.
-    """
+    """The id of a row, from its kind and what identifies it; the same on every host and in every process."""
     return uuid5(NAMESPACE, "\x00".join(stands_for))
 
 
 def network(text: str, what: str) -> IPNetwork:
-    """Read a pool, ``192.168.1.0/24``; host bits are cleared.
-
-    Raises:
-        RequestError: it is not a valid CIDR; the text names `what`.
-    """
+    """Read a pool, ``192.168.1.0/24``; host bits are cleared. A RequestError names `what`."""
     try:
         return ipaddress.ip_network(_with_prefix(text), strict=False)
     except ValueError as error:
@@ -59,11 +51,7 @@ def network(text: str, what: str) -> IPNetwork:
 
 
 def interface(text: str, what: str) -> IPInterface | None:
-    """Read an address with prefix length, ``192.168.1.2/24``; None for "".
-
-    Raises:
-        RequestError: it is neither; the text names `what`.
-    """
+    """Read an address with prefix length, ``192.168.1.2/24``; "" is None. A RequestError names `what`."""
     if not text:
         return None
     try:
@@ -73,18 +61,14 @@ def interface(text: str, what: str) -> IPInterface | None:
 
 
 def _with_prefix(text: str) -> str:
-    """The text, unless it lacks what `ipaddress` would make up."""
+    """The text, unless it lacks the prefix length, which `ipaddress` would assume."""
     if "/" not in text:
         raise ValueError("the prefix length is missing")
     return text
 
 
 def mac(text: str) -> str:
-    """Read a MAC address of six octets, ``02:42:c0:a8:01:02``, and write it in lower case.
-
-    Raises:
-        RequestError: it is none, or is a multicast address or zero, which no interface may have.
-    """
+    """Read a MAC address of six octets, ``02:42:c0:a8:01:02``, in lower case."""
     if not _MAC.fullmatch(text):
         raise RequestError(f"MAC address '{text}' is not six octets in hex with colons")
     if int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16):
@@ -93,12 +77,12 @@ def mac(text: str) -> str:
 
 
 def mac_for(endpoint_id: str, addresses: Sequence[IPAddress] = ()) -> str:
-    """The MAC address of an endpoint that was given none: locally administered, always the same.
+    """The default MAC address of an endpoint: locally administered, always the same.
 
-    It follows from the endpoint's first address if it has one, so that neighbours who keep the address of a
-    container in their ARP or neighbour cache reach the one that takes it over (RFC 826; a cached entry lives
-    for a minute and more). For IPv4 it is what Docker's own drivers give (moby daemon/libnetwork/netutils
-    GenerateMACFromIP): ``02:42:c0:a8:01:02`` for 192.168.1.2.
+    It is derived from the endpoint's first address if there is one, so that neighbours with the address in
+    their ARP or neighbour cache reach the next container with it (RFC 826; entries live a minute or more).
+    For IPv4 it is that of Docker's own drivers (moby daemon/libnetwork/netutils GenerateMACFromIP):
+    ``02:42:c0:a8:01:02`` for 192.168.1.2.
 
     Two IPv6-only endpoints share one with a chance of 2^-40 (RFC 7042 section 2.1 for the local bit).
     """
@@ -117,8 +101,7 @@ def _hashed_mac(stands_for: bytes) -> str:
 def link_names(endpoint_id: str) -> tuple[str, str]:
     """The two ends of an endpoint's veth pair: the host's, and the one that Docker moves and renames.
 
-    Docker's endpoint ids are 64 hex digits, of which the names show the first. What could not be a link's
-    name is hashed first.
+    The names begin as the endpoint's id, 64 hex digits from Docker; an id that no link could have is hashed.
     """
     usable = re.fullmatch(r"[0-9A-Za-z]{15,}", endpoint_id)
     stem = endpoint_id if usable else hashlib.sha256(endpoint_id.encode()).hexdigest()
@@ -126,19 +109,16 @@ def link_names(endpoint_id: str) -> tuple[str, str]:
 
 
 def mtu(underlay: int, encapsulations: list[str], outer: int, *, encrypted: bool = False) -> int:
-    """The largest packet that fits through the tunnel whole.
+    """The largest packet that fits through the tunnel: 1442 bytes for Geneve over IPv4 and 1500, or 1400.
 
     Args:
-        underlay: bytes that the underlay's interface carries.
+        underlay: MTU of the underlay's interface.
         encapsulations: as in ``ovn-encap-type``; the one with the largest header counts.
-        outer: 4 or 6, the version of the tunnel's own addresses.
-        encrypted: whether IPsec is on, which hosts may use across a NAT.
-
-    Returns:
-        Bytes: 1442 for Geneve over IPv4 and 1500, and 1400 encrypted.
+        outer: 4 or 6, the IP version of the tunnel.
+        encrypted: whether IPsec is on, which hosts may use across a NAT: the 1400 above.
     """
     overhead = max(
-        (ENCAP_OVERHEAD.get(each, ENCAP_OVERHEAD["geneve"]) for each in encapsulations), default=38
+        (ENCAP_OVERHEAD.get(name, ENCAP_OVERHEAD["geneve"]) for name in encapsulations), default=38
     )
     inside = underlay - OUTER_IP[outer]
     if encrypted:

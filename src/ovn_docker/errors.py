@@ -1,35 +1,19 @@
-"""Every error that this package raises on purpose.
-
-* OvnDockerError
-  * RequestError          the caller sent something that cannot be right
-    * NotFoundError       it names a network or endpoint that does not exist
-    * ConflictError       it collides with something that exists and is not its own
-  * DatabaseError         an OVSDB server answered with a refusal
-    * ConstraintError     ... because a unique index or a row id is taken
-    * RequirementError    ... because something stands in it that must not
-    * LockError           ... because another client has the lock by now
-    * SchemaError         ... because its schema lacks what we use
-    * UnstorableError     ... or would: a text of the caller's is none that it can hold; a RequestError too
-  * UnreachableError      a database or a daemon does not answer
-  * NeutronError          Neutron or Keystone refused
-  * HostError             the kernel or Open vSwitch on this host refused
-  * ConfigError           a flag or a setting cannot be used
+"""Every error that this package raises on purpose; the class says who is wrong.
 
 An error's text is one line: what failed, on which object, and what to do. Errors of third parties are
-translated where they enter (ovsdb/client.py, host/veth.py, libnetwork/server.py); only the HTTP front, the
-command line and the daemon's main function catch them.
+translated where they enter (ovsdb/client.py, host/veth.py, libnetwork/server.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
 class OvnDockerError(Exception):
-    """The base of all; its text is one line that can be shown to a person as it is."""
+    """The base of all; its text can be shown to a person as it is."""
 
 
 class RequestError(OvnDockerError):
-    """The caller sent something that cannot be right, whatever the state of the system."""
+    """The caller sent an invalid request, whatever the state of the system."""
 
 
 class NotFoundError(RequestError):
@@ -37,21 +21,18 @@ class NotFoundError(RequestError):
 
 
 class ConflictError(RequestError):
-    """The request collides with something that exists and is not its own."""
+    """The request conflicts with something that exists."""
 
 
 class DatabaseError(OvnDockerError):
-    """An OVSDB server refused a transaction (RFC 7047 section 4.1.3).
-
-    Attributes:
-        results: of the operations before the one that was refused, as the database was then.
-    """
+    """An OVSDB server refused a transaction (RFC 7047 section 4.1.3)."""
 
     results: Sequence[Mapping[str, Any]] = ()
+    """Of the operations before the one that was refused, as the database was then."""
 
 
 class ConstraintError(DatabaseError):
-    """A unique index or a row id is taken already."""
+    """A unique index or a row id is taken."""
 
 
 class RequirementError(DatabaseError):
@@ -67,7 +48,7 @@ class SchemaError(DatabaseError):
 
 
 class UnstorableError(RequestError, DatabaseError):
-    """A text cannot be stored in OVSDB; it came with a request, so that the caller is wrong."""
+    """A text of a request cannot be stored in OVSDB, so the caller is wrong."""
 
 
 class UnreachableError(OvnDockerError):
@@ -79,7 +60,7 @@ class NeutronError(OvnDockerError):
 
     Attributes:
         status: of HTTP; 0 for one that was never sent.
-        kind: Neutron's own name of the reason, such as ``OverQuota``, or "".
+        kind: Neutron's name of the reason, such as ``OverQuota``, or "".
     """
 
     def __init__(self, text: str, status: int = 0, kind: str = "") -> None:

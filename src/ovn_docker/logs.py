@@ -1,8 +1,4 @@
-"""Logging as Open vSwitch programs do it: ``-v`` specifications, ``--log-file`` and the form of a line.
-
-Owns the syntax of ovs-vswitchd(8) "Logging Options" on top of the standard library's logging, and sees to it
-that one event is one line. Knows nothing of what is logged.
-"""
+"""Logging as in Open vSwitch's programs: ``-v``, ``--log-file``, one event a line (ovs-vswitchd(8))."""
 
 import codecs
 import logging
@@ -43,21 +39,21 @@ PRIORITIES: Mapping[int, int] = {
 """The journal's (sd-daemon(3))."""
 
 _NAMES = {number: name.upper() for name, number in LEVELS.items()}
-# C0, DEL, C1, the two Unicode line ends, what turns a text's direction so that it reads as another (Unicode
-# UAX #9), and surrogates, which no file can hold.
+# C0, DEL, C1, the two Unicode line ends, direction marks that make a text read as another (Unicode UAX #9),
+# and surrogates, which no file can hold.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-codecs.lookup("unicode_escape")  # now: once no file can be opened any more, its module could not be loaded
+codecs.lookup("unicode_escape")  # now: its module cannot be loaded once the process is out of descriptors
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What is logged where: destination to module to level, with "" for every module not named."""
+    """Destination to module to level, with "" for every module that is not named."""
 
     table: Mapping[str, Mapping[str, int]]
 
     def threshold(self, destination: str, module: str) -> int:
-        """The level that a module's event must have to reach a destination."""
+        """The lowest level of a module's events that reach a destination."""
         modules = self.table[destination]
         return modules.get(module, modules[""])
 
@@ -79,14 +75,11 @@ def module_of(logger: str) -> str:
 
 
 def parse(specs: Iterable[str], modules: Collection[str] | None = None) -> Levels:
-    """What a command line's ``-v`` options ask for.
+    """Read the ``-v`` options of a command line, "" for one without a value.
 
-    Args:
-        specs: one text per option, in order, "" for an option without a value. A text holds up to one module,
-            one destination (console, syslog, file) and one level (off, emer, err, warn, info, dbg), in any
-            order and case, separated by colons, commas or spaces. Without a level, dbg is meant; ``any``
-            stands for every module and destination.
-        modules: the module names to accept; `known_modules` by default.
+    A text holds up to one module (of `known_modules` unless others are given), one destination and one level,
+    in any order and case, separated by colons, commas or spaces. Without a level it means dbg; ``any`` means
+    every module and destination.
 
     Raises:
         ConfigError: a word is none of these, or there are two of one kind.
@@ -101,7 +94,7 @@ def parse(specs: Iterable[str], modules: Collection[str] | None = None) -> Level
 
 
 def _words(spec: str, modules: Collection[str]) -> tuple[str | None, str | None, int]:
-    """One specification, as (module, destination, level); None stands for all."""
+    """One specification, as (module, destination, level); None means all."""
     found: dict[str, str] = {}
     for word in re.split(r"[ ,:]+", spec.lower().strip(" ,:")):
         kind = _kind(word, spec, modules)
@@ -130,14 +123,14 @@ def _kind(word: str, spec: str, modules: Collection[str]) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Text whose control characters are spelled out, a line feed as ``\n``, so that it stays on its line."""
+    r"""Text with its control characters spelled out, a line feed as ``\n``, so that it stays on its line."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def fields(**values: object) -> str:
     """Keys and values for a log line: ``network_id=b508 outcome="no such network"``.
 
-    None and "" are left out. A value with a character that could be taken for another key is quoted.
+    None and "" are left out. A value that could be read as another key is quoted.
     """
     return " ".join(
         f"{key}={_quoted(str(value))}" for key, value in values.items() if value is not None and value != ""
@@ -154,22 +147,16 @@ class LineFormatter(logging.Formatter):
     """Formats an event as vlog's default pattern does: ``2026-11-23T22:20:00.123Z|00012|overlay|INFO|text``.
 
     An exception is one line too, unless its logger is at dbg: then each line of the traceback is a log line
-    of its own, with the same head.
+    with the same head.
     """
 
     def __init__(self, *, timestamp: bool = True, priority: bool = False) -> None:
-        """Make one.
-
-        Args:
-            timestamp: whether a line begins with its time.
-            priority: whether each line says its priority before that, as the journal reads it: ``<4>``.
-        """
+        """With `priority`, each line begins with it as the journal reads it: ``<4>``."""
         super().__init__()
         self._timestamp = timestamp
         self._priority = priority
 
     def format(self, record: logging.LogRecord) -> str:
-        """The event's line, or lines."""
         head = f"{_number(record):05d}|{module_of(record.name)}|{_level_name(record.levelno)}|"
         if self._timestamp:
             seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -206,25 +193,23 @@ def _level_name(levelno: int) -> str:
 class DockerdConsole(logging.StreamHandler[TextIO]):
     """Standard error for errors and standard output for the rest.
 
-    dockerd logs a managed plugin's as errors and as information (moby plugin/executor/containerd, and
-    plugin/manager.go, makeLoggerStreams).
+    dockerd logs the first of a managed plugin at level error and the second at info (moby plugin/manager.go,
+    makeLoggerStreams).
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it where it belongs."""
         self.setStream(sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
         super().emit(record)
 
 
 def configure(levels: Levels, log_file: Path | None, *, console: bool | DockerdConsole, syslog: bool) -> None:
-    """Make the root logger write where it is asked to, in place of where it wrote before.
+    """Set the destinations of the root logger, instead of those that it had.
 
     Args:
         levels: what reaches each destination.
-        log_file: opened for appending, and opened again when somebody moved it away (logrotate); None for no
-            file, whatever the level of ``file`` says.
+        log_file: opened for appending, and again after it was moved away (logrotate).
         console: whether standard error is a destination, or what takes its place.
-        syslog: whether the local syslog is one; where none listens, this is noted once and goes without.
+        syslog: whether the local syslog is one; if nothing listens there, one line says so.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -243,7 +228,7 @@ def configure(levels: Levels, log_file: Path | None, *, console: bool | DockerdC
             absent = str(error.strerror or error)
     _install(levels, handlers)
     if absent:
-        logging.getLogger(__name__).info("syslog is left out, /dev/log does not answer: %s", absent)
+        logging.getLogger(__name__).info("not logging to syslog: /dev/log does not answer: %s", absent)
 
 
 def _install(levels: Levels, handlers: Mapping[str, logging.Handler]) -> None:
@@ -279,7 +264,7 @@ def _filter(levels: Levels, destination: str) -> logging.Filter:
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):
-    """A file that its owner and group may read, and nobody else: it holds the names of containers."""
+    """Readable by owner and group only: it holds the names of containers."""
 
     def _open(self) -> TextIOWrapper:
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

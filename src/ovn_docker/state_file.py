@@ -1,7 +1,6 @@
-"""A small file of JSON that is whole at every moment, whatever stops the process.
+"""A small JSON file that is replaced as a whole, so that a crash at any moment leaves the old or the new one.
 
-Owns how it is written and read; knows nothing of what is in it. It is not a pickle: reading one runs what it
-says, and the guide's is written at a clean stop only.
+Not a pickle as in the guide: loading one can run code.
 """
 
 import contextlib
@@ -27,18 +26,14 @@ class StateFile:
     """One file, mode 0600, with a version in it."""
 
     def __init__(self, path: Path) -> None:
-        """Touch nothing yet."""
         self._path = path
         self._writing = threading.Lock()
 
     def load(self) -> dict[str, Any]:
         """What was saved last; nothing if there is no file.
 
-        A file that was read and cannot be used is put aside under another name, so that the next save does
-        not destroy it. One that could not be read stays: what prevents it (too many open files) may pass.
-
-        Raises:
-            HostError: it cannot be read.
+        A file with unusable content is renamed, so that the next save does not destroy it. One that cannot be
+        read (HostError) stays: the reason, such as too many open files, may be temporary.
         """
         try:
             data = self._path.read_bytes()
@@ -62,7 +57,7 @@ class StateFile:
         return {key: value for key, value in content.items() if key != "version"}
 
     def stamp(self) -> object:
-        """Tells one content of the file from the next, without reading it; None while there is no file."""
+        """Changes with the file's content, which is not read; None while there is no file."""
         try:
             status = self._path.stat()
         except OSError:
@@ -70,14 +65,11 @@ class StateFile:
         return status.st_ino, status.st_mtime_ns
 
     def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
-        """Change the file; when this returns it is on disk, and when it fails the old one is.
+        """Change the file; it is on disk when this returns, and unchanged after a HostError.
 
         Args:
-            change: is given what the file holds now and returns what it is to hold. No other process that
-                uses this class changes the file meanwhile.
-
-        Raises:
-            HostError: it cannot be written.
+            change: makes the new content of the old. No other process that uses this class changes the file
+                meanwhile.
         """
         temporary = self._path.with_name(f".{self._path.name}.new")
         try:
@@ -102,7 +94,7 @@ class StateFile:
             os.close(descriptor)
 
     def _write(self, path: Path, text: str) -> None:
-        path.unlink(missing_ok=True)  # of a writer that was killed
+        path.unlink(missing_ok=True)  # left by a writer that was killed
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             owner = path.parent.stat()
@@ -113,10 +105,10 @@ class StateFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def put_aside(self, why: str) -> dict[str, Any]:
-        """Keep a file that cannot be used under another name, and go on without."""
+    def put_aside(self, reason: str) -> dict[str, Any]:
+        """Keep an unusable file under another name, and go on without."""
         aside = self._path.with_name(f"{self._path.name}.unusable")
-        LOG.error("state file %s cannot be used and is kept as %s: %s", self._path, aside, why)
+        LOG.error("state file %s cannot be used and is kept as %s: %s", self._path, aside, reason)
         with contextlib.suppress(OSError):
             self._path.replace(aside)
         return {}

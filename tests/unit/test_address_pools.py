@@ -1,4 +1,4 @@
-"""Pools: which addresses they give, how they are named, and where subnets come from that nobody named."""
+"""Pools: which addresses they give, how they are named, and the default pools."""
 
 import hashlib
 import ipaddress
@@ -78,7 +78,7 @@ def test_a_pool_is_read_back_from_its_id(
         "LocalDefault/172.18.0.0/16",
     ],
 )
-def test_an_id_that_is_not_ours_is_refused(text: str) -> None:
+def test_a_foreign_pool_id_is_refused(text: str) -> None:
     with pytest.raises(RequestError):
         address_pools.parse_pool(text)
 
@@ -96,7 +96,7 @@ def test_a_context_is_a_short_word(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a|b", "a\n", "é", "x" * 64])
-def test_what_is_no_context_is_refused(name: str) -> None:
+def test_an_invalid_context_is_refused(name: str) -> None:
     with pytest.raises(RequestError, match="is not a valid name: use 1 to 63 letters"):
         address_pools.check_context(name)
 
@@ -146,7 +146,7 @@ def test_a_large_pool_knows_its_size_without_counting(subnet: str, size: int) ->
 
 
 @pytest.mark.parametrize("address", ["10.0.0.0", "10.0.0.255", "10.0.1.1", "9.255.255.255", "fd00::1"])
-def test_reserved_and_foreign_addresses_are_no_containers(address: str) -> None:
+def test_containers_cannot_have_reserved_or_foreign_addresses(address: str) -> None:
     assert not pool("10.0.0.0/24").has(ipaddress.ip_address(address))
 
 
@@ -154,7 +154,7 @@ def test_reserved_and_foreign_addresses_are_no_containers(address: str) -> None:
     ("after", "expected"),
     [(None, [1, 2, 3]), (1, [2, 3, 4]), (5, [6, 1, 2]), (6, [1, 2, 3]), (0, [1, 2, 3]), (99, [1, 2, 3])],
 )
-def test_a_window_goes_on_behind_an_address_and_round_the_end(after: int | None, expected: list[int]) -> None:
+def test_a_window_goes_on_after_an_address_and_wraps_around(after: int | None, expected: list[int]) -> None:
     of = pool("10.0.0.0/29")
     base = int(of.subnet.network_address)
     window = of.window(None if after is None else base + after, 3)
@@ -174,7 +174,7 @@ def test_a_window_holds_no_address_twice_and_none_from_outside(
 @pytest.mark.parametrize(
     ("after", "steps", "expected"), [(1, 0, 1), (1, 3, 4), (5, 3, 2), (6, 6, 6), (6, 1, 1), (200, 0, 2)]
 )
-def test_a_step_aside_goes_round_the_end_and_never_out(after: int, steps: int, expected: int) -> None:
+def test_a_step_aside_wraps_around_within_the_pool(after: int, steps: int, expected: int) -> None:
     of = pool("10.0.0.0/29")
     base = int(of.subnet.network_address)
     assert of.beyond(base + after, steps) == base + expected
@@ -185,7 +185,7 @@ def test_a_step_aside_from_nowhere_is_none() -> None:
 
 
 @given(networks, st.integers(1, 50))
-def test_windows_one_behind_the_other_are_one_walk(
+def test_windows_one_after_the_other_are_one_walk(
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, size: int
 ) -> None:
     of = Pool("c", subnet, subnet, "t")
@@ -205,7 +205,7 @@ def test_windows_one_behind_the_other_are_one_walk(
         ("fd00::/127", "fd00::"),
     ],
 )
-def test_the_gateway_that_nobody_names_is_the_first_address(subnet: str, gateway: str) -> None:
+def test_the_default_gateway_is_the_first_address(subnet: str, gateway: str) -> None:
     assert str(address_pools.first_gateway(ipaddress.ip_network(subnet))) == gateway
 
 
@@ -219,7 +219,7 @@ def test_the_gateway_that_nobody_names_is_the_first_address(subnet: str, gateway
         ("10.0.0.0/24", "fd00::/96", "lies outside its pool"),
     ],
 )
-def test_what_is_no_pool_is_refused(subnet: str, span: str, text: str) -> None:
+def test_an_invalid_pool_is_refused(subnet: str, span: str, text: str) -> None:
     with pytest.raises(RequestError, match=re.escape(text)):
         pool(subnet, span)
 
@@ -256,7 +256,7 @@ def test_a_default_pool_may_name_its_size_first() -> None:
         "base=10.0.0.0/16,size=33",
     ],
 )
-def test_what_is_no_default_pool_is_refused_by_its_flag(text: str) -> None:
+def test_an_invalid_default_pool_is_refused_by_its_flag(text: str) -> None:
     with pytest.raises(ConfigError, match="--default-address-pool '"):
         address_pools.parse_default_pool(text)
 

@@ -95,7 +95,7 @@ def test_a_loggers_module_is_its_last_name_or_its_library() -> None:
     assert logs.module_of("aiohttp.server") == "aiohttp"
 
 
-def test_fields_leave_out_what_is_empty_and_quote_what_could_pass_for_another_key() -> None:
+def test_fields_leave_out_empty_values_and_quote_ambiguous_ones() -> None:
     line = logs.fields(network_id="b508", endpoint_id="", duration_ms=12, outcome='no "x" outcome=ok')
     assert line == r'network_id=b508 duration_ms=12 outcome="no \"x\" outcome=ok"'
 
@@ -158,9 +158,8 @@ def test_each_destination_has_its_own_level(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("journal", [True, False])
-def test_only_systemds_journal_is_told_a_lines_priority(
+def test_only_systemds_journal_gets_a_lines_priority(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -176,6 +175,7 @@ def test_only_systemds_journal_is_told_a_lines_priority(
     assert (tmp_path / "log").read_text().startswith("2")
 
 
+@pytest.mark.usefixtures("root")
 def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     logs.configure(logs.parse([], MODULES), path, console=False, syslog=False)

@@ -303,7 +303,7 @@ class AddressLeases:
         host = (await self._northbound.mark()).host
         if swarm:
             take, undo = leases.lease_adopt(pool.key, address), []
-        elif pool.wide or not lease.swarm:
+        elif pool.is_global or not lease.swarm:
             return False
         elif lease.host == host:
             return not lease.endpoint_id  # a repeat

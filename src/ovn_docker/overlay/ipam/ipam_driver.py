@@ -196,7 +196,7 @@ class OverlayIpam:
         for subnet in subnets:
             asked = [pool for pool in self._opening if pool.subnet == subnet]
             if swarm:  # it may have Docker's addresses, and older ones are another driver's network's
-                asked = [pool for pool in asked if pool.wide and self._is_opening(pool)]
+                asked = [pool for pool in asked if pool.is_global and self._is_opening(pool)]
             if asked and all(pool.context != context for pool in asked):
                 return asked[-1]
         return None
@@ -236,7 +236,7 @@ class OverlayIpam:
         Raises:
             ConflictError: another network of the swarm has one of them.
         """
-        wide = [pool for pool in self._opening if pool.wide and self._is_opening(pool)]
+        wide = [pool for pool in self._opening if pool.is_global and self._is_opening(pool)]
         ours = [pool for pool in wide if pool.subnet in subnets or pool.subnet.version == 6]  # noqa: PLR2004
         if alone and ours:
             await self._check_alone(network_id, ours)
@@ -278,7 +278,7 @@ class OverlayIpam:
             raise RequestError(f"unknown IPAM option '{name}': this driver knows {CONTEXT_OPTION}{hint}")
         token, wide = secrets.token_hex(TOKEN // 2), request.address_space == GLOBAL_SPACE
         if request.pool:
-            pool = address_pools.new_pool(context, request.pool, request.sub_pool, token, wide=wide)
+            pool = address_pools.new_pool(context, request.pool, request.sub_pool, token, is_global=wide)
             while not await self._use(pool) and not await self._make_apart(pool):
                 pass
         else:
@@ -415,7 +415,7 @@ class OverlayIpam:
         address = _asked(pool, request.address)
         options = request.options or {}
         gateway = options.get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
-        swarm, name = pool.wide and messages.SERIAL in options, options.get(messages.ENDPOINT_NAME, "")
+        swarm, name = pool.is_global and messages.SERIAL in options, options.get(messages.ENDPOINT_NAME, "")
         if gateway and address is None:
             address = await self._gateway(pool)
         if address is None:
@@ -444,7 +444,7 @@ class OverlayIpam:
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         mark = await self._northbound.mark()
-        give_up = leases.swarm_lease_del if pool.wide else leases.lease_del
+        give_up = leases.swarm_lease_del if pool.is_global else leases.lease_del
         release = [
             *give_up(pool.key, address, mark.host),
             *leases.reserved_leave(pool.key, address, pool.token),
