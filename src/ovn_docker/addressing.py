@@ -50,6 +50,20 @@ def network(text: str, what: str) -> IPNetwork:
         raise RequestError(f"{what} '{text}' is not a valid CIDR: {error}") from error
 
 
+def address(text: str) -> IPAddress | None:
+    """Read an address, whose prefix length is ignored; None for "".
+
+    Raises:
+        RequestError: it is not one.
+    """
+    if not text:
+        return None
+    try:
+        return ipaddress.ip_address(text.partition("/")[0])
+    except ValueError as error:
+        raise RequestError(f"'{text}' is not a valid IP address: {error}") from error
+
+
 def interface(text: str, what: str) -> IPInterface | None:
     """Read an address with prefix length, ``192.168.1.2/24``; "" is None. A RequestError names `what`."""
     if not text:

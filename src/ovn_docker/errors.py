@@ -4,7 +4,7 @@ An error's text is one line: what failed, on which object, and what to do. Error
 translated where they enter (ovsdb/client.py, host/veth.py, libnetwork/server.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 

@@ -288,7 +288,7 @@ class SharedPorts:
             await self._add(network, port, addresses, {**dict.fromkeys(claimed, CLAIM), **leased})
             return
         try:
-            held = await self._occupied.held(question, results[: len(question.operations)])
+            held = await self._occupied.in_use(question, results[: len(question.operations)])
         except BaseException:
             self._northbound.client.take_back(undo)
             raise

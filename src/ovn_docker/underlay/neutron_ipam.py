@@ -8,6 +8,7 @@ import ipaddress
 import uuid
 from collections.abc import Mapping
 
+from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, network
 from ovn_docker.errors import NeutronError, NotFoundError, RequestError
 from ovn_docker.libnetwork import messages
@@ -78,7 +79,7 @@ class UnderlayIpam:
         """Create a port for the requested address, or for one of Neutron's choice."""
         await self._cloud.identity.confirm()
         subnet = await self._subnet(request.pool_id)
-        requested = _address(request.address)
+        requested = addressing.address(request.address)
         gateway = (request.options or {}).get(messages.ADDRESS_TYPE) == messages.GATEWAY_TYPE
         if gateway:
             address = _gateway(subnet, requested)
@@ -107,7 +108,7 @@ class UnderlayIpam:
     async def release_address(self, request: messages.AddressRequest) -> None:
         """Delete the port of the address, if this machine's driver created it."""
         subnet_id = request.pool_id.partition(SEPARATOR)[0]
-        address = _address(request.address)
+        address = addressing.address(request.address)
         if address is None:
             raise RequestError("ReleaseAddress names no address")
         await self._cloud.identity.confirm()
@@ -125,15 +126,6 @@ class UnderlayIpam:
                 f"pool {pool_id} is not a subnet of Neutron any more: create the network again"
             )
         return resources.read_subnet(found["subnets"][0])
-
-
-def _address(text: str) -> IPAddress | None:
-    if not text:
-        return None
-    try:
-        return ipaddress.ip_address(text.partition("/")[0])
-    except ValueError as error:
-        raise RequestError(f"'{text}' is not a valid IP address: {error}") from error
 
 
 def _gateway(subnet: Subnet, requested: IPAddress | None) -> IPAddress:

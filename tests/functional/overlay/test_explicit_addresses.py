@@ -11,7 +11,7 @@ from ovn_docker.errors import ConflictError, RequestError
 from ovn_docker.host import open_vswitch
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.ipam.allocator import TakenError
-from ovn_docker.overlay.ipam.ipam_driver import PATIENCE
+from ovn_docker.overlay.ipam.ipam_driver import SHARE_TIMEOUT
 from ovn_docker.ovn import leases
 from ovn_docker.ovn.hosts import host_add, presence_lock, seen_set
 from ovn_docker.ovn.switches import CREATED, Mark
@@ -125,7 +125,7 @@ class TestAuxiliaryAddresses:
             )
             with pytest.raises(ConflictError, match=text):
                 await host.network_create(SUBNET, aux=[ADDRESS, ADDRESS])
-            assert time.monotonic() - began < PATIENCE
+            assert time.monotonic() - began < SHARE_TIMEOUT
         assert hosts.northbound.rows("DHCP_Options") == []
 
     async def test_hosts_that_make_a_network_at_once_all_keep_its_auxiliary_addresses(

@@ -19,14 +19,14 @@ SUBNET = "10.0.0.0/24"
 OTHERS = 10
 
 
-SetPatience = Callable[[float], None]
+SetInterval = Callable[[float], None]
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> SetPatience:
+def set_interval(monkeypatch: pytest.MonkeyPatch) -> SetInterval:
     """Three ports are many; set for how many seconds a survey is recent, for each of them."""
     monkeypatch.setattr(foreign_addresses, "SMALL", 3)
-    return lambda seconds: monkeypatch.setattr(foreign_addresses, "PATIENCE", seconds)
+    return lambda seconds: monkeypatch.setattr(foreign_addresses, "REREAD_INTERVAL", seconds)
 
 
 def add_port(hosts: Hosts, network: Network, name: str, address: str = "") -> None:
@@ -73,8 +73,10 @@ def is_up_to_date(hosts: Hosts) -> bool:
     return bool(survey(hosts).get("ovn-docker-version") == switch["_version"][1])
 
 
-async def test_the_look_of_one_host_serves_all(hosts: Hosts, short_path: Path, patience: SetPatience) -> None:
-    patience(1000.0)
+async def test_the_look_of_one_host_serves_all(
+    hosts: Hosts, short_path: Path, set_interval: SetInterval
+) -> None:
+    set_interval(1000.0)
     async with two_hosts(hosts, short_path) as (one, other, network, same, proxy):
         assert await one.request(network.pool_ids[0]) == "10.0.0.3/24"
         assert is_up_to_date(hosts)
@@ -87,9 +89,9 @@ async def test_the_look_of_one_host_serves_all(hosts: Hosts, short_path: Path, p
 async def test_a_container_that_any_host_starts_costs_no_lease_a_look(
     hosts: Hosts,
     short_path: Path,
-    patience: SetPatience,
+    set_interval: SetInterval,
 ) -> None:
-    patience(1000.0)
+    set_interval(1000.0)
     async with two_hosts(hosts, short_path) as (one, other, network, same, proxy):
         await one.request(network.pool_ids[0])
         for _ in range(3):
@@ -102,10 +104,10 @@ async def test_a_container_that_any_host_starts_costs_no_lease_a_look(
 async def test_the_survey_follows_a_container_that_starts_alone(
     hosts: Hosts,
     short_path: Path,
-    patience: SetPatience,
+    set_interval: SetInterval,
 ) -> None:
     """The host that made the port looks once more, while nobody waits."""
-    patience(0.0)
+    set_interval(0.0)
     async with two_hosts(hosts, short_path) as (one, other, network, same, proxy):
         await other.request(same.pool_ids[0])
         for change in ("started", "removed"):
@@ -120,17 +122,17 @@ async def test_the_survey_follows_a_container_that_starts_alone(
 
 
 async def test_a_new_port_of_others_is_seen_when_the_last_look_is_old(
-    hosts: Hosts, patience: SetPatience
+    hosts: Hosts, set_interval: SetInterval
 ) -> None:
     async with hosts.several(2) as (one, other):
-        patience(0.0)
+        set_interval(0.0)
         network, same = await large(hosts, one), await other.network_create(SUBNET)
         await one.request(network.pool_ids[0])
         add_port(hosts, network, "new", "10.0.0.50")
         for host, pool_id in ((one, network.pool_ids[0]), (other, same.pool_ids[0])):
             with pytest.raises(ConflictError, match="logical switch port new holds it"):
                 await host.request(pool_id, "10.0.0.50")
-        patience(1000.0)
+        set_interval(1000.0)
         hosts.nbctl("lsp-set-addresses", "vm1", "02:00:00:00:00:02 10.0.0.60")
         with pytest.raises(ConflictError, match="logical switch port vm1 holds it"):
             await other.request(same.pool_ids[0], "10.0.0.60")
@@ -147,10 +149,10 @@ async def test_a_new_port_of_others_is_seen_when_the_last_look_is_old(
 )
 async def test_a_survey_that_cannot_be_believed_is_made_again(
     hosts: Hosts,
-    patience: SetPatience,
+    set_interval: SetInterval,
     wrong: dict[str, str],
 ) -> None:
-    patience(0.0)
+    set_interval(0.0)
     async with hosts.host("h1") as host:
         network = await large(hosts, host)
         await host.request(network.pool_ids[0])
@@ -167,9 +169,9 @@ async def test_a_survey_that_cannot_be_believed_is_made_again(
 async def test_leases_at_the_same_time_wait_for_one_look(
     hosts: Hosts,
     short_path: Path,
-    patience: SetPatience,
+    set_interval: SetInterval,
 ) -> None:
-    patience(1000.0)
+    set_interval(1000.0)
     proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
     async with proxy.serve(), hosts.host("h1", remote=proxy.remote) as host:
         network = await large(hosts, host)
@@ -179,8 +181,8 @@ async def test_leases_at_the_same_time_wait_for_one_look(
         assert listings(proxy) == 1
 
 
-async def test_a_switch_that_is_made_again_is_looked_at_anew(hosts: Hosts, patience: SetPatience) -> None:
-    patience(1000.0)
+async def test_a_switch_that_is_made_again_is_looked_at_anew(hosts: Hosts, set_interval: SetInterval) -> None:
+    set_interval(1000.0)
     async with hosts.host("h1") as host:
         network = await large(hosts, host)
         await host.request(network.pool_ids[0])
