@@ -250,7 +250,7 @@ class HostCleanup:
             uses=await self._uses(await find.uses()),
             switches=await self._switches(await find.switches()),
         )
-        await self._transact([hosts.host_del(self._host), hosts.list_strike(self._host)])
+        await self._transact([hosts.host_del(self._host), hosts.list_remove(self._host)])
         return gone
 
     async def _transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ class Northbound:
         """Strike rows that are gone out of this host's index; none of them, if one has come back."""
         try:
             mark = await self.mark()
-            await self.client.request(hosts.index_strike(mark.host, gone))
+            await self.client.request(hosts.index_remove(mark.host, gone))
         except RequirementError:
             return  # the next pass of the health check sees which
         except OvnDockerError as error:

@@ -167,7 +167,7 @@ class OwnRows:
         """Remove what drivers wrote down of switches that are gone."""
         [found] = await self._northbound.transact([leases.kind_list(surveys.SURVEY)])
         switches = surveys.read_switches(found["rows"])
-        questions = [northbound.ls_exists_question(each) for each in switches]
+        questions = [northbound.ls_probe(each) for each in switches]
         there = await self._northbound.transact(questions) if questions else []
         gone = [switch for switch, each in zip(switches, there, strict=True) if not each["rows"]]
         if gone:
@@ -179,7 +179,7 @@ class OwnRows:
             await self._northbound.strike(read.gone)
         for uuid, (kind, row) in read.foreign.items():
             try:
-                await self._northbound.transact(hosts.index_strike_foreign(host, uuid, kind, row))
+                await self._northbound.transact(hosts.index_remove_foreign(host, uuid, kind, row))
             except RequirementError:
                 continue
 
@@ -368,7 +368,7 @@ class OverlayInventory:
     async def _there(self, networks: Iterable[str]) -> dict[str, bool]:
         """Whether the switches of networks are there."""
         asked = list(dict.fromkeys(networks))
-        questions = [northbound.ls_exists_question(self._row(each)) for each in asked]
+        questions = [northbound.ls_probe(self._row(each)) for each in asked]
         results = await self._northbound.transact(questions) if questions else []
         return {network: bool(each["rows"]) for network, each in zip(asked, results, strict=True)}
 

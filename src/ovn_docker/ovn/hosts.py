@@ -1,8 +1,8 @@
-"""What stands in OVN Northbound for a host, and how all that carries its mark is found and removed. Pure.
+"""What OVN Northbound holds for a host, and how everything with its mark is found and removed. Pure.
 
-Each driver leaves one row of DHCP_Options that says that its host is there (leases.py tells why such a row
-costs nothing), so that who looks for hosts need not read all ports. Whatever removes something names it by
-row id and asks for the host's mark once more, in the same transaction.
+Each driver registers its host as one row of DHCP_Options (leases.py explains why such a row costs nothing),
+so that finding hosts does not take reading all ports. A removal names the row by its id and checks the host's
+mark again in the same transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ from ovn_docker.ovsdb.operations import (
 )
 
 COLLECTOR_LOCK = "ovn_docker_collector"
-"""Who has this lock of Northbound gives up dead hosts by itself."""
+"""The holder of this lock of Northbound removes dead hosts automatically."""
 
 
 def host_id(name: str) -> UUID:
@@ -55,22 +55,22 @@ def host_id(name: str) -> UUID:
 
 
 def presence_lock(name: str) -> str:
-    """The lock of Northbound that a host's driver has as long as it is connected.
+    """The lock of Northbound that a host's driver holds while it is connected.
 
-    The name of a lock holds no other characters than letters, digits and underscores, that of a host may.
+    A lock's name may have only letters, digits and underscores; a host's name may have others.
     """
     return f"ovn_docker_host_{host_id(name).hex}"
 
 
 def name_lock(name: str) -> str:
-    """The lock of Northbound that the driver has whose host's name this is."""
+    """The lock of Northbound that the driver of the host with this name holds."""
     return f"ovn_docker_name_{host_id(name).hex}"
 
 
 def session_lock(session: str) -> str:
-    """The lock of a host's own Open_vSwitch that its driver has as long as it is connected.
+    """The lock of a host's own Open_vSwitch that its driver holds while it is connected.
 
-    Whoever is refused it there is on the same host, which no copy of that host's files can be.
+    A driver that is refused it is on the same host; a machine with a copy of the host's files is not.
     """
     return f"ovn_docker_session_{addressing.row_id('session', session).hex}"
 
@@ -81,8 +81,8 @@ class HostIdentity:
 
     Attributes:
         machine: a random number, kept in the machine's state file.
-        hostname: as the machine calls itself.
-        encap_ip: its tunnel endpoints that are addresses of it, separated by commas.
+        hostname: of the machine.
+        encap_ip: its tunnel endpoints that are its own addresses, separated by commas.
         session: of the driver that wrote it, for `session_lock`.
     """
 
@@ -92,9 +92,9 @@ class HostIdentity:
     session: str = ""
 
     def agreements(self, other: "HostIdentity") -> int:
-        """In how many of the first three the two agree."""
+        """How many of the first three fields agree."""
         pairs = zip(astuple(self)[:3], astuple(other)[:3], strict=True)
-        return sum(bool(mine) and mine == theirs for mine, theirs in pairs)
+        return sum(bool(one) and one == another for one, another in pairs)
 
     def __str__(self) -> str:
         """For people."""
@@ -103,21 +103,21 @@ class HostIdentity:
 
 
 NOBODY = HostIdentity()
-"""What a row says that a driver of an earlier version wrote."""
+"""From a row that a driver of an earlier version wrote."""
 
 MACHINE, HOSTNAME = "ovn-docker-machine", "ovn-docker-hostname"
 ENCAP_IP, SESSION = "ovn-docker-encap-ip", "ovn-docker-session"
 IDENTITY = (MACHINE, HOSTNAME, ENCAP_IP, SESSION)
-"""The marks that say who uses a name; `options` of the same row are the host's index (hosts.py)."""
+"""The marks that say which machine uses a name; `options` of the same row are the host's index."""
 
 
 def host_get(name: str) -> Operation:
-    """Read a host's row, which goes to `read_identity`."""
+    """Read a host's row; it goes to `read_identity`."""
     return select(TABLE, [row_is(host_id(name))], ["external_ids"])
 
 
 def read_identity(rows: Sequence[Row]) -> HostIdentity | None:
-    """Who uses a name; None where the host is not registered."""
+    """The machine that uses a name; None where the host is not registered."""
     if not rows:
         return None
     ids = mapping(rows[0]["external_ids"])
@@ -129,15 +129,15 @@ def _marks(identity: HostIdentity) -> dict[str, str]:
 
 
 def host_add(mark: Mark, identity: HostIdentity = NOBODY) -> Operation:
-    """Register a host; refused with `ConstraintError` when it is."""
+    """Register a host; refused with `ConstraintError` when it already is."""
     ids = {KIND: HOST_ROW, HOST: mark.host, CREATED: mark.created, **_marks(identity)}
     return insert(TABLE, host_id(mark.host), {"cidr": "", "external_ids": to_map(ids)})
 
 
 def host_claim(name: str, identity: HostIdentity) -> list[Operation]:
-    """Write who uses a name, with its lock only; the last count is 0 when the host is not registered.
+    """Record which machine uses a name, if this client has the name's lock.
 
-    The marks of an identity alone are written: the host's index stays, and whether it is whole.
+    The last count is 0 when the host is not registered. The host's index and its marks are left as they are.
     """
     written = mutate(
         TABLE,
@@ -154,7 +154,7 @@ def host_list() -> Operation:
 
 
 def host_del(name: str) -> Operation:
-    """Strike a host off."""
+    """Unregister a host."""
     return delete(TABLE, [row_is(host_id(name)), ("external_ids", "includes", to_map({KIND: HOST_ROW}))])
 
 
@@ -172,10 +172,10 @@ def ports_of(host: str) -> Operation:
 
 
 def ports_del(host: str, ports: Sequence[UUID]) -> list[Operation]:
-    """Take ports out of whichever switches hold them, which removes them, if all are the host's by then.
+    """Remove ports from the switches that hold them, if all are still the host's.
 
-    Refused with `RequirementError` when one is not. All switches are gone through, of which only those that
-    held one change: nobody knows on which shared switch another host's port is.
+    Refused with `RequirementError` when one is not. The mutation covers all switches, and changes only those
+    that hold one of the ports: there is no record of the shared switch that another host's port is on.
     """
     checks = [require(PORT, [row_is(each), _marked(host)], ["_uuid"], [_row(each)]) for each in ports]
     return [*checks, mutate(SWITCH, [], ("ports", "delete", to_set(map(reference, ports))))]
@@ -193,18 +193,18 @@ def leases_of(host: str) -> list[Operation]:
 
 
 def lease_drop(host: str, lease: UUID) -> list[Operation]:
-    """Give up a lease or claim if it is the host's; the counts together are 0 when it is not."""
+    """Release a lease or claim if it is the host's; the counts add up to 0 when it is not."""
     return drop([row_is(lease), _marked(host)])
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The part of one host in a pool or a reserved address.
+    """One host's use of a pool or a reserved address.
 
     Attributes:
         row: of DHCP_Options.
         kind: ``pool`` or ``reserved``.
-        key: what the pool is filed under.
+        key: that the pool's row id follows from.
         tokens: of the host's networks.
     """
 
@@ -220,7 +220,7 @@ def all_used() -> list[Operation]:
 
 
 def uses(host: str, rows: Iterable[Row]) -> list[Use]:
-    """What a host has a part in."""
+    """The pools and reserved addresses that a host uses."""
     found = []
     for row in rows:
         ids, users = mapping(row["external_ids"]), mapping(row["options"])
@@ -231,7 +231,7 @@ def uses(host: str, rows: Iterable[Row]) -> list[Use]:
 
 
 def use_drop(host: str, use: Use) -> list[Operation]:
-    """Strike the host's networks out, and what has no user left with them; the last count says whether."""
+    """Remove the host's networks, and the row if no user is left; the last count says whether it went."""
     where: list[Condition] = [row_is(use.row), ("external_ids", "includes", to_map({KIND: use.kind}))]
     tokens = to_map(dict.fromkeys(use.tokens, host))
     return [
@@ -249,7 +249,7 @@ def switches_of(host: str) -> Operation:
 
 
 def switch_drop(host: str, switch: UUID) -> Operation:
-    """Delete a switch if the host made it and no port is on it, whoever's; count is 0 when it stays."""
+    """Delete a switch if the host made it and it has no port of anybody; count is 0 when it stays."""
     return delete(SWITCH, [row_is(switch), _marked(host), ("ports", "==", to_set(()))])
 
 
@@ -261,17 +261,17 @@ def _row(uuid: UUID) -> Row:
     return {"_uuid": reference(uuid)}
 
 
-# --- Where a host finds its own rows among those of all hosts: the host's row names each of them. Pure. -----
-# An entry is a hint and never a proof: whose a row is says the row. So an entry is written with the row, in
-# one transaction; it may be there before the row and after it. It is struck out only in a transaction that
-# finds the row gone, or as it was when it was nobody's of the host.
+# --- The index: a host's row names each of the host's rows, among those of all hosts. -----------------------
+# An entry is a hint and not a proof: the row itself says whose it is. So an entry is written with the row, in
+# one transaction; it may exist before the row and after it. It is removed only in a transaction that finds
+# the row gone, or unchanged since it was found not to be the host's.
 
 
 INDEXED, INDEX_FORMAT = "ovn-docker-indexed", "1"
-"""The mark of an index that is whole: since it was made, all tables were gone through once."""
+"""The mark of a complete index: since it was made, all tables were scanned once."""
 
 ENTRIES = {"port": PORT, "switch": SWITCH, "row": TABLE}
-"""Kinds of entries, and the table that the row is in."""
+"""Kinds of entries, and the table of their rows."""
 
 _WRITES = frozenset({"insert", "update", "mutate"})
 _KINDS = {table: kind for kind, table in ENTRIES.items()}
@@ -289,8 +289,8 @@ class Index:
     """What a host's row names.
 
     Attributes:
-        entries: row ids, and their kinds.
-        is_whole: whether no row of the host is missing in it.
+        entries: kinds by row id.
+        is_whole: whether it names every row of the host.
         created: when the host was registered, or "" when it is not.
     """
 
@@ -305,7 +305,7 @@ def index_get(host: str) -> Operation:
 
 
 def read_index(rows: Sequence[Row]) -> Index:
-    """The index; without the host's row it is empty."""
+    """The index, empty without the host's row."""
     entries = {}
     for key, kind in (pair for row in rows for pair in mapping(row["options"]).items()):
         try:
@@ -319,17 +319,17 @@ def read_index(rows: Sequence[Row]) -> Index:
 
 
 def index_add(host: str, entries: Entries) -> Operation:
-    """Enter rows; count is 0 where the host is not registered."""
+    """Add rows to the index; count is 0 where the host is not registered."""
     return mutate(TABLE, [row_is(host_id(host))], ("options", "insert", _pairs(entries)))
 
 
 def index_finish(mark: Mark, entries: Entries) -> Operation:
-    """Enter all rows of a host, and that these are all.
+    """Add all rows of a host, and mark the index as complete.
 
-    Count is 0 where the host is not registered, or anew: what it made between has no entry.
+    Count is 0 where the host is not registered, or was registered again: what it made since has no entry.
 
     Args:
-        mark: the host, and when it was registered as read before its rows were looked for.
+        mark: the host, and when it was registered, as read before the tables were scanned.
         entries: what was found.
     """
     same_host: Condition = ("external_ids", "includes", to_map({CREATED: mark.created}))
@@ -341,20 +341,20 @@ def index_finish(mark: Mark, entries: Entries) -> Operation:
     )
 
 
-def index_strike(host: str, gone: Entries) -> list[Operation]:
-    """Strike rows out that are gone; refused with `RequirementError` when one is there."""
+def index_remove(host: str, gone: Entries) -> list[Operation]:
+    """Remove entries of deleted rows; refused with `RequirementError` when one of the rows exists."""
     absent = [require(ENTRIES[kind], [row_is(uuid)], ["_uuid"], []) for uuid, kind in gone.items()]
-    return [*absent, _strike(host, gone)]
+    return [*absent, _remove(host, gone)]
 
 
-def index_strike_foreign(host: str, uuid: UUID, kind: str, row: Row) -> list[Operation]:
-    """Strike a row out that is nobody's of the host; refused with `RequirementError` if it has changed."""
+def index_remove_foreign(host: str, uuid: UUID, kind: str, row: Row) -> list[Operation]:
+    """Remove the entry of a row that is not the host's; refused with `RequirementError` if it has changed."""
     columns: list[str] = [column for column in ("options", "external_ids") if column in row]
     as_it_was: Row = {column: row[column] for column in columns}
-    return [require(ENTRIES[kind], [row_is(uuid)], columns, [as_it_was]), _strike(host, [uuid])]
+    return [require(ENTRIES[kind], [row_is(uuid)], columns, [as_it_was]), _remove(host, [uuid])]
 
 
-def _strike(host: str, uuids: Iterable[UUID]) -> Operation:
+def _remove(host: str, uuids: Iterable[UUID]) -> Operation:
     return mutate(TABLE, [row_is(host_id(host))], ("options", "delete", to_set(map(str, uuids))))
 
 
@@ -375,7 +375,7 @@ def is_of(host: str, row: Row) -> bool:
 
 
 def made(host: str, operations: Iterable[Operation]) -> dict[UUID, str]:
-    """The rows that a transaction makes for a host, or makes the host's: those to enter."""
+    """The rows that a transaction creates for a host or hands to it: those to add to the index."""
     found = {}
     for operation in operations:
         if operation["op"] not in _WRITES or operation["table"] not in _KINDS:
@@ -387,7 +387,7 @@ def made(host: str, operations: Iterable[Operation]) -> dict[UUID, str]:
 
 
 def _written(operation: Operation) -> list[Row]:
-    """What an operation writes into the columns that say whose a row is, as if that were the row."""
+    """What an operation writes into the columns that say whose a row is, in the form of a row."""
     nobody: Row = {"external_ids": []}
     if operation["op"] != "mutate":
         return [nobody | operation["row"]]
@@ -415,7 +415,7 @@ def _unplugged(operation: Operation) -> list[UUID]:
 
 
 def _row_of(operation: Operation) -> UUID | None:
-    """The row that an operation is about, where it names it by its id."""
+    """The row that an operation names by its id, if it does."""
     if operation["op"] == "insert":
         return UUID(operation["uuid"]) if "uuid" in operation else None
     where: Sequence[Condition] = operation.get("where", ())
@@ -426,16 +426,14 @@ def _pairs(entries: Entries) -> Any:  # noqa: ANN401  (an OVSDB value)
     return to_map({str(uuid): kind for uuid, kind in entries.items()})
 
 
-# ------------------------------------------------------------------------------------------------------------
-# The list of hosts: one row of Northbound names them, so that who looks for hosts reads no other rows. Pure.
-# It is a row of DHCP_Options (leases.py tells why such a row costs nothing). An entry is a hint and never a
-# proof: whether a host is registered says its own row (hosts.py). So an entry is written and struck out with
-# that row, in one transaction, and each writer changes the entries of the hosts that it is about alone.
+# --- The list of hosts: one row of DHCP_Options names them, so that no other row has to be read. ------------
+# An entry is a hint and not a proof: a host's own row says whether it is registered. So an entry is written
+# and removed with that row, in one transaction, and each writer changes only the entries of its own hosts.
 
 
 HOSTS = "hosts"
 LISTED, LIST_FORMAT = "ovn-docker-listed", "1"
-"""The mark of a list that is whole: since it was made, the table was gone through once."""
+"""The mark of a complete list: since it was made, the table was scanned once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +442,7 @@ class HostList:
 
     Attributes:
         names: of hosts.
-        is_whole: whether no host is missing that was registered before there was a list.
+        is_whole: whether it names hosts too that were registered before there was a list.
     """
 
     names: tuple[str, ...]
@@ -462,23 +460,23 @@ def list_get() -> Operation:
 
 
 def read_list(rows: Sequence[Row]) -> HostList:
-    """The list; without its row it is empty."""
+    """The list, empty without its row."""
     names = tuple(sorted(name for row in rows for name in mapping(row["options"])))
     return HostList(names, any(mapping(row["external_ids"]).get(LISTED) == LIST_FORMAT for row in rows))
 
 
 def list_has(name: str) -> Operation:
-    """Ask only whether the list names a host: the answer does not grow with the list."""
+    """Read only whether the list names a host: the answer does not grow with the list."""
     return select(TABLE, [row_is(list_id()), ("options", "includes", _entries([name]))], ["_uuid"])
 
 
 def list_enter(names: Iterable[str]) -> Operation:
-    """Enter hosts; count is 0 where there is no list."""
+    """Add hosts; count is 0 where there is no list."""
     return mutate(TABLE, [row_is(list_id())], ("options", "insert", _entries(names)))
 
 
 def list_finish(names: Iterable[str]) -> Operation:
-    """Enter all hosts, and that these are all; count is 0 where there is no list."""
+    """Add all hosts and mark the list as complete; count is 0 where there is no list."""
     return mutate(
         TABLE,
         [row_is(list_id())],
@@ -494,20 +492,20 @@ def list_add(names: Iterable[str], *, is_whole: bool = False) -> Operation:
     return insert(TABLE, list_id(), row)
 
 
-def list_strike(name: str) -> Operation:
-    """Strike a host out."""
+def list_remove(name: str) -> Operation:
+    """Remove a host from the list."""
     return mutate(TABLE, [row_is(list_id())], ("options", "delete", to_set([name])))
 
 
 def _entries(names: Iterable[str]) -> Value:
-    """Each with the row id of the host's row: with nothing, an entry would read as a swarm's network."""
+    """Each with the id of the host's row: an entry without a value would read as a swarm's network."""
     return to_map({name: str(host_id(name)) for name in names})
 
 
-# --- When a host's driver was connected last, as the host's row in OVN Northbound says. Pure. ---------------
-# Whoever is connected has a lock, and of a lock nothing stays when its connection ends. So each driver writes
-# the moment into its host's row now and then, and once more when it is stopped. People are told of it;
-# nothing is decided by it, for the clocks of hosts differ.
+# --- When a host's driver was last connected, as its host's row says. ---------------------------------------
+# A connected driver holds a lock, but a lock leaves no trace when its connection ends. So each driver writes
+# the time into its host's row now and then, and once more when it is stopped. It is shown to people; nothing
+# is decided by it, since the clocks of hosts differ.
 
 
 SEEN, STOPPED = "ovn-docker-seen", "ovn-docker-stopped"
@@ -515,11 +513,11 @@ SEEN, STOPPED = "ovn-docker-seen", "ovn-docker-stopped"
 
 @dataclass(frozen=True, slots=True)
 class LastSeen:
-    """When a driver was connected last.
+    """When a driver was last connected.
 
     Attributes:
-        moment: in the form of `northbound.timestamp`, or "" where nobody wrote it down.
-        stopped: whether the driver was stopped at that moment; else it went away some minutes later at most.
+        moment: in the form of `switches.timestamp`, or "" where it was never recorded.
+        stopped: whether the driver was stopped at that moment; else it went away at most some minutes later.
     """
 
     moment: str = ""
@@ -534,7 +532,7 @@ class LastSeen:
 
 
 def seen_set(host: str, moment: str, *, stopped: bool = False) -> Operation:
-    """Write when a host's driver was connected last; count is 0 where the host is not registered."""
+    """Record when a host's driver was last connected; count is 0 where the host is not registered."""
     return mutate(
         TABLE,
         [row_is(host_id(host))],
@@ -544,12 +542,12 @@ def seen_set(host: str, moment: str, *, stopped: bool = False) -> Operation:
 
 
 def seen_get(host: str) -> Operation:
-    """Read what goes to `read_seen`."""
+    """Read a host's row; it goes to `read_seen`."""
     return select(TABLE, [row_is(host_id(host))], ["external_ids"])
 
 
 def read_seen(rows: Sequence[Row]) -> LastSeen:
-    """When a host's driver was connected last, as its row says; what is not a time is as good as nothing."""
+    """When a host's driver was last connected; an invalid time counts as never recorded."""
     ids = mapping(rows[0]["external_ids"]) if rows else {}
     moment = ids.get(SEEN, "")
     return LastSeen(moment, STOPPED in ids) if _is_timestamp(moment) else LastSeen()
@@ -557,7 +555,7 @@ def read_seen(rows: Sequence[Row]) -> LastSeen:
 
 def _is_timestamp(text: str) -> bool:
     try:
-        datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007  (only its form is asked for)
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007  (only its form matters)
     except ValueError:
         return False
     return True

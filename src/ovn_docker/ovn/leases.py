@@ -1,4 +1,4 @@
-"""What stands in OVN Northbound for address pools and leases. Pure.
+"""What OVN Northbound holds for address pools and leases. Pure.
 
 A pool, a reserved address and a lease are each a row of DHCP_Options that no port refers to: northd watches
 that table but computes nothing from such a row, nothing of it reaches Southbound or a chassis, and unlike a
@@ -45,7 +45,7 @@ Address = IPAddress | str
 """An IP address, or a MAC address as text."""
 
 SWARMS = {SWARM: "true"}
-"""The mark of a lease that a swarm has."""
+"""The mark of a lease that belongs to a swarm."""
 
 OF_A_SWARM: Condition = ("external_ids", "includes", to_map(SWARMS))
 
@@ -68,16 +68,16 @@ class Lease:
     """Who has an address.
 
     Attributes:
-        kind: ``lease`` from our IPAM, ``claim`` where another IPAM chose it or it is a MAC address,
+        kind: ``lease`` from this IPAM, ``claim`` of an address that another IPAM chose or of a MAC address,
             ``reserved`` for all hosts (a gateway, an auxiliary address).
-        host: whose, or "".
+        host: that has it, or "".
         endpoint_id: the endpoint that uses it, or "" before CreateEndpoint.
-        request: tells a repeat of the request that made it from another request.
-        swarm: whether a swarm has it, which gives it to one host after the other; then `host` is the one that
-            uses it, or "".
-        hold: the token of the pool through which the address was asked for, where it was asked for itself.
-        name: of the container that asked, where Docker says it.
-        created: when it was made, as it was read.
+        request: distinguishes a repeat of the request that made it from another request.
+        swarm: whether it belongs to a swarm, which gives it to one host after the other; then `host` is the
+            current user, or "".
+        hold: the token of the pool through which the address was requested explicitly, or "".
+        name: of the container that requested it, where Docker says it.
+        created: when it was made; as read, for writing takes a `Mark`.
     """
 
     kind: str
@@ -99,26 +99,26 @@ class Lease:
         if self.endpoint_id:
             user = f"endpoint {self.endpoint_id}" + (f" of {container}" if container else "")
         else:
-            user = container or "an endpoint that is just being made"
+            user = container or "an endpoint still being created"
         return f"{user} on host {self.host} has it"
 
 
 def pool_use(key: str, token: str, host: str) -> Operation:
-    """Enter a user into a pool that exists; count is 0 when it does not."""
+    """Add a user to a pool; count is 0 without the pool."""
     return enter([row_is(pool_id(key))], token, host)
 
 
 def pool_add(
     context: str, subnet: IPNetwork, key: str, user: Mapping[str, str], marks: Mapping[str, str]
 ) -> list[Operation]:
-    """Make a pool with its first user, without the reserved addresses of one that stood there before.
+    """Make a pool with its first user, and remove reserved addresses left by an earlier one.
 
     Args:
         context: of the pool.
         subnet: of the pool.
-        key: what it is filed under.
+        key: that its row id follows from.
         user: token and host.
-        marks: when it is made, and for whom a subnet was chosen: its `CREATED` and `CHOSEN`.
+        marks: `CREATED`, and `CHOSEN` with the token for which the subnet was chosen.
     """
     row: Row = {
         "cidr": str(subnet),
@@ -139,19 +139,19 @@ def pool_choice(key: str) -> Operation:
 
 
 def pool_leave(key: str, token: str) -> list[Operation]:
-    """Strike a user out, and with the last one the pool; the second answer's count says whether it went."""
+    """Remove a user, and with the last one the pool; the second count says whether the pool is gone."""
     return leave(pool_id(key), [token])
 
 
 def leave(row: UUID, tokens: Sequence[str]) -> list[Operation]:
-    """Strike users out of a pool or a reserved address, which goes with the last one, as `pool_leave`."""
+    """Remove users of a pool or a reserved address, and with the last one the row, as `pool_leave`."""
     return _leave([row_is(row)], tokens)
 
 
 def reserved_del(key: str) -> list[Operation]:
-    """Remove the reserved addresses of a pool that went, and a swarm's leases that no host uses (two scans).
+    """Remove the reserved addresses of a deleted pool, and a swarm's leases that no host uses (two scans).
 
-    Refused with `RequirementError` when the pool is there again: they may be another host's by now.
+    Refused with `RequirementError` when the pool exists again: they may be another host's by now.
     """
     unused = [swarm_on(""), ("external_ids", "includes", to_map({POOL: key}))]
     gone = require(TABLE, [row_is(pool_id(key))], ["_uuid"], [])
@@ -163,12 +163,12 @@ def _reserved_delete(key: str) -> Operation:
 
 
 def enter(where: Sequence[Condition], token: str, host: str) -> Operation:
-    """Add a user to what has users: they stand in ``options``, which OVN reads only in rows it refers to."""
+    """Add a user to a row; users are kept in ``options``, which OVN reads only in rows it refers to."""
     return mutate(TABLE, where, ("options", "insert", to_map({token: host})))
 
 
 def _leave(where: Sequence[Condition], tokens: Sequence[str]) -> list[Operation]:
-    """Strike users out, and delete what has none left."""
+    """Remove users, and delete rows that have none left."""
     return [
         mutate(TABLE, where, ("options", "delete", to_set(tokens))),
         delete(TABLE, [*where, ("options", "==", to_map({}))]),
@@ -176,7 +176,7 @@ def _leave(where: Sequence[Condition], tokens: Sequence[str]) -> list[Operation]
 
 
 def reserved_use(key: str, address: IPAddress, token: str, host: str) -> Operation:
-    """Enter a user into a reserved address; count is 0 when it is not reserved."""
+    """Add a user to a reserved address; count is 0 when it is not reserved."""
     return enter(_reserved(key, address), token, host)
 
 
@@ -188,7 +188,7 @@ def reserved_add(key: str, address: IPAddress, token: str, mark: Mark) -> list[O
 
 
 def reserved_leave(key: str, address: IPAddress, token: str) -> list[Operation]:
-    """Strike a user out of a reserved address, and with the last one free it."""
+    """Remove a user of a reserved address, and with the last one the reservation."""
     return _leave(_reserved(key, address), [token])
 
 
@@ -197,7 +197,7 @@ def _reserved(key: str, address: IPAddress) -> list[Condition]:
 
 
 def pool_get(key: str) -> Operation:
-    """Read the pool's hint."""
+    """Read the address leased last; the row goes to `read_next`."""
     return select(TABLE, [row_is(pool_id(key))], ["external_ids"])
 
 
@@ -215,13 +215,13 @@ def lease_list(host: str) -> Operation:
 
 
 def kind_list(kind: str) -> Operation:
-    """Read all pools, or all reserved addresses, whoever's (a scan)."""
+    """Read all pools, or all reserved addresses, of all hosts (a scan)."""
     columns = ["_uuid", "cidr", "options", "external_ids"]
     return select(TABLE, [("external_ids", "includes", to_map({KIND: kind}))], columns)
 
 
 def lease_del_unchanged(row: UUID, marks: Mapping[str, str]) -> list[Operation]:
-    """Give up a lease of a host if its external_ids are these still."""
+    """Release a lease if its external_ids are still these."""
     return drop([row_is(row), ("external_ids", "==", to_map(marks))])
 
 
@@ -248,7 +248,7 @@ def lease_add(key: str, address: Address, lease: Lease, mark: Mark) -> Operation
 
 
 def hint(key: str, address: IPAddress) -> Operation:
-    """Write down which address was leased last."""
+    """Record which address was leased last."""
     return change([row_is(pool_id(key))], {NEXT: str(int(address))})
 
 
@@ -258,56 +258,49 @@ def lease_get(key: str, address: Address) -> Operation:
 
 
 def lease_probe(key: str, address: IPAddress) -> Operation:
-    """Ask only whether an address is taken."""
+    """Read only whether an address is taken."""
     return select(TABLE, [row_is(lease_id(key, address))], ["_uuid"])
 
 
 def lease_held(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
     """Abort the transaction with `RequirementError` unless this host has the lease for this endpoint.
 
-    Args:
-        key: of the pool.
-        address: the one leased.
-        host: this one's ``system-id``.
-        endpoint_id: the endpoint that stands in the lease, or "" for none yet.
+    The endpoint is "" where none uses the lease yet.
     """
     uuid = lease_id(key, address)
-    mine = [row_is(uuid), of_endpoint(host, LEASE, endpoint_id)]
-    return require(TABLE, mine, ["_uuid"], [{"_uuid": reference(uuid)}])
+    own = [row_is(uuid), of_endpoint(host, LEASE, endpoint_id)]
+    return require(TABLE, own, ["_uuid"], [{"_uuid": reference(uuid)}])
 
 
 def lease_bind(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
-    """Enter the endpoint into the lease of this host; count is 0 when this host has none."""
-    mine = ("external_ids", "includes", to_map({HOST: host}))
-    return change([row_is(lease_id(key, address)), mine], {ENDPOINT: endpoint_id})
+    """Record the endpoint in this host's lease; count is 0 when this host has none."""
+    own = ("external_ids", "includes", to_map({HOST: host}))
+    return change([row_is(lease_id(key, address)), own], {ENDPOINT: endpoint_id})
 
 
 def lease_take(key: str, address: Address, host: str) -> Operation:
-    """Enter this host into a swarm's lease that no host uses; count is 0 where there is no such lease."""
+    """Record this host in a swarm's lease that no host uses; count is 0 where there is no such lease."""
     return change([row_is(lease_id(key, address)), swarm_on("")], {HOST: host})
 
 
 def swarm_on(host: str) -> Condition:
-    """That a lease is a swarm's and used by this host, or by none where that is ""."""
+    """That a lease belongs to a swarm and this host uses it; "" means no host."""
     return ("external_ids", "includes", to_map({KIND: LEASE, HOST: host} | SWARMS))
 
 
 def change(where: Sequence[Condition], ids: Mapping[str, str]) -> Operation:
-    """Write keys into external_ids in place of those that are there."""
+    """Write keys of external_ids, replacing their values."""
     return mutate(TABLE, where, *replace_keys("external_ids", ids))
 
 
 def lease_undo(key: str, address: IPAddress, request: str) -> list[Operation]:
-    """Give up the lease that one request made, and no other's."""
-    return [
-        delete(
-            TABLE, [row_is(lease_id(key, address)), ("external_ids", "includes", to_map({REQUEST: request}))]
-        )
-    ]
+    """Release the lease that this request made, and no other's."""
+    made_by = ("external_ids", "includes", to_map({REQUEST: request}))
+    return [delete(TABLE, [row_is(lease_id(key, address)), made_by])]
 
 
 def lease_unbind(key: str, address: IPAddress, host: str, endpoint_id: str) -> Operation:
-    """Strike the endpoint out of its lease; another endpoint's lease is left as it is."""
+    """Remove the endpoint from its lease; another endpoint's lease is left as it is."""
     return _unbind([row_is(lease_id(key, address)), of_endpoint(host, LEASE, endpoint_id)])
 
 
@@ -316,21 +309,21 @@ def _unbind(where: Sequence[Condition]) -> Operation:
 
 
 def of_endpoint(host: str, kind: str, endpoint_id: str) -> Condition:
-    """That a lease or claim is this endpoint's of this host; the endpoint is "" where none uses it."""
+    """That a lease or claim of this host is this endpoint's; "" means no endpoint."""
     return ("external_ids", "includes", to_map({HOST: host, KIND: kind, ENDPOINT: endpoint_id}))
 
 
 def lease_del(key: str, address: IPAddress, host: str) -> list[Operation]:
-    """Give up a lease of this host that no endpoint uses; what another has, and what is reserved, stays.
+    """Release a lease of this host that no endpoint uses; a swarm's goes back to the swarm.
 
-    What a swarm has is its own again. Docker repeats a ReleaseAddress whose reply was lost (moby
-    pkg/plugins/client.go callWithRetry). By then the address may be another container's of this host.
+    Docker repeats a ReleaseAddress whose reply was lost (moby
+    pkg/plugins/client.go callWithRetry). By then another container of this host may have the address.
     """
     return drop([row_is(lease_id(key, address)), of_endpoint(host, LEASE, "")])
 
 
 def drop(where: Sequence[Condition]) -> list[Operation]:
-    """Delete leases and claims, and give a swarm back what is a swarm's; the counts together say how many."""
+    """Delete leases and claims, and return a swarm's to it; the sum of the counts says how many."""
     return [
         delete(TABLE, [*where, ("external_ids", "excludes", to_map(SWARMS))]),
         change([*where, OF_A_SWARM], {HOST: "", ENDPOINT: ""}),
@@ -338,18 +331,18 @@ def drop(where: Sequence[Condition]) -> list[Operation]:
 
 
 def claim_del(key: str, address: Address, host: str, endpoint_id: str) -> Operation:
-    """Give up the address that an endpoint of this host claimed."""
+    """Release the address that an endpoint of this host claimed."""
     return delete(TABLE, [row_is(lease_id(key, address)), of_endpoint(host, CLAIM, endpoint_id)])
 
 
 def claims_del(key: str, host: str) -> Operation:
-    """Give up all that this host claimed on a switch (a scan: only for one that went with ports on it)."""
+    """Release all claims of this host on a switch (a scan: only when it was deleted with ports on it)."""
     marks = to_map({KIND: CLAIM, POOL: key, HOST: host})
     return delete(TABLE, [("external_ids", "includes", marks)])
 
 
 def endpoint_del(endpoint_id: str, host: str) -> list[Operation]:
-    """Strike an endpoint of this host out of whatever it has (two scans: only where its port is gone)."""
+    """Remove an endpoint of this host from its leases and claims (two scans: only when its port is gone)."""
     return [
         delete(TABLE, [of_endpoint(host, CLAIM, endpoint_id)]),
         _unbind([of_endpoint(host, LEASE, endpoint_id)]),
@@ -362,7 +355,7 @@ def read_users(row: Row) -> Mapping[str, str]:
 
 
 def read_chooser(row: Row) -> str:
-    """The host for whose network the subnet was chosen; "" where somebody named it, or that one left."""
+    """The host for whose network the subnet was chosen; "" if it was given explicitly, or that host left."""
     return read_users(row).get(mapping(row["external_ids"]).get(CHOSEN, ""), "")
 
 
@@ -381,23 +374,23 @@ def read_lease(row: Row) -> Lease:
     )
 
 
-# --- What a swarm has in pools: leases that outlive the manager who asked for them, and its networks. Pure. -
-# A swarm's leader allocates each address, and the node that runs the task asks for the same one again (moby
+# --- Leases and networks of a swarm, which outlive the manager that requested them. -------------------------
+# A swarm's leader allocates each address, and the node that runs the task requests the same one again (moby
 # libnetwork/cnmallocator/networkallocator.go AllocateTask). So a lease has up to two holders, the swarm and a
 # host, and goes with the last.
 
 
 def lease_adopt(key: str, address: IPAddress) -> Operation:
-    """Enter the swarm into a lease, whoever's; count is 0 where there is none."""
+    """Make the swarm a holder of a lease of any host; count is 0 without the lease."""
     leased: Condition = ("external_ids", "includes", to_map({KIND: LEASE}))
     return change([row_is(lease_id(key, address)), leased], SWARMS)
 
 
 def swarm_lease_del(key: str, address: IPAddress, host: str) -> list[Operation]:
-    """Give up a lease of the global address space: a swarm's, which stays with a host that uses it still.
+    """Release a lease of the global address space; a host that still uses a swarm's keeps it.
 
     Outside a swarm Docker takes the addresses of a network of global scope from there too (moby
-    libnetwork/network.go deriveAddressSpace): where no swarm has the lease it is this host's.
+    libnetwork/network.go deriveAddressSpace): a lease that belongs to no swarm is this host's.
     """
     this = row_is(lease_id(key, address))
     not_a_swarms: Condition = ("external_ids", "excludes", to_map(SWARMS))
@@ -409,13 +402,13 @@ def swarm_lease_del(key: str, address: IPAddress, host: str) -> list[Operation]:
 
 
 def network_enter(network_id: str, token: str, host: str) -> Operation:
-    """Enter a swarm's network into a pool and its gateway, in place of the manager who asked (a scan).
+    """Make a swarm's network the user of a pool and its gateway, replacing the manager's hold (a scan).
 
-    The network stands there without a host: which manager asked is nothing that lasts.
+    The network is entered without a host, for the manager may change.
 
     Args:
         network_id: of the swarm's network.
-        token: the hold of the manager who asked.
+        token: the hold of the manager that requested the pool.
         host: that manager's.
     """
     return mutate(
@@ -427,33 +420,32 @@ def network_enter(network_id: str, token: str, host: str) -> Operation:
 
 
 def network_uses(network_id: str) -> Operation:
-    """Read the pools and reserved addresses that a swarm's network stands in (a scan)."""
+    """Read the pools and reserved addresses that a swarm's network uses (a scan)."""
     where: list[Condition] = [("options", "includes", to_map({network_id: ""}))]
     return select(TABLE, where, ["_uuid", "cidr", "external_ids"])
 
 
-# --- What becomes of a lease that is not given up first, so that nobody else has its address between. Pure. -
+# --- Changes of a lease without releasing it first, so that nobody else can take the address meanwhile. -----
 
 
 def lease_reserve(key: str, address: IPAddress, token: str, mark: Mark) -> Operation:
-    """Keep from all hosts what this one has leased for no endpoint; count is 0 where it has no such lease."""
+    """Reserve an address that this host has leased for no endpoint; count is 0 without such a lease."""
     not_a_swarms: Condition = ("external_ids", "excludes", to_map(SWARMS))
     unused = [row_is(lease_id(key, address)), of_endpoint(mark.host, LEASE, ""), not_a_swarms]
     ids = {KIND: RESERVED, POOL: key, CREATED: mark.created}
     return update(TABLE, unused, {"options": to_map({token: mark.host}), "external_ids": to_map(ids)})
 
 
-def lease_forsake(key: str, address: IPAddress, token: str) -> Operation:
-    """Give up what was leased by its address through one hold on a pool, and no endpoint uses."""
+def lease_release_unused(key: str, address: IPAddress, token: str) -> Operation:
+    """Release an address that was requested explicitly through this hold, if no endpoint uses it."""
     unused = {KIND: LEASE, HOLD: token, ENDPOINT: ""}
     return delete(TABLE, [row_is(lease_id(key, address)), ("external_ids", "includes", to_map(unused))])
 
 
 def lease_take_over(key: str, address: IPAddress, found: Lease, lease: Lease, mark: Mark) -> Operation:
-    """Make the lease of one request another request's of the same host, which no endpoint uses yet.
+    """Hand the lease of one request to another request of the same host, before any endpoint uses it.
 
-    Count is 0 where it is not as it was found. An undo of the first request, if one is due still, meets
-    nothing of its own from then on.
+    Count is 0 where the lease has changed since it was found. An undo of the first request no longer matches.
     """
     was = {KIND: LEASE, HOST: mark.host, ENDPOINT: found.endpoint_id, REQUEST: found.request}
     unchanged: Condition = ("external_ids", "includes", to_map(was))
@@ -461,11 +453,8 @@ def lease_take_over(key: str, address: IPAddress, found: Lease, lease: Lease, ma
     return change([row_is(lease_id(key, address)), unchanged], ids)
 
 
-# --- The pools of a routing context, of which no two overlap. Pure. -----------------------------------------
-
-
 def pools_are(context: str, subnets: Iterable[str]) -> Operation:
-    """Abort the transaction with `RequirementError` unless these are all pools of a context (a scan)."""
+    """Abort the transaction with `RequirementError` unless a context has exactly these pools (a scan)."""
     marks = to_map({KIND: POOL_ROW, CONTEXT: context})
-    rows = [{"cidr": each} for each in subnets]
+    rows = [{"cidr": subnet} for subnet in subnets]
     return require(TABLE, [("external_ids", "includes", marks)], ["cidr"], rows)

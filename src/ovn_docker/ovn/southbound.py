@@ -1,9 +1,9 @@
-"""What is read of OVN Southbound, and what the command ``ovn-docker vtep`` writes there. Pure.
+"""What is read from OVN Southbound, and what the command ``ovn-docker vtep`` writes there. Pure.
 
 Each host's ovn-controller makes its row of table Chassis, named by its system-id, and removes it when it is
-stopped for good (ovn-sb(5)). A host that dies leaves it. A VTEP that knows no OVN has no ovn-controller, so a
-row is made for it, and its logical port is bound to that by hand, as ovn-controller-vtep(8) does for one that
-speaks OVSDB. No driver writes here.
+stopped for good (ovn-sb(5)); a host that dies leaves it. A VTEP outside OVN has no ovn-controller, so the
+command makes its row and binds its logical port to that, as ovn-controller-vtep(8) does for VTEPs that speak
+OVSDB. No driver writes here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,20 +31,14 @@ CHASSIS, ENCAP, PORT, DATAPATH = "Chassis", "Encap", "Port_Binding", "Datapath_B
 VXLAN, VTEP = "vxlan", "ovn-docker-vtep"
 
 NORTHD_LOCK = "ovn_northd"
-"""The lock of Southbound that the active ovn-northd has, and a paused one has not (northd/ovn-northd.c)."""
+"""The lock of Southbound that the active ovn-northd holds; a paused one does not (northd/ovn-northd.c)."""
 
 WATCHES = {CHASSIS: Watch(("name", "hostname"))}
 
 
 @dataclass(frozen=True, slots=True)
 class Encap:
-    """One way to a host.
-
-    Attributes:
-        kind: ``geneve``, ``vxlan`` or ``stt``.
-        address: of the tunnel endpoint.
-        chassis: the host's name.
-    """
+    """A tunnel endpoint of a host; `kind` is ``geneve``, ``vxlan`` or ``stt``."""
 
     kind: str
     address: str
@@ -53,11 +47,11 @@ class Encap:
 
 @dataclass(frozen=True, slots=True)
 class Fabric:
-    """The hosts of OVN and the tunnel keys that are taken.
+    """The hosts of OVN and the tunnel keys in use.
 
     Attributes:
         encaps: of all of them.
-        peers: chassis that are no host of this OVN: VTEPs, and hosts of another OVN.
+        peers: chassis that are not hosts of this OVN: VTEPs, and hosts of another OVN.
         keys: tunnel key to the row in Northbound of the switch or router that has it, and its name.
     """
 
@@ -67,18 +61,18 @@ class Fabric:
 
 
 def read_chassis(replica: Replica) -> Mapping[str, str]:
-    """The hosts that are in OVN: ``system-id`` to host name."""
+    """The hosts in OVN: ``system-id`` to host name."""
     rows = replica.rows(CHASSIS).values()
     return {str(row.get("name", "")): str(row.get("hostname", "")) for row in rows}
 
 
 def hostname_get(name: str) -> Operation:
-    """Read what one host calls itself; the rows go to `read_hostnames`."""
+    """Read the host name of one host; the rows go to `read_hostnames`."""
     return select(CHASSIS, [("name", "==", name)], ["name", "hostname"])
 
 
 def read_hostnames(rows: Iterable[Row]) -> Mapping[str, str]:
-    """``system-id`` to host name, of the hosts that have one."""
+    """``system-id`` to host name, of hosts that have one."""
     return {str(row["name"]): str(row["hostname"]) for row in rows if row["hostname"]}
 
 
@@ -97,7 +91,9 @@ def read_fabric(encaps: Iterable[Row], chassis: Iterable[Row], datapaths: Iterab
     return Fabric(
         encaps=tuple(Encap(str(row["type"]), str(row["ip"]), str(row["chassis_name"])) for row in encaps),
         peers=frozenset(
-            name for name, each in flags.items() if "true" in {each.get("is-vtep"), each.get("is-remote")}
+            name
+            for name, config in flags.items()
+            if "true" in (config.get("is-vtep"), config.get("is-remote"))
         ),
         keys={int(row["tunnel_key"]): _named(mapping(row["external_ids"])) for row in datapaths},
     )
@@ -113,16 +109,16 @@ def chassis_id(remote: str) -> UUID:
 
 
 def chassis_name(remote: str) -> str:
-    """What a VTEP is called among the hosts."""
+    """The name of a VTEP's chassis."""
     return f"vtep-{remote}"
 
 
 def chassis_add(remote: str, mark: Mark) -> list[Operation]:
     """Make a chassis for a VTEP (ovn-sb(5), other_config:is-vtep).
 
-    Without checksums in the outer UDP header, as RFC 7348 section 5 has it.
-    Refused with `ConstraintError` when it is there, or another chassis has that address; with `DatabaseError`
-    where RBAC lets a host write its own chassis only (ovn-sbctl(8), "RBAC").
+    Without checksums in the outer UDP header, as in RFC 7348 section 5. Refused with `ConstraintError` when
+    it is there, or another chassis has that address; with `DatabaseError` where RBAC lets a host write only
+    its own chassis (ovn-sbctl(8), "RBAC").
     """
     name, encap = chassis_name(remote), addressing.row_id(ENCAP, VTEP, remote)
     tunnel = {"type": VXLAN, "ip": remote, "chassis_name": name, "options": to_map({"csum": "false"})}
@@ -142,12 +138,12 @@ def chassis_get(remote: str) -> Operation:
 
 
 def chassis_del(remote: str) -> Operation:
-    """Remove a VTEP's chassis, and with it its encap and what is bound to it; count is 0 without it."""
+    """Remove a VTEP's chassis, with its encap and the bindings to it; count is 0 without it."""
     return delete(CHASSIS, [row_is(chassis_id(remote))])
 
 
 def lsp_bind(port: str, remote: str) -> Operation:
-    """Bind a logical port to a VTEP's chassis, whosever it was; count is 0 while northd has not made it."""
+    """Bind a logical port to a VTEP's chassis, wherever it was bound; count is 0 until northd has made it."""
     bound = {"chassis": reference(chassis_id(remote)), "up": True}
     return update(PORT, [("logical_port", "==", port)], bound)
 
@@ -162,6 +158,6 @@ def lsp_state(port: str, switch: UUID) -> list[Operation]:
 
 
 def read_key(ports: Iterable[Row], datapaths: Iterable[Row]) -> int | None:
-    """The tunnel key of the switch, or None while northd has made no port."""
+    """The tunnel key of the switch, or None until northd has made the port."""
     keys = [int(row["tunnel_key"]) for row in datapaths]
     return keys[0] if keys and any(True for _ in ports) else None

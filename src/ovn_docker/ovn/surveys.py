@@ -1,8 +1,8 @@
-"""What a driver wrote down after it had read which ports a large switch holds, for all hosts to read. Pure.
+"""Surveys: which ports of a large switch no driver made, recorded by one host for all. Pure.
 
-Whoever reads a switch's ports has the server send every one of them: 30 ms of its processor time at 10,000,
-for the sake of a few that are not of a driver's making. One host's look serves all. It is a row of
-DHCP_Options (leases.py tells why such a row costs nothing) whose id follows from the switch's row id.
+Reading a switch's ports has the server send every one of them: 30 ms of its processor time at 10,000, to find
+a few that no driver made. A survey is a row of DHCP_Options (leases.py explains why such a row costs nothing)
+whose id follows from the switch's row id.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ SIZE, DIGEST = "ovn-docker-size", "ovn-docker-digest"
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A look at one switch.
+    """What one host found on a switch.
 
     Attributes:
-        version: of its row (RFC 7047 section 3.2, _version) when its ports were read, as text.
-        taken: when that was, in seconds since 1970 by the clock of who read.
-        size: how many ports it had.
-        digest: of the row ids of the ports of others, see `digest_of`.
+        version: of the switch's row (RFC 7047 section 3.2, _version) when its ports were read, as text.
+        taken: when that was, in seconds since 1970 by that host's clock.
+        size: its number of ports.
+        digest: of the row ids of foreign ports, see `digest_of`.
     """
 
     version: str
@@ -52,8 +52,8 @@ def survey_id(switch: UUID) -> UUID:
 
 
 def digest_of(ports: Iterable[UUID]) -> str:
-    """What tells whether the ports of others are the same as they were."""
-    return hashlib.sha256(b"".join(sorted(each.bytes for each in ports))).hexdigest()[:32]
+    """Tells whether the foreign ports are still the same."""
+    return hashlib.sha256(b"".join(sorted(port.bytes for port in ports))).hexdigest()[:32]
 
 
 def survey_get(switch: UUID) -> Operation:
@@ -62,21 +62,21 @@ def survey_get(switch: UUID) -> Operation:
 
 
 def survey_ports(switch: UUID) -> Operation:
-    """Read the ports of others that the survey of a switch names; the rows go to `read_ports`."""
+    """Read the foreign ports that the survey of a switch names; the rows go to `read_ports`."""
     return select(TABLE, [row_is(survey_id(switch))], ["options"])
 
 
 def survey_set(switch: UUID, survey: Survey, ports: Iterable[UUID]) -> tuple[Operation, Operation]:
-    """Write a survey, in place of the one that is there, or the first one where that changes no row."""
+    """Two ways to write a survey: replace the present one, and add the first if that changed no row."""
     row = _row(switch, survey, ports)
     uuid = survey_id(switch)
     return update(TABLE, [row_is(uuid)], row), insert(TABLE, uuid, {"cidr": "", **row})
 
 
 def survey_del(switch: UUID) -> Operation:
-    """Forget what was read of a switch; whoever needs it reads again."""
-    ours = ("external_ids", "includes", to_map({KIND: SURVEY}))
-    return delete(TABLE, [row_is(survey_id(switch)), ours])
+    """Delete the survey of a switch; the next host that needs it makes another."""
+    is_survey = ("external_ids", "includes", to_map({KIND: SURVEY}))
+    return delete(TABLE, [row_is(survey_id(switch)), is_survey])
 
 
 def _row(switch: UUID, survey: Survey, ports: Iterable[UUID]) -> Row:
@@ -88,11 +88,11 @@ def _row(switch: UUID, survey: Survey, ports: Iterable[UUID]) -> Row:
         SIZE: str(survey.size),
         DIGEST: survey.digest,
     }
-    return {"options": to_map({str(each): "" for each in ports}), "external_ids": to_map(ids)}
+    return {"options": to_map({str(port): "" for port in ports}), "external_ids": to_map(ids)}
 
 
 def read_survey(rows: Sequence[Row]) -> Survey | None:
-    """The survey, or None where there is none that can be read."""
+    """The survey, or None without a valid one."""
     for row in rows:
         ids = mapping(row["external_ids"])
         try:
@@ -109,12 +109,12 @@ def read_switches(rows: Iterable[Row]) -> list[UUID]:
 
 
 def read_ports(rows: Sequence[Row]) -> list[UUID]:
-    """The ports of others that a survey names."""
+    """The foreign ports that a survey names."""
     return list(_uuids(key for row in rows for key in mapping(row["options"])))
 
 
 def _uuids(texts: Iterable[str]) -> Iterator[UUID]:
-    """Those of the texts that are row ids: people may have written here."""
+    """The texts that are row ids: people may have written others."""
     for text in texts:
         try:
             yield UUID(text)

@@ -213,7 +213,7 @@ def _of_host(host: str) -> Condition:
     return ("external_ids", "includes", to_map({HOST: host}))
 
 
-def ls_exists_question(switch: UUID) -> Operation:
+def ls_probe(switch: UUID) -> Operation:
     """Ask only whether a switch is there."""
     return select(SWITCH, [row_is(switch)], ["_uuid"])
 

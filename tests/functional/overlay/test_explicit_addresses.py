@@ -180,7 +180,7 @@ class TestARequestThatIsRepeated:
             network = await host.network_create(SUBNET)
             pool = network.pool_ids[0]
             await host.request(pool, ADDRESS)
-            with pytest.raises(ConflictError, match="an endpoint that is just being made on host h0 has it"):
+            with pytest.raises(ConflictError, match="an endpoint still being created on host h0 has it"):
                 await host.request(pool, ADDRESS)
             if leave:  # as Docker does for the container whose start failed
                 await host.release(pool, ADDRESS)
@@ -204,7 +204,7 @@ class TestARequestThatIsRepeated:
             network = await host.network_create(SUBNET)
             pool = network.pool_ids[0]
             await host.request(pool, ADDRESS)
-            with pytest.raises(ConflictError, match="just being made on host h has it"):
+            with pytest.raises(ConflictError, match="still being created on host h has it"):
                 await host.request(pool, ADDRESS)  # another container
         async with hosts.host("h") as host, hosts.host("other") as other:
             theirs = await other.network_create(SUBNET)

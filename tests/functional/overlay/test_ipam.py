@@ -391,7 +391,7 @@ async def test_a_taken_address_says_which_endpoint_on_which_host_has_it(hosts: H
             with pytest.raises(ConflictError, match=text):
                 await other.request(pool, "10.0.0.7")
         await host.request(networks[0].pool_ids[0], "10.0.0.8")
-        with pytest.raises(ConflictError, match="an endpoint that is just being made on host h0 has it"):
+        with pytest.raises(ConflictError, match="an endpoint still being created on host h0 has it"):
             await other.request(pool, "10.0.0.8")
         await container.rm()
         assert (await other.run(networks[1], "10.0.0.7")).ip == "10.0.0.7"

@@ -76,12 +76,12 @@ def test_what_nobody_can_have_written_is_not_in_an_index() -> None:
 
 
 def test_an_entry_is_struck_out_only_with_its_row_gone_or_unchanged() -> None:
-    *checks, strike = hosts.index_strike("h", {PORT_ID: "port", LEASE_ID: "row"})
+    *checks, strike = hosts.index_remove("h", {PORT_ID: "port", LEASE_ID: "row"})
     assert checks == [
         require(switches.PORT, [row_is(PORT_ID)], ["_uuid"], []),
         require(leases.TABLE, [row_is(LEASE_ID)], ["_uuid"], []),
     ]
     assert strike["where"] == [row_is(hosts.host_id("h"))]
     row = {"external_ids": to_map({"a": "b"}), "options": to_map({}), "cidr": "10.0.0.2"}
-    check, _ = hosts.index_strike_foreign("h", LEASE_ID, "row", row)
+    check, _ = hosts.index_remove_foreign("h", LEASE_ID, "row", row)
     assert check["rows"] == [{"external_ids": to_map({"a": "b"}), "options": to_map({})}]

@@ -28,7 +28,7 @@ def test_the_list_is_no_row_of_a_host_nor_a_survey_and_names_no_network_of_a_swa
 
 
 def test_who_writes_changes_the_entries_of_its_hosts_alone() -> None:
-    writes = [hosts.list_enter(["h1"]), hosts.list_finish(["h1"]), hosts.list_strike("h1")]
+    writes = [hosts.list_enter(["h1"]), hosts.list_finish(["h1"]), hosts.list_remove("h1")]
     for each in writes:
         assert each["where"] == [row_is(hosts.list_id())]
         assert each["op"] == "mutate"

@@ -44,7 +44,7 @@ def test_a_row_that_somebody_emptied_is_read_as_nobodys() -> None:
     ("lease", "text"),
     [
         (Lease(leases.RESERVED), "it is the gateway or an auxiliary address of its network"),
-        (Lease(leases.LEASE, "h"), "an endpoint that is just being made on host h has it"),
+        (Lease(leases.LEASE, "h"), "an endpoint still being created on host h has it"),
         (Lease(leases.CLAIM, "h", "e"), "endpoint e on host h has it"),
     ],
 )

@@ -358,7 +358,8 @@ class OverlayIpam:
         pool = address_pools.parse_pool(request.pool_id)
         self._opening.pop(pool, None)
         release = [
-            leases.lease_forsake(pool.key, address, pool.token) for address in self._named.pop(pool, ())
+            leases.lease_release_unused(pool.key, address, pool.token)
+            for address in self._named.pop(pool, ())
         ]
         release += leases.leave(leases.pool_id(pool.key), [pool.token, await self._reentry_token(pool)])
         *_, removed = await self._northbound.transact(release, release)
