@@ -116,7 +116,7 @@ class UnderlayIpam:
         for subnet in found["subnets"]:
             port = await self._cloud.ports.at(subnet["network_id"], str(address))
             if port is not None and port.tag(resources.LEASE):
-                await self._cloud.ports.destroy(port)
+                await self._cloud.ports.delete(port)
 
     async def _subnet(self, pool_id: str) -> Subnet:
         subnet_id = pool_id.partition(SEPARATOR)[0]

@@ -322,7 +322,7 @@ class UnderlayNetworks:
         return NeutronNetworkRef(
             network_id=spec.network_id,
             neutron=network.id,
-            subnets=_fitting(spec, network, subnets),
+            subnets=_match_subnets(spec, network, subnets),
             made=False,
             internal=spec.internal,
             mtu=spec.mtu,
@@ -423,7 +423,9 @@ def _check_same(known: NeutronNetworkRef | None, ref: NeutronNetworkRef) -> None
         raise ConflictError(f"network {ref.network_id} exists with other pools or options")
 
 
-def _fitting(spec: NeutronNetworkSpec, network: NeutronNetwork, subnets: Sequence[Subnet]) -> dict[str, str]:
+def _match_subnets(
+    spec: NeutronNetworkSpec, network: NeutronNetwork, subnets: Sequence[Subnet]
+) -> dict[str, str]:
     """The id of each pool's subnet, by CIDR.
 
     Raises:

@@ -209,35 +209,35 @@ class EndpointPorts:
                 await self._children.remove(port.id)
                 await self._detach_endpoint(port)
             else:
-                await self._children.let_go(port.id)
-                await self.destroy(port)
+                await self._children.before_delete(port.id)
+                await self.delete(port)
 
     async def _detach_endpoint(self, port: NeutronPort) -> None:
         await self._neutron.put(f"ports/{port.id}", resources.changed_port(name=""))
         words = resources.tags(self._host, lease=port.tag(resources.LEASE))
         await self._neutron.put(f"ports/{port.id}/tags", words)
 
-    async def destroy(self, port: NeutronPort) -> None:
+    async def delete(self, port: NeutronPort) -> None:
         """Delete a port, even one that is still under the machine's."""
         try:
             await self._neutron.delete(f"ports/{port.id}")
         except NeutronError as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
-            await self._children.let_go(port.id)
+            await self._children.before_delete(port.id)
             await self._neutron.delete(f"ports/{port.id}")
 
     async def release(self, device: str) -> None:
         """Delete the port that a request created for an address, unless an endpoint has it."""
         for port in await self._own(device_id=device):
             if not port.endpoint:
-                await self.destroy(port)
+                await self.delete(port)
 
     async def remove_from(self, neutron: str) -> None:
         """Delete all of our ports on a Neutron network."""
         for port in await self._own(network_id=neutron):
-            await self._children.let_go(port.id)
-            await self.destroy(port)
+            await self._children.before_delete(port.id)
+            await self.delete(port)
 
 
 def _same(port: NeutronPort, spec: PortSpec, mac: str) -> NeutronPort:

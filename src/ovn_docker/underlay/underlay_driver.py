@@ -222,7 +222,7 @@ class UnderlayDriver:
         port = None
         try:
             port = await self._port(ref, request)
-            with _alone():
+            with _first_error():
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._cloud.ports.tag(port, request.network_id, endpoint_id))
                     under = both.create_task(self._cloud.children.add(port))
@@ -327,7 +327,7 @@ class UnderlayDriver:
         ref = await self._cloud.networks.locate(request.network_id)
         attached: asyncio.Task[str] | None = None
         try:
-            with _alone():
+            with _first_error():
                 async with asyncio.TaskGroup() as both:  # Open vSwitch works while Neutron answers
                     subnets = both.create_task(self._cloud.networks.subnets(ref.neutron))
                     routers = both.create_task(self._routers(ref))
@@ -415,7 +415,7 @@ class UnderlayDriver:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _first_error() -> Iterator[None]:
     """Raise the first error of a task group alone."""
     try:
         yield

@@ -217,7 +217,7 @@ class UnderlayInventory:
         found = await self._cloud.neutron.find(f"ports/{lease.row}")
         port = None if found is None else resources.read_port(found["port"])
         if port is not None and not port.endpoint:
-            await self._cloud.ports.destroy(port)
+            await self._cloud.ports.delete(port)
 
     async def enter_pool(self, network: Network, subnet: str) -> None:
         """Do nothing: the subnet is Neutron's."""

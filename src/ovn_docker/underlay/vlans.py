@@ -109,16 +109,16 @@ class TrunkPorts:
         return resources.read_trunk(made["trunk"])
 
     async def add(self, port: NeutronPort) -> int:
-        return await self._ask(self._adding, port.id)
+        return await self._enqueue(self._adding, port.id)
 
     async def remove(self, port_id: str) -> None:
-        await self._ask(self._removing, port_id)
+        await self._enqueue(self._removing, port_id)
 
-    async def let_go(self, port_id: str) -> None:
+    async def before_delete(self, port_id: str) -> None:
         """Take a port from under the trunk: Neutron would refuse to delete it."""
         await self.remove(port_id)
 
-    async def _ask(self, queue: list[Waiting], port_id: str) -> int:
+    async def _enqueue(self, queue: list[Waiting], port_id: str) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         queue.append((port_id, future))
         if self._worker is None or self._worker.done():
@@ -236,7 +236,7 @@ class ProfilePorts:
 
     async def _own(self, **query: str) -> list[NeutronPort]:
         found = await self._neutron.get("ports", {"description": resources.mark(self._host), **query})
-        return [resources.read_port(each) for each in found["ports"]]
+        return [resources.read_port(port) for port in found["ports"]]
 
     async def add(self, port: NeutronPort) -> int:
         hypervisor = await self._hypervisor()
@@ -298,7 +298,7 @@ class ProfilePorts:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
-    async def let_go(self, port_id: str) -> None:
+    async def before_delete(self, port_id: str) -> None:
         """Do nothing: a port may be deleted as it is, and has its VLAN until then."""
 
 
@@ -323,5 +323,5 @@ class ChildPorts(Protocol):
     async def remove(self, port_id: str) -> None:
         """Take a port from under the machine's, if it is under it."""
 
-    async def let_go(self, port_id: str) -> None:
+    async def before_delete(self, port_id: str) -> None:
         """Do what has to be done before Neutron deletes a port."""

@@ -14,6 +14,21 @@ from tests.functional.underlay.small_neutron import SmallNeutron
 Answer = tuple[int, Any]
 
 
+def token_of(url: str) -> dict[str, Any]:
+    """What Keystone says of a token, whose catalogue has Neutron below an address."""
+    endpoint = {"url": f"{url}/network/", "interface": "public", "region": "R", "region_id": "R"}
+    domain = {"domain": {"id": "default", "name": "Default"}}
+    return {
+        "methods": ["password"],
+        "expires_at": "2099-01-01T00:00:00.000000Z",
+        "issued_at": "2020-01-01T00:00:00.000000Z",
+        "user": {"id": "u", "name": "u", **domain},
+        "project": {"id": "p", "name": "p", **domain},
+        "catalog": [{"type": "network", "name": "neutron", "id": "n", "endpoints": [endpoint]}],
+        "roles": [{"id": "m", "name": "member"}],
+    }
+
+
 class SmallOpenStack:
     """Answers what a test says.
 
@@ -67,18 +82,7 @@ class SmallOpenStack:
             return web.json_response({"error": error}, status=self.keystone_status)
         token = f"token-{next(self._numbers)}"
         self.tokens.add(token)
-        endpoint = {"url": f"{self.url}/network/", "interface": "public", "region": "R", "region_id": "R"}
-        body = {
-            "token": {
-                "methods": ["password"],
-                "expires_at": "2099-01-01T00:00:00.000000Z",
-                "issued_at": "2020-01-01T00:00:00.000000Z",
-                "user": {"id": "u", "name": "u", "domain": {"id": "default", "name": "Default"}},
-                "project": {"id": "p", "name": "p", "domain": {"id": "default", "name": "Default"}},
-                "catalog": [{"type": "network", "name": "neutron", "id": "n", "endpoints": [endpoint]}],
-                "roles": [{"id": "m", "name": "member"}],
-            }
-        }
+        body = {"token": token_of(self.url)}
         return web.json_response(body, status=201, headers={"X-Subject-Token": token})
 
     async def _neutron(self, request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,7 @@ from ovn_docker.errors import UnreachableError
 from ovn_docker.underlay.neutron import neutron_client
 from ovn_docker.underlay.neutron.credentials import from_environment
 from ovn_docker.underlay.neutron.neutron_client import Neutron
+from tests.functional.underlay.openstack import token_of
 
 pytestmark = pytest.mark.functional
 
@@ -63,15 +65,8 @@ class Server:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 method, path, _ = head.split("\r\n", 1)[0].split(" ")
-                length = next(
-                    (
-                        int(line.split(":")[1])
-                        for line in head.split("\r\n")
-                        if "content-length" in line.lower()
-                    ),
-                    0,
-                )
-                await reader.readexactly(length)
+                length = re.search(r"(?i)content-length: *(\d+)", head)
+                await reader.readexactly(int(length[1]) if length else 0)
                 if path.startswith("/network"):
                     mine.append(method)
                     self.requests[number] = mine
@@ -84,22 +79,9 @@ class Server:
         if path.startswith("/network"):
             return _answer("200 OK", {"networks": []})
         if path.endswith("/auth/tokens"):
-            return _answer("201 Created\r\nX-Subject-Token: t", {"token": self._token()})
+            return _answer("201 Created\r\nX-Subject-Token: t", {"token": token_of(self.url)})
         link = {"rel": "self", "href": f"{self.url}/v3"}
         return _answer("200 OK", {"version": {"id": "v3.14", "status": "stable", "links": [link]}})
-
-    def _token(self) -> dict[str, object]:
-        endpoint = {"url": f"{self.url}/network", "interface": "public", "region": "R", "region_id": "R"}
-        domain = {"domain": {"id": "default", "name": "Default"}}
-        return {
-            "methods": ["password"],
-            "expires_at": "2099-01-01T00:00:00.000000Z",
-            "issued_at": "2020-01-01T00:00:00.000000Z",
-            "user": {"id": "u", "name": "u", **domain},
-            "project": {"id": "p", "name": "p", **domain},
-            "catalog": [{"type": "network", "name": "neutron", "id": "n", "endpoints": [endpoint]}],
-            "roles": [],
-        }
 
 
 def _answer(status: str, content: object) -> bytes:

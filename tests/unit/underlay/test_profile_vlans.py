@@ -135,7 +135,7 @@ async def test_a_vlan_is_free_again_once_the_port_is_not_under_the_machines() ->
     [one] = drivers(neutron, 1)
     neutron.make("p")
     await one.add(neutron.port("p"))
-    await one.let_go("p")
+    await one.before_delete("p")
     assert neutron.vlan("p") is not None  # until the port is gone
     await one.remove("p")
     assert neutron.port("p").device == ""

@@ -324,10 +324,7 @@ class Neutron:
             reply = await loop.run_in_executor(
                 self._threads, lambda: self._sessions.send(method, path, query, body)
             )
-        except (
-            UnreachableError,
-            NeutronError,
-        ) as error:  # the latter is from Keystone
+        except (UnreachableError, NeutronError) as error:
             self._note(str(error))
             raise
         if reason := _broken(method, reply):
