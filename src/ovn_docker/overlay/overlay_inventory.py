@@ -115,7 +115,7 @@ class OwnRows:
         index = hosts.read_index(found["rows"])
         if self._always or (not index.is_whole and self._is_due()):
             return await self._scanned(Mark(host, index.created))
-        read = await host_cleanup.read_entries(self._northbound, host, index)
+        read = await host_cleanup.read_entries(self._northbound.transact, host, index)
         if self._note:
             await self._strike(host, read)
         return _sorted(read.rows)
@@ -123,7 +123,9 @@ class OwnRows:
     async def named(self, entries: Entries) -> Rows:
         """Read rows that the host should have, and enter into the index those that are there and its own."""
         host = (await self._northbound.mark()).host
-        read = await host_cleanup.read_entries(self._northbound, host, Index(entries, is_whole=False))
+        read = await host_cleanup.read_entries(
+            self._northbound.transact, host, Index(entries, is_whole=False)
+        )
         rows = _sorted(read.rows)
         if self._note and (found := rows.entries()):
             await self._northbound.transact([hosts.index_add(host, found)])
@@ -195,8 +197,8 @@ async def own_switches(database: Northbound, host: str) -> Sequence[Row]:
     if not index.is_whole:
         [found] = await database.transact([northbound.ls_list(host)])
         return list(found["rows"])
-    entries = {uuid: kind for uuid, kind in index.entries.items() if kind == "switch"}
-    return (await host_cleanup.read_entries(database, host, replace(index, entries=entries))).rows["switch"]
+    made = replace(index, entries={uuid: kind for uuid, kind in index.entries.items() if kind == "switch"})
+    return (await host_cleanup.read_entries(database.transact, host, made)).rows["switch"]
 
 
 def _sorted(rows: Mapping[str, Sequence[Row]]) -> Rows:

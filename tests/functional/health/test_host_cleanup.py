@@ -205,7 +205,7 @@ async def test_ports_that_never_cease_to_come_end_it_with_an_error(hosts: Hosts,
     proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
     proxy.before = make
     async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
-        with pytest.raises(ConflictError, match="ports of host h0 change while it is given up"):
+        with pytest.raises(ConflictError, match="ports of host h0 change while they are removed"):
             await HostCleanup(client, "h0", ()).run()
 
 
