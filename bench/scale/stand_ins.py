@@ -162,7 +162,7 @@ class NoLinks(Links):
     async def delete(self, outside: str) -> None:
         """It is gone already."""
 
-    async def ours(self) -> frozenset[str]:
+    async def own_names(self) -> frozenset[str]:
         """None."""
         return frozenset()
 

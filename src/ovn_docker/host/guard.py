@@ -1,8 +1,9 @@
-"""Keeps this host's kernel deaf to what containers send, by rules of netfilter of our own.
+"""Netfilter rules that keep this host's kernel from handling what containers send.
 
-With Open vSwitch's userspace datapath the kernel goes on with every frame that Open vSwitch has taken a copy
-of, and would serve what is addressed to the host's end of a veth pair, or to all, past OVN (docs/decisions/
-0019). The rules are the host's: whoever flushes its ruleset takes them away, hence the watch.
+With Open vSwitch's userspace datapath the kernel too processes every frame that Open vSwitch has copied, and
+would answer what is addressed to the host's end of a veth pair, or to all, bypassing OVN
+(docs/decisions/0019). The rules are part of the host's ruleset: whoever flushes that removes them, hence the
+watch.
 """
 
 import errno
@@ -15,15 +16,16 @@ from dataclasses import dataclass
 from ovn_docker.errors import HostError
 
 # --- Netfilter's rules as messages of nfnetlink (linux/netfilter/nf_tables.h). Pure. ------------------------
-# pyroute2 does not tell whether the kernel took a transaction, and not every release of it knows link groups.
+# pyroute2 does not report whether the kernel took a transaction, and not every release of it knows link
+# groups.
 
 
 SUBSYSTEM = 10
 """NFNL_SUBSYS_NFTABLES."""
 
-NEW_TABLE, DEL_TABLE, NEW_CHAIN, DEL_CHAIN, NEW_RULE, GET_RULE, DEL_RULE = 0, 2, 3, 5, 6, 7, 8
+NEW_TABLE, DEL_TABLE, NEW_CHAIN, NEW_RULE, GET_RULE, DEL_RULE = 0, 2, 3, 6, 7, 8
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
-"""NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END: what is between them is one transaction."""
+"""NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END: the messages between them are one transaction."""
 
 ERROR, DONE = 2, 3
 """NLMSG_ERROR and NLMSG_DONE (linux/netlink.h)."""
@@ -46,14 +48,7 @@ HEADER = struct.Struct("=IHHII")
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A base chain at the first hook of its family.
-
-    Attributes:
-        family: `INET` or `ARP`.
-        table: of that family.
-        name: of the chain.
-        priority: among the chains of this hook.
-    """
+    """A base chain at the first hook of its family, `INET` or `ARP`."""
 
     family: int
     table: str
@@ -61,39 +56,37 @@ class Chain:
     priority: int
 
     def rebuild(self, groups: Sequence[int], comment: str) -> list[bytes]:
-        """The operations that leave the table with this chain, and that with one rule for each group.
+        """Operations after which the table has this chain only, with one rule for each link group.
 
-        Args:
-            groups: of links, whose packets are counted and dropped.
-            comment: of each rule, as nft(8) shows it.
+        The rules count and drop the packets of these groups. `comment` is each rule's, as nft(8) shows it.
         """
         table = _text_attribute(1, self.table)
         hook = _nested(4, _number(1, FIRST_HOOK), _number(2, self.priority))
         chain = table + _text_attribute(3, self.name) + hook + _text_attribute(7, "filter")
-        place, about = table + _text_attribute(2, self.name), _attribute(7, _comment(comment))
-        rules = [place + _nested(4, *_drop(group)) + about for group in groups]
+        position, user_data = table + _text_attribute(2, self.name), _attribute(7, _comment(comment))
+        rules = [position + _nested(4, *_drop(group)) + user_data for group in groups]
         return [
             message(NEW_TABLE, self.family, CREATE, table),
-            message(DEL_TABLE, self.family, 0, table),  # so that there was one to be deleted
+            message(DEL_TABLE, self.family, 0, table),  # a delete fails without a table, hence the line above
             message(NEW_TABLE, self.family, CREATE, table),
             message(NEW_CHAIN, self.family, CREATE, chain),
             *(message(NEW_RULE, self.family, CREATE | APPEND, rule) for rule in rules),
         ]
 
     def read(self) -> bytes:
-        """Ask for its rules."""
+        """The request for its rules."""
         return message(
             GET_RULE, self.family, DUMP, _text_attribute(1, self.table) + _text_attribute(2, self.name)
         )
 
 
 def message(kind: int, family: int, flags: int, attributes: bytes) -> bytes:
-    """A message of nftables'."""
+    """A message of nftables."""
     return _message(SUBSYSTEM << 8 | kind, family, REQUEST | flags, 0, attributes)
 
 
 def transaction(operations: list[bytes]) -> bytes:
-    """All of them or none; the answer is an acknowledgement of the end, or errors."""
+    """The operations as one transaction; the answer is an acknowledgement of its end, or errors."""
     begin = _message(BATCH_BEGIN, 0, REQUEST, SUBSYSTEM, b"")
     end = _message(BATCH_END, 0, REQUEST | ACKNOWLEDGE, SUBSYSTEM, b"")
     return b"".join([begin, *operations, end])
@@ -159,7 +152,7 @@ def _padded(length: int) -> int:
 
 TABLE = "ovn-docker"
 CHAINS = (Chain(INET, TABLE, "guard", -450), Chain(ARP, TABLE, "guard", 0))
-"""IPv4 and IPv6 before their fragments are put together (NF_IP_PRI_RAW_BEFORE_DEFRAG), and ARP."""
+"""IPv4 and IPv6 before defragmentation (NF_IP_PRI_RAW_BEFORE_DEFRAG), and ARP."""
 
 COMMENT = "what containers send is OVN's to deliver"
 
@@ -167,7 +160,7 @@ NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
 """linux/netlink.h and linux/netfilter/nfnetlink.h."""
 
 TIMEOUT = 2.0
-"""Seconds for the kernel to answer; a transaction that it refuses gets as many answers as it has errors."""
+"""Seconds for the kernel to answer; it answers a transaction that it refuses once per error."""
 
 REMOVALS = {SUBSYSTEM << 8 | kind for kind in (DEL_TABLE, DEL_RULE)}
 
@@ -175,33 +168,33 @@ BUFFER = 1 << 16
 
 
 class Guard:
-    """Rules that drop what the links of some groups send to the kernel of this network namespace."""
+    """Rules that drop what the links of some groups send to this network namespace's kernel; for one
+    thread.
+    """
 
     def __init__(self, groups: Sequence[int]) -> None:
-        """Open nothing yet; all of it is for one thread."""
         self._groups = groups
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
-        """The rules stay: containers run on."""
+        """Close the socket; the rules stay, because containers run on."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def ensure(self) -> None:
-        """See to it that the rules are there; it costs 30 µs when they are.
-
-        Raises:
-            HostError: the kernel refused.
+        """Make the rules if they are missing; costs 30 µs if they are not. HostError if the kernel
+        refuses.
         """
         try:
             if not self._complete():
-                self._ask(transaction([each for chain in CHAINS for each in self._rebuild(chain)]))
+                rebuilds = [chain.rebuild(self._groups, COMMENT) for chain in CHAINS]
+                self._ask(transaction([operation for rebuild in rebuilds for operation in rebuild]))
         except OSError as error:
             raise HostError(f"netfilter's table {TABLE} could not be made: {_text(error)}") from error
 
     def complete(self) -> bool:
-        """Whether the rules are there; no where the kernel does not tell."""
+        """Whether the rules exist; False if the kernel does not say."""
         try:
             return self._complete()
         except OSError:
@@ -211,11 +204,8 @@ class Guard:
         found = [self._ask(chain.read()).count(COMMENT.encode()) for chain in CHAINS]
         return found == [len(self._groups)] * len(CHAINS)
 
-    def _rebuild(self, chain: Chain) -> list[bytes]:
-        return chain.rebuild(self._groups, COMMENT)
-
     def _ask(self, request: bytes) -> bytes:
-        """Send it, and return all that comes back up to the end; the first error is raised."""
+        """Send a request and return the whole answer; raises its first error."""
         netlink = self._open()
         netlink.send(request)
         answer = b""
@@ -225,7 +215,7 @@ class Guard:
             for kind, body in messages(received):
                 [code] = struct.unpack_from("=i", body) if kind == ERROR else [0]
                 if code:
-                    self.close()  # and with it the answers to what followed
+                    self.close()  # and so discard the answers to what followed
                     raise OSError(-code, os.strerror(-code))
                 if kind in {ERROR, DONE}:
                     return answer
@@ -238,14 +228,9 @@ class Guard:
 
 
 class RulesetWatch:
-    """Hears of changes of the ruleset; its socket can be waited for."""
+    """Calls `removed` when our rules may have been removed; an event loop waits on its socket."""
 
     def __init__(self, removed: Callable[[], object]) -> None:
-        """Call this when ours may have been removed.
-
-        Raises:
-            HostError: the kernel refused.
-        """
         self._removed = removed
         try:
             self._socket = socket.socket(
@@ -256,22 +241,20 @@ class RulesetWatch:
             raise HostError(f"netfilter cannot be watched: {_text(error)}") from error
 
     def fileno(self) -> int:
-        """For a loop to wait on."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Hear no more."""
         self._socket.close()
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Read the notifications that have arrived."""
         removed = False
         while True:
             try:
                 data = self._socket.recv(BUFFER)
             except BlockingIOError:
                 break
-            except OSError as error:  # more has come than the socket holds: netlink(7)
+            except OSError as error:  # notifications were lost: netlink(7)
                 if error.errno != errno.ENOBUFS:
                     raise
                 removed = True

@@ -1,7 +1,7 @@
-"""What stands in a host's Open_vSwitch database: joined endpoints, and the settings of OVN. Pure.
+"""Tables and columns of a host's Open_vSwitch database (ovs-vswitchd.conf.db(5)): endpoints, settings,
+bridges. Pure.
 
-The only module that knows that database's tables and columns (ovs-vswitchd.conf.db(5)). A watched row lacks
-the columns that hold their default (ovsdb-server(7), section 4.1.14).
+A watched row lacks the columns that have their default (ovsdb-server(7), section 4.1.14).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ class OvnSettings:
     Attributes:
         system_id: this chassis, or "" when it is not set.
         northbound: ``ovn-nb`` as it is written, or "".
-        southbound: ``ovn-remote``, likewise.
+        southbound: ``ovn-remote`` as it is written, or "".
         bridge: the integration bridge.
         encapsulations: ``ovn-encap-type``.
         encap_ips: ``ovn-encap-ip``, this host's tunnel endpoints.
@@ -71,18 +71,16 @@ class OvnSettings:
 
 
 def read_settings(replica: Replica, chassis: str = "") -> OvnSettings:
-    """The settings as they stand; before the first connection, their defaults.
+    """The current settings from a replica of `WATCHES`; before the first connection, their defaults.
 
-    Args:
-        replica: of `WATCHES`.
-        chassis: this host's name where the database does not say it (ovn-controller(8), system-id-override).
+    `chassis` overrides the database's name of this host (ovn-controller(8), system-id-override).
     """
     for row in replica.rows(ROOT).values():
         ids = mapping(row.get("external_ids"))
         name = chassis or ids.get("system-id", "")
 
         def of(key: str, default: str = "") -> str:
-            """One of ovn-controller's, of which that with the chassis's name behind it comes first."""
+            """A key of ovn-controller's; the one with the chassis's name as a suffix takes precedence."""
             return ids.get(f"{key}-{name}" if name else key, ids.get(key, default))  # noqa: B023
 
         return OvnSettings(
@@ -118,9 +116,8 @@ class Attached:
         installed: whether packets pass it: OVN's flows for it are in the switch (ovn-controller(8),
             ovn-installed), or it is an access port of a VLAN and ovs-vswitchd uses it.
         network_id: the Docker network, from our mark, or "" for a port that is not ours.
-        endpoint_id: the Docker endpoint, which is the name of the logical port too.
-        external_ids: all of them.
-        ofport: in the bridge, or None while ovs-vswitchd has given none.
+        endpoint_id: the Docker endpoint, which is also the name of the logical port.
+        ofport: in the bridge, or None while ovs-vswitchd has assigned none.
     """
 
     name: str
@@ -133,12 +130,12 @@ class Attached:
 
     @property
     def addresses(self) -> frozenset[str]:
-        """The IP addresses of the endpoint."""
+        """The endpoint's IP addresses."""
         return frozenset(self.external_ids.get(ADDRESSES, "").split())
 
     @property
     def waiting(self) -> bool:
-        """Whether its Join, which adds the sandbox's id, has not come; a repair writes neither key."""
+        """Whether its Join, which adds the sandbox's id, has yet to come; a repair writes neither key."""
         return STATUS in self.external_ids and SANDBOX not in self.external_ids
 
     @property
@@ -159,7 +156,7 @@ def port_id(endpoint_id: str) -> UUID:
 
 
 def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str, str]) -> list[Operation]:
-    """Plug a link into a bridge; the last answer's count is 0 when there is no such bridge.
+    """Plug a link into a bridge; the last result's count is 0 if the bridge does not exist.
 
     iface-id is written in the same transaction, so ovs-vswitchd configures the port once and ovn-controller
     never sees it unbound. With `VLAN` among the keys it is an access port (ovs-vswitchd.conf.db(5), tag).
@@ -174,18 +171,18 @@ def add_port(bridge: str, endpoint_id: str, link: str, external_ids: Mapping[str
 
 
 def set_ids(endpoint_id: str, external_ids: Mapping[str, str]) -> Operation:
-    """Write keys of an endpoint's Interface, whatever they were; count is 0 when it has none."""
+    """Overwrite keys of an endpoint's Interface; count is 0 if it has none."""
     return mutate(INTERFACE, [row_is(interface_id(endpoint_id))], *replace_keys("external_ids", external_ids))
 
 
 def del_port(endpoint_id: str) -> Operation:
-    """Unplug an endpoint's link from whichever bridge holds it; count is 0 when none does."""
+    """Unplug an endpoint's link from whichever bridge it is on; count is 0 if it is on none."""
     port = reference(port_id(endpoint_id))
     return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
 
 
 def set_vlan(endpoint_id: str, vlan: int) -> list[Operation]:
-    """Move an endpoint's access port to another VLAN; counts are 0 when it is not plugged in."""
+    """Move an endpoint's access port to another VLAN; counts are 0 if it is not plugged in."""
     interface = [row_is(interface_id(endpoint_id))]
     return [
         update(PORT, [row_is(port_id(endpoint_id))], {"tag": vlan}),
@@ -195,7 +192,7 @@ def set_vlan(endpoint_id: str, vlan: int) -> list[Operation]:
 
 
 def datapath(replica: Replica, bridge: str) -> str | None:
-    """The datapath_type of a bridge, "" for the kernel's, or None when there is no such bridge."""
+    """The datapath_type of a bridge, "" for the kernel's, or None if the bridge does not exist."""
     for row in replica.rows(BRIDGE).values():
         if row.get("name") == bridge:
             return str(row.get("datapath_type", ""))
@@ -203,11 +200,12 @@ def datapath(replica: Replica, bridge: str) -> str | None:
 
 
 NEEDED = ("recirc", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_state_nat")
-"""What OVN's flows use of a datapath that some lack (ovs-vswitchd.conf.db(5), Datapath, capabilities)."""
+"""Capabilities that OVN's flows use and some datapaths lack (ovs-vswitchd.conf.db(5), Datapath,
+capabilities)."""
 
 
 def lacking(capabilities: Mapping[str, str]) -> list[str]:
-    """What OVN's flows use and a datapath of these capabilities lacks."""
+    """Those of `NEEDED` that a datapath with these capabilities lacks."""
     return [name for name in NEEDED if capabilities.get(name) == "false"]
 
 
@@ -216,7 +214,7 @@ class Progress:
     """How far OVN got with a port.
 
     Attributes:
-        known: whether ovn-controller has given it a conntrack zone, which it writes down at the bridge once
+        known: whether ovn-controller has assigned it a conntrack zone, which it records in the bridge once
             Open vSwitch has taken its flows (ovn-controller(8), ct-zone-*).
         capabilities: of the bridge's datapath (ovs-vswitchd.conf.db(5), Datapath), by name.
     """
@@ -226,7 +224,7 @@ class Progress:
 
 
 def progress_get(bridge: str) -> list[Operation]:
-    """Read what goes to `read_progress`; few rows, however many ports there are."""
+    """Read what `read_progress` takes; few rows, however many ports there are."""
     return [
         select(BRIDGE, [("name", "==", bridge)], ["datapath_type", "external_ids"]),
         select(ROOT, [], ["datapaths"]),
@@ -235,7 +233,7 @@ def progress_get(bridge: str) -> list[Operation]:
 
 
 def read_progress(results: Sequence[Mapping[str, Sequence[Row]]], endpoint_id: str) -> Progress:
-    """What `progress_get` found of an endpoint's port."""
+    """An endpoint's progress from the results of `progress_get`."""
     bridges, roots, datapaths = (result["rows"] for result in results)
     known = any(f"ct-zone-{endpoint_id}" in mapping(row["external_ids"]) for row in bridges)
     kinds = {str(row["datapath_type"]) or "system" for row in bridges}
@@ -251,13 +249,13 @@ def attached(replica: Replica, endpoint_id: str) -> Attached | None:
 
 
 def all_attached(replica: Replica) -> list[Attached]:
-    """Every interface that carries our mark."""
-    found = [read_attached(row) for row in replica.rows(INTERFACE).values()]
-    return [each for each in found if each.network_id]
+    """Every interface with our mark."""
+    interfaces = [read_attached(row) for row in replica.rows(INTERFACE).values()]
+    return [interface for interface in interfaces if interface.network_id]
 
 
 def read_attached(row: Mapping[str, object]) -> Attached:
-    """A row of Interface, whoever's."""
+    """A row of Interface, with our mark or without."""
     ids = mapping(row.get("external_ids"))
     used = int(optional(row.get("ofport", ["set", []])) or 0) > 0
     return Attached(
@@ -272,22 +270,22 @@ def read_attached(row: Mapping[str, object]) -> Attached:
 
 
 def _ofport(row: Mapping[str, object]) -> int | None:
-    """The OpenFlow port; ovs-vswitchd writes -1 where it could not use the interface."""
+    """The OpenFlow port; ovs-vswitchd writes -1 if it could not use the interface."""
     port = optional(row.get("ofport", ["set", []]))
     return int(port) if port is not None and int(port) > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """A tunnel of ovn-controller's to another host.
+    """A tunnel to another host.
 
     Attributes:
         remote: the other host's tunnel address.
         error: why ovs-vswitchd could not make it, or "".
-        egress: the link through which its packets leave, or "" where there is no route.
+        egress: the link through which its packets leave, or "" without a route.
         carrier: whether that link has a carrier.
-        chassis: the other host's name in OVN, or "" where the tunnel is not ovn-controller's.
-        bfd: the state of its session of Bidirectional Forwarding Detection, or "" without one.
+        chassis: the other host's name in OVN, or "" if the tunnel is not ovn-controller's.
+        bfd: the state of its BFD session, ``up`` or ``down``, or "" without one.
     """
 
     remote: str
@@ -299,7 +297,7 @@ class Tunnel:
 
 
 def tunnels_get() -> list[Operation]:
-    """Read this host's tunnels to all others, which go to `read_tunnels`: as many as there are hosts."""
+    """Read what `read_tunnels` takes: as many rows as there are hosts."""
     columns = ["_uuid", "type", "options", "error", "status", "bfd", "bfd_status"]
     kinds = ("geneve", "vxlan", "stt")
     return [
@@ -309,13 +307,14 @@ def tunnels_get() -> list[Operation]:
 
 
 def read_tunnels(results: Sequence[Mapping[str, Sequence[Row]]]) -> tuple[Tunnel, ...]:
-    """What `tunnels_get` found (ovs-vswitchd.conf.db(5), Interface, status:tunnel_egress_iface).
+    """Tunnels from the results of `tunnels_get` (ovs-vswitchd.conf.db(5), Interface,
+    status:tunnel_egress_iface).
 
     ovn-controller writes the name of the other host to the port (ovn controller/encaps.c, ovn-chassis-id).
     """
     ports, *interfaces = results
-    chassis = {each: _chassis(row) for row in ports["rows"] for each in members(row["interfaces"])}
-    found = []
+    chassis = {uuid: _chassis(row) for row in ports["rows"] for uuid in members(row["interfaces"])}
+    tunnels = []
     for row in (row for result in interfaces for row in result["rows"]):
         remote, status = mapping(row["options"]).get("remote_ip", ""), mapping(row["status"])
         error = optional(row["error"]) or ""
@@ -323,17 +322,16 @@ def read_tunnels(results: Sequence[Mapping[str, Sequence[Row]]]) -> tuple[Tunnel
             egress = status.get("tunnel_egress_iface", "")
             carrier = status.get("tunnel_egress_iface_carrier") != "down"
             name = chassis.get(atom(row["_uuid"]), "")
-            found.append(Tunnel(remote, error, egress, carrier, name, _bfd(row)))
-    return tuple(found)
+            tunnels.append(Tunnel(remote, error, egress, carrier, name, _bfd(row)))
+    return tuple(tunnels)
 
 
 def _chassis(port: Row) -> str:
-    """From ``h2@192.0.2.2``, or ``h2@192.0.2.2%192.0.2.1``, the name."""
+    """The name in ``h2@192.0.2.2`` or ``h2@192.0.2.2%192.0.2.1``."""
     return mapping(port["external_ids"]).get("ovn-chassis-id", "").rpartition("@")[0]
 
 
 def _bfd(interface: Row) -> str:
-    """The state, as ``up`` or ``down``, where a session is wanted."""
     wanted = mapping(interface["bfd"]).get("enable") == "true"
     return mapping(interface["bfd_status"]).get("state", "") if wanted else ""
 
@@ -345,8 +343,8 @@ class VxlanPort:
     Attributes:
         name: of the interface.
         remote: ``remote_ip``, as it is written.
-        vtep: the VTEP that we made it for, or "" where it is somebody else's.
-        owner: the driver that made it, likewise.
+        vtep: the VTEP that a driver made it for, or "" if none did.
+        owner: that driver, or "".
         ofport: in the bridge, or None.
         error: why ovs-vswitchd could not use it, or "".
     """
@@ -360,7 +358,7 @@ class VxlanPort:
 
 
 def read_vxlan_port(row: Mapping[str, object]) -> VxlanPort | None:
-    """A row of Interface that is a VXLAN tunnel to one place, or None."""
+    """A row of Interface that is a VXLAN tunnel to one address, or None."""
     remote = mapping(row.get("options")).get("remote_ip", "")
     if row.get("type") != "vxlan" or not remote:
         return None
@@ -375,10 +373,10 @@ def read_vxlan_port(row: Mapping[str, object]) -> VxlanPort | None:
 
 
 def add_vtep_port(bridge: str, owner: str, remote: str, local: str) -> list[Operation]:
-    """Add the VXLAN port through which a VTEP is reached; each flow names the VNI (ovs-vswitchd.conf.db(5)).
+    """Add the VXLAN port to a VTEP; flows set the VNI (ovs-vswitchd.conf.db(5), key).
 
     Args:
-        bridge: by name.
+        bridge: its name.
         owner: the driver's name.
         remote: the VTEP's tunnel endpoint.
         local: this host's, or "" to leave it to the routing table.
@@ -400,14 +398,14 @@ def add_vtep_port(bridge: str, owner: str, remote: str, local: str) -> list[Oper
 
 
 def del_vtep_port(remote: str) -> Operation:
-    """Remove the port that `add_vtep_port` made."""
+    """Remove a port of `add_vtep_port`."""
     port = reference(addressing.row_id(PORT, VTEP, remote))
     return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
 
 
 # --- The bridges of a host and the ports on them. -----------------------------------------------------------
-# For the bridge that the interface of a virtual machine is on: its administrator's, unlike OVN's integration
-# bridge. Read on demand, as only the health check needs it (ovs-vswitchd.conf.db(5)).
+# For the bridge with the interface of a virtual machine, which is the administrator's, unlike OVN's
+# integration bridge. Read on demand: no request needs it.
 
 
 NETDEV = "netdev"
@@ -424,8 +422,8 @@ class BridgePort:
     Attributes:
         local: whether it is the bridge itself, as the host sees it.
         ours: whether it is an endpoint's.
-        mac: "" where it is not known.
-        mtu: in bytes, or None where it is not known.
+        mac: "" if not known.
+        mtu: in bytes, or None if not known.
         error: why ovs-vswitchd cannot use it, or "".
         tag: the VLAN of an access port, or None.
         trunks: the only VLANs that pass it; none means all.

@@ -19,7 +19,7 @@ from ovn_docker.ovsdb.replica import Watch
 LOG = logging.getLogger(__name__)
 
 SWITCH_SERVICE, CENTRAL_SERVICE = "openvswitch-switch", "ovn-central"
-"""Units of Debian's packages with the database of a host, and with those of OVN."""
+"""Debian's systemd units of a host's database, and of OVN's databases."""
 
 NORTHBOUND, SOUTHBOUND = "ovn-nb", "ovn-remote"
 """Keys of Open_vSwitch's external_ids that name OVN's databases."""
@@ -33,10 +33,8 @@ _DATABASES = {
 
 @functools.cache
 def chassis_override(directory: str = "") -> str:
-    """What OVN calls this host whatever Open_vSwitch says, or ""; read once, as ovn-controller(8) does.
-
-    Args:
-        directory: of the file; by default OVN's own.
+    """The name of this host in OVN that overrides Open_vSwitch's, or ""; read once, as ovn-controller(8)
+    does.
     """
     where = directory or os.environ.get("OVN_SYSCONFDIR") or "/etc/ovn"
     try:
@@ -52,7 +50,7 @@ def settings_of(ovs: Client) -> OvnSettings:
 
 
 async def known_settings(ovs: Client) -> OvnSettings:
-    """How this host takes part in OVN, once its database has been read; waits without limit for that."""
+    """How this host takes part in OVN; waits without limit until its database has been read."""
     return await ovs.replica.until(lambda: settings_of(ovs) if ovs.replica.rows(open_vswitch.ROOT) else None)
 
 
@@ -116,7 +114,7 @@ async def following(
 
 
 async def follow_settings(ovs: Client, client: Client, key: str, remotes: tuple[Remote, ...] = ()) -> None:
-    """Point a client at what Open_vSwitch says, and again whenever it says something else, until cancelled.
+    """Redirect a client to what Open_vSwitch says, and again at each change, until cancelled.
 
     `remotes` are in place of those that Open_vSwitch names; the TLS files are Open_vSwitch's all the same.
     """

@@ -1,8 +1,7 @@
 """Veth pairs of this host, over netlink.
 
-The kernel does the work of a netlink request while it is being sent (a delete waits 15 ms for RCU), so every
-request runs on one thread of its own and the event loop never waits for the kernel. Every link carries our
-group, by which a fresh process knows it.
+The kernel carries out a netlink request while it is being sent (a delete waits 15 ms for RCU), so all
+requests run on a thread of their own. Every link is in our link group, by which a new process recognizes it.
 """
 
 import array
@@ -24,18 +23,15 @@ from typing import Any, TypeVar
 from ovn_docker.errors import ConflictError, HostError
 from ovn_docker.host.guard import Guard, RulesetWatch
 
-# --- Loads pyroute2, the library for netlink: the only place that does. -------------------------------------
-
-
 TRAFFIC_CONTROL = "pyroute2.netlink.rtnl.tcmsg.common"
-"""The logger that warns, while pyroute2 is loaded, where /proc/net/psched cannot be read.
+"""The logger by which pyroute2 warns at import when it cannot read /proc/net/psched.
 
 That file is traffic control's, which is not used here, and the systemd unit hides it (ProcSubset=pid).
 """
 
 
 def load_pyroute2() -> Any:  # noqa: ANN401  (it has no type hints)
-    """Load pyroute2; the first time costs 0.15 s."""
+    """Import pyroute2, which takes 0.15 s the first time."""
     log = logging.getLogger(TRAFFIC_CONTROL)
     log.addFilter(_no_record)
     try:
@@ -53,12 +49,12 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GROUP, LEAVING = 0x0D0C, 0x0D0D
-"""The link group (ip-link(8), group) of every link of ours, and of those that are just being removed."""
+"""The link groups (ip-link(8), group) of our links, and of those of them that are just being removed."""
 
 SYSFS = "/sys/class/net"
 
 NO_LINK_LOCAL = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
-"""A link that is given no IPv6 address when it comes up, and so says nothing to the container itself
+"""For a link that gets no IPv6 address when it comes up, and so sends nothing to the container by itself
 (linux/if_link.h, IN6_ADDR_GEN_MODE_NONE)."""
 
 SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
@@ -74,8 +70,8 @@ class VethPair:
         inside: the end that Docker moves into the container.
         mac: of the inside end, ``02:42:c0:a8:01:02``.
         mtu: of both, in bytes.
-        checksums: False where the datapath would pass on packets whose checksum was left to a device.
-        heard: whether the kernel hears what comes out of the outside end, so that it must be guarded.
+        checksums: False if the datapath would forward packets whose checksum was left to a device.
+        heard: whether the kernel receives what comes out of the outside end, so that it must be guarded.
     """
 
     outside: str
@@ -87,11 +83,7 @@ class VethPair:
 
 
 class _Batch:
-    """Pairs that are removed together: those that are named until the thread takes them.
-
-    Attributes:
-        removal: what to wait for.
-    """
+    """Pairs that are removed together: those that are added until the thread takes them."""
 
     removal: "asyncio.Future[dict[str, OSError]]"
 
@@ -101,35 +93,34 @@ class _Batch:
         self._lock = threading.Lock()
 
     def add(self, outside: str) -> bool:
-        """Name one more, unless it is too late."""
+        """Add one; False if it is too late."""
         with self._lock:
             if not self._taken:
                 self._names.add(outside)
             return not self._taken
 
     def take(self) -> set[str]:
-        """All of them; for the thread."""
+        """All of them; called by the thread."""
         with self._lock:
             self._taken = True
             return self._names
 
 
 class Links:
-    """The links of the network namespace that this process runs in."""
+    """The links of this process's network namespace; netlink is opened by `open` or the first request."""
 
     def __init__(self) -> None:
-        """Open nothing yet: netlink is opened by the first request, or by `open`."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
         self._netlink: Any = None
         self._guard = Guard((GROUP, LEAVING))
         self._batch: _Batch | None = None
         self._watch: RulesetWatch | None = None
-        self._again: asyncio.Task[None] | None = None
+        self._restoring: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Load and open netlink ahead of the first request, which would otherwise wait 0.2 s for it.
+        """Open netlink ahead of the first request, which would otherwise wait 0.2 s for it.
 
-        From now on the guard is there, and is made again at once when somebody removes it.
+        From now on the guard exists, and is restored at once when somebody removes it.
         """
         await self._run(self._open)
         try:
@@ -140,7 +131,7 @@ class Links:
             LOG.warning("containers may reach this host past OVN: %s", error)
 
     def close(self) -> None:
-        """Finish what is under way, close netlink and let the thread go; the guard stays."""
+        """Finish what is under way, close netlink and end the thread; the guard stays."""
         if self._watch is not None:
             asyncio.get_running_loop().remove_reader(self._watch)
             self._watch.close()
@@ -148,43 +139,37 @@ class Links:
         self._thread.shutdown(wait=True)
 
     async def guard(self) -> None:
-        """See to it that the kernel drops what it hears from our links.
-
-        Raises:
-            HostError: the kernel refused.
-        """
+        """Make the kernel drop what it receives from our links; HostError if it refuses."""
         await self._run(self._guard.ensure)
 
     async def guarded(self) -> bool:
-        """Whether the kernel drops what it hears from our links, as far as it tells."""
+        """Whether the kernel drops what it receives from our links, as far as it says."""
         return await self._run(self._guard.complete)
 
     def _restore(self) -> None:
         async def restore() -> None:
             if await self.guarded():
-                return  # it was we who replaced it
-            LOG.warning("somebody removed netfilter's table ovn-docker: it is made again")
+                return  # this process replaced it
+            LOG.warning("netfilter's table ovn-docker was removed by another program: it is restored")
             await self.guard()
 
-        self._again = asyncio.get_running_loop().create_task(restore())
+        self._restoring = asyncio.get_running_loop().create_task(restore())
 
     async def create(self, pair: VethPair) -> None:
-        """Make the pair; the outside end is up. A pair that is there already, both ends of it, will do.
+        """Make the pair, with the outside end up. A pair of ours that exists already, both ends of it, will
+        do.
 
         Raises:
             ConflictError: one of the names belongs to another link, or the inside end is in a container.
-            HostError: the kernel refused, or it would hear the pair without a guard.
+            HostError: the kernel refused, or it would receive from the pair without a guard.
         """
-        self._batch = None  # what is asked to be removed from now on goes after this
+        self._batch = None  # a removal that is requested from now on comes after this
         await self._run(lambda: self._create(pair))
 
     async def delete(self, outside: str) -> None:
         """Remove a pair by its outside end; one that is gone is success, a link that is not ours is left.
 
-        It is removed even if the caller gives up. Pairs that wait at the same time go together.
-
-        Raises:
-            HostError: the kernel refused.
+        It is removed even if the caller is cancelled. Pairs that wait at the same time are removed together.
         """
         if self._batch is None or not self._batch.add(outside):
             self._batch = batch = _Batch(outside)
@@ -193,12 +178,12 @@ class Links:
         if outside in refused:
             raise HostError(f"veth pair {outside} could not be removed: {_text(refused[outside])}")
 
-    async def ours(self) -> frozenset[str]:
-        """The names of all links of our group."""
-        return await self._run(_all_ours)
+    async def own_names(self) -> frozenset[str]:
+        """The names of all links of our groups."""
+        return await self._run(lambda: _in_groups({GROUP, LEAVING}))
 
     async def holding(self, address: str) -> str | None:
-        """The name of the link that holds an IP address, or None."""
+        """The name of the link that has an IP address, or None."""
         return await self._run(lambda: self._holding(address))
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -216,11 +201,11 @@ class Links:
         self._guard.close()
 
     def _request(self, command: str, name: str | None, **attributes: Any) -> Any:  # noqa: ANN401
-        """One rtnetlink request, about one link or all that have an attribute; a refusal becomes OSError."""
+        """One rtnetlink request, for one link or all that have an attribute; a refusal becomes OSError."""
         netlink = self._open()
-        about = {} if name is None else {"ifname": name}
+        selector = {} if name is None else {"ifname": name}
         try:
-            return netlink.link(command, **about, **attributes)
+            return netlink.link(command, **selector, **attributes)
         except Exception as error:
             code = getattr(error, "code", None)
             if code is None:
@@ -249,16 +234,16 @@ class Links:
             raise HostError(f"veth pair {pair.outside} could not be set up: {_text(error)}") from error
 
     def _delete(self, outsides: Collection[str]) -> dict[str, OSError]:
-        """Remove pairs; those that the kernel refused, and why.
+        """Remove pairs, and return those that the kernel refused to remove, and why.
 
-        It waits 15 ms for RCU in each removal, be it of one link or of a group.
+        The kernel waits 15 ms for RCU in each removal, whether of one link or of a group.
         """
-        names = {each for each in outsides if _is_ours(each)}
-        if len(names) == 1 or _in_group(LEAVING) - names:
+        names = {name for name in outsides if _is_ours(name)}
+        if len(names) == 1 or _in_groups({LEAVING}) - names:
             return self._one_by_one(names)
         try:
-            for each in names:
-                self._request("set", each, group=LEAVING)
+            for name in names:
+                self._request("set", name, group=LEAVING)
             self._request("del", None, IFLA_GROUP=LEAVING)
         except OSError:
             return self._one_by_one(names)
@@ -266,18 +251,18 @@ class Links:
 
     def _one_by_one(self, names: Iterable[str]) -> dict[str, OSError]:
         refused = {}
-        for each in names:
+        for name in names:
             try:
-                self._request("del", each)
+                self._request("del", name)
             except OSError as error:
                 if error.errno != errno.ENODEV:
-                    refused[each] = error
+                    refused[name] = error
         return refused
 
     def _holding(self, address: str) -> str | None:
         try:
             canonical = str(ipaddress.ip_address(address))
-        except ValueError:  # somebody has written a name
+        except ValueError:  # a host name
             return None
         netlink = self._open()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -288,15 +273,15 @@ class Links:
 
 
 def mtu_of(link: str) -> int | None:
-    """The MTU of a link in bytes, or None when there is no such link."""
+    """The MTU of a link in bytes, or None if it does not exist."""
     text = _attribute(link, "mtu")
     return int(text) if text else None
 
 
 def macs() -> dict[str, str]:
     """Name to MAC address of all links of this network namespace that have one."""
-    found = {each.name: _attribute(each.name, "address") for each in Path(SYSFS).iterdir()}
-    return {name: mac for name, mac in found.items() if mac}
+    addresses = {link.name: _attribute(link.name, "address") for link in Path(SYSFS).iterdir()}
+    return {name: mac for name, mac in addresses.items() if mac}
 
 
 def is_loopback(link: str) -> bool:
@@ -310,16 +295,12 @@ def exists(link: str) -> bool:
 
 
 def is_free(outside: str, inside: str) -> bool:
-    """Whether a pair is ours and whole in this network namespace, so that no container has it."""
+    """Whether both ends of a pair of ours are in this network namespace, so that no container has it."""
     return _is_ours(outside) and _is_ours(inside)
 
 
 def check_free(pair: VethPair) -> None:
-    """Accept a pair that is there already, if it is ours and whole.
-
-    Raises:
-        ConflictError: one of the names belongs to another link, or the inside end is in a container.
-    """
+    """Raise ConflictError unless an existing pair is free to be used."""
     if not is_free(pair.outside, pair.inside):
         raise ConflictError(
             f"link {pair.outside} or {pair.inside} exists and is not a free veth pair of this driver:"
@@ -327,12 +308,8 @@ def check_free(pair: VethPair) -> None:
         )
 
 
-def _all_ours() -> frozenset[str]:
-    return frozenset(each.name for each in Path(SYSFS).iterdir() if _is_ours(each.name))
-
-
-def _in_group(group: int) -> frozenset[str]:
-    return frozenset(each.name for each in Path(SYSFS).iterdir() if _group(each.name) == group)
+def _in_groups(groups: Collection[int]) -> frozenset[str]:
+    return frozenset(link.name for link in Path(SYSFS).iterdir() if _group(link.name) in groups)
 
 
 def _is_ours(link: str) -> bool:
@@ -345,7 +322,7 @@ def _group(link: str) -> int | None:
 
 
 def _attribute(link: str, name: str) -> str:
-    """A link's attribute in /sys/class/net (Documentation/ABI/testing/sysfs-class-net), "" without link."""
+    """A link's attribute in /sys/class/net (kernel Documentation/ABI/testing/sysfs-class-net), or ""."""
     try:
         return Path(SYSFS, link, name).read_text().strip()
     except OSError:
@@ -356,8 +333,8 @@ def disable_checksums(link: str) -> None:
     """Make the kernel compute every checksum before a packet leaves the link.
 
     Open vSwitch's userspace datapath without TSO drops what relies on a device for it (ovs
-    tests/system-userspace-macros.at turns it off for the same reason). The setting goes with the link into
-    the container.
+    tests/system-userspace-macros.at turns it off for the same reason). The setting stays with the link in the
+    container.
     """
     value = array.array("B", struct.pack("II", ETHTOOL_STXCSUM, 0))
     request = struct.pack("16sP", link.encode(), value.buffer_info()[0])

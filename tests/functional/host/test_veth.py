@@ -156,7 +156,7 @@ async def test_a_pair_that_was_left_while_it_was_being_removed_is_ours_still() -
     async with opened() as host:
         await host.create(PAIR)
         ip("link", "set", "outside", "group", str(veth.LEAVING))
-        assert await host.ours() == {"outside", "inside"}
+        assert await host.own_names() == {"outside", "inside"}
         await host.delete("outside")
         assert links() == set()
 
@@ -173,7 +173,7 @@ async def test_a_pair_is_removed_with_others_though_its_caller_was_cancelled() -
         gone = asyncio.ensure_future(host.delete("absent"))
         await asyncio.gather(other, made, gone)
         assert links() == {"outside", "inside"}
-        assert await host.ours() == {"outside", "inside"}
+        assert await host.own_names() == {"outside", "inside"}
 
 
 @pytest.mark.parametrize("mtu", [10, 70000])
