@@ -324,8 +324,8 @@ class Attachments:
             interface = open_vswitch.attached(self._ovs.replica, endpoint_id)
             if cause is None or interface is None or interface.ofport is None:
                 raise HostError(
-                    f"Open vSwitch did not take up {outside} of endpoint {endpoint_id} within"
-                    f" {INSTALL_TIMEOUT:g} s: see whether ovs-vswitchd runs"
+                    f"Open vSwitch did not configure {outside} of endpoint {endpoint_id} within"
+                    f" {INSTALL_TIMEOUT:g} s: check that ovs-vswitchd is running"
                 ) from None
             raise HostError(
                 f"OVN did not install the flows of endpoint {endpoint_id} within {INSTALL_TIMEOUT:g} s:"

@@ -165,7 +165,7 @@ class Session:
         row = rows[0]
         self.model = str(row.get("model", ""))
         if row.get("model") != "standalone" and not optional(row.get("connected", False)):
-            return "the server has lost its cluster"
+            return "the server has lost contact with its cluster"
         if row.get("model") == "clustered" and not row.get("leader"):
             return NOT_LEADER
         return ""
@@ -457,7 +457,7 @@ class Client:
             LOG.debug("%s at %s sent what cannot be read", self.title, remote, exc_info=error)
             self._reason = f"the server does not speak OVSDB: {type(error).__name__}: {error}"
         if served:
-            LOG.warning("%s at %s is lost: %s", self.title, remote, self._reason)
+            LOG.warning("%s at %s: connection lost: %s", self.title, remote, self._reason)
         return served
 
     async def _serve(self, remote: Remote, connection: Connection) -> bool:

@@ -67,7 +67,7 @@ class Liveness:
             self._probed = now
             return True
         if now < max(self._heard, self._probed) + self._interval:
-            raise TimeoutError(f"the server has sent for {self._longest:g} s and answered nothing")
+            raise TimeoutError(f"the server has sent data for {self._longest:g} s without answering")
         raise TimeoutError("the server does not answer its probe")
 
 
@@ -81,7 +81,7 @@ ovsdb-server's backlog is 64 (ovs lib/socket-util.c); the kernel of a client bey
 READ_SIZE = 256 * 1024
 
 CLOSED = "the server closed the connection"
-UNANSWERED = f"{CLOSED} without an answer: see whether the database behind it runs"
+UNANSWERED = f"{CLOSED} without an answer: check that the database behind it is running"
 """As by a proxy without a server."""
 
 ECHO = "echo"

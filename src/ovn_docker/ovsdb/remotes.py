@@ -162,10 +162,10 @@ def handshake_failure(error: ssl.SSLError) -> str:
 
 
 REMEDIES = {
-    errno.ENOENT: "see whether its ovsdb-server runs{start} and uses this path",
-    errno.ECONNREFUSED: "see whether its ovsdb-server runs{start}",
-    errno.ECONNRESET: "see whether the database behind it runs{start}",
-    errno.EPIPE: "see whether the database behind it runs{start}",
+    errno.ENOENT: "check that its ovsdb-server is running{start} and uses this path",
+    errno.ECONNREFUSED: "check that its ovsdb-server is running{start}",
+    errno.ECONNRESET: "check that the database behind it is running{start}",
+    errno.EPIPE: "check that the database behind it is running{start}",
 }
 """The last two come from a proxy without a server. {start} is the command that starts it, or ""."""
 

@@ -167,7 +167,7 @@ async def test_a_driver_that_waits_for_open_vswitch_says_which_service_to_start(
     async with running(parts):
         await until(lambda: "Connection refused" in parts.ovs.outage(), "it was tried")
         assert parts.ovs.outage().endswith(
-            "see whether its ovsdb-server runs ('systemctl start openvswitch-switch')"
+            "check that its ovsdb-server is running ('systemctl start openvswitch-switch')"
         )
 
 

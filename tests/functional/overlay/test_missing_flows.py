@@ -128,7 +128,7 @@ async def test_a_port_that_ovs_vswitchd_did_not_take_up(place: Place) -> None:
         host.daemons.runs = False
         text = await failure(host)
         assert text.startswith(
-            f"Open vSwitch did not take up {OUTSIDE} of endpoint {ENDPOINT} within 0.3 s: "
+            f"Open vSwitch did not configure {OUTSIDE} of endpoint {ENDPOINT} within 0.3 s: "
         )
 
 

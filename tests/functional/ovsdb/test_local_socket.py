@@ -57,8 +57,8 @@ def test_a_socket_of_another_user_is_named_with_owner_mode_and_remedy(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("left", "Connection refused: see whether its ovsdb-server runs"),
-        ("none", "No such file or directory: see whether its ovsdb-server runs and uses this path"),
+        ("left", "Connection refused: check that its ovsdb-server is running"),
+        ("none", "No such file or directory: check that its ovsdb-server is running and uses this path"),
     ],
 )
 async def test_a_socket_without_a_server_is_told_with_the_remedy(

@@ -44,7 +44,8 @@ async def test_it_is_served_again_after_a_restart_of_the_database(
             northbound.kill()
             await until(lambda: not client.connected, "the end is passed on")
             await until(
-                lambda: "see whether the database behind it runs" in client.outage(), "nobody is behind it"
+                lambda: "check that the database behind it is running" in client.outage(),
+                "nobody is behind it",
             )
             northbound.start()
     assert sorted(row["name"] for row in northbound.rows("Logical_Switch", "name")) == ["after", "before"]

@@ -41,7 +41,7 @@ def test_a_peer_is_waited_for_as_long_as_bytes_come_but_not_for_ever() -> None:
         assert second < peer.due <= end
         assert not peer.probe(second)
     peer.heard(end)
-    with pytest.raises(OSError, match="has sent for 30 s and answered nothing"):
+    with pytest.raises(OSError, match="has sent data for 30 s without answering"):
         peer.probe(end)
 
 
