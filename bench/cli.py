@@ -66,12 +66,7 @@ def _add_output_flags(made: argparse.ArgumentParser, bench: Bench) -> None:
 
 
 def number_list(text: str) -> tuple[int, ...]:
-    """Numbers of ports, as "0,100_000", ascending.
-
-    Raises:
-        argparse.ArgumentTypeError: one is negative.
-        ValueError: one is not a number.
-    """
+    """Numbers of ports, as "0,100_000", ascending."""
     numbers = {int(word.replace("_", "")) for word in text.split(",")}
     if min(numbers) < 0:
         raise argparse.ArgumentTypeError("a number of ports cannot be negative")

@@ -96,7 +96,7 @@ def measure_runs(place: Site, rounds: int) -> list[Figure]:
                     del names[title]
                 place.settle()
         shares = Samples("shares", place.ports)
-        for title in [each for each in (OURS, INTERNAL, ROUTED) if each in names]:
+        for title in [name for name in (OURS, INTERNAL, ROUTED) if name in names]:
             network_id = _network_id(place, names[title])
             for verb, duration in durations(place.log[logged:], network_id):
                 shares.add(title, f"{verb}, by the driver's log", duration)
@@ -121,12 +121,7 @@ def _add_differences(samples: Samples, shares: Samples) -> None:
 
 
 def durations(log: str, network_id: str) -> list[tuple[str, float]]:
-    """Verbs and their milliseconds from the driver's log; a line that is there twice counts once.
-
-    Args:
-        log: lines of the driver.
-        network_id: only calls about this network.
-    """
+    """Verbs about one network and their milliseconds, from the driver's log; a doubled line counts once."""
     lines = [line for line in log.splitlines() if f"network_id={network_id} " in line]
     found = {(number, verb): float(took) for number, verb, took in _DURATION.findall("\n".join(lines))}
     return [(verb, took) for (_, verb), took in found.items()]
@@ -183,7 +178,7 @@ def _prefix(place: Site, network: str) -> str:
 
 
 def _peer(place: Site, network: str) -> str:
-    """A container that is there to ping and be pinged."""
+    """A container to ping and to be pinged."""
     address = f"{_prefix(place, network)}.{PEER_ADDRESS}"
     _, peer = place.docker(*_detached(network, address))
     return peer
@@ -192,9 +187,9 @@ def _peer(place: Site, network: str) -> str:
 def measure_first_packets(place: Site, count: int) -> list[Figure]:
     """Count the containers whose very first packet, a ping to an older container, is answered.
 
-    Once each has an address that nobody had before, so only the switch's flows matter. Once each takes over
-    the address of the one before it, as Docker gives addresses: then the older container's ARP cache has the
-    MAC address of the former holder.
+    First each gets a new address, so only the switch's flows matter. Then each takes over the address of the
+    one before it, as Docker assigns addresses: the older container's ARP cache has the MAC address of the
+    former holder.
     """
     figures = []
     with networks(place) as names:

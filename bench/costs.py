@@ -1,4 +1,4 @@
-"""What a driver costs while nobody asks it anything: memory, processor time, and the time to start."""
+"""What an idle driver costs: memory, processor time, and the time to start."""
 
 import time
 

@@ -42,14 +42,6 @@ class Driver:
     """
 
     def __init__(self, title: str, plugin_name: str, machine: Machine, command: list[str]) -> None:
-        """Describe it.
-
-        Args:
-            title: the contestant.
-            plugin_name: what Docker calls it.
-            machine: host of a lab that it runs on.
-            command: as started on that host.
-        """
         self.title = title
         self.plugin_name = plugin_name
         self.log = machine.paths.log(plugin_name)
@@ -64,11 +56,7 @@ class Driver:
 
     @property
     def pid(self) -> int:
-        """Its process id.
-
-        Raises:
-            HostError: it does not run.
-        """
+        """Its process id."""
         if self._process is None or not alive(self._process):
             lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
             raise HostError(f"{self.title} does not run: {' '.join(filter(None, lines[-3:]))}")
@@ -80,11 +68,7 @@ class Driver:
         raise NotImplementedError
 
     def start(self) -> float:
-        """Start it and return how long it took until Plugin.Activate was answered, in seconds.
-
-        Raises:
-            HostError: it did not answer in time.
-        """
+        """Start it and return how long it took until Plugin.Activate was answered, in seconds."""
         started = time.perf_counter()
         command = self._machine.enter(self._command)
         self._process = spawn(command, self.log, self._machine.environment())
@@ -95,11 +79,7 @@ class Driver:
         raise HostError(f"{self.title} did not answer within {START_TIMEOUT:g} s, see {self.log}")
 
     def stop(self) -> None:
-        """Ask it to end and wait until it has.
-
-        Raises:
-            HostError: it did not end in time.
-        """
+        """Ask it to end and wait until it has."""
         process = self._process
         if process is None:
             return

@@ -92,9 +92,9 @@ class Results(msgspec.Struct, kw_only=True):
     def find(self, section: str, item: str, contestant: str, ports: int = 0) -> Figure | None:
         """The figure of one cell, or None when there is none."""
         wanted = (section, item, contestant, ports)
-        for each in self.figures:
-            if (each.section, each.item, each.contestant, each.ports) == wanted:
-                return each
+        for figure in self.figures:
+            if (figure.section, figure.item, figure.contestant, figure.ports) == wanted:
+                return figure
         return None
 
 

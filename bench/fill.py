@@ -24,7 +24,7 @@ def fill_switch(database: Database, network_id: str, ports: int) -> None:
     """Add ports to a switch that is there, by its name; they go with it."""
     for start in range(0, ports, _AT_ONCE):
         added = [port(f"one-{number}", number) for number in range(start, min(start + _AT_ONCE, ports))]
-        members = to_set([reference(uuid.UUID(each["uuid"])) for each in added])
+        members = to_set([reference(uuid.UUID(row["uuid"])) for row in added])
         where = [("name", "==", network_id)]
         database.transact([*added, mutate("Logical_Switch", where, ("ports", "insert", members))])
 
@@ -58,19 +58,19 @@ def port(name: str, number: int) -> Operation:
 
 
 def _switch(number: int, chunk: range) -> list[Operation]:
-    added = [port(str(each), each) for each in chunk]
+    added = [port(str(number), number) for number in chunk]
     row = {"name": f"bench-switch-{number}", "ports": _members(added), "external_ids": to_map(MARK)}
     return [*added, insert("Logical_Switch", _id(f"switch {number}"), row)]
 
 
 def _more(number: int, chunk: range) -> list[Operation]:
-    added = [port(str(each), each) for each in chunk]
+    added = [port(str(number), number) for number in chunk]
     where = [("_uuid", "==", reference(_id(f"switch {number}")))]
     return [*added, mutate("Logical_Switch", where, ("ports", "insert", _members(added)))]
 
 
 def _members(added: list[Operation]) -> list[object]:
-    return to_set([reference(uuid.UUID(each["uuid"])) for each in added])  # type: ignore[no-any-return]
+    return to_set([reference(uuid.UUID(row["uuid"])) for row in added])  # type: ignore[no-any-return]
 
 
 def _id(name: str) -> uuid.UUID:

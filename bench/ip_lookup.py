@@ -93,10 +93,10 @@ def _parts(lab: Lab) -> Iterator[Part]:
 
 
 def _set_up(host: Machine, other: Machine, vtep: Machine) -> list[Figure]:
-    for each in (host, other):
-        _restart(each, lookup=each is host)
-        _network(each, "net", SUBNET)
-        each.docker("run", "-d", "--net", "net", "--name", "box", "busybox", "sleep", "3600")
+    for machine in (host, other):
+        _restart(machine, lookup=machine is host)
+        _network(machine, "net", SUBNET)
+        machine.docker("run", "-d", "--net", "net", "--name", "box", "busybox", "sleep", "3600")
     program = str(Path(sys.executable).with_name("ovn-docker"))
     host.docker("network", "create", "-d", "openvswitch", "--subnet", "10.65.0.0/16", "lone")
     for vni, name in ((VNI, "net"), (VNI + 1, "lone")):
@@ -206,8 +206,8 @@ def _calls(host: Machine) -> list[Figure]:
             found = [_call(host, network, next(numbers)) for _ in range(JOINS)]
             said = "with --ip-lookup" if lookup else "without"
             for verb, values in zip((JOIN, DELETE), zip(*found, strict=True), strict=True):
-                for each in values:
-                    samples.add(OURS, f"{verb}, {said}", each)
+                for value in values:
+                    samples.add(OURS, f"{verb}, {said}", value)
                 medians.setdefault(lookup, []).append(statistics.median(values))
         for verb, with_it, without in zip((JOIN, DELETE), medians[True], medians[False], strict=True):
             samples.add(OURS, f"{verb} {LESS}", with_it - without)

@@ -34,12 +34,7 @@ class Database:
         self._next = 0
 
     def transact(self, operations: Sequence[Operation]) -> list[dict[str, Any]]:
-        """Carry out one transaction.
-
-        Raises:
-            DatabaseError: the database refused.
-            OSError: it does not answer.
-        """
+        """Carry out one transaction."""
         return check(self.call("transact", [self.name, *operations]), operations)
 
     def call(self, method: str, params: list[Any]) -> Any:  # noqa: ANN401 - a JSON-RPC result has any type
@@ -85,11 +80,7 @@ class InterfaceWatch:
         threading.Thread(target=self._read, daemon=True).start()
 
     def moments(self, endpoint_id: str, timeout: float = 20) -> Mapping[str, float]:
-        """When PLUGGED, OFPORT and INSTALLED were seen, by time.perf_counter(), once all three were.
-
-        Raises:
-            HostError: that did not happen in time.
-        """
+        """When PLUGGED, OFPORT and INSTALLED were seen, by time.perf_counter(), once all three were."""
         with self._changed:
             if not self._changed.wait_for(lambda: INSTALLED in self._moments.get(endpoint_id, {}), timeout):
                 raise HostError(f"endpoint {endpoint_id[:12]}: no flows after {timeout:g} s")

@@ -54,14 +54,10 @@ class Site(ABC):
 
     @abstractmethod
     def nbctl(self, *arguments: str, timeout: float = 30) -> None:
-        """Run ovn-nbctl on the Northbound database.
-
-        Raises:
-            HostError: it failed or took too long.
-        """
+        """Run ovn-nbctl on the Northbound database."""
 
     def attempt(self, what: str, work: Callable[[], object]) -> bool:
-        """Do something that one contestant may fail at without ending the contest; tell whether it worked."""
+        """Do something at which one contestant may fail without ending the contest; did it work?"""
         try:
             work()
         except (OvnDockerError, OSError) as error:
@@ -93,12 +89,9 @@ class Site(ABC):
         self.nbctl("--if-exists", "lsp-del", f"to-{router}", "--", "--if-exists", "lr-del", router)
 
     def settle(self) -> None:
-        """Wait until northd and ovn-controller have digested all that is in Northbound.
+        """Wait until northd and ovn-controller have processed all that is in Northbound.
 
         Source: ovn-nbctl(8), "--wait=hv".
-
-        Raises:
-            HostError: it took too long.
         """
         self.nbctl("--wait=hv", "sync", timeout=SETTLE_TIMEOUT)
 
@@ -107,9 +100,6 @@ class Site(ABC):
 
         Returns:
             How long it took in milliseconds, and what it printed.
-
-        Raises:
-            HostError: it failed or took too long.
         """
         return self.finish(arguments, self.begin(*arguments), timeout, check=check)
 
@@ -161,11 +151,7 @@ class Place(Site):
     """
 
     def __init__(self, name: str, report: Report) -> None:
-        """Make the lab and start the drivers.
-
-        Raises:
-            OvnDockerError: it cannot be made; nothing of it is left.
-        """
+        """Make the lab and start the drivers."""
         self.lab = Lab.up(name, 1, driver=False, report=report)
         try:
             self.host = self.lab.hosts[0]
@@ -198,7 +184,7 @@ class Place(Site):
 
     @property
     def drivers(self) -> tuple[Driver, ...]:
-        """Those that are there."""
+        """Those that are installed."""
         return (self.ours, self.incumbent) if self.incumbent else (self.ours,)
 
     def start_missing(self) -> None:
@@ -218,11 +204,7 @@ class Place(Site):
         return self.ours.log.read_text(errors="replace")
 
     def nbctl(self, *arguments: str, timeout: float = 30) -> None:
-        """Run ovn-nbctl on the central.
-
-        Raises:
-            HostError: it failed or took too long.
-        """
+        """Run ovn-nbctl on the central."""
         command = ["ovn-nbctl", "--db=unix:/run/ovn/ovnnb_db.sock", f"--timeout={timeout:g}", *arguments]
         self.lab.central.run(command, timeout=timeout + 10)
 
@@ -231,7 +213,7 @@ class Place(Site):
         self.lab.central.stop("northd")
 
     def resume_northd(self) -> None:
-        """Start northd and wait until all is digested."""
+        """Start northd and wait until all is processed."""
         if not self.lab.central.running("northd"):
             self.lab.central.start("northd")
         self.settle()

@@ -91,25 +91,12 @@ class Plugin:
         self._connection = _Connection(dial)
 
     def call(self, verb: str, body: dict[str, Any] | None = None) -> float:
-        """Make one call and return how long it took, in milliseconds.
-
-        Args:
-            verb: as "CreateNetwork".
-            body: the request, see moby's remote.md.
-
-        Raises:
-            HostError: the driver answered with an error.
-            OSError: it does not answer.
-        """
+        """Make one call, as "CreateNetwork" (moby's remote.md), and return how many milliseconds it took."""
         took, _ = self.exchange(verb if verb.startswith("Plugin.") else f"NetworkDriver.{verb}", body)
         return took
 
     def exchange(self, path: str, body: dict[str, Any] | None = None) -> tuple[float, bytes]:
-        """Make one call of any interface, as "IpamDriver.RequestPool"; returns the answer too.
-
-        Raises:
-            HostError, OSError: as `call`.
-        """
+        """Make one call of any interface, as "IpamDriver.RequestPool"; returns the answer too."""
         content = json.dumps(body or {}).encode()
         started = time.perf_counter()
         self._connection.request("POST", f"/{path}", content, {"Content-Type": _CONTENT_TYPE})
@@ -122,7 +109,6 @@ class Plugin:
         return took, answer
 
     def close(self) -> None:
-        """End the connection."""
         self._connection.close()
 
 

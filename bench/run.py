@@ -154,10 +154,5 @@ def write(results: Results, file: Path) -> None:
 
 
 def read(file: Path) -> Results:
-    """Read what write() wrote.
-
-    Raises:
-        OSError: it cannot be read.
-        msgspec.DecodeError: it is something else.
-    """
+    """Read what write() wrote."""
     return msgspec.json.decode(file.read_bytes(), type=Results)

@@ -80,9 +80,9 @@ def tables(results: Results, page: Page) -> list[Table]:
     """The targets where there are any, then each section that has figures."""
     found = [targets_table(judge(results, page.targets))] if page.targets else []
     for section, title in page.sections.items():
-        figures = [each for each in results.figures if each.section == section]
-        for ports in sorted({each.ports for each in figures}):
-            here = [each for each in figures if each.ports == ports]
+        figures = [figure for figure in results.figures if figure.section == section]
+        for ports in sorted({figure.ports for figure in figures}):
+            here = [figure for figure in figures if figure.ports == ports]
             found.append(_table(f"{title}{_others(ports)}{_count(here, page)}", here, results, page))
     return found
 
@@ -92,8 +92,10 @@ def _others(ports: int) -> str:
 
 
 def _count(figures: Sequence[Figure], page: Page) -> str:
-    counts = sorted({each.samples for each in figures})
-    return f", n = {' to '.join(str(each) for each in {counts[0]: 0, counts[-1]: 0})}" if page.counted else ""
+    counts = sorted({count.samples for count in figures})
+    return (
+        f", n = {' to '.join(str(count) for count in {counts[0]: 0, counts[-1]: 0})}" if page.counted else ""
+    )
 
 
 def judge(results: Results, targets: Sequence[Target]) -> list[Verdict]:
@@ -112,25 +114,25 @@ def _judge(target: Target, results: Results) -> Verdict:
 
 
 def targets_table(verdicts: Sequence[Verdict]) -> Table:
-    """What was to be reached, what was measured, and the verdict."""
+    """Each target, what was measured, and the verdict."""
     words = {True: "reached", False: "not reached", None: "not measured"}
     rows = [
         (
-            each.target.text,
-            f"{'≥' if each.target.at_least else '≤'} {each.target.limit:,g}",
-            "-" if each.measured is None else _number(each.measured),
-            words[each.reached],
+            verdict.target.text,
+            f"{'≥' if verdict.target.at_least else '≤'} {verdict.target.limit:,g}",
+            "-" if verdict.measured is None else _number(verdict.measured),
+            words[verdict.reached],
         )
-        for each in verdicts
+        for verdict in verdicts
     ]
     return Table("Targets", ("", "target", "measured", "verdict"), rows)
 
 
 def _table(title: str, figures: Sequence[Figure], results: Results, page: Page) -> Table:
-    present = [name for name in page.columns if any(each.contestant == name for each in figures)]
+    present = [name for name in page.columns if any(figure.contestant == name for figure in figures)]
     rows = []
-    for item in dict.fromkeys(each.item for each in figures):
-        mine = {each.contestant: each for each in figures if each.item == item}
+    for item in dict.fromkeys(figure.item for figure in figures):
+        mine = {figure.contestant: figure for figure in figures if figure.item == item}
         first = next(iter(mine.values()))
         unit = "" if first.unit.startswith("of ") else f", {first.unit}"
         rows.append((f"{item}{unit}", *(_cell(mine.get(name), results, page) for name in present)))
@@ -213,11 +215,7 @@ def _text_row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def put_into(document: str, results: Results, page: Page) -> str:
-    """A document with all tables between the page's two marks.
-
-    Raises:
-        ValueError: a mark is missing.
-    """
+    """A document with all tables between the page's two marks."""
     first, last = page.marks
     before, begin, rest = document.partition(first)
     _, end, after = rest.partition(last)

@@ -17,7 +17,7 @@ JOIN_INSTALLED = "Join until ovn-installed"
 
 @dataclass(slots=True)
 class Caller:
-    """Somebody who calls one driver over one connection.
+    """A client of one driver over one connection.
 
     Attributes:
         title: the contestant.
@@ -53,8 +53,8 @@ def callers(place: Place, ours: int, incumbent: int) -> list[Caller]:
     return found
 
 
-def measure(place: Site, who: Sequence[Caller]) -> list[Figure]:
-    """Time every verb; contestants take turns, each once OVN has digested what the last one did."""
+def measure(place: Site, clients: Sequence[Caller]) -> list[Figure]:
+    """Time every verb; contestants take turns, each once OVN has processed what the last one did."""
     samples, stages = Samples("verbs", place.ports), Samples("join", place.ports)
 
     def begin(caller: Caller, number: int) -> None:
@@ -63,16 +63,16 @@ def measure(place: Site, who: Sequence[Caller]) -> list[Figure]:
 
     able = [
         caller
-        for number, caller in enumerate(who)
+        for number, caller in enumerate(clients)
         if place.attempt(_calls_of(caller), partial(begin, caller, number))
     ]
     place.settle()
-    for turn in range(max(caller.samples for caller in who)):
-        for caller in [each for each in able if turn < each.samples]:
+    for turn in range(max(caller.samples for caller in clients)):
+        for caller in [caller for caller in able if turn < caller.samples]:
             if not place.attempt(_calls_of(caller), partial(_lifecycle, place, caller, samples, stages)):
                 able.remove(caller)
             place.settle()
-    for caller in who:
+    for caller in clients:
         place.attempt(_calls_of(caller), partial(_remove_network, caller))
     return [*samples.figures(), *stages.figures()]
 
@@ -83,12 +83,12 @@ def _calls_of(caller: Caller) -> str:
 
 def measure_networks(caller: Caller, samples: Samples, count: int, number: int) -> None:
     """Time CreateNetwork and DeleteNetwork."""
-    for each in range(count + 1):
+    for turn in range(count + 1):
         network_id = secrets.token_hex(32)
-        request = network(network_id, f"10.{30 + number}.{each % 250}.0/24")
+        request = network(network_id, f"10.{30 + number}.{turn % 250}.0/24")
         created = caller.plugin.call("CreateNetwork", request)
         deleted = caller.plugin.call("DeleteNetwork", {"NetworkID": network_id})
-        if each:  # the first is for warming up
+        if turn:  # the first is for warming up
             samples.add(caller.title, "CreateNetwork", created)
             samples.add(caller.title, "DeleteNetwork", deleted)
 
@@ -120,17 +120,14 @@ def _lifecycle(place: Site, caller: Caller, samples: Samples, stages: Samples) -
         call("DeleteEndpoint", ids)
 
 
-def measure_northbound(place: Place, who: Sequence[Caller], one_switch: int = 0) -> list[Figure]:
+def measure_northbound(place: Place, clients: Sequence[Caller], one_switch: int = 0) -> list[Figure]:
     """Time the verbs that need no northd, while it is paused.
 
-    Args:
-        place: with northd paused.
-        who: the callers.
-        one_switch: ports of others in the very switch of the endpoints, 0 for none.
+    `one_switch` is the number of other ports in the switch of the endpoints.
     """
     section = "one switch" if one_switch else "northbound"
     samples = Samples(section, one_switch or place.ports)
-    for number, caller in enumerate(who):
+    for number, caller in enumerate(clients):
         what = f"{_calls_of(caller)} with {one_switch or place.ports:,} ports"
         work = partial(_measure_northbound_of, place, caller, samples, (number, one_switch))
         place.attempt(what, work)

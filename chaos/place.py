@@ -41,11 +41,7 @@ class Place:
     def __init__(
         self, name: str, hosts: int, report: Report, *, keep: bool = False, health_check: bool = True
     ) -> None:
-        """Make the lab and start the drivers as the run needs them.
-
-        Raises:
-            OvnDockerError: it cannot be made; nothing of it is left.
-        """
+        """Make the lab and start the drivers as the run needs them."""
         self.stop = threading.Event()
         self._keep = keep
         self.lab = Lab.up(name, hosts, report=report)
@@ -79,11 +75,7 @@ class Place:
     # Faults
 
     def break_and_repair(self, fault: Fault) -> float:
-        """Cause a fault, hold it and repair it; returns how many seconds the repair took.
-
-        Raises:
-            OvnDockerError: it cannot be repaired.
-        """
+        """Cause a fault, hold it and repair it; returns how many seconds the repair took."""
         machine = self.machines[fault.machine]
         self._break(machine, fault)
         self.pause(fault.hold)

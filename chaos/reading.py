@@ -16,11 +16,7 @@ Row = Mapping[str, Any]
 
 
 def read(lab: Lab) -> tuple[list[Host], Central]:
-    """All that the oracle compares.
-
-    Raises:
-        HostError: something could not be read.
-    """
+    """All that the oracle compares."""
     with ThreadPoolExecutor(max_workers=len(lab.hosts) + 1) as pool:
         central = pool.submit(_read_central, lab.central)
         return list(pool.map(_read_host, lab.hosts)), central.result()

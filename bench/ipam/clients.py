@@ -1,7 +1,7 @@
-"""Clients that ask for addresses all the time, each over one connection, all served by one event loop.
+"""Clients that keep asking for addresses, each over one connection, all in one event loop.
 
-They stand in for dockerds, which cost much less than an HTTP library would here: on a small machine what the
-clients use is taken from those who are measured.
+They stand in for dockerds and use no HTTP library: on a small machine what clients use is taken from what is
+measured.
 """
 
 import json
@@ -58,11 +58,7 @@ class Client:
         self.connection.sendall(self.request)
 
     def receive(self) -> bytes | None:
-        """The answer's body, once it is complete.
-
-        Raises:
-            HostError: the driver refused, or closed the connection.
-        """
+        """The answer's body, once it is complete."""
         data = self.connection.recv(1 << 16)
         if not data:
             raise HostError(f"driver {self.host} closed the connection")
@@ -85,26 +81,19 @@ def client(host: str, path: Path, pool_id: str) -> Client:
 
 
 def lease(clients: Sequence[Client], count: int) -> tuple[list[Answer], float]:
-    """Have the clients lease at the same time, each the same number.
-
-    Args:
-        clients: each asks again as soon as it has its answer.
-        count: leases of all together.
+    """Have the clients take `count` leases together, each the same number, as fast as they get answers.
 
     Returns:
         All leases, and the seconds from the first request to the last answer.
-
-    Raises:
-        HostError: a driver refused or did not answer.
     """
     open_requests = dict.fromkeys(range(len(clients)), count // len(clients))
     bodies: list[tuple[str, bytes, float]] = []
     with selectors.DefaultSelector() as selector:
-        for number, each in enumerate(clients):
-            selector.register(each.connection, selectors.EVENT_READ, number)
+        for number, client in enumerate(clients):
+            selector.register(client.connection, selectors.EVENT_READ, number)
         started = time.perf_counter()
-        for each in clients:
-            each.send()
+        for client in clients:
+            client.send()
         while open_requests:
             ready = selector.select(TIMEOUT)
             if not ready:
@@ -126,11 +115,7 @@ def lease(clients: Sequence[Client], count: int) -> tuple[list[Answer], float]:
 
 
 def address(body: bytes) -> str:
-    """The address of a RequestAddress response, without prefix length.
-
-    Raises:
-        HostError: there is none.
-    """
+    """The address of a RequestAddress response, without prefix length."""
     said = json.loads(body)
     if not said.get("Address"):
         raise HostError(f"RequestAddress failed: {said.get('Err') or said}")

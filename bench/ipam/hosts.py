@@ -24,16 +24,7 @@ class Host:
     """
 
     def __init__(self, directory: Path, name: str, northbound: str) -> None:
-        """Start the driver and its database.
-
-        Args:
-            directory: for their files.
-            name: the system-id.
-            northbound: for ``external_ids:ovn-nb``.
-
-        Raises:
-            HostError: one of them does not start; none runs then.
-        """
+        """Start the driver and its database, with `northbound` as its ``external_ids:ovn-nb``."""
         self.name = name
         self.socket = directory / name / "plugin"
         self._log = directory / name / "driver.log"
@@ -89,12 +80,7 @@ class Host:
         return str(pool)
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Make one call over a connection of its own.
-
-        Raises:
-            HostError: the driver answered with an error.
-            OSError: it does not answer.
-        """
+        """Make one call over a connection of its own."""
         plugin = Plugin(dial_unix(self.socket))
         try:
             _, answer = plugin.exchange(path, body)

@@ -1,15 +1,17 @@
 """How fast addresses are leased: on each kind of Northbound, with few and many other rows, by level."""
 
+import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from bench.figures import Figure, Results, Samples
+from bench.figures import Figure, Results, Samples, median
 from bench.ipam import clients as load
-from bench.ipam import disk, page
+from bench.ipam import page
 from bench.ipam.place import Network, Place
 from bench.ipam.plan import CLIENTS, DRIVERS, FULL, LEVELS, QUICK, Level, Plan
 from bench.ovsdb import Database
@@ -18,6 +20,11 @@ from ovn_docker.errors import OvnDockerError
 
 SUBNETS = ("10.61.0.0/16", "10.62.0.0/16", "10.63.0.0/16")
 """One for all that is filled at random, then one for each that is filled in a row."""
+
+
+_WRITES = 50
+_CONTENT = b"\0" * 1024
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 def plan(run: Run) -> Plan:
@@ -31,12 +38,36 @@ def _measure(run: Run) -> Results:
     versions = {"ovsdb-server": version("ovsdb-server"), "Python": platform.python_version()}
     with tempfile.TemporaryDirectory(prefix="ovn-docker-bench-", dir=parent) as name:
         directory = Path(name).resolve()
-        kind = disk.filesystem(directory, Path("/proc/mounts").read_text())
-        written = f"databases on {kind}, where 1 kB is on disk after {disk.sync_ms(directory):.2f} ms"
+        kind = _filesystem(directory, Path("/proc/mounts").read_text())
+        written = f"databases on {kind}, where 1 kB is on disk after {_sync_ms(directory):.2f} ms"
         results = run.results(this_machine(versions, disk=written))
-        if kind in disk.MEMORY:
+        if kind in _IN_MEMORY:
             results.failures.append(f"{parent} is in memory: name a disk with --directory")
         return run.measure(parts(directory, plan(run), results), results)
+
+
+def _filesystem(directory: Path, mounts: str) -> str:
+    """The type of the file system of a resolved directory, by /proc/mounts (proc_pid_mounts(5))."""
+    fields = [line.split() for line in mounts.splitlines()]
+    found = [(len(mount[1]), mount[2]) for mount in fields if directory.is_relative_to(mount[1])]
+    return max(found)[1] if found else "unknown"
+
+
+def _sync_ms(directory: Path) -> float:
+    """How long an append of 1 kB and its fdatasync(2) take there, in milliseconds (median)."""
+    took = []
+    path = directory / "sync"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        for _ in range(_WRITES):
+            started = time.perf_counter()
+            os.write(descriptor, _CONTENT)
+            os.fdatasync(descriptor)
+            took.append((time.perf_counter() - started) * 1000)
+    finally:
+        os.close(descriptor)
+        path.unlink()
+    return median(took)
 
 
 def parts(directory: Path, plan: Plan, results: Results) -> Iterator[Part]:
@@ -114,8 +145,8 @@ class _OneNorthbound:
         try:
             answers, seconds = load.lease(clients, self.plan.leases)
         finally:
-            for each in clients:
-                each.connection.close()
+            for client in clients:
+                client.connection.close()
         for answer in answers:
             self._times.add(column, level.title, answer.took)
         self._rates.add(column, level.title, len(answers) / seconds)

@@ -32,9 +32,6 @@ class Place:
             mode: STANDALONE or CLUSTER.
             ports: of others, to be put into Northbound.
             switches: that these are spread over.
-
-        Raises:
-            HostError: something does not start; nothing runs then.
         """
         with ExitStack() as undo:
             started = servers.cluster(directory) if mode == CLUSTER else servers.standalone(directory)

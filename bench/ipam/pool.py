@@ -1,4 +1,4 @@
-"""A pool that is as full as one wants it, and the proof that no address was leased twice."""
+"""A pool that is as full as it should be, and the proof that no address was leased twice."""
 
 import ipaddress
 import random
@@ -60,47 +60,40 @@ class FilledPool:
         return leases.lease_add(self._pool.key, self._pool.address(number), lease, mark)
 
     def come_to_end(self, database: Database) -> None:
-        """Have the pool's last lease be its last address: who asks for the next begins at the first."""
+        """Make the pool's last lease its last address, so that the next search begins at the first."""
         _, last = self._pool.bounds()
         database.transact([leases.hint(self._pool.key, self._pool.address(last))])
 
     def duplicates(self, database: Database, answers: Sequence[Answer]) -> int:
-        """How many of the answers named an address that somebody else had or was told.
-
-        Each must be answered once, must not be one of the others', and its row must say whose it is.
-        """
+        """How many answers named an address that another host had or got, or whose row names another host."""
         others = {str(self._pool.address(number)) for number in self._order[: self._filled]}
-        answered = Counter(each.address for each in answers)
-        holders = self._holders(database, [each.address for each in answers])
+        answered = Counter(answer.address for answer in answers)
+        holders = self._holders(database, [answer.address for answer in answers])
         return sum(
-            answered[each.address] > 1 or each.address in others or holders[each.address] != each.host
-            for each in answers
+            answered[answer.address] > 1 or answer.address in others or holders[answer.address] != answer.host
+            for answer in answers
         )
 
     def _holders(self, database: Database, addresses: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for chunk in _chunks(addresses):
-            questions = [leases.lease_get(self._pool.key, ipaddress.ip_address(each)) for each in chunk]
+            questions = [leases.lease_get(self._pool.key, ipaddress.ip_address(address)) for address in chunk]
             for address, answer in zip(chunk, database.transact(questions), strict=True):
                 rows = [leases.read_lease(row) for row in answer["rows"]]
                 found[address] = rows[0].host if rows and rows[0].kind == LEASE else ""
         return found
 
     def empty(self, database: Database, answers: Iterable[Answer]) -> None:
-        """Give up what was leased in a round.
-
-        Raises:
-            HostError: a lease was lost, that is answered but not there.
-        """
-        addresses = sorted({each.address for each in answers})
+        """Remove what was leased in a round."""
+        addresses = sorted({answer.address for answer in answers})
         for chunk in _chunks(addresses):
-            rows = [leases.lease_id(self._pool.key, ipaddress.ip_address(each)) for each in chunk]
+            rows = [leases.lease_id(self._pool.key, ipaddress.ip_address(address)) for address in chunk]
             done = database.transact([delete(leases.TABLE, [row_is(row)]) for row in rows])
-            if lost := sum(not each["count"] for each in done):
+            if lost := sum(not result["count"] for result in done):
                 raise HostError(f"{lost} leases were answered but are not in Northbound")
 
     def clear(self, database: Database) -> None:
-        """Give up the leases of others."""
+        """Remove the leases of others."""
         for chunk in _chunks(self._order[: self._filled]):
             rows = [leases.lease_id(self._pool.key, self._pool.address(number)) for number in chunk]
             database.transact([delete(leases.TABLE, [row_is(row)]) for row in rows])

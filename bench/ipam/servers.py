@@ -24,10 +24,10 @@ _SCHEMAS = {
 }
 MEMBERS = 3
 PROBE = 5.0
-"""Seconds of silence after which ovsdb-server probes a client, unless told otherwise (ovsdb-server(1))."""
+"""Seconds of silence after which ovsdb-server probes a client by default (ovsdb-server(1))."""
 TIMEOUT = 30.0
 LONG = 120.0
-"""Seconds for what takes all rows of a large database in hand."""
+"""Seconds for what reads or writes all rows of a large database."""
 
 
 class Server:
@@ -36,13 +36,13 @@ class Server:
     def __init__(
         self, directory: Path, database: str, *, port: int | None = None, probe: float = PROBE
     ) -> None:
-        """Describe it; the file is made by `create` or by ovsdb-tool(1) join-cluster.
+        """Its file is made by `create` or by ovsdb-tool(1) join-cluster.
 
         Args:
             directory: for its files; a new one.
             database: by name.
             port: TCP port of loopback that it listens on too, and is named by; None for the socket alone.
-            probe: seconds of silence after which it probes who is connected over TCP.
+            probe: seconds of silence after which it probes clients over TCP.
         """
         directory.mkdir(parents=True)
         self.port = port
@@ -55,7 +55,6 @@ class Server:
 
     @property
     def remote(self) -> str:
-        """As clients name it."""
         return f"unix:{self.socket}" if self.port is None else f"tcp:127.0.0.1:{self.port}"
 
     @property
@@ -69,18 +68,14 @@ class Server:
         tool("create", str(self.file), str(_SCHEMAS[self.database]))
 
     def start(self) -> None:
-        """Start it and wait until it takes connections.
-
-        Raises:
-            HostError: it does not.
-        """
+        """Start it and wait until it takes connections."""
         program = find_program("ovsdb-server") or "ovsdb-server"
         remotes = [f"punix:{self.socket}"]
         if self.port is not None:
             remotes.append(f"ptcp:{self.port}:127.0.0.1")
         command = [program, "-vconsole:warn", f"--unixctl={self.socket}.ctl", "--no-chdir"]
         if self.probe == PROBE:
-            command += [*(f"--remote={each}" for each in remotes), str(self.file)]
+            command += [*(f"--remote={remote}" for remote in remotes), str(self.file)]
         else:
             command.append(f"--config-file={self._settings(remotes)}")
         self._process = spawn(command, self.log, environment())
@@ -90,7 +85,7 @@ class Server:
     def _settings(self, remotes: Sequence[str]) -> Path:
         """The file that says more of a remote than a command line can (ovsdb(7), since Open vSwitch 3.3)."""
         probe = {"inactivity-probe": round(self.probe * 1000)}
-        settings = {each: probe if each.startswith("ptcp:") else {} for each in remotes}
+        settings = {remote: probe if remote.startswith("ptcp:") else {} for remote in remotes}
         file = self.socket.with_suffix(".json")
         file.write_text(json.dumps({"remotes": settings, "databases": {str(self.file): {}}}))
         return file
@@ -115,7 +110,7 @@ class Server:
         return bool(row["leader"] and row["connected"])
 
     def applied(self) -> int | None:
-        """How much of a cluster's log it has taken in, None while it has no cluster."""
+        """How much of a cluster's log it has applied, None while it has no cluster."""
         row = self._state()
         return optional(row["index"]) if row["connected"] else None
 
@@ -126,7 +121,6 @@ class Server:
         return dict(found["rows"][0]) if found["rows"] else dict.fromkeys(columns, False)
 
     def connect(self) -> Database:
-        """A connection to its database."""
         return Database(self.socket, self.database)
 
     def _accepts(self) -> bool:
@@ -138,15 +132,10 @@ class Servers:
     """Servers of one Northbound."""
 
     def __init__(self, members: Sequence[Server]) -> None:
-        """Start them.
-
-        Raises:
-            HostError: they do not start; none runs then.
-        """
         self.members = tuple(members)
         try:
-            for each in self.members:
-                each.start()
+            for member in self.members:
+                member.start()
             wait_until(lambda: self._leader() is not None, TIMEOUT)
             self.connect().close()
         except BaseException:
@@ -156,47 +145,34 @@ class Servers:
     @property
     def remote(self) -> str:
         """All of them, as ``external_ids:ovn-nb`` names them."""
-        return ",".join(each.remote for each in self.members)
+        return ",".join(member.remote for member in self.members)
 
     def connect(self) -> Database:
-        """A connection to the leader.
-
-        Raises:
-            HostError: there is none.
-        """
+        """A connection to the leader."""
         return self.leader().connect()
 
     def leader(self) -> Server:
-        """The member that takes transactions.
-
-        Raises:
-            HostError: there is none.
-        """
+        """The member that takes transactions."""
         found = self._leader()
         if found is None:
             raise HostError("the servers of Northbound have no leader")
         return found
 
     def _leader(self) -> Server | None:
-        return next((each for each in self.members if each.usable()), None)
+        return next((member for member in self.members if member.usable()), None)
 
     def settle(self) -> None:
-        """Wait until all members have the same.
-
-        Raises:
-            HostError: they have not in time.
-        """
+        """Wait until all members have the same."""
         if not wait_until(self._agree, LONG):
             raise HostError("the members of Northbound's cluster do not agree")
 
     def _agree(self) -> bool:
-        applied = {each.applied() for each in self.members}
+        applied = {member.applied() for member in self.members}
         return len(applied) == 1 and None not in applied
 
     def stop(self) -> None:
-        """End all."""
-        for each in self.members:
-            each.stop()
+        for member in self.members:
+            member.stop()
 
 
 def standalone(
@@ -243,11 +219,7 @@ def cluster(
 
 
 def tool(*arguments: str, limit: float = TIMEOUT) -> None:
-    """Run ovsdb-tool(1), for so many seconds at most.
-
-    Raises:
-        HostError: it failed.
-    """
+    """Run ovsdb-tool(1), for so many seconds at most."""
     command = [find_program("ovsdb-tool") or "ovsdb-tool", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode != 0:
@@ -269,12 +241,12 @@ def _ports(count: int, *, tcp: bool) -> Sequence[int | None]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody listens on."""
+    """Free TCP ports of loopback."""
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
     finally:
-        for each in sockets:
-            each.close()
+        for listener in sockets:
+            listener.close()

@@ -31,9 +31,6 @@ class Central:
             directory: for their files; a new one.
             clock: says how long one may wait for them.
             northbound: the server that is read, over its Unix socket, on which nobody is probed.
-
-        Raises:
-            HostError: one does not start; none runs then.
         """
         self._clock = clock
         self._northbound = northbound.connect()
@@ -59,11 +56,7 @@ class Central:
         self._northbound.transact(operations)
 
     def catch_up(self, seconds: float) -> float:
-        """Wait until Southbound has what Northbound has now; seconds that it took.
-
-        Raises:
-            HostError: it has not in time.
-        """
+        """Wait until Southbound has what Northbound has now; seconds that it took."""
         self._tries += 1
         began = time.monotonic()
         end = began + self._clock.left(seconds)

@@ -38,9 +38,6 @@ class Chassis:
             directory: for their files; a new one.
             names: of the chassis.
             southbound: reached over its Unix socket, on which nobody is probed.
-
-        Raises:
-            HostError: one does not start; none runs then.
         """
         self.names = names
         self._directory = directory
@@ -99,11 +96,7 @@ class Chassis:
         return spawn([*command, self._database.remote], log, self._environment)
 
     def join(self, clock: Clock) -> None:
-        """Wait until all stand in Southbound.
-
-        Raises:
-            HostError: they do not in time.
-        """
+        """Wait until all stand in Southbound."""
         database = self._southbound.connect()
         try:
             asked = [select("Chassis", [], ["name"])]
@@ -120,11 +113,7 @@ class Chassis:
         return InterfaceWatch(self._database.socket)
 
     def bind(self, watch: InterfaceWatch, number: int, endpoint_id: str) -> float:
-        """Plug an endpoint's port in on a chassis; milliseconds until its flows are installed.
-
-        Raises:
-            HostError: they are not in time.
-        """
+        """Plug an endpoint's port in on a chassis; milliseconds until its flows are installed."""
         port, interface = uuid.uuid4(), uuid.uuid4()
         name = f"p{interface.hex[:12]}"
         ids = to_map({"iface-id": endpoint_id})
@@ -148,7 +137,7 @@ class Chassis:
 
     def controllers_mb(self) -> list[float]:
         """Memory of each ovn-controller, in MB of 10^6 bytes."""
-        return [resident_mb(each.pid) for each in self._controllers]
+        return [resident_mb(controller.pid) for controller in self._controllers]
 
     def switch_mb(self) -> float:
         """Memory of ovs-vswitchd and its database, in MB of 10^6 bytes."""
@@ -157,8 +146,8 @@ class Chassis:
 
     def stop(self) -> None:
         """End all, the controllers before what they talk to."""
-        for each in self._controllers:
-            stop(each)
+        for controller in self._controllers:
+            stop(controller)
         stop(self._switch)
         self._database.stop()
 

@@ -10,16 +10,11 @@ class Clock:
     """The time of a whole run."""
 
     def __init__(self, limit: float) -> None:
-        """It begins now and has so many seconds."""
         self._limit = limit
         self._end = time.monotonic() + limit
 
     def left(self, seconds: float) -> float:
-        """So many seconds, or what is left of the run.
-
-        Raises:
-            HostError: nothing is.
-        """
+        """`seconds`, or what is left of the run; HostError when nothing is."""
         left = min(seconds, self._end - time.monotonic())
         if left <= 0:
             raise HostError(f"the time of the run is over: it has {self._limit / 60:.0f} minutes")

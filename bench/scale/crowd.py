@@ -1,4 +1,4 @@
-"""The processes with the hosts' drivers, as the one who measures sees them."""
+"""The processes with the hosts' drivers, as the measuring process sees them."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from ovn_docker.errors import HostError
 from ovn_docker_lab.requirements import environment
 
 _END = 3.0
-"""Seconds for a process to end when nobody talks to it any more."""
+"""Seconds for a process to end after its standard input is closed."""
 
 _MANY = 1 << 16
 
@@ -34,13 +34,10 @@ class Crowd:
             clock: says how long one may wait for them.
             hosts: their numbers, by process.
             plan: which containers they have.
-
-        Raises:
-            HostError: one does not start; none runs then.
         """
         directory.mkdir()
         self._clock = clock
-        # Nothing of this machine's OVN may be found, so what names its places leads to an empty directory.
+        # This machine's OVN must not be found: the variables with its directories name an empty one.
         nowhere = directory / "nowhere"
         nowhere.mkdir()
         settings = environment(OVS_RUNDIR=str(nowhere), OVN_SYSCONFDIR=str(nowhere))
@@ -59,43 +56,40 @@ class Crowd:
             self.close()
             raise
 
-    def ask(self, do: str, patience: float = 60, **arguments: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    def ask(self, do: str, timeout: float = 60, **arguments: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """Give all processes the same command; an answer of each.
 
         Args:
             do: a method of `worker.Worker`.
-            patience: seconds to wait for the last answer.
+            timeout: seconds to wait for the last answer.
             arguments: of the method.
-
-        Raises:
-            HostError: one failed, or did not answer in time.
         """
         self._asked += 1
-        for each in self._processes:
-            _tell(each, {"do": do, "number": self._asked, **arguments})
-        return self._answers(patience)
+        for process in self._processes:
+            _tell(process, {"do": do, "number": self._asked, **arguments})
+        return self._answers(timeout)
 
     def memory(self) -> float:
         """Of all processes, in MB of 10^6 bytes."""
-        return sum(resident_mb(each.pid) for each in self._processes)
+        return sum(resident_mb(process.pid) for process in self._processes)
 
     def close(self) -> None:
         """End all processes."""
-        for each in self._processes:
-            if each.stdin is not None:
-                each.stdin.close()
-        for each in self._processes:
+        for process in self._processes:
+            if process.stdin is not None:
+                process.stdin.close()
+        for process in self._processes:
             try:
-                each.wait(_END)
+                process.wait(_END)
             except subprocess.TimeoutExpired:
-                each.kill()
-                each.wait()
-            if each.stdout is not None:
-                each.stdout.close()
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def _answers(self, seconds: float) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._clock.left(seconds)
-        return [_answer(each, self._asked, deadline) for each in self._processes]
+        return [_answer(process, self._asked, deadline) for process in self._processes]
 
 
 def _spawn(settings: dict[str, str], log: int) -> "subprocess.Popen[bytes]":

@@ -117,11 +117,7 @@ class Driver:
             await self._connection.wait()
 
     async def admitted(self) -> None:
-        """Return once a verb of Docker's would be served: Northbound is there, and knows whose the name is.
-
-        Raises:
-            ConflictError: it is another's.
-        """
+        """Wait until a verb would be served: Northbound is there, and has accepted the host's name."""
         await self.parts.northbound.ready()
         assert self.parts.presence is not None
         await self.parts.presence.admit()
@@ -141,8 +137,8 @@ class Driver:
 
     def _note_pass(self, report: Report) -> None:
         self.passes += 1
-        found = {each.kind for each in (*report.findings, *report.repaired)}
-        failed = {f"{each.kind}: {why}" for each, why in report.failed}
+        found = {finding.kind for finding in (*report.findings, *report.repaired)}
+        failed = {f"{finding.kind}: {why}" for finding, why in report.failed}
         self.troubles += [*sorted(found | failed), *filter(None, [report.error])]
 
     async def finish_index(self) -> None:

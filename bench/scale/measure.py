@@ -17,9 +17,9 @@ from bench.ipam.page import CLUSTER, STANDALONE
 from bench.ipam.servers import Servers
 from bench.run import Bench, Part, Run, progress, this_machine, version
 from bench.scale import driver, page, plan
-from bench.scale.cells import figure
 from bench.scale.clock import processor_seconds
 from bench.scale.northd import southbound_parts
+from bench.scale.page import figure
 from bench.scale.place import Place, running
 from ovn_docker.errors import ConfigError, HostError, OvnDockerError
 
@@ -28,7 +28,7 @@ _CONNECT, _FILL = 120.0, 600.0
 
 
 MOST_LOAD = 3.0
-"""Above this load average figures tell more of the others than of this."""
+"""Above this load average the figures show other programs more than OVN."""
 
 OTHER_FILES = 200
 """Of a process, besides one for each driver."""
@@ -72,11 +72,7 @@ def _seconds(text: str) -> float:
 
 
 def sizes(run: Run) -> plan.Plan:
-    """What the flags ask for.
-
-    Raises:
-        ConfigError: there are not enough addresses for it.
-    """
+    """What the flags ask for."""
     chosen: plan.Plan = run.plan(plan.FULL, plan.QUICK, "hosts", "containers", "chassis", "seconds", "probe")
     if seconds := run.arguments.seconds:
         chosen = replace(chosen, idle_seconds=seconds, health_seconds=seconds)
@@ -106,11 +102,7 @@ def _measure(run: Run) -> Results:
 
 
 def check_files(most: int, size: plan.Plan) -> None:
-    """See that a process may have a session of each driver, and some files besides.
-
-    Raises:
-        ConfigError: it may not.
-    """
+    """Check that a process may open a session for each driver, and some files besides."""
     if most < size.hosts + OTHER_FILES:
         raise ConfigError(
             f"a process may open {most} files, and {size.hosts} hosts need {size.hosts + OTHER_FILES}:"
@@ -119,11 +111,7 @@ def check_files(most: int, size: plan.Plan) -> None:
 
 
 def check_load(load: float, *, busy: bool) -> None:
-    """See that the machine is quiet enough, and say how quiet it is.
-
-    Raises:
-        ConfigError: it is not, and nobody said that this is fine.
-    """
+    """Report the load, and check that the machine is quiet enough."""
     progress(f"load average {load:.1f}")
     if load > MOST_LOAD and not busy:
         raise ConfigError(f"the load average is {load:.1f}, above {MOST_LOAD:g}: wait, or give --busy")
@@ -231,7 +219,7 @@ def _lives(place: Place, northbound: Servers, column: str) -> list[Figure]:
 
 
 def _callers(place: Place, northbound: Servers) -> None:
-    """See to it that the callers run, and are connected there."""
+    """Start the callers and wait until they are connected."""
     place.callers.ask("stop")
     place.callers.ask("start")
     began = time.monotonic()
@@ -241,7 +229,7 @@ def _callers(place: Place, northbound: Servers) -> None:
 
 
 def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
-    """Tell all drivers at once where Northbound is."""
+    """Point all drivers to Northbound at once."""
     place.crowd.ask("start", _CONNECT)
     pid = _pid(northbound)
     used, began = processor_seconds(pid), time.monotonic()
@@ -260,7 +248,7 @@ def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
 def _wait(place: Place, since: float) -> tuple[list[float], float]:
     """Seconds until each driver was connected, and until the last would serve Docker."""
     answers = place.crowd.ask("wait", _CONNECT + 5, since=since, limit=_CONNECT)
-    connected = [each for answer in answers for each in answer["connected"]]
+    connected = [moment for answer in answers for moment in answer["connected"]]
     return connected, max(answer["serving"] for answer in answers)
 
 
@@ -286,8 +274,8 @@ def _health(place: Place, northbound: Servers) -> list[Figure]:
     place.crowd.ask("watch")
     busy = _share(northbound, sizes.health_seconds)
     answers = place.crowd.ask("passes")
-    passes = sum(each["passes"] for each in answers)
-    troubles = {text for each in answers for text in each["troubles"]}
+    passes = sum(answer["passes"] for answer in answers)
+    troubles = {text for answer in answers for text in answer["troubles"]}
     if troubles:
         raise HostError(f"health checks found what should not be: {', '.join(sorted(troubles)[:5])}")
     share = max(0.0, busy - idle)  # below zero it is noise

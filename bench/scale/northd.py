@@ -9,10 +9,10 @@ from bench.drivers import resident_mb
 from bench.figures import Figure
 from bench.run import Part
 from bench.scale import page
-from bench.scale.cells import figure
 from bench.scale.central import Central
 from bench.scale.chassis import Chassis
 from bench.scale.clock import processor_seconds
+from bench.scale.page import figure
 from bench.scale.place import Place
 from bench.scale.plan import host_name
 from ovn_docker.ovn import switches
@@ -76,10 +76,10 @@ def _bind(place: Place, central: Central, chassis: Chassis) -> list[Figure]:
     with closing(chassis.watch()) as watch:
         for number in range(len(chassis.names)):
             answers = place.crowd.ask("endpoints", host=number)
-            networks = [ids for each in answers for ids in each["networks"].values()]
+            networks = [ids for answer in answers for ids in answer["networks"].values()]
             for one, *others in networks[: place.plan.bound]:
                 first.append(chassis.bind(watch, number, one))
-                known += [chassis.bind(watch, number, each) for each in others[:1]]
+                known += [chassis.bind(watch, number, other) for other in others[:1]]
     return [
         figure(page.SIZES, page.CHASSIS, [len(chassis.names)], "number"),
         figure(page.BINDING, page.FIRST, first, "ms"),

@@ -1,5 +1,8 @@
 """The tables and targets of `scripts/bench scale`. Pure."""
 
+from collections.abc import Sequence
+
+from bench.figures import Figure, median, percentile
 from bench.ipam.page import CLUSTER, STANDALONE
 from bench.scale.driver import CREATE
 from bench.scale.plan import CALLERS
@@ -68,6 +71,19 @@ PAGE_SECTIONS = {
     NORTHD: "ovn-northd",
     MEMORY: "Resident memory",
 }
+
+
+def figure(section: str, item: str, values: Sequence[float], unit: str, column: str = MEASURED) -> Figure:
+    """One cell of a table."""
+    return Figure(
+        section=section,
+        item=item,
+        contestant=column,
+        unit=unit,
+        samples=len(values),
+        p50=median(values),
+        p99=percentile(values, 99),
+    )
 
 
 def callers(count: int) -> str:

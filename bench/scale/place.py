@@ -17,16 +17,12 @@ FIRST_CALLER = 10_000_000
 
 @contextmanager
 def running(directory: Path, plan: Plan) -> Iterator["Place"]:
-    """A place, whose processes run as long as the context lasts.
-
-    Raises:
-        HostError: one does not start.
-    """
+    """A place, whose processes run as long as the context lasts."""
     clock = Clock(plan.limit)
     groups = [list(range(first, plan.hosts, plan.processes)) for first in range(plan.processes)]
     ours = [list(range(FIRST_CALLER, FIRST_CALLER + max(CALLERS)))]
     with (
-        closing(Crowd(directory / "hosts", clock, [each for each in groups if each], plan)) as crowd,
+        closing(Crowd(directory / "hosts", clock, [group for group in groups if group], plan)) as crowd,
         closing(Crowd(directory / "callers", clock, ours, plan)) as callers,
     ):
         yield Place(directory, plan, clock, crowd, callers)
@@ -86,17 +82,13 @@ class Place:
         self._filled = True
 
     def filled(self) -> Path:
-        """The file with all rows.
-
-        Raises:
-            HostError: the database was not filled.
-        """
+        """The file with all rows."""
         if not self._filled:
             raise HostError("there are no rows: they could not be written")
         return self._rows
 
     def _new(self, name: str) -> Path:
-        taken = sum(each.name.startswith(name) for each in self.directory.iterdir())
+        taken = sum(path.name.startswith(name) for path in self.directory.iterdir())
         return self.directory / f"{name}{taken}"
 
     @contextmanager
@@ -104,7 +96,7 @@ class Place:
         """The servers, and at the end all drivers ended before them; an interrupt leaves those for later."""
         try:
             yield northbound
-            for each in (self.crowd, self.callers):
-                each.ask("stop")
+            for hosts in (self.crowd, self.callers):
+                hosts.ask("stop")
         finally:
             northbound.stop()

@@ -81,7 +81,7 @@ class Plan:
 
     def networks(self, host: int) -> list[int]:
         """The networks of a host; each network has as many hosts as a host has networks."""
-        return [(host + each) % self.hosts for each in range(self.spread)]
+        return [(host + number) % self.hosts for number in range(self.spread)]
 
     def network_of(self, host: int, container: int) -> int:
         """The network of a host's container: a host's containers take turns."""

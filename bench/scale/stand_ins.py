@@ -1,4 +1,4 @@
-"""What a host's driver is given in place of the host: a Docker, an Open vSwitch and links, in this process.
+"""What a host's driver gets in place of the host: a Docker, an Open vSwitch and links, in this process.
 
 They answer at once and cost Northbound nothing, so all that is measured is the drivers' part towards OVN.
 None of them touches this machine.
@@ -22,16 +22,15 @@ _DRIVER = "openvswitch"
 
 
 class Docker(Engine):
-    """A Docker that has the networks and endpoints that it was told of, and whose events never come."""
+    """A Docker that has the networks and endpoints that were added, and whose events never come."""
 
     def __init__(self) -> None:
-        """It has nothing."""
         super().__init__("unix:///nowhere", "1.45")
         self._networks: dict[str, Network] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
 
     def add_network(self, network_id: str, subnet: str, gateway: str) -> None:
-        """Have a network with our IPAM's addresses."""
+        """Have a network with addresses of the driver's IPAM."""
         self._endpoints[network_id] = {}
         self._networks[network_id] = Network(
             network_id=network_id,
@@ -53,18 +52,16 @@ class Docker(Engine):
 
     def endpoints(self) -> dict[str, list[str]]:
         """EndpointIDs by NetworkID, in the order in which they came."""
-        return {network_id: list(each) for network_id, each in self._endpoints.items()}
+        return {network_id: list(endpoints) for network_id, endpoints in self._endpoints.items()}
 
     async def network_ids(self) -> dict[str, str]:
-        """All networks are the driver's."""
         return dict.fromkeys(self._networks, _DRIVER)
 
     async def read(self) -> DockerState:
-        """What it was told of; no container, so that no names are compared."""
+        """What was added; no container, so that no names are compared."""
         return DockerState(self._networks, {})
 
     async def refuses_global(self) -> str:
-        """It does not."""
         return ""
 
     async def events(self, types: Mapping[str, list[str]]) -> AsyncIterator[Event | None]:  # noqa: ARG002
@@ -73,7 +70,6 @@ class Docker(Engine):
         yield None
 
     async def start(self, container_id: str) -> None:
-        """There is none."""
         raise HostError(f"container {container_id} is not there to be started")
 
     async def close(self) -> None:
@@ -84,13 +80,13 @@ class OpenVSwitch(Client):
     """A host's own database: its settings, and nothing plugged in."""
 
     def __init__(self, name: str) -> None:
-        """Of a host of this name, which is not told where Northbound is."""
+        """Of a host of this name, not yet pointed to a Northbound."""
         super().__init__("Open vSwitch", "Open_vSwitch", open_vswitch.WATCHES)
         self._name = name
         self.point("")
 
     def point(self, northbound: str) -> None:
-        """Say where Northbound is; "" for nowhere."""
+        """Set where Northbound is; "" for nowhere."""
         ids = {
             "system-id": self._name,
             "ovn-nb": northbound,
@@ -102,11 +98,9 @@ class OpenVSwitch(Client):
 
     @property
     def connected(self) -> bool:
-        """Always."""
         return True
 
     def outage(self) -> str:
-        """There is none."""
         return ""
 
     async def ready(self) -> None:
@@ -132,12 +126,11 @@ class OpenVSwitch(Client):
     async def request(
         self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
     ) -> list[dict[str, Any]]:
-        """The same."""
         return await self.transact(operations, undo)
 
 
 class NoLinks(Links):
-    """A network namespace in which this host has its tunnel address and no link of ours."""
+    """A network namespace in which this host has its tunnel address and no link of the driver."""
 
     def __init__(self) -> None:
         """Open nothing."""
@@ -152,18 +145,15 @@ class NoLinks(Links):
         """Nothing comes from links that are not there."""
 
     async def guarded(self) -> bool:
-        """Always."""
         return True
 
     async def create(self, pair: VethPair) -> None:
-        """No container is joined."""
         raise HostError(f"no link {pair.outside} is made here")
 
     async def delete(self, outside: str) -> None:
         """It is gone already."""
 
     async def own_names(self) -> frozenset[str]:
-        """None."""
         return frozenset()
 
     async def holding(self, address: str) -> str | None:  # noqa: ARG002

@@ -1,6 +1,6 @@
 """One process with many hosts' drivers: commands as lines of JSON on standard input, an answer to each.
 
-Ends when its standard input does, so that none outlives whoever started it.
+Ends when its standard input does, so that none outlives the process that started it.
 """
 
 import asyncio
@@ -43,32 +43,32 @@ class Worker:
         return {}
 
     async def start(self) -> Answer:
-        """Start all drivers; none knows where Northbound is."""
-        for each in self._drivers:
-            await each.start()
+        """Start all drivers, not yet pointed to a Northbound."""
+        for driver in self._drivers:
+            await driver.start()
         return {}
 
     async def point(self, northbound: str) -> Answer:
-        """Tell all at once where Northbound is."""
-        for each in self._drivers:
-            each.point(northbound)
+        """Point all to Northbound at once."""
+        for driver in self._drivers:
+            driver.point(northbound)
         return {}
 
     async def wait(self, since: float, limit: float) -> Answer:
         """When each was connected after a moment by time.monotonic(), and when the last served Docker."""
         async with asyncio.timeout(limit):
-            await asyncio.gather(*(each.connected_after(since) for each in self._drivers))
-            await asyncio.gather(*(each.admitted() for each in self._drivers))
+            await asyncio.gather(*(driver.connected_after(since) for driver in self._drivers))
+            await asyncio.gather(*(driver.admitted() for driver in self._drivers))
         return {
-            "connected": [each.connected_at - since for each in self._drivers],
+            "connected": [driver.connected_at - since for driver in self._drivers],
             "serving": time.monotonic() - since,
         }
 
     async def drift(self, seconds: float) -> Answer:
-        """Have each host ask Northbound for a row at a moment of its own, spread over so many seconds.
+        """Have each host ask Northbound for a row at its own moment within `seconds`.
 
-        A server probes a session so long after its last message. Hosts that have just connected at once would
-        be probed at once too, which costs the server much less than what comes of it in time.
+        A server probes a session a fixed time after its last message. Hosts that connected at once would be
+        probed at once, which costs the server much less than probes that are spread, as they are in time.
         """
 
         async def one(driver: Driver) -> None:
@@ -92,8 +92,8 @@ class Worker:
                     await driver.stop()
 
         async with asyncio.timeout(limit), asyncio.TaskGroup() as tasks:
-            for each in self._drivers:
-                tasks.create_task(one(each))
+            for driver in self._drivers:
+                tasks.create_task(one(driver))
         return {}
 
     async def _fill(self, driver: Driver, host: int) -> None:
@@ -107,9 +107,9 @@ class Worker:
 
     async def network(self, subnet: str) -> Answer:
         """Have each host make the same network, for `lives`."""
-        for each in self._drivers:
-            if each.name not in self._networks:
-                self._networks[each.name] = await each.network_create(subnet)
+        for driver in self._drivers:
+            if driver.name not in self._networks:
+                self._networks[driver.name] = await driver.network_create(subnet)
         return {}
 
     async def lives(self, callers: int, seconds: float) -> Answer:
@@ -128,30 +128,33 @@ class Worker:
                 for verb, milliseconds in took.items():
                     times[verb].append(milliseconds)
 
-        await asyncio.gather(*(call(each) for each in self._drivers[:callers]))
+        await asyncio.gather(*(call(driver) for driver in self._drivers[:callers]))
         return {"times": times, "seconds": time.monotonic() - began, "errors": dict(errors)}
 
     async def watch(self) -> Answer:
         """Begin the health checks."""
-        for each in self._drivers:
-            each.watch()
+        for driver in self._drivers:
+            driver.watch()
         return {}
 
     async def passes(self) -> Answer:
         """How many health checks were done so far, and what they found that should not be."""
-        troubles = Counter(trouble for each in self._drivers for trouble in each.troubles)
-        problems = Counter(problem for each in self._drivers for problem in each.problems())
-        return {"passes": sum(each.passes for each in self._drivers), "troubles": dict(troubles + problems)}
+        troubles = Counter(trouble for driver in self._drivers for trouble in driver.troubles)
+        problems = Counter(problem for driver in self._drivers for problem in driver.problems())
+        return {
+            "passes": sum(driver.passes for driver in self._drivers),
+            "troubles": dict(troubles + problems),
+        }
 
     async def endpoints(self, host: int) -> Answer:
         """The endpoints of a host by network."""
         name = host_name(host)
-        found = [each.docker.endpoints() for each in self._drivers if each.name == name]
+        found = [driver.docker.endpoints() for driver in self._drivers if driver.name == name]
         return {"networks": found[0] if found else {}}
 
     async def stop(self) -> Answer:
         """End all drivers."""
-        await asyncio.gather(*(each.stop() for each in self._drivers))
+        await asyncio.gather(*(driver.stop() for driver in self._drivers))
         return {}
 
 
@@ -166,7 +169,7 @@ async def serve() -> None:
         do: Callable[..., Awaitable[Answer]] = getattr(worker, command.pop("do"))
         try:
             answer = await do(**command)
-        except Exception as error:  # noqa: BLE001 - whatever it is, who asked is told
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
             answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
         sys.stdout.write(json.dumps({"number": number, **answer}) + "\n")
         sys.stdout.flush()

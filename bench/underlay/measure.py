@@ -131,7 +131,7 @@ def place(cloud: Cloud, column: str) -> Iterator[Place]:
 def processor_ms(pid: int) -> float:
     """Time that a process and all its threads had a processor, in ms (kernel, sched-stats.rst)."""
     return (
-        sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
+        sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
     )
 
 
@@ -166,7 +166,7 @@ class Watch:
             self._samples.add(column, verb, value)
 
     def figures(self) -> list[Figure]:
-        """All of it; no more calls after that."""
+        """The figures of all calls; there are no more calls after that."""
         self._plugin.close()
         opened = self._here.relay.connections - self._opened
         self._counts.add(self._here.column, f"{CONNECTIONS} opened meanwhile", opened)
@@ -193,7 +193,7 @@ def _live(watch: Watch, here: Place, number: int) -> None:
 
 
 def measure_burst(here: Place, number: int) -> list[Figure]:
-    """Make that many endpoints at the same time; the time until the last is there."""
+    """Make `number` endpoints at the same time; the time until the last is there."""
     samples = Samples(BURST)
     opened = here.relay.connections
     bodies = [endpoint(here.network_id, *here.next_endpoint()) for _ in range(number)]
@@ -205,10 +205,10 @@ def measure_burst(here: Place, number: int) -> list[Figure]:
             threading.Thread(target=here.plugin().call, args=(verb, each_body(body))) for body in bodies
         ]
         began = time.perf_counter()
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         samples.add(here.column, f"{number} times {verb}", time.perf_counter() - began)
     plugin = here.plugin()
     for endpoint_id in here.endpoints:

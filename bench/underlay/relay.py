@@ -42,8 +42,8 @@ class Relay:
             self._listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
             self._listener.close()
-            for each in self._relayed:
-                each.close()
+            for connection in self._relayed:
+                connection.close()
 
     def take(self) -> list[Exchange]:
         """What was exchanged since this was called last."""
@@ -87,8 +87,8 @@ class _Connection:
         self._began = 0.0
 
     def start(self) -> None:
-        for each in (self._client, self._server):
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for end in (self._client, self._server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for thread in self._threads:
             thread.start()
 
@@ -96,8 +96,8 @@ class _Connection:
         self._end()
         for thread in self._threads:
             thread.join(5)
-        for each in (self._client, self._server):
-            each.close()
+        for end in (self._client, self._server):
+            end.close()
 
     def _until_closed(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
@@ -105,9 +105,9 @@ class _Connection:
         self._end()
 
     def _end(self) -> None:
-        for each in (self._client, self._server):
+        for end in (self._client, self._server):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
 
     def _requests(self) -> None:
         while data := self._client.recv(CHUNK):

@@ -50,12 +50,12 @@ def shares(began: float, ended: float, exchanges: Sequence[Exchange], pauses: It
     """
     neutron = waiting = 0.0
     busy_until = began
-    for each in sorted(exchanges, key=lambda each: each.began):
-        gap = max(0.0, each.began - busy_until)
-        if STATUS_ONLY in each.line:
+    for exchange in sorted(exchanges, key=lambda exchange: exchange.began):
+        gap = max(0.0, exchange.began - busy_until)
+        if STATUS_ONLY in exchange.line:
             waiting += min(gap, next(pauses))
-        neutron += max(0.0, min(each.ended, ended) - max(each.began, busy_until))
-        busy_until = max(busy_until, each.ended)
+        neutron += max(0.0, min(exchange.ended, ended) - max(exchange.began, busy_until))
+        busy_until = max(busy_until, exchange.ended)
     total = ended - began
     return Shares(neutron * 1000, waiting * 1000, (total - neutron - waiting) * 1000)
 
@@ -70,5 +70,5 @@ def pauses(first: float, longest: float) -> Iterator[float]:
 
 def at_once(exchanges: Sequence[Exchange]) -> int:
     """How many exchanges there were at the same time, at most."""
-    running = (sum(each.began <= one.began < each.ended for each in exchanges) for one in exchanges)
+    running = (sum(other.began <= one.began < other.ended for other in exchanges) for one in exchanges)
     return max(running, default=0)

@@ -52,16 +52,11 @@ class Here(Site):
         return output(["journalctl", "--quiet", "--output=cat", f"--unit={UNIT}"])
 
     def nbctl(self, *arguments: str, timeout: float = 30) -> None:
-        """Run ovn-nbctl."""
         output(["ovn-nbctl", f"--timeout={timeout:g}", *arguments], timeout + 10)
 
 
 def output(command: Sequence[str], timeout: float = 60) -> str:
-    """What a command prints on standard output.
-
-    Raises:
-        HostError: it failed or took too long.
-    """
+    """What a command prints on standard output."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
@@ -75,7 +70,7 @@ def output(command: Sequence[str], timeout: float = 60) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure everything and write the results; the exit status tells nothing of failures, they do."""
+    """Measure everything and write the results; failures are in the results, not in the exit status."""
     made = argparse.ArgumentParser(prog="python -m bench.vm.inside")
     made.add_argument("--quick", action="store_true")
     made.add_argument("--json", type=Path, required=True)

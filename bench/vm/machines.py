@@ -108,9 +108,6 @@ def scripts_vm(calls: Sequence[Sequence[str]], timeout: float, *, show: bool = F
 
     Returns:
         What each printed.
-
-    Raises:
-        HostError: one failed or took too long; none runs any more.
     """
     deadline = time.monotonic() + timeout
     with ExitStack() as undo:
@@ -152,16 +149,12 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def pair(lab: str) -> Iterator[tuple[Vm, Vm]]:
-    """Two machines as the tutorial for two hosts makes them, in a swarm; gone afterwards.
-
-    Raises:
-        HostError: they cannot be made.
-    """
+    """Two machines as the tutorial for two hosts makes them, in a swarm; gone afterwards."""
     first, second = both = Vm(lab, 1), Vm(lab, 2)
     try:
         progress("two machines")
-        for each in both:
-            scripts_vm([each.call("up")], BOOT_TIMEOUT)
+        for machine in both:
+            scripts_vm([machine.call("up")], BOOT_TIMEOUT)
         _install(first, second)
         _connect(first, second)
         yield both
@@ -177,13 +170,15 @@ def _install(first: Vm, second: Vm) -> None:
         with tarfile.open(archive, "w:gz", compresslevel=1) as file:
             for name in listed.splitlines():
                 file.add(ROOT / name, name)
-        scripts_vm([each.call("put", str(archive), "/root/tree.tar.gz") for each in (first, second)], 60)
+        scripts_vm(
+            [machine.call("put", str(archive), "/root/tree.tar.gz") for machine in (first, second)], 60
+        )
     unpack = f"mkdir {TREE}\ntar -xzf /root/tree.tar.gz -C {TREE} --no-same-owner"
     packages = {first: f"{_INSTALL} ovn-central >/dev/null\n{_OPEN}", second: f"{_INSTALL} >/dev/null"}
-    scripts_vm([each.script(f"{unpack}\n{what}") for each, what in packages.items()], INSTALL_TIMEOUT)
+    scripts_vm([machine.script(f"{unpack}\n{what}") for machine, what in packages.items()], INSTALL_TIMEOUT)
     progress("  scripts/quickstart on both, with one OVN")
-    settings = [_SETTINGS.format(central=first.address, own=each.address) for each in (first, second)]
-    calls = [each.script(text + _DRIVER) for each, text in zip((first, second), settings, strict=True)]
+    settings = [_SETTINGS.format(central=first.address, own=machine.address) for machine in (first, second)]
+    calls = [machine.script(text + _DRIVER) for machine, text in zip((first, second), settings, strict=True)]
     scripts_vm(calls, INSTALL_TIMEOUT)
 
 
