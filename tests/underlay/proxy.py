@@ -132,7 +132,7 @@ class Proxy:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         status = self.answer(request.command, request.path)
         if status is None:
-            time.sleep(self.delay)  # as a slow Neutron, which does it all the same
+            time.sleep(self.delay)  # as a slow Neutron, which does it anyway
             status, reply, content = self._ask(request, body)
             lie = self.instead(request.command, request.path)
         else:
@@ -162,7 +162,9 @@ class Proxy:
             connection.request(request.command, request.path, body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
-            told = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
-            return answer.status, told, content
+            answered = {
+                name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP
+            }
+            return answer.status, answered, content
         finally:
             connection.close()

@@ -100,7 +100,7 @@ def test_every_verb_ends_in_time_while_neutron_is_down_or_hangs(cloud: Cloud, vm
         ("DeleteNetwork", {"NetworkID": network_id}),
     ):
         assert vm.plugin.call(verb, body).ok
-    eventually(lambda: leftovers(cloud) == [], 90, "what was given up is taken back")
+    eventually(lambda: leftovers(cloud) == [], 90, "what was cancelled is undone")
 
 
 def test_what_docker_deletes_while_neutron_is_down_goes_when_it_is_back(
@@ -146,7 +146,7 @@ def test_every_verb_ends_in_time_and_nothing_is_left_when_neutron_is(
     proxy.reset()
     for verb, body in docker_requests.life(proxied, network_id, endpoint_id):  # repeats are safe
         assert proxied.plugin.call(verb, body).ok, verb
-    eventually(lambda: leftovers(cloud) == [], 90, "what was given up is taken back")
+    eventually(lambda: leftovers(cloud) == [], 90, "what was cancelled is undone")
 
 
 def test_a_repeat_after_a_lost_answer_makes_nothing_twice(

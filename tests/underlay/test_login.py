@@ -77,7 +77,7 @@ def test_clouds_yaml_an_application_credential_and_a_token_work(
     works_with(vm, {"OS_CLOUD": "tests", "OS_CLIENT_CONFIG_FILE": str(file), "OS_VIF_ID": vm.vif["id"]})
 
 
-def test_a_token_that_is_worth_nothing_any_more_is_renewed_unseen(cloud: Cloud, vm: VirtualMachine) -> None:
+def test_an_expired_token_is_renewed_without_an_error(cloud: Cloud, vm: VirtualMachine) -> None:
     network_id = new_id()
     assert vm.plugin.call("CreateNetwork", docker_requests.network(network_id)).ok
     cloud.openstack.renew_keys()

@@ -122,7 +122,7 @@ def test_each_container_is_a_tagged_port_under_the_machines_trunk(cloud: Cloud, 
     eventually(lambda: cloud.demo.get("ports", port["id"])["status"] == "ACTIVE", 30, "it is ACTIVE")
 
 
-def test_security_groups_hold(cloud: Cloud, vm: VirtualMachine) -> None:
+def test_security_groups_apply(cloud: Cloud, vm: VirtualMachine) -> None:
     closed = cloud.demo.create("security-groups", name=f"closed-{uuid4()}")
     vm.create_network("open", "--subnet=10.24.0.0/24")
     one = vm.start("one", "open")

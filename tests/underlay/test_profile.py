@@ -122,7 +122,7 @@ def test_ports_of_two_drivers_that_claim_one_vlan_have_two_in_the_end(
         assert {port: profile(cloud, port)["tag"] for port in ports} == vlans
 
 
-def test_an_account_that_may_not_is_told_so_in_neutrons_words(vm: VirtualMachine) -> None:
+def test_a_forbidden_account_gets_neutrons_words(vm: VirtualMachine) -> None:
     vm.stop_driver()
     vm.start_driver(PROFILE)
     vm.create_network("may", "--subnet=10.63.0.0/24")

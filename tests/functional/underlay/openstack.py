@@ -1,4 +1,4 @@
-"""A Keystone and a Neutron of a few lines, which speak real HTTP; the real ones are in tests/underlay."""
+"""A small Keystone and Neutron that speak real HTTP; the real ones are in tests/underlay."""
 
 import asyncio
 import contextlib
@@ -30,16 +30,16 @@ def token_of(url: str) -> dict[str, Any]:
 
 
 class SmallOpenStack:
-    """Answers what a test says.
+    """Answers as a test says.
 
     Attributes:
-        tokens: that are good; a login adds one.
+        tokens: the valid ones; a login adds one.
         logins: bodies of logins.
         requests: method, path and body of each request to Neutron.
-        answer: what Neutron says to one.
-        neutron: who answers in place of `answer`, or None.
+        answer: what Neutron answers.
+        neutron: answers in place of `answer`, or None.
         hang: seconds that Neutron waits before it answers.
-        slow: the only method for which it does, or "" for all of them.
+        slow: the only method for which it waits, or "" for all.
     """
 
     def __init__(self) -> None:

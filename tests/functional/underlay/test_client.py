@@ -63,9 +63,9 @@ async def test_a_token_that_has_expired_is_renewed(openstack: SmallOpenStack) ->
     assert len(openstack.logins) == 2
 
 
-async def test_what_neutron_refuses_is_told_in_its_words(openstack: SmallOpenStack) -> None:
-    told = {"type": "OverQuota", "message": "Quota exceeded\nfor ports.", "detail": ""}
-    openstack.answer = lambda *_: (409, {"NeutronError": told})
+async def test_a_refusal_is_reported_in_neutrons_words(openstack: SmallOpenStack) -> None:
+    error = {"type": "OverQuota", "message": "Quota exceeded\nfor ports.", "detail": ""}
+    openstack.answer = lambda *_: (409, {"NeutronError": error})
     async with client(openstack) as neutron:
         with pytest.raises(NeutronError, match=r"^Neutron refused: Quota exceeded for ports\.$") as caught:
             await neutron.post("ports", {})
@@ -73,7 +73,7 @@ async def test_what_neutron_refuses_is_told_in_its_words(openstack: SmallOpenSta
         assert neutron.answers()
 
 
-async def test_removing_what_is_gone_is_success(openstack: SmallOpenStack) -> None:
+async def test_deleting_what_is_gone_succeeds(openstack: SmallOpenStack) -> None:
     openstack.answer = lambda *_: (404, {"NeutronError": {"type": "PortNotFound", "message": "gone"}})
     async with client(openstack) as neutron:
         await neutron.delete("ports/x")
@@ -119,7 +119,7 @@ async def test_a_login_that_fails_says_why(openstack: SmallOpenStack, status: in
             await neutron.get("networks")
 
 
-async def test_nobody_there_is_told_with_the_address(openstack: SmallOpenStack) -> None:
+async def test_an_unreachable_keystone_is_named_by_its_address(openstack: SmallOpenStack) -> None:
     async with client(openstack, OS_AUTH_URL="http://127.0.0.1:1/v3") as neutron:
         with pytest.raises(UnreachableError, match=r"http://127\.0\.0\.1:1"):
             await neutron.get("networks")

@@ -106,7 +106,7 @@ async def neutron(server: Server) -> AsyncIterator[Neutron]:
         await client.close()
 
 
-async def test_calls_that_follow_each_other_use_one_connection(server: Server, neutron: Neutron) -> None:
+async def test_successive_calls_share_a_connection(server: Server, neutron: Neutron) -> None:
     server.hang = 0.1
     await asyncio.gather(*(neutron.get("networks") for _ in range(3)))
     assert len(server.requests) == 3
@@ -116,7 +116,7 @@ async def test_calls_that_follow_each_other_use_one_connection(server: Server, n
     assert sorted(map(len, server.requests.values())) == [1, 1, 21]
 
 
-async def test_what_may_be_sent_again_is_when_a_server_closes_its_connection(
+async def test_a_safe_request_is_repeated_when_the_server_closes_the_connection(
     server: Server, neutron: Neutron
 ) -> None:
     server.answers = 1
@@ -126,7 +126,9 @@ async def test_what_may_be_sent_again_is_when_a_server_closes_its_connection(
     assert Counter(map(len, server.requests.values()))[2] == 4
 
 
-async def test_what_may_have_been_carried_out_is_not_sent_again(server: Server, neutron: Neutron) -> None:
+async def test_a_request_that_may_have_been_carried_out_is_not_repeated(
+    server: Server, neutron: Neutron
+) -> None:
     server.answers = 1
     await neutron.get("networks")
     with pytest.raises(UnreachableError, match="cannot be reached"):

@@ -1,4 +1,4 @@
-"""A machine that was told another machine's OS_VIF_ID touches nothing of that machine's."""
+"""A machine with another machine's OS_VIF_ID touches nothing of that machine's."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -40,14 +40,14 @@ def subnet(vm: Vm) -> str:
 def of_the_other_machine(vm: Vm) -> None:
     """A network, an endpoint and a leased address, as the machine has them whose port it is."""
     mark = {"description": resources.mark(vm.vif["id"])}
-    there = vm.neutron.make("networks", {"name": NET, **mark})
+    net = vm.neutron.make("networks", {"name": NET, **mark})
     made = vm.neutron.make(
-        "subnets", {"network_id": there["id"], "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1", **mark}
+        "subnets", {"network_id": net["id"], "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1", **mark}
     )
     for name, address in ((ENDPOINT, "10.0.0.5"), ("", "10.0.0.9")):
         fixed = [{"subnet_id": made["id"], "ip_address": address}]
         tags = [] if name else [f"{resources.LEASE}{address}"]
-        row = {"network_id": there["id"], "name": name, "fixed_ips": fixed, "tags": tags, **mark}
+        row = {"network_id": net["id"], "name": name, "fixed_ips": fixed, "tags": tags, **mark}
         vm.neutron.make("ports", row)
 
 

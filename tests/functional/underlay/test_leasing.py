@@ -1,4 +1,4 @@
-"""Addresses of Neutron's: each is a port, and none is left that Docker was not told of."""
+"""Neutron's addresses: each is a port, and none is left behind that Docker does not know."""
 
 import asyncio
 from pathlib import Path
@@ -15,29 +15,29 @@ pytestmark = pytest.mark.functional
 
 
 def subnet(vm: Vm) -> str:
-    """A network that is there, and a subnet of it; the pool's id."""
-    there = vm.neutron.make("networks", {"name": "shop"})
+    """An existing network with a subnet; the pool's id."""
+    shop = vm.neutron.make("networks", {"name": "shop"})
     made = vm.neutron.make(
-        "subnets", {"network_id": there["id"], "cidr": "10.9.0.0/24", "gateway_ip": "10.9.0.1"}
+        "subnets", {"network_id": shop["id"], "cidr": "10.9.0.0/24", "gateway_ip": "10.9.0.1"}
     )
     return f"{made['id']}|10.9.0.0/24"
 
 
 @in_private_network
 @pytest.mark.parametrize("slow", ["POST", "PUT"])
-async def test_an_address_that_docker_was_not_told_of_is_given_up(
+async def test_an_address_whose_request_timed_out_is_released(
     slow: str, open_vswitch: OvsdbServer, short_path: Path
 ) -> None:
     async with underlay_host.machine(open_vswitch, short_path) as vm:
         pool = subnet(vm)
-        asked = messages.AddressRequest(pool_id=pool)
-        first = await vm.parts.ipam.request_address(asked)
+        request = messages.AddressRequest(pool_id=pool)
+        first = await vm.parts.ipam.request_address(request)
         vm.openstack.slow = slow
         vm.openstack.hang = 2
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
-                await vm.parts.ipam.request_address(asked)
-        await until(lambda: vm.neutron.made["ports"] == 3, "Neutron makes the port all the same")
+                await vm.parts.ipam.request_address(request)
+        await until(lambda: vm.neutron.made["ports"] == 3, "Neutron creates the port anyway")
         vm.openstack.hang = 0
         await until(lambda: len(vm.ports()) == 1, "it is gone")
         [left] = vm.ports()

@@ -1,4 +1,4 @@
-"""A port bears its container's name, and is its endpoint's all the same."""
+"""A port named for its container is still found by its endpoint."""
 
 from pathlib import Path
 
@@ -46,11 +46,11 @@ async def test_a_leased_address_loses_the_name_with_its_endpoint(
     open_vswitch: OvsdbServer, short_path: Path
 ) -> None:
     async with underlay_host.machine(open_vswitch, short_path) as vm:
-        there = vm.neutron.make("networks", {"name": "shop"})
-        row = {"network_id": there["id"], "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1"}
+        shop = vm.neutron.make("networks", {"name": "shop"})
+        row = {"network_id": shop["id"], "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1"}
         subnet = vm.neutron.make("subnets", row)
-        asked = messages.AddressRequest(pool_id=f"{subnet['id']}|10.0.0.0/24")
-        leased = await vm.parts.ipam.request_address(asked)
+        lease = messages.AddressRequest(pool_id=f"{subnet['id']}|10.0.0.0/24")
+        leased = await vm.parts.ipam.request_address(lease)
         data = messages.IPAMData(address_space="neutron", pool="10.0.0.0/24", gateway="10.0.0.1/24")
         request = messages.CreateNetworkRequest(network_id=NET, options={}, ipv4_data=[data])
         await vm.parts.driver.create_network(request)

@@ -1,4 +1,4 @@
-"""A port that a killed driver left is in nobody's way, and what serves a container is nobody's to take."""
+"""A new endpoint replaces a port that a killed driver left, and none that serves a container."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ async def test_a_port_whose_link_is_there_stays(open_vswitch: OvsdbServer, short
 
 
 @in_private_network
-async def test_an_endpoint_without_an_address_takes_nobody_s_place(
+async def test_an_endpoint_without_an_address_replaces_no_other(
     open_vswitch: OvsdbServer, short_path: Path
 ) -> None:
     async with underlay_host.machine(open_vswitch, short_path) as vm:

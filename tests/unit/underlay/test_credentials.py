@@ -71,7 +71,7 @@ def test_the_kind_of_login_follows_from_what_is_given(more: dict[str, str], kind
     assert not read.lacks_password
 
 
-def test_a_token_is_one() -> None:
+def test_a_token_is_a_login() -> None:
     read = from_environment({"OS_AUTH_URL": "https://k", "OS_TOKEN": SECRET, "OS_PROJECT_ID": "p"})
     assert (read.auth_type, read.auth["token"]) == ("token", SECRET)
 

@@ -39,6 +39,6 @@ def test_security_is_read() -> None:
         ({"switch": "a"}, "unknown network option 'switch': this driver knows neutron.network"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, str], text: str) -> None:
+def test_unusable_options_are_refused(options: dict[str, str], text: str) -> None:
     with pytest.raises(RequestError, match=text):
         read(**options)

@@ -1,4 +1,4 @@
-"""VLANs without a trunk: a claim is written, then looked at, and none is used twice, whoever is faster."""
+"""VLANs without a trunk: claims are written, then read, and no VLAN is used twice, whoever is faster."""
 
 import asyncio
 import random
@@ -105,7 +105,7 @@ async def test_two_drivers_that_chose_the_same_vlan_never_use_it_together(seed: 
     assert await one.vlans() == dict(zip(names, vlans, strict=True))
 
 
-async def test_without_the_look_two_would_use_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_reading_the_claims_two_would_use_one_vlan(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the test above can fail."""
     neutron = PortsOfOne()
     one, two = drivers(neutron, 2)
@@ -156,7 +156,7 @@ async def test_a_port_is_bound_where_the_machine_is_and_follows_it() -> None:
     assert await one.vlans() == {"p": vlan}
 
 
-async def test_an_account_that_may_not_is_told_so_in_neutrons_words() -> None:
+async def test_a_forbidden_account_gets_neutrons_words() -> None:
     neutron = PortsOfOne()
     neutron.may = False
     neutron.make("p")
@@ -172,7 +172,7 @@ async def test_a_machine_with_a_trunk_is_refused() -> None:
         await drivers(neutron, 1)[0].add(neutron.port("p"))
 
 
-async def test_when_all_vlans_are_claimed_it_is_told() -> None:
+async def test_it_is_an_error_when_all_vlans_are_claimed() -> None:
     neutron = PortsOfOne()
     for vlan in range(1, LAST_VLAN + 1):
         neutron.make(f"other{vlan}", resources.claim(VIF, vlan))
@@ -181,7 +181,7 @@ async def test_when_all_vlans_are_claimed_it_is_told() -> None:
         await drivers(neutron, 1)[0].add(neutron.port("p"))
 
 
-def test_what_is_no_claim_of_this_machine_is_none() -> None:
+def test_only_a_claim_of_this_machine_is_read() -> None:
     assert resources.claimed(resources.claim(VIF, 12), VIF) == 12
     for device in ("", "dhcp-1", resources.claim("other", 12), "ovn-docker-vlan=x@vif"):
         assert resources.claimed(device, VIF) is None

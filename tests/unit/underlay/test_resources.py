@@ -25,11 +25,11 @@ def test_a_port_says_its_addresses_and_our_tags() -> None:
 
 
 def test_what_is_made_carries_its_mark_in_the_same_request() -> None:
-    wish = PortSpec("e", "n", [("s", "10.9.0.5"), ("t", "")])
+    spec = PortSpec("e", "n", [("s", "10.9.0.5"), ("t", "")])
     bodies = (
         resources.new_network("x", "vif", None)["network"],
         resources.new_subnet("n", "x", "vif", ipaddress.ip_network("10.9.0.0/24"), None)["subnet"],
-        resources.new_port(wish, "vif")["port"],
+        resources.new_port(spec, "vif")["port"],
     )
     assert {each["description"] for each in bodies} == {"ovn-docker-host=vif"}
     assert bodies[2]["fixed_ips"] == [{"subnet_id": "s", "ip_address": "10.9.0.5"}, {"subnet_id": "t"}]

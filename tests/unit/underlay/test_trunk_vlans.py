@@ -19,8 +19,8 @@ class OneTrunk:
     Attributes:
         vlans: by port.
         changes: how many requests changed it.
-        rivals: how many requests come too late, for somebody has taken their VLANs.
-        there: whether the trunk is.
+        rivals: how many requests are refused because another driver has taken their VLANs.
+        exists: whether there is a trunk.
         devices: the device_ids of this host's ports.
         shapeless: how many answers are not what Neutron's are.
     """
@@ -29,7 +29,7 @@ class OneTrunk:
         self.vlans: dict[str, int] = {}
         self.changes = 0
         self.rivals = 0
-        self.there = False
+        self.exists = False
         self.devices: list[str] = []
         self.shapeless = 0
 
@@ -50,11 +50,11 @@ class OneTrunk:
         if path == "ports":
             return {"ports": [{"device_id": each} for each in self.devices]}
         return (
-            {"trunks": [self._body()] if self.there else []} if path == "trunks" else {"trunk": self._body()}
+            {"trunks": [self._body()] if self.exists else []} if path == "trunks" else {"trunk": self._body()}
         )
 
     async def post(self, _: str, __: object) -> dict[str, Any]:
-        self.there = True
+        self.exists = True
         return {"trunk": self._body()}
 
     async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def port(name: str) -> NeutronPort:
     return resources.read_port({"id": name, "network_id": "n", "mac_address": "02:00:00:00:00:01"})
 
 
-async def test_what_comes_at_one_time_goes_out_together(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+async def test_concurrent_changes_are_sent_together(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     vlans = await asyncio.gather(*(trunk.add(port(f"p{number}")) for number in range(30)))
     assert len(set(vlans)) == 30
     assert neutron.changes <= 2
@@ -104,7 +104,7 @@ async def test_a_repeat_has_the_vlan_that_it_had(trunk: TrunkPorts) -> None:
     assert await trunk.add(port("p")) == await trunk.add(port("p"))
 
 
-async def test_one_that_is_refused_does_not_take_the_others_with_it(trunk: TrunkPorts) -> None:
+async def test_a_refused_port_does_not_fail_the_others(trunk: TrunkPorts) -> None:
     results = await asyncio.gather(
         trunk.add(port("p")), trunk.add(port("refused")), trunk.add(port("q")), return_exceptions=True
     )
@@ -143,7 +143,7 @@ async def test_no_trunk_is_made_beside_child_ports_by_profile(neutron: OneTrunk,
     neutron.devices = ["dhcp", resources.claim("vif", 7)]
     with pytest.raises(ConflictError, match="--child-ports profile"):
         await trunk.add(port("p"))
-    assert not neutron.there
+    assert not neutron.exists
 
 
 def test_vlans_are_free_and_run_out() -> None:

@@ -46,9 +46,6 @@ class NeutronNetwork:
     id: str
     name: str
     mtu: int
-    project: str
-    description: str
-    tags: tuple[str, ...]
     subnets: tuple[str, ...]
 
 
@@ -57,7 +54,6 @@ class Subnet:
     """A subnet; `routes` are destination and next hop of each host route."""
 
     id: str
-    name: str
     network_id: str
     cidr: IPNetwork
     gateway: IPAddress | None
@@ -72,7 +68,6 @@ class NeutronPort:
         name: of one of ours the EndpointID, or its container's name once that is known; "" without endpoint.
         fixed_ips: id of the subnet and address, for each of its addresses.
         status: ``ACTIVE`` when packets pass.
-        owner: its ``device_owner``, ``network:router_interface`` and the like.
         device: its ``device_id``.
         parent: the id of the port that it is under by ``binding:profile``, or "", also where this account may
             not read that.
@@ -86,8 +81,6 @@ class NeutronPort:
     mac: str
     fixed_ips: tuple[tuple[str, str], ...]
     status: str
-    owner: str
-    description: str
     tags: tuple[str, ...]
     device: str = ""
     parent: str = ""
@@ -124,9 +117,6 @@ def read_network(body: Body) -> NeutronNetwork:
         id=body["id"],
         name=body.get("name") or "",
         mtu=int(body.get("mtu") or 0),
-        project=body.get("project_id") or "",
-        description=body.get("description") or "",
-        tags=tuple(body.get("tags") or ()),
         subnets=tuple(body.get("subnets") or ()),
     )
 
@@ -136,7 +126,6 @@ def read_subnet(body: Body) -> Subnet:
     gateway = body.get("gateway_ip")
     return Subnet(
         id=body["id"],
-        name=body.get("name") or "",
         network_id=body["network_id"],
         cidr=ipaddress.ip_network(body["cidr"]),
         gateway=ipaddress.ip_address(gateway) if gateway else None,
@@ -155,8 +144,6 @@ def read_port(body: Body) -> NeutronPort:
         mac=body["mac_address"],
         fixed_ips=tuple((ip["subnet_id"], ip["ip_address"]) for ip in body.get("fixed_ips") or ()),
         status=body.get("status") or "",
-        owner=body.get("device_owner") or "",
-        description=body.get("description") or "",
         tags=tuple(body.get("tags") or ()),
         device=body.get("device_id") or "",
         parent=str(profile.get(_PARENT) or ""),
