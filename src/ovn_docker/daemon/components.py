@@ -11,13 +11,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 from ovn_docker.daemon.supervision import Supervision, Work
 from ovn_docker.docker.engine import Engine
 from ovn_docker.health.host_liveness import Collector
 from ovn_docker.health.presence import Presence, ThisMachine
-from ovn_docker.health.reader import CentralLook, DriverReading, HostReader, Reader
+from ovn_docker.health.reader import DriverReading, HostReader, Reader, look_at_central
 from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, starting
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import ovn_settings
@@ -208,7 +209,8 @@ def assemble_overlay(
     driver = OverlayDriver(attachments, shared, foreign, ipam, ip_lookup, policy, settings.scope, about)
     inventory = OverlayInventory(database, shared, ipam, settings.context, some_time)
     reader = HostReader(attachments, links)
-    names = DriverReading(settings.driver_name, settings.scope, presence, reader, CentralLook(nb))
+    central = partial(look_at_central, nb)
+    names = DriverReading(settings.driver_name, settings.scope, presence, reader, central)
     own_repairs: dict[str, Repair] = {
         "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),  # no Join follows
         "lookup-missing": ip_lookup.repair,

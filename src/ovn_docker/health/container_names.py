@@ -1,8 +1,8 @@
-"""Follows Docker's events, so that a container's name and labels stand at its port within seconds.
+"""Follows Docker's events, so that a container's name and labels are at its port within seconds.
 
-dockerd tells a driver no names, and may not be asked for them inside a request. So they are a change of the
-port of its own, which costs ovn-northd as much as the port did. The names of containers that come together
-are one change.
+dockerd gives a driver no names, and must not be asked for them inside a request. So writing them is a change
+of the port of its own, which costs ovn-northd as much as the port did. The names of containers that start
+together are one change.
 """
 
 import asyncio
@@ -22,24 +22,24 @@ LOG = logging.getLogger(__name__)
 WANTED = {"type": ["container", "network"], "event": ["start", "rename", "connect"]}
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-"""Seconds between two tries to listen."""
+"""Seconds between two attempts to listen."""
 
 AT_ONCE = 8
 """How many containers Docker is asked about at the same time."""
 
-QUIET, LONGEST_WAIT = 1.0, 5.0
-"""Names are written when no others have come for so many seconds, or the first have waited so long. While
-they come northd is making the ports of those that start, and a start waits for that."""
+DEBOUNCE, LONGEST_WAIT = 1.0, 5.0
+"""Seconds without further names after which names are written, and for which the first wait at most.
+Meanwhile northd is busy with the ports of the containers that start, and their starts wait for that."""
 
 READ_TIMEOUT, WRITE_TIMEOUT = 10.0, 30.0
-"""Seconds for what Docker says of one container, and for the names of all that came together."""
+"""Seconds for Docker to answer about a container, and for the names of all that came together."""
 
 
 class ContainerNaming:
-    """Writes names as Docker tells of them."""
+    """Writes names as Docker's events report them."""
 
     def __init__(self, engine: Engine, inventory: Inventory, docker_is_back: Callable[[], None]) -> None:
-        """Listen there, write there; `docker_is_back` is called when events are listened to (again)."""
+        """`docker_is_back` is called whenever Docker begins to send events."""
         self._engine = engine
         self._inventory = inventory
         self._docker_is_back = docker_is_back
@@ -54,7 +54,7 @@ class ContainerNaming:
             work.create_task(self._follow())
             work.create_task(self._write_all())
 
-    # --- Events, and what Docker says of the containers that they name --------------------------------------
+    # --- Events, and the containers that they name ----------------------------------------------------------
 
     async def _follow(self) -> None:
         pause = FIRST_PAUSE
@@ -74,16 +74,15 @@ class ContainerNaming:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _read_soon(self, reading: asyncio.TaskGroup, container_id: str) -> None:
-        """Read a container's names while other events are read: dockerd holds back an answer about one
-        that is just being started. What is being read already is read once more after that.
+        """Read a container's names while other events are read: dockerd delays an answer about one that it
+        is starting. A container that is being read already is read once more after that.
         """
-        if container_id in self._waiting:
-            return
-        self._waiting.add(container_id)
-        reading.create_task(self._gather(container_id))
+        if container_id not in self._waiting:
+            self._waiting.add(container_id)
+            reading.create_task(self._gather(container_id))
 
     async def _gather(self, container_id: str) -> None:
-        """Have one container's names written with those that come with it."""
+        """Have a container's names written with those that come with it."""
         async with self._few:
             self._waiting.discard(container_id)
             container = await self._read(container_id)
@@ -92,7 +91,7 @@ class ContainerNaming:
             self._came.set()
 
     async def _read(self, container_id: str) -> Container | None:
-        """What Docker says of a container; what fails is left to the next pass."""
+        """A container; what fails is left to the next pass."""
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 return await self._engine.container(container_id)
@@ -100,7 +99,7 @@ class ContainerNaming:
             pass  # it is gone already
         except (OvnDockerError, TimeoutError) as error:
             LOG.info("container %s: its names are not written yet: %s", container_id[:12], error)
-        except Exception as error:  # or no event would be followed any more
+        except Exception as error:  # which must not end the following of events
             LOG.debug("container %s", container_id[:12], exc_info=error)
             LOG.warning("container %s: its names are not written: %r", container_id[:12], error)
         return None
@@ -108,13 +107,12 @@ class ContainerNaming:
     # --- Writing --------------------------------------------------------------------------------------------
 
     async def _write_all(self) -> None:
-        """Write what has come, again and again."""
         while True:
             await self._settled()
             names, self._gathered = self._gathered, {}
             try:
                 await self._write(names)
-            except Exception as error:  # or the names of all others would not be written either
+            except Exception as error:  # which must not keep the names of others from being written
                 LOG.debug("the names of %d port(s)", len(names), exc_info=error)
                 LOG.warning("the names of %d port(s) are not written: %r", len(names), error)
 
@@ -125,7 +123,7 @@ class ContainerNaming:
         while self._came.is_set():
             self._came.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(QUIET, latest - time.monotonic())):
+                async with asyncio.timeout(min(DEBOUNCE, latest - time.monotonic())):
                     await self._came.wait()
 
     async def _write(self, names: Names) -> None:
@@ -136,5 +134,5 @@ class ContainerNaming:
         except (OvnDockerError, TimeoutError) as error:
             LOG.info("the names of %d port(s) are not written yet: %s", len(names), error)
             return
-        for (_, endpoint_id), why in failed.items():
-            LOG.info("endpoint %s: its names are not written yet: %s", endpoint_id[:12], why)
+        for (_, endpoint_id), reason in failed.items():
+            LOG.info("endpoint %s: its names are not written yet: %s", endpoint_id[:12], reason)

@@ -1,7 +1,7 @@
 """Whose a host's name in OVN is, for a second machine may have it: a copy, or one with a pasted name. Pure.
 
-Whoever takes a name for his own removes what is in OVN Northbound under it, so that is to be proved. The row
-of the host says which machine uses the name; a lock says whether that one is connected.
+A driver removes what is in OVN Northbound under its name, so it has to prove that the name is its host's. The
+host's row says which machine uses the name; a lock says whether that machine is connected.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from enum import Enum
 from ovn_docker.ovn.hosts import NOBODY, HostIdentity
 
 SETTLE, REGAIN = 30.0, 10.0
-"""Seconds for a connection of this machine's that was cut off to end at the server; and for the driver whose
-name it is to come back, after the server or it was away."""
+"""Seconds for an interrupted connection of this machine to end at the server; and for the driver that has the
+name to come back, after the server or the driver was away."""
 
 ENOUGH = 2
-"""Two of three say that a machine is the same: the number in its state file, its hostname, its tunnel
-address. One that was installed anew has lost the first, one that was moved or renamed another. A copy that
-was given a hostname and an address of its own has the first alone."""
+"""A machine is the same if two of three are: the number in its state file, its hostname, its tunnel address.
+One that was installed anew has lost the first, one that was moved or renamed another. A copy with a hostname
+and an address of its own has only the first."""
 
 
 class Standing(Enum):
@@ -34,12 +34,12 @@ class Evidence:
     """What is known.
 
     Attributes:
-        row: who uses the name, as the host's row says; None without a row.
+        row: who uses the name, according to the host's row; None without a row.
         own: this machine.
         local: whether the driver that wrote the row runs on this host.
-        held: whether nobody else is connected under the name.
-        refused_for: seconds since the lock was refused first, or None if it was given at once.
-        held_for: seconds since it has been ours.
+        held: whether this driver has the name lock.
+        refused_for: seconds since the lock was first refused, or None if it was granted at once.
+        held_for: seconds since it was granted.
     """
 
     row: HostIdentity | None
@@ -52,12 +52,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows.
+    """What follows from the evidence.
 
     Attributes:
-        standing: what may be done.
         take: whether the row is to be written.
-        other: who uses the name, unless we do.
+        other: the other machine that uses the name.
         connected: whether that one is connected to OVN Northbound.
     """
 
@@ -68,12 +67,12 @@ class Verdict:
 
     @property
     def hopeless(self) -> bool:
-        """Whether only a command makes the name ours, so that its lock must not be in the other's way."""
+        """Whether only a command can make the name ours, so that we must not keep its lock from the other."""
         return self.standing is Standing.TAKEN and not self.take
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Whose the name is."""
+    """Decide whose the name is."""
     row, own = evidence.row, evidence.own
     if row is not None and evidence.local:
         return Verdict(Standing.OURS, take=row.session == own.session and row != own)
@@ -93,7 +92,7 @@ def _alike(one: HostIdentity, other: HostIdentity) -> bool:
 
 
 def unsettled(name: str) -> str:
-    """Why nothing is compared, for people."""
+    """Why nothing was compared, for people."""
     return (
         f"whether the name {name} is this host's is not known yet: an earlier connection of its driver to OVN"
         " Northbound has not ended, or a copy of this machine is connected; nothing was compared"
@@ -101,13 +100,8 @@ def unsettled(name: str) -> str:
 
 
 def taken(name: str, verdict: Verdict) -> str:
-    """What is wrong, and what to type, for people.
-
-    Args:
-        name: the host's, which is another's.
-        verdict: who has it.
-    """
-    own = (
+    """Who has this host's name, and what to type, for people."""
+    rename = (
         "give this host a name of its own with 'ovs-vsctl set Open_vSwitch ."
         " external_ids:system-id=NEW-NAME', the same in /etc/openvswitch/system-id.conf, and restart"
         " ovn-controller"
@@ -115,9 +109,9 @@ def taken(name: str, verdict: Verdict) -> str:
     if verdict.connected:
         return (
             f"{verdict.other} has the name {name} (external_ids:system-id) in OVN too, and its driver is"
-            f" connected: {own}"
+            f" connected: {rename}"
         )
     return (
         f"{verdict.other} has the name {name} (external_ids:system-id) in OVN, and its driver is away: if it"
-        f" will not come back, run 'ovn-docker repair --take-over' here, otherwise {own}"
+        f" will not come back, run 'ovn-docker repair --take-over' here, otherwise {rename}"
     )

@@ -1,10 +1,10 @@
-"""Shows the other hosts that this one is there, and proves that its name in OVN is its own.
+"""Shows the other hosts that this one is present, and proves that its name in OVN is its own.
 
-Its row in Northbound says which machine uses the name; three locks say who is connected. That of its
-presence is taken, once the name is known to be this host's, from whoever has it, and on each further
-connection before the first transaction, so that nobody who gives this host up goes on with it. That of its
-name is not taken from another machine, so that the second of two with one name knows. That of its session
-is one of this host's own Open_vSwitch, and shows to other processes here that they are on the same machine.
+Its row in Northbound says which machine uses the name; three locks say who is connected. The presence lock is
+stolen once the name is known to be this host's, and on each further connection before the first transaction,
+so that nobody who is removing this host continues. The name lock is not stolen from another machine, so that
+the second of two with one name notices. The session lock is in this host's own Open_vSwitch, and shows other
+processes here that they are on the same machine.
 """
 
 import asyncio
@@ -29,45 +29,36 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.locks import Lock
 from ovn_docker.state_file import StateFile
 
-# --- What tells this machine from others, whatever they are all called in OVN. ------------------------------
+LOG = logging.getLogger(__name__)
+
+# --- What distinguishes this machine from others, whatever their names in OVN -------------------------------
 
 
 KEY = "machine"
 """Of the state file."""
 
-Holding = Callable[[str], Awaitable[str | None]]
+LinkWithAddress = Callable[[str], Awaitable[str | None]]
+"""The link of this host that has an IP address, or None."""
 
 
 class ThisMachine:
-    """This machine."""
+    """This machine: a random number that the state file keeps, its hostname and its tunnel addresses."""
 
-    def __init__(self, file: StateFile, hostname: str, holding: Holding) -> None:
-        """Take it from these.
-
-        Args:
-            file: keeps a random number.
-            hostname: as the machine calls itself.
-            holding: the link of this host that has an IP address, or None.
-        """
+    def __init__(self, file: StateFile, hostname: str, holding: LinkWithAddress) -> None:
         self._file = file
         self._hostname = hostname
         self._holding = holding
         self._number = ""
 
     async def identity(self, settings: OvnSettings, session: str, *, keep: bool) -> HostIdentity:
-        """Who this is.
-
-        Args:
-            settings: of this host.
-            session: of this driver.
-            keep: whether a number is made where the state file has none.
+        """The identity of a driver's session here; `keep`: make a number where the state file has none.
 
         Raises:
             HostError: the state file cannot be used.
         """
         if not self._number:
             self._number = await asyncio.to_thread(self._read, keep=keep)
-        own = [each for each in settings.encap_ips if await self._holding(each)]
+        own = [address for address in settings.encap_ips if await self._holding(address)]
         return HostIdentity(self._number, self._hostname, ",".join(sorted(own)), session)
 
     def _read(self, *, keep: bool) -> str:
@@ -87,14 +78,13 @@ class ThisMachine:
         return str(self._file.load().get(KEY, made))
 
 
-# ------------------------------------------------------------------------------------------------------------
-# Writes into this host's row when its driver is connected, for those who ask later since when it is away. One
-# write in ten to twelve minutes, and one when the driver is stopped: 1,000 hosts make 1.5 a second, each of
-# one row that no switch refers to, of which northd computes nothing.
+# --- When this host's driver was connected last, in its row, for those who ask since when it is away --------
+# One write in ten to twelve minutes, and one when the driver is stopped: 1,000 hosts make 1.5 a second, each
+# of one row that no switch refers to and for which northd computes nothing.
 
 
 SHORTEST, LONGEST = 600.0, 720.0
-"""Seconds from one write to the next; a random time between the two, for hosts may have started together."""
+"""Seconds from one write to the next, at random between the two, for hosts may have started together."""
 
 STOP_TIMEOUT = 1.0
 """Seconds that a stop waits at most for the last write."""
@@ -105,7 +95,7 @@ def _at_random() -> float:
 
 
 class SeenNote:
-    """When this host's driver wrote that it is there, and when the next time is due."""
+    """Writes that this host's driver is connected, from time to time."""
 
     def __init__(
         self,
@@ -114,14 +104,7 @@ class SeenNote:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[], float] = _at_random,
     ) -> None:
-        """Write there.
-
-        Args:
-            nb: of Northbound.
-            now: gives UTC, to be written.
-            clock: seconds from some moment, never back.
-            pause: seconds to the next write.
-        """
+        """`now` gives UTC, `clock` monotonic seconds, `pause` the seconds to the next write."""
         self._nb = nb
         self._now = now
         self._clock = clock
@@ -129,7 +112,7 @@ class SeenNote:
         self._due: dict[str, float] = {}
 
     async def note(self, host: str) -> None:
-        """Write that the driver of this host is connected, where the last write is long ago."""
+        """Write that the driver of this host is connected, if the last write was long ago."""
         now = self._clock()
         if now < self._due.get(host, now):
             return
@@ -137,16 +120,16 @@ class SeenNote:
             if await self._write(host, stopped=False):
                 self._due = {host: now + self._pause()}
         except DatabaseError as error:
-            LOG.debug("when host %s was seen is not written: %s", host, error)
+            LOG.debug("host %s: cannot write when it was seen: %s", host, error)
 
     async def stop(self, host: str) -> None:
-        """Write that the driver of this host is stopped now; without Northbound it stays unwritten."""
+        """Write that the driver of this host is stopped now, if Northbound can be reached."""
         self._due.pop(host, None)
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
                 await self._write(host, stopped=True)
         except (TimeoutError, DatabaseError) as error:
-            LOG.debug("when host %s was stopped is not written: %s", host, error)
+            LOG.debug("host %s: cannot write when it was stopped: %s", host, error)
 
     async def _write(self, host: str, *, stopped: bool) -> bool:
         moment = timestamp(self._now())
@@ -154,10 +137,11 @@ class SeenNote:
         return bool(written["count"])
 
 
-LOG = logging.getLogger(__name__)
+# --- The host's presence, and its name ----------------------------------------------------------------------
+
 
 INTERVAL = 60.0
-"""Seconds after which the row and the host's entry in the list of hosts are looked for again, by row id."""
+"""Seconds after which the row and the host's entry in the list of hosts are read again, by row id."""
 
 RELEASE_TIMEOUT = 1.0
 """Seconds for a driver of this host that only looks who has a lock to release it."""
@@ -165,7 +149,7 @@ RELEASE_TIMEOUT = 1.0
 NEIGHBOUR_TIMEOUT = 0.5
 """Seconds for another process of this host that only looks at a session's lock to release it."""
 
-SOON, UNDECIDED = 5.0, 0.5
+TAKEN_INTERVAL, UNSETTLED_INTERVAL = 5.0, 0.5
 """The same while the name is another machine's, and while that is not known."""
 
 
@@ -180,7 +164,7 @@ class Presence:
         now: Callable[[], datetime],
         interval: float = INTERVAL,
     ) -> None:
-        """Use clients of Open_vSwitch and Northbound; `now` gives UTC."""
+        """Take clients of Open_vSwitch and Northbound; `now` gives UTC."""
         self._ovs = ovs
         self._nb = nb
         self._machine = machine
@@ -196,10 +180,10 @@ class Presence:
         self._seen = SeenNote(nb, now)
         self._listed = False
         self._shown = contextlib.AsyncExitStack()
-        self._shown_by: Lock | None = None
+        self._shown_by: Lock | None = None  # the presence lock, which self._shown holds
 
     async def run(self) -> None:
-        """Stay present until cancelled, under the name that Open_vSwitch says."""
+        """Stay present until cancelled, under the name in Open_vSwitch."""
         self._running = True
         while True:
             name = await self._ovs.replica.until(lambda: self._name() or None)
@@ -215,14 +199,14 @@ class Presence:
     def _name(self) -> str:
         return settings_of(self._ovs).system_id
 
-    # --- For those who are about to change something -------------------------------------------------------
+    # --- For those who are about to change something --------------------------------------------------------
 
     def problem(self) -> str:
         """Which other machine has this host's name, and what to do, or ""."""
         return taken(self._name(), self._verdict) if self._verdict.standing is Standing.TAKEN else ""
 
     async def admit(self) -> None:
-        """Wait until it is known whose the name is; without a driver that runs here, everybody may go on.
+        """Wait until it is known whose the name is, if a driver runs here.
 
         Raises:
             ConflictError: it is another machine's.
@@ -233,11 +217,7 @@ class Presence:
             raise ConflictError(problem)
 
     async def prove(self) -> Verdict:
-        """Whose the name is at this moment.
-
-        Raises:
-            OvnDockerError: it cannot be told.
-        """
+        """Whose the name is now; an OvnDockerError if that cannot be found out."""
         name = await self._ovs.replica.until(lambda: self._name() or None)
         if not self._running:
             async with self._nb.lock(hosts.name_lock(name)) as lock:
@@ -252,11 +232,8 @@ class Presence:
     async def take_over(self, *, dry_run: bool = False) -> HostIdentity | None:
         """Take the name from a machine that is away; by a command, where no driver runs.
 
-        Args:
-            dry_run: only see whether it can be done.
-
         Returns:
-            The machine that has lost it, or would; None where nobody else has it.
+            The machine that has lost it, or would with `dry_run`; None where nobody else has it.
 
         Raises:
             ConflictError: that machine's driver is connected.
@@ -275,7 +252,7 @@ class Presence:
                 await self._write(name, evidence.own)
             return evidence.row if judge(evidence).standing is Standing.TAKEN else None
 
-    # --- The driver's part ---------------------------------------------------------------------------------
+    # --- The driver's part ----------------------------------------------------------------------------------
 
     async def _stay(self, name: str) -> None:
         while self._name() == name:
@@ -291,7 +268,7 @@ class Presence:
                 await self._rest()
 
     async def _rest(self) -> None:
-        pauses = {Standing.UNSETTLED: UNDECIDED, Standing.TAKEN: SOON}
+        pauses = {Standing.UNSETTLED: UNSETTLED_INTERVAL, Standing.TAKEN: TAKEN_INTERVAL}
         pause = min(pauses.get(self._verdict.standing, self._interval), self._interval)
         settings = settings_of(self._ovs)
         with contextlib.suppress(TimeoutError):
@@ -308,23 +285,25 @@ class Presence:
                 verdict = Verdict(Standing.OURS)
             if verdict.standing is Standing.OURS and not self._listed:
                 await self._enter(name)
-            lock.steal = verdict.standing is Standing.OURS and not self._is_neighbour(evidence)
-            self._tell(name, verdict)
+            row = evidence.row
+            is_neighbour = evidence.local and row is not None and row.session != self._session
+            lock.steal = verdict.standing is Standing.OURS and not is_neighbour
+            self._log(name, verdict)
             self._verdict = verdict
-            if _about_to_be_told(verdict, evidence):
+            if _is_undeclared(verdict, evidence):
                 return
         except (DatabaseError, HostError) as error:
             LOG.warning("host %s is not registered in OVN Northbound: %s", name, error)
         self._judged.set()
 
     async def _show(self, name: str, verdict: Verdict) -> None:
-        """Hold the lock that shows this host, and take it back; another machine of this name does not."""
-        ours = verdict.standing is Standing.OURS
-        if ours and self._shown_by is not None and self._shown_by.held:
+        """Hold the presence lock, and steal it back, unless the name is another machine's."""
+        own = verdict.standing is Standing.OURS
+        if own and self._shown_by is not None and self._shown_by.held:
             return
-        if ours or verdict.standing is Standing.TAKEN:
+        if own or verdict.standing is Standing.TAKEN:
             await self._hide()
-        if ours:
+        if own:
             lock = self._nb.lock(hosts.presence_lock(name), steal=True)
             self._shown_by = await self._shown.enter_async_context(lock)
 
@@ -338,10 +317,7 @@ class Presence:
         self._shown_by = None
         await self._shown.aclose()
 
-    def _is_neighbour(self, evidence: Evidence) -> bool:
-        return evidence.local and evidence.row is not None and evidence.row.session != self._session
-
-    def _tell(self, name: str, verdict: Verdict) -> None:
+    def _log(self, name: str, verdict: Verdict) -> None:
         if verdict.standing is Standing.TAKEN and (self._verdict.standing, self._verdict.other) != (
             verdict.standing,
             verdict.other,
@@ -360,7 +336,7 @@ class Presence:
             LOG.info("host %s is registered in OVN Northbound", name)
 
     async def _enter(self, name: str) -> None:
-        """Have the list of hosts name this one; the first host makes the list."""
+        """Add this host to the list of hosts, which the first host creates."""
         enter = [hosts.list_enter([name])]
         [entered] = await self._nb.transact(enter)
         if entered["count"]:
@@ -370,7 +346,7 @@ class Presence:
         except ConstraintError:  # another host was quicker
             await self._nb.transact(enter)
 
-    # --- Evidence ------------------------------------------------------------------------------------------
+    # --- Evidence -------------------------------------------------------------------------------------------
 
     async def _evidence(self, name: str, lock: Lock, *, keep: bool = False) -> Evidence:
         row = await self._row(name)
@@ -408,8 +384,8 @@ class Presence:
             return lock.requested and not free
 
 
-def _about_to_be_told(verdict: Verdict, evidence: Evidence) -> bool:
-    """Whether another driver has the name since a moment, and has yet to say which machine it is on."""
+def _is_undeclared(verdict: Verdict, evidence: Evidence) -> bool:
+    """Whether another driver has just got the name, and has yet to write which machine it is on."""
     refused = evidence.refused_for
     unnamed = verdict.standing is Standing.UNSETTLED and verdict.other == NOBODY
-    return unnamed and refused is not None and refused < SOON
+    return unnamed and refused is not None and refused < TAKEN_INTERVAL

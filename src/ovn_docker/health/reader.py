@@ -1,4 +1,4 @@
-"""Reads a snapshot: first what is held, then what Docker has, so that nothing that Docker has is missed."""
+"""Reads a snapshot: first what is held, then what Docker has, so that nothing new of Docker's seems stale."""
 
 import asyncio
 import contextlib
@@ -22,44 +22,42 @@ from ovn_docker.host.veth import Links
 from ovn_docker.ovn import nb_global
 from ovn_docker.ovsdb.client import Client
 
-# --- Looks at the host: its own database, the kernel's list of sockets, its addresses. Asks no other host. --
-
-
 INTERVAL = 15.0
-"""Seconds between two looks for /healthz; what is wrong is told when it was so in both."""
+"""Seconds between two looks for /healthz, which shows what was wrong in both."""
+
+CONFIRMED_BY_NAME = frozenset({"endpoint-missing", "lease-missing", "pool-missing"})
+"""Kinds of findings for which the missing rows are read by their names: the index may lack them."""
+
+READ_TIMEOUT = 60.0
+"""Seconds for the whole of a reading, for which it waits for a database that is away."""
+
+RELAY = "relay"
+"""How a relay describes itself (ovsdb-server(5), _Server.Database.model)."""
 
 
 class HostReader:
-    """This host, as OVN needs it."""
+    """Looks at what OVN needs of this host; asks no other host."""
 
     def __init__(self, attachments: Attachments, links: Links, interval: float = INTERVAL) -> None:
-        """Look there; `run` does it each `interval` seconds."""
+        """`run` looks each `interval` seconds."""
         self._attachments = attachments
         self._links = links
         self._interval = interval
         self._problems: tuple[str, ...] = ()
 
     async def read(self) -> HostSetup:
-        """One look.
-
-        Raises:
-            OvnDockerError: Open vSwitch's database cannot be read.
-        """
+        """One look; an OvnDockerError if Open vSwitch's database cannot be read."""
         settings = await self._attachments.known_settings()
         progress = await self._attachments.progress("")
         return HostSetup(
             settings=settings,
             daemons=snapshot.running_here(),
-            addresses={each: await self._links.holding(each) for each in settings.encap_ips},
+            addresses={address: await self._links.holding(address) for address in settings.encap_ips},
             capabilities=progress.capabilities,
         )
 
     async def tunnels(self) -> tuple[Tunnel, ...]:
-        """The tunnels to all other hosts.
-
-        Raises:
-            OvnDockerError: Open vSwitch's database cannot be read.
-        """
+        """The tunnels to all other hosts."""
         return await self._attachments.tunnels()
 
     def problems(self) -> tuple[str, ...]:
@@ -68,33 +66,26 @@ class HostReader:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        before: set[tuple[str, str]] = set()
+        before: set[Finding] = set()
         while True:
             found: list[Finding] = []
-            with contextlib.suppress(OvnDockerError):  # an outage is told by the database itself
+            with contextlib.suppress(OvnDockerError):  # /healthz shows an outage anyway
                 found = list(check_host(await self.read()))
-            self._problems = tuple(each.text for each in found if (each.kind, each.subject) in before)
-            before = {(each.kind, each.subject) for each in found}
+            self._problems = tuple(finding.text for finding in found if finding in before)
+            before = set(found)
             await asyncio.sleep(self._interval)
-
-
-LOOKED_FOR = frozenset({"endpoint-missing", "lease-missing", "pool-missing"})
-"""Kinds of findings before which it is looked once more, by name, whether it is there."""
-
-READ_TIMEOUT = 60.0
-"""Seconds for the whole of a reading; a database that is away is waited for so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriverReading:
-    """A driver as Docker knows it, and as OVN does.
+    """The driver whose networks are compared.
 
     Attributes:
         name: as in ``docker network create -d``.
         scope: ``local`` or ``global``, or "" where that is not known.
-        presence: proves that its host's name is its own, or None where nothing that it holds carries that.
-        host: looks at what OVN needs of the host, or None where OVN does not serve it.
-        central: looks how the servers fare that all hosts share, or None where there are none.
+        presence: None where nothing that it holds carries the host's name.
+        host: None where OVN does not serve this host.
+        central: looks at the servers that all hosts share; None where there are none.
     """
 
     name: str
@@ -105,7 +96,7 @@ class DriverReading:
 
 
 class Reader:
-    """Where the parts of a snapshot come from."""
+    """Reads snapshots."""
 
     def __init__(
         self,
@@ -115,15 +106,7 @@ class Reader:
         driver: DriverReading,
         lookups: Callable[[], Awaitable[LookupState]] | None = None,
     ) -> None:
-        """Read there.
-
-        Args:
-            engine: this host's Docker.
-            inventory: what the driver holds.
-            attachments: of this host.
-            driver: the one whose networks are to be whole.
-            lookups: what differs of the flows of IP lookups, or None without them.
-        """
+        """`lookups` compares the flows of IP lookups."""
         self._lookups = lookups
         self._engine = engine
         self._inventory = inventory
@@ -140,8 +123,8 @@ class Reader:
             async with asyncio.timeout(READ_TIMEOUT):
                 return await completed(await self._read(), self._inventory)
         except TimeoutError:
-            why = self._attachments.outage() or f"{self._inventory.store} does not answer"
-            raise UnreachableError(f"{why}; nothing was compared") from None
+            reason = self._attachments.outage() or f"{self._inventory.store} does not answer"
+            raise UnreachableError(f"{reason}; nothing was compared") from None
 
     async def _taken(self) -> tuple[str, str] | None:
         """This host's name and who has it, if that is another machine."""
@@ -156,10 +139,10 @@ class Reader:
         return None
 
     async def _reached(self) -> None:
-        """See that Open vSwitch's database can be read, and not only what is known of it from earlier."""
+        """Raise unless Open vSwitch's database is connected: what was read earlier is not enough."""
         await self._attachments.known_settings()
-        if why := self._attachments.outage():
-            raise UnreachableError(f"{why}; nothing was compared")
+        if reason := self._attachments.outage():
+            raise UnreachableError(f"{reason}; nothing was compared")
 
     async def _read(self) -> Snapshot:
         await self._reached()
@@ -168,8 +151,8 @@ class Reader:
             nothing = DockerState({}, {}), Owned({}, ()), (), frozenset[str]()
             return Snapshot(self._driver.name, *nothing, self._inventory.pool_key, host=host, taken=taken)
         drivers = await self._engine.network_ids()
-        ours = [each for each, driver in drivers.items() if names(driver, self._driver.name)]
-        held = await self._inventory.held(ours)
+        own = [network_id for network_id, driver in drivers.items() if names(driver, self._driver.name)]
+        held = await self._inventory.held(own)
         await self._reached()
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = LookupState() if self._lookups is None else await self._lookups()
@@ -196,38 +179,17 @@ class Reader:
 
 
 async def completed(snapshot: Snapshot, inventory: Inventory) -> Snapshot:
-    """The reading with what is there of that which it lacks: a driver may not have known where to look.
-
-    Raises:
-        OvnDockerError: it cannot be read.
-    """
-    missing = [each for each in check(snapshot) if each.kind in LOOKED_FOR]
+    """The reading with those things that seemed to be missing and are not, as the index did not name them."""
+    missing = [finding for finding in check(snapshot) if finding.kind in CONFIRMED_BY_NAME]
     return replace(snapshot, held=await inventory.complete(snapshot.held, missing)) if missing else snapshot
 
 
-# --- How the servers of OVN fare that all hosts share, for the health check. --------------------------------
-
-
-RELAY = "relay"
-"""What a server calls itself that hands on what another serves (ovsdb-server(5), _Server.Database.model)."""
-
-
-class CentralLook:
-    """One question of one row."""
-
-    def __init__(self, northbound: Client) -> None:
-        """Ask there."""
-        self._northbound = northbound
-
-    async def __call__(self) -> Central:
-        """Ask, and take the time.
-
-        Raises:
-            DatabaseError: it was refused.
-        """
-        await self._northbound.ready()
-        began = time.monotonic()
-        [found] = await self._northbound.transact([nb_global.progress_get()])
-        seconds = time.monotonic() - began
-        behind = nb_global.read_behind(found["rows"], time.time())
-        return Central(seconds, behind, relay=self._northbound.model == RELAY)
+async def look_at_central(northbound: Client) -> Central:
+    """Query one row of Northbound and measure the time."""
+    await northbound.ready()
+    began = time.monotonic()
+    [found] = await northbound.transact([nb_global.progress_get()])
+    seconds = time.monotonic() - began
+    return Central(
+        seconds, nb_global.read_behind(found["rows"], time.time()), relay=northbound.model == RELAY
+    )

@@ -1,6 +1,6 @@
-"""One reading of all that is compared, without judgement. Pure: the types only.
+"""One reading of all that is compared, without judgement: the types only. Pure but for `running_here`.
 
-What a driver holds comes from its `Inventory`; the check knows no driver, and no OVN but what stands in the
+What a driver holds comes from its `Inventory`; the check knows no driver, and of OVN only what is in the
 host's Open_vSwitch.
 """
 
@@ -16,10 +16,10 @@ from ovn_docker.docker.models import DockerState, Endpoint, Network
 from ovn_docker.health.findings import Finding
 from ovn_docker.host.open_vswitch import Attached, Bridge, OvnSettings
 
-# --- Which daemons of Open vSwitch and OVN run on this host, told by the sockets that they listen on. -------
+# --- Which daemons of Open vSwitch and OVN run on this host, by the sockets that they listen on -------------
 # The kernel lists the unix sockets of this network namespace, to everybody (proc(5), /proc/net/unix), and
-# forgets those of a process with it. Each daemon listens on ``NAME.PID.ctl`` (ovs-appctl(8)). ovs-vswitchd
-# listens on ``BRIDGE.mgmt`` for each bridge (ovs-vswitchd(8)), where ovn-controller is connected.
+# removes those of a process when it ends. Each daemon listens on ``NAME.PID.ctl`` (ovs-appctl(8)).
+# ovs-vswitchd listens on ``BRIDGE.mgmt`` for each bridge (ovs-vswitchd(8)); ovn-controller connects to it.
 
 
 LISTENS, CONNECTED = "01", "03"
@@ -34,19 +34,14 @@ BRIDGE = re.compile(r".*/([^/]+)\.mgmt")
 
 @dataclass(frozen=True, slots=True)
 class Daemons:
-    """What runs.
-
-    Attributes:
-        running: names, as ``ovs-vswitchd``.
-        controlled: how many connections there are to the OpenFlow socket of each bridge.
-    """
+    """The daemons that run, as ``ovs-vswitchd``, and by bridge the connections to its OpenFlow socket."""
 
     running: frozenset[str] = frozenset()
     controlled: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_daemons(lines: str) -> Daemons:
-    """What the kernel's list of sockets shows."""
+    """Read the kernel's list of sockets."""
     running, controlled = set(), Counter[str]()
     for line in lines.splitlines()[1:]:
         columns = line.split(maxsplit=COLUMNS - 1)
@@ -61,25 +56,23 @@ def read_daemons(lines: str) -> Daemons:
 
 
 def running_here() -> Daemons:
-    """What runs on this host; nothing where the kernel does not tell."""
+    """The daemons of this host; none where the kernel does not list sockets."""
     try:
         return read_daemons(Path("/proc/self/net/unix").read_text(errors="replace"))
     except OSError:
         return Daemons()
 
 
-# --- What a host needs so that OVN serves it, as one look found it, without judgement. Pure: types only. ----
+# --- What OVN needs of a host -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class HostSetup:
-    """One look at this host, which asks nobody else.
+    """One look at this host, which asks no other host.
 
     Attributes:
-        settings: how it takes part in OVN.
-        daemons: of Open vSwitch and OVN, that run here.
         addresses: each of ``ovn-encap-ip``, with the link that holds it, or None.
-        capabilities: of that bridge's datapath, ``"true"`` or ``"false"`` by name.
+        capabilities: of the integration bridge's datapath, ``"true"`` or ``"false"`` by name.
     """
 
     settings: OvnSettings
@@ -88,7 +81,7 @@ class HostSetup:
     capabilities: Mapping[str, str] = field(default_factory=dict)
 
 
-# --- What an OpenStack machine needs once, as one reading found it, without judgement. Pure: types only. ----
+# --- What an OpenStack machine needs once -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +90,10 @@ class Vif:
 
     Attributes:
         mac: the only MAC address that the cloud lets pass.
-        project: whose it is.
-        enabled: whether its owner has it switched on.
+        project: its owner.
+        enabled: its ``admin_state_up``.
         status: ``ACTIVE`` when packets pass.
-        mtu: of its network in bytes, or None where that is not to be seen.
+        mtu: of its network in bytes, or None where Neutron does not show it.
     """
 
     mac: str
@@ -112,13 +105,7 @@ class Vif:
 
 @dataclass(frozen=True, slots=True)
 class VifTrunk:
-    """The trunk of that port.
-
-    Attributes:
-        id: Neutron's.
-        enabled: whether its owner has it switched on.
-        status: ``ACTIVE``, or ``DOWN``, ``BUILD``, ``DEGRADED``, ``ERROR``.
-    """
+    """The trunk of that port; its status is ``ACTIVE``, ``DOWN``, ``BUILD``, ``DEGRADED`` or ``ERROR``."""
 
     id: str
     enabled: bool
@@ -130,16 +117,16 @@ class Setup:
     """Everything that was set up once.
 
     Attributes:
-        vif_id: the id of the machine's port, as it was told (OS_VIF_ID).
+        vif_id: the id of the machine's port, OS_VIF_ID.
         vif: that port, or None where Neutron shows the project none.
-        project: that is logged in, or "" where that is not to be seen.
-        lacks: aliases of Neutron's extensions that are needed and are not there.
+        project: that is logged in, or "" where Neutron does not show it.
+        lacks: aliases of extensions that are needed and that Neutron does not have.
         trunk: of the port, or None.
-        trunked: whether containers' ports are to be under a trunk.
         bridge: the name of the bridge that the machine's interface is to be on.
         bridges: all of the machine.
         links: name to MAC address of all links of the machine.
         networks: name to MTU in bytes of the Neutron network of each network in use.
+        trunked: whether containers' ports are to be under a trunk.
     """
 
     vif_id: str
@@ -154,6 +141,9 @@ class Setup:
     trunked: bool = True
 
 
+# --- What a driver holds ------------------------------------------------------------------------------------
+
+
 EndpointIds = tuple[str, str]
 """Docker's NetworkID and EndpointID."""
 
@@ -166,10 +156,9 @@ class OwnedNetwork:
     """What a driver holds of a network on this host.
 
     Attributes:
-        network_id: Docker's.
-        whole: whether all of it is there.
-        keys: pool in CIDR form to what the addresses of the network's endpoints are filed under; empty where
-            they need no lease.
+        whole: whether nothing of it is missing.
+        keys: pool in CIDR form to the key of the leases of the network's endpoints; empty where they need no
+            lease.
     """
 
     network_id: str
@@ -182,10 +171,8 @@ class OwnedEndpoint:
     """What a driver holds of an endpoint.
 
     Attributes:
-        network_id: Docker's.
-        endpoint_id: Docker's.
         addresses: its MAC and IP addresses.
-        names: its container's, or None where the driver keeps less than all of them.
+        names: its container's, or None where the driver does not keep all of them.
         vlan: of its port, or None where it has none.
     """
 
@@ -212,9 +199,7 @@ class LostAddress:
     """An address of an endpoint of this host that another host has leased, or that is reserved.
 
     Attributes:
-        key: what the address is filed under.
-        address: the one.
-        endpoint_id: of this host.
+        key: of the pool.
         holder: who has it, for people.
     """
 
@@ -229,10 +214,9 @@ class OwnedPool:
     """A pool, or an address that is reserved in one.
 
     Attributes:
-        row: its id.
-        key: what it is filed under.
+        key: of the pool.
         cidr: of the pool, or the address.
-        tokens: this host's holds on it.
+        tokens: this host's references to it.
     """
 
     row: UUID
@@ -243,12 +227,10 @@ class OwnedPool:
 
 @dataclass(frozen=True, slots=True)
 class OwnedSwitch:
-    """A switch for several networks that this host made, without ports, and that no network known here is on.
+    """A switch for several networks that this host created, without ports, that no network known here uses.
 
     Attributes:
-        row: its id.
-        name: its name.
-        network_id: the network that it was made for, as Docker on this host calls it.
+        network_id: the network that it was created for, as Docker on this host calls it.
     """
 
     row: UUID
@@ -258,7 +240,7 @@ class OwnedSwitch:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """All that carries this host's mark, in one reading; and what others have that this host should have."""
+    """All that carries this host's mark, in one reading, and which of its addresses others have."""
 
     networks: Mapping[str, OwnedNetwork]
     endpoints: tuple[OwnedEndpoint, ...]
@@ -271,7 +253,7 @@ class Owned:
     @property
     def cut_off(self) -> frozenset[str]:
         """The endpoints that have no port, for an address of theirs is another's."""
-        return frozenset(each.endpoint_id for each in self.taken)
+        return frozenset(lost.endpoint_id for lost in self.taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +261,9 @@ class LookupState:
     """How the flows of IP lookups in the switch differ from those that should be there.
 
     Attributes:
-        missing: flows that are not there, or do something else.
-        stale: flows of ours that should not be there.
-        outage: why not everything is served, or "".
+        missing: flows that are missing, or do something else.
+        stale: flows of ours that should not exist.
+        outage: why not every VTEP is served, or "".
         down: VTEPs that OVN should serve itself, each as its address and its network's switch, and what is
             wrong with it.
     """
@@ -294,12 +276,12 @@ class LookupState:
 
 @dataclass(frozen=True, slots=True)
 class Central:
-    """How the servers fare that all hosts share.
+    """The servers that all hosts share.
 
     Attributes:
-        seconds: that the database took for a question of one row.
-        behind: seconds for which what is computed of it has been out of date, or None when it is not.
-        relay: whether the server hands on what another serves.
+        seconds: that Northbound took for a query of one row.
+        behind: seconds for which ovn-northd has been behind, or None when it is not.
+        relay: whether the server of Northbound relays another.
     """
 
     seconds: float
@@ -313,19 +295,17 @@ class Snapshot:
 
     Attributes:
         driver_name: whose networks are to be whole.
-        docker: what Docker has.
         held: what the driver holds.
         attached: interfaces in Open_vSwitch with our mark.
         links: names of the links of our group in this host's network namespace.
-        pool_key: what a pool is filed under that our IPAM gave to a network, by its subnet in CIDR form.
-        lookups: of the switch; nothing differs where there are none.
+        pool_key: as `Inventory.pool_key`.
         store: where the driver keeps networks, for people.
-        setup: what an OpenStack machine needs once, or None on a host that is none.
-        central: how the servers fare that all hosts share, or None where that is not looked at.
-        refuses_global: the API of a Docker that makes no network of the driver's scope, global, or "".
-        host: what this host needs so that OVN serves it, or None where that is not looked at.
+        setup: None on a host that is not an OpenStack machine.
+        refuses_global: the API version of a Docker that refuses the driver's scope, global, or "".
+        host: None where it is not looked at.
         taken: this host's name and which other machine has it, as a text; then nothing else was read.
-        unguarded: whether the host's kernel would serve what containers send past Open vSwitch.
+        unguarded: whether the host's kernel would accept what containers send past Open vSwitch.
+        central: None where it is not looked at.
     """
 
     driver_name: str
@@ -345,63 +325,47 @@ class Snapshot:
 
 
 class Inventory(Protocol):
-    """What the health check asks of a driver, besides its verbs."""
+    """What the health check needs of a driver besides its verbs.
+
+    What cannot be read or written, or not all of it, is an OvnDockerError.
+    """
 
     @property
     def store(self) -> str:
         """Where it keeps networks, for people."""
 
     async def held(self, networks: Iterable[str]) -> Owned:
-        """Read all that carries this host's mark, and those networks.
-
-        Raises:
-            OvnDockerError: it cannot be read, or not all of it.
-        """
+        """Read all that carries this host's mark, and those networks."""
 
     async def complete(self, held: Owned, missing: Sequence[Finding]) -> Owned:
-        """What is held, with what is there of that which seems to be missing.
-
-        Raises:
-            OvnDockerError: it cannot be read.
-        """
+        """What is held, with those things that seemed to be missing and are not."""
 
     async def setup(self) -> Setup | None:
-        """Read what an OpenStack machine needs once; None on a host that is none.
-
-        Raises:
-            OvnDockerError: it cannot be read, or not all of it.
-        """
+        """Read what an OpenStack machine needs once; None on another host."""
 
     def pool_key(self, network: Network, subnet: str) -> str:
-        """What a pool is filed under that our IPAM gave to a network, or "" where nobody enters pools."""
+        """The key of a pool that our IPAM gave to a network, or "" where pools are not registered."""
 
     async def restore(self, network_id: str) -> bool:
-        """Make again what is remembered of a network; False when nothing is."""
+        """Create again what is remembered of a network; False when nothing is."""
 
     async def remove_switch(self, switch: OwnedSwitch) -> None:
-        """Remove a switch that nobody uses, unless a port is on it by now."""
+        """Remove a switch that nobody uses, unless it has a port by now."""
 
     async def readdress(self, endpoint: Endpoint) -> None:
-        """Give the endpoint's port its addresses again."""
+        """Set the addresses of the endpoint's port again."""
 
     async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
-        """Write containers' names to their ports; a port that is gone is passed over.
-
-        Returns:
-            Of those that could not be written, why.
-
-        Raises:
-            OvnDockerError: none could be written, or not all.
-        """
+        """Write containers' names to their ports, except those that are gone; why some were not written."""
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
-        """Lease an address for an endpoint that has it; `leased` where our IPAM gave it."""
+        """Lease an address for an endpoint that has it; `leased`: our IPAM gave it."""
 
     async def release(self, lease: OwnedLease) -> None:
-        """Give a lease up, unless it has changed since it was read."""
+        """Release a lease, unless it has changed since it was read."""
 
     async def enter_pool(self, network: Network, subnet: str) -> None:
-        """Enter a network into its pool, which is made if it is gone."""
+        """Register a network in its pool, which is created if it is gone."""
 
     async def leave_pool(self, pool: OwnedPool) -> None:
-        """Strike these holds out of a pool, or of a reserved address."""
+        """Remove these references from a pool, or a reserved address."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ovn_docker.health.reader import CentralLook
+from ovn_docker.health.reader import look_at_central
 from ovn_docker.ovsdb.client import Client
 from tests.functional.servers import OvsdbServer, running
 
@@ -18,7 +18,7 @@ async def look_at(server: OvsdbServer) -> tuple[bool, float | None, float]:
     client = Client("OVN Northbound", "OVN_Northbound", {})
     client.redirect((server.remote,))
     async with running(client):
-        found = await CentralLook(client)()
+        found = await look_at_central(client)
     return found.relay, found.behind, found.seconds
 
 

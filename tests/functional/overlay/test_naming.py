@@ -11,7 +11,7 @@ import pytest
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.models import Container, Endpoint, Event, _Actor
 from ovn_docker.health.checks import names_of
-from ovn_docker.health.container_names import LONGEST_WAIT, QUIET, READ_TIMEOUT, ContainerNaming
+from ovn_docker.health.container_names import DEBOUNCE, LONGEST_WAIT, READ_TIMEOUT, ContainerNaming
 from ovn_docker.health.findings import Finding
 from ovn_docker.health.reconciler import repair_all
 from ovn_docker.ovn import switches
@@ -104,7 +104,7 @@ async def test_containers_that_start_together_are_named_together_whoever_is_stuc
 async def test_names_wait_for_others_for_some_seconds_only(hosts: Hosts, short_path: Path) -> None:
     async with ports(hosts, short_path, COUNT) as (host, boxes, proxy):
         pause = 2 * LONGEST_WAIT / COUNT
-        assert pause < QUIET
+        assert pause < DEBOUNCE
         async with named(Events(boxes, pause), host):
             await until(lambda: names(hosts) != {""}, "the first are named", LONGEST_WAIT + 3)
             assert "" in names(hosts)
