@@ -220,7 +220,7 @@ class Client:
     """
 
     def __init__(
-        self, title: str, database: str, watches: Mapping[str, Watch], patience: float = OUTAGE_TIMEOUT
+        self, title: str, database: str, watches: Mapping[str, Watch], outage_timeout: float = OUTAGE_TIMEOUT
     ) -> None:
         """Set up a client.
 
@@ -228,7 +228,7 @@ class Client:
             title: for people, as "OVN Northbound".
             database: its name in OVSDB, as "OVN_Northbound".
             watches: what `replica` holds, by table.
-            patience: in place of `OUTAGE_TIMEOUT`.
+            outage_timeout: in place of `OUTAGE_TIMEOUT`.
         """
         self.title = title
         self.database = database
@@ -244,7 +244,7 @@ class Client:
         self._nowhere = "its address is not known yet"
         self._connection: Connection | None = None  # that serves transactions
         self._attempt: Connection | None = None  # that, or one that is being opened
-        self._patience = patience
+        self._outage_timeout = outage_timeout
         self._away_since: float | None = None
         self._waited_since: float | None = None
         self._moved = asyncio.Event()
@@ -317,7 +317,7 @@ class Client:
         now = time.monotonic()
         if self._waited_since is None:
             self._waited_since = now
-        left = self._waited_since + self._patience - now
+        left = self._waited_since + self._outage_timeout - now
         try:
             async with asyncio.timeout(max(left, LATE_TIMEOUT)):
                 if left < 0:

@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from ovn_docker.errors import ConstraintError, DatabaseError, RequirementError, SchemaError
-from ovn_docker.ovsdb import client as opening
+from ovn_docker.ovsdb import client as client_module
 from ovn_docker.ovsdb import connection
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.jsonrpc import Decoder, encode
 from ovn_docker.ovsdb.operations import delete, insert, mapping, mutate, require, row_is, select, to_map
-from ovn_docker.ovsdb.remotes import Remote, TlsFiles
+from ovn_docker.ovsdb.remotes import Remote
 from ovn_docker.ovsdb.replica import Watch
 from tests.functional.conftest import MakeServer
 from tests.functional.servers import Cluster, OvsdbServer, Proxy, connected, open_files, run, running, until
@@ -212,7 +212,7 @@ async def test_a_server_without_the_database_is_passed_over(
     northbound: OvsdbServer, open_vswitch: OvsdbServer
 ) -> None:
     async with connected([open_vswitch.remote], NB) as client:
-        await until(lambda: "has no database OVN_Northbound" in client.outage(), "the reason is told")
+        await until(lambda: "has no database OVN_Northbound" in client.outage(), "the reason is known")
         client.redirect((open_vswitch.remote, northbound.remote))
         async with asyncio.timeout(5):
             await client.transact([])
@@ -228,7 +228,7 @@ async def test_a_change_of_address_takes_effect_at_once(make_server: MakeServer)
         assert time.monotonic() - started < 1
         assert [row["name"] for row in client.replica.rows(SWITCH).values()] == ["second"]
         client.redirect((), nowhere="nobody named it")
-        await until(lambda: not client.connected, "the connection is given up")
+        await until(lambda: not client.connected, "the connection is closed")
         assert client.outage().endswith("cannot be reached: nobody named it")
         client.redirect((one.remote,))
         async with asyncio.timeout(1):
@@ -238,7 +238,7 @@ async def test_a_change_of_address_takes_effect_at_once(make_server: MakeServer)
 
 async def test_a_table_that_the_database_lacks_is_told_and_tried_again(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB, {"Of_Tomorrow": Watch(("name",))}) as client:
-        await until(lambda: "Of_Tomorrow" in client.outage(), "the reason is told")
+        await until(lambda: "Of_Tomorrow" in client.outage(), "the reason is known")
         assert not client.connected
 
 
@@ -249,18 +249,18 @@ async def test_a_server_that_refuses_is_told_as_the_system_tells_it() -> None:
         client = Client("OVN Northbound", "OVN_Northbound", {})
         client.redirect((remote,))
         async with running(client):
-            await until(lambda: "not tried yet" not in client.outage(), "the reason is told")
+            await until(lambda: "not tried yet" not in client.outage(), "the reason is known")
             assert client.outage() == f"OVN Northbound cannot be reached at {remote}: Connection refused"
 
 
 async def test_what_is_tried_in_vain_holds_no_sockets(short_path: Path) -> None:
     async with connected([MISSING, Remote("unix", str(short_path / "nobody"))], NB) as client:
-        await until(lambda: "No such file" in client.outage(), "the reason is told")
+        await until(lambda: "No such file" in client.outage(), "the reason is known")
         before = open_files()
         await until(lambda: open_files() <= before, "no socket is left open")
 
 
-# --- Servers that are none ----------------------------------------------------------------------------------
+# --- Servers that are not OVSDB servers ---------------------------------------------------------------------
 
 
 class Peer:
@@ -307,11 +307,11 @@ NOT_OVSDB = [
 async def test_a_peer_that_speaks_something_else_is_told_and_passed_over(
     northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bytes
 ) -> None:
-    monkeypatch.setattr(opening, "OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr(client_module, "OPEN_TIMEOUT", 0.5)
     peer = Peer(short_path / "peer", lambda _: answers)
     async with peer.serve(), connected([peer.remote], NB) as client:
         await until(lambda: peer.connections, "the peer is tried")
-        await until(lambda: "not tried yet" not in client.outage(), "the reason is told")
+        await until(lambda: "not tried yet" not in client.outage(), "the reason is known")
         assert "\n" not in client.outage()
         client.redirect((northbound.remote,))
         async with asyncio.timeout(5):
@@ -321,7 +321,7 @@ async def test_a_peer_that_speaks_something_else_is_told_and_passed_over(
 async def test_a_server_that_accepts_and_never_answers_is_passed_over(
     northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr(client_module, "OPEN_TIMEOUT", 0.5)
     peer = Peer(short_path / "peer", lambda _: b"")
     async with peer.serve(), connected([peer.remote, northbound.remote], NB) as client:
         async with asyncio.timeout(6):
@@ -467,7 +467,7 @@ async def test_a_leader_that_hands_over_is_left(cluster: Cluster) -> None:
 async def test_a_follower_alone_is_refused_with_advice(cluster: Cluster) -> None:
     follower = next(member for member in cluster.members if member is not cluster.leader())
     async with connected([follower.remote], NB) as client:
-        await until(lambda: "name all members" in client.outage(), "the reason is told")
+        await until(lambda: "name all members" in client.outage(), "the reason is known")
 
 
 async def test_without_a_majority_the_reason_is_told(cluster: Cluster) -> None:
@@ -479,83 +479,6 @@ async def test_without_a_majority_the_reason_is_told(cluster: Cluster) -> None:
         waiting = asyncio.create_task(client.transact([switch("patient")]))
         await asyncio.to_thread(cluster.members[0].start)
         await asyncio.wait_for(waiting, 10)
-
-
-# --- TLS ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA, and certificates for a server and a client, as ovs-pki(8) makes them; and another CA."""
-    directory = tmp_path_factory.mktemp("pki")
-    for name in ("ca", "other-ca"):
-        request = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}"
-        run(
-            "openssl",
-            *request.split(),
-            "-keyout",
-            directory / f"{name}.key",
-            "-out",
-            directory / f"{name}.pem",
-        )
-    for name in ("server", "client"):
-        request = f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name}-id:0123"
-        run(
-            "openssl",
-            *request.split(),
-            "-keyout",
-            directory / f"{name}.key",
-            "-out",
-            directory / f"{name}.csr",
-        )
-        sign = f"x509 -req -days 2 -CAcreateserial -CA {directory}/ca.pem -CAkey {directory}/ca.key"
-        run("openssl", *sign.split(), "-in", directory / f"{name}.csr", "-out", directory / f"{name}.pem")
-    return directory
-
-
-@pytest.fixture
-def tls_server(make_server: MakeServer, pki: Path) -> OvsdbServer:
-    files = [f"--private-key={pki}/server.key", f"--certificate={pki}/server.pem", f"--ca-cert={pki}/ca.pem"]
-    return make_server(NB, "--remote=pssl:0:127.0.0.1", *files)
-
-
-def tls_files(pki: Path, ca: str = "ca") -> TlsFiles:
-    return TlsFiles(f"{pki}/client.key", f"{pki}/client.pem", f"{pki}/{ca}.pem")
-
-
-async def test_a_transaction_over_tls(tls_server: OvsdbServer, pki: Path) -> None:
-    remote = Remote("ssl", "127.0.0.1", tls_server.tcp_port())
-    async with connected([remote], NB, WATCH_SWITCHES, tls=tls_files(pki)) as client:
-        async with asyncio.timeout(5):
-            await client.transact([switch("secret")])
-        tls_server.kill()
-        await until(lambda: not client.connected, "the loss is noticed")
-    tls_server.start()
-    assert names(tls_server) == ["secret"]
-
-
-@pytest.mark.parametrize(
-    ("method", "ca", "reason"),
-    [
-        ("ssl", "other-ca", "certificate is not accepted"),
-        ("ssl", "missing", "cannot be read"),
-        ("ssl", "", "set-ssl"),
-    ],
-)
-async def test_a_server_that_cannot_be_trusted_is_not_used(
-    tls_server: OvsdbServer, pki: Path, method: str, ca: str, reason: str
-) -> None:
-    remote = Remote(method, "127.0.0.1", tls_server.tcp_port())
-    tls = tls_files(pki, ca) if ca else None
-    async with connected([remote], NB, tls=tls) as client:
-        await until(lambda: reason in client.outage(), f"the outage tells of {reason}")
-        assert not client.connected
-
-
-async def test_a_server_of_tls_is_no_server_of_tcp(tls_server: OvsdbServer) -> None:
-    async with connected([Remote("tcp", "127.0.0.1", tls_server.tcp_port())], NB) as client:
-        await until(lambda: "not tried yet" not in client.outage(), "the reason is told")
-        assert not client.connected
 
 
 @pytest.mark.parametrize("name", ["nul\0byte", "half \ud800 a pair"])

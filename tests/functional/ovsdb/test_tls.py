@@ -129,7 +129,7 @@ async def test_a_client_of_another_ca_is_not_served(server: OvsdbServer, pki: Pk
         await outage(client, "the server does not accept our certificate")
 
 
-async def test_an_expired_certificate_of_either_side_is_told(
+async def test_an_expired_certificate_of_either_side_is_named(
     make_server: MakeServer, server: OvsdbServer, pki: Pki
 ) -> None:
     ours = replace(pki.files("h1", "controller"), certificate=pki.expire("h1", "switch"))
@@ -157,7 +157,7 @@ async def test_a_file_that_is_missing_or_wrong_is_named_and_used_once_it_is_righ
         await until(lambda: client.connected, "it is connected")
 
 
-async def test_a_key_of_another_certificate_is_told(server: OvsdbServer, pki: Pki) -> None:
+async def test_a_key_of_another_certificate_is_named(server: OvsdbServer, pki: Pki) -> None:
     files = replace(pki.files("h1", "controller"), private_key=pki.files("central", "controller").private_key)
     async with connected([remote(server)], NB, tls=files) as client:
         await outage(client, "key values mismatch")
@@ -175,3 +175,21 @@ async def test_the_files_of_flags_come_before_those_of_open_vswitch(server: Ovsd
     client.own_tls = own
     client.redirect((remote(server),), pki.files("central", "controller"))
     assert client.tls == own
+
+
+async def test_over_tls_a_server_that_crashes_is_noticed_at_once(server: OvsdbServer, pki: Pki) -> None:
+    async with connected([remote(server)], NB, tls=pki.files("h1", "controller")) as client:
+        await until(lambda: client.connected, "it is connected")
+        server.kill()
+        await until(lambda: not client.connected, "the loss is noticed")
+
+
+async def test_without_tls_files_the_outage_says_how_to_set_them(server: OvsdbServer) -> None:
+    async with connected([remote(server)], NB) as client:
+        await outage(client, "set-ssl")
+
+
+async def test_a_tls_server_is_not_used_over_tcp(server: OvsdbServer) -> None:
+    async with connected([replace(remote(server), method="tcp")], NB) as client:
+        await until(lambda: "not tried yet" not in client.outage(), "the reason is known")
+        assert not client.connected

@@ -1,4 +1,4 @@
-"""What Northbound does after the caller has given up is taken back, and nothing else is."""
+"""What a server carries out after its caller was cancelled is undone, and nothing else is."""
 
 import asyncio
 import ipaddress
@@ -24,10 +24,10 @@ NET, PORT = Switch("net", (POOL,)), SwitchPort("net", "port", "02:00:00:00:00:01
 SWITCH_ROW = schema.switch_id("net")
 
 
-async def give_up(
+async def abandon(
     client: Client, server: OvsdbServer, operations: Sequence[Operation], undo: Sequence[Operation]
 ) -> None:
-    """Send a transaction to a server that hangs, give it up, and let the server go on."""
+    """Send a transaction to a server that hangs, cancel it, and let the server go on."""
     await client.transact([])
     server.signal(signal.SIGSTOP)
     doomed = asyncio.create_task(client.transact(operations, undo))
@@ -43,45 +43,45 @@ def names(server: OvsdbServer, table: str) -> list[str]:
     return sorted(row["name"] for row in server.rows(table, "name"))
 
 
-async def test_a_switch_that_was_given_up_is_taken_back(northbound: OvsdbServer) -> None:
+async def test_an_abandoned_switch_is_removed(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
-        await give_up(client, northbound, schema.ls_add(NET, EARLY), schema.ls_add_undo("net", "net", EARLY))
+        await abandon(client, northbound, schema.ls_add(NET, EARLY), schema.ls_add_undo("net", "net", EARLY))
     assert names(northbound, schema.SWITCH) == []
 
 
-async def test_without_an_undo_it_stays(northbound: OvsdbServer) -> None:
+async def test_without_an_undo_transaction_it_stays(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
-        await give_up(client, northbound, schema.ls_add(NET, EARLY), [])
+        await abandon(client, northbound, schema.ls_add(NET, EARLY), [])
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
-async def test_a_port_that_was_given_up_is_taken_back(northbound: OvsdbServer) -> None:
+async def test_an_abandoned_port_is_removed(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
         await client.transact(schema.ls_add(NET, EARLY))
         undo = schema.lsp_add_undo(PORT, SWITCH_ROW, EARLY)
-        await give_up(client, northbound, schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY), undo)
+        await abandon(client, northbound, schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY), undo)
     assert names(northbound, schema.PORT) == []
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
-async def test_what_an_earlier_call_made_is_not_taken_back_with_a_repeat(northbound: OvsdbServer) -> None:
+async def test_an_abandoned_repeat_does_not_undo_the_earlier_call(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
         await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY)])
         undo = schema.lsp_add_undo(PORT, SWITCH_ROW, LATE)
-        await give_up(client, northbound, schema.lsp_add(PORT, SWITCH_ROW, [POOL], LATE), undo)
-        await give_up(client, northbound, schema.ls_add(NET, LATE), schema.ls_add_undo("net", "net", LATE))
+        await abandon(client, northbound, schema.lsp_add(PORT, SWITCH_ROW, [POOL], LATE), undo)
+        await abandon(client, northbound, schema.ls_add(NET, LATE), schema.ls_add_undo("net", "net", LATE))
     assert names(northbound, schema.PORT) == ["port"]
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
-async def test_a_switch_that_has_a_port_by_now_is_not_taken_back(northbound: OvsdbServer) -> None:
+async def test_a_switch_that_has_a_port_meanwhile_is_not_removed(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
         await client.transact([*schema.ls_add(NET, EARLY), *schema.lsp_add(PORT, SWITCH_ROW, [POOL], EARLY)])
         await client.transact(schema.ls_add_undo("net", "net", EARLY))
     assert names(northbound, schema.SWITCH) == ["net"]
 
 
-async def test_an_undo_of_a_port_that_is_not_there_changes_nothing(northbound: OvsdbServer) -> None:
+async def test_an_undo_of_a_missing_port_changes_nothing(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB) as client:
         await client.transact(schema.ls_add(NET, EARLY))
         with pytest.raises(RequirementError):
@@ -97,7 +97,7 @@ async def test_a_server_that_owes_an_answer_is_named(
         assert client.outage() == ""
         northbound.signal(signal.SIGSTOP)
         waiting = asyncio.create_task(client.transact([]))
-        await until(lambda: "has not answered" in client.outage(), "the silence is told")
+        await until(lambda: "has not answered" in client.outage(), "the silence is reported")
         assert str(northbound.remote) in client.outage()
         northbound.signal(signal.SIGCONT)
         await asyncio.wait_for(waiting, 5)
@@ -120,30 +120,30 @@ async def test_a_text_that_cannot_be_sent_leaves_no_answer_to_wait_for(
 
 
 @pytest.mark.parametrize("admitted", [True, False])
-async def test_what_was_asked_for_in_an_outage_is_taken_back_if_it_is_admitted(
+async def test_a_request_of_an_outage_is_undone_if_it_is_admitted(
     northbound: OvsdbServer,
     admitted: bool,  # noqa: FBT001  (a parameter of the test)
 ) -> None:
     """A delete names itself; another machine's rows of the same name are not its own to delete."""
-    asked = asyncio.Event()
+    admission = asyncio.Event()
 
     async def admit() -> None:
-        asked.set()
+        admission.set()
         if not admitted:
             raise ConflictError("the name is another machine's")
 
-    client = Client("OVN Northbound", NB, {}, patience=0.1)
+    client = Client("OVN Northbound", NB, {}, outage_timeout=0.1)
     async with connected([northbound.remote], NB) as other:
         await other.transact(schema.ls_add(NET, EARLY))
         client.admit = admit
         delete = schema.ls_add_undo("net", "net", EARLY)
         with pytest.raises(UnreachableError):
             await client.request(delete, delete)
-        assert not asked.is_set()
+        assert not admission.is_set()
         client.redirect((northbound.remote,))
         running = asyncio.create_task(client.run())
-        await asyncio.wait_for(asked.wait(), 10)
-        await until(lambda: not len(client._undoing), "nothing is left to be taken back")
+        await asyncio.wait_for(admission.wait(), 10)
+        await until(lambda: not len(client._undoing), "nothing is left to be undone")
         running.cancel()
         await asyncio.wait({running})
     assert names(northbound, schema.SWITCH) == ([] if admitted else ["net"])

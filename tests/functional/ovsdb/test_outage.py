@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from ovn_docker.errors import UnreachableError
-from ovn_docker.ovsdb import client as undoing
+from ovn_docker.ovsdb import client as client_module
 from ovn_docker.ovsdb.client import LATE_TIMEOUT, Client
 from ovn_docker.ovsdb.remotes import Remote
 from tests.functional.servers import OvsdbServer, running, until
 
 pytestmark = pytest.mark.functional
 
-PATIENCE = 0.5
+TIMEOUT = 0.5
 SWITCH = {"op": "insert", "table": "Logical_Switch", "row": {"name": "foo"}}
 QUESTION = {"op": "select", "table": "Logical_Switch", "where": []}
 NO_SWITCH = {"op": "delete", "table": "Logical_Switch", "where": []}
@@ -25,7 +25,7 @@ NO_SWITCH = {"op": "delete", "table": "Logical_Switch", "where": []}
 
 @contextlib.asynccontextmanager
 async def client_of(remote: Remote) -> AsyncIterator[Client]:
-    client = Client("OVN Northbound", "OVN_Northbound", {}, PATIENCE)
+    client = Client("OVN Northbound", "OVN_Northbound", {}, TIMEOUT)
     client.redirect((remote,))
     async with running(client):
         yield client
@@ -39,21 +39,21 @@ async def seconds_to_refuse(client: Client, *operations: dict[str, Any]) -> floa
     return asyncio.get_running_loop().time() - started
 
 
-async def test_an_outage_holds_up_those_who_ask_one_after_the_other_once(short_path: Path) -> None:
+async def test_in_an_outage_only_the_first_of_several_requests_waits(short_path: Path) -> None:
     async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
         waited = [await seconds_to_refuse(client, SWITCH) for _ in range(4)]
-    assert waited[0] > PATIENCE / 2
+    assert waited[0] > TIMEOUT / 2
     assert max(waited[1:]) < 2 * LATE_TIMEOUT
 
 
-async def test_who_asks_first_waits_though_the_outage_has_lasted_for_long(northbound: OvsdbServer) -> None:
+async def test_the_first_request_waits_however_long_the_outage_has_lasted(northbound: OvsdbServer) -> None:
     """dockerd may start long after the driver."""
     northbound.kill()
     async with client_of(northbound.remote) as client:
         began = asyncio.get_running_loop().time()
-        await until(lambda: asyncio.get_running_loop().time() > began + 2 * PATIENCE, "it has lasted")
-        assert await seconds_to_refuse(client, SWITCH) > 0.9 * PATIENCE
-        assert await seconds_to_refuse(client, SWITCH) < 0.9 * PATIENCE
+        await until(lambda: asyncio.get_running_loop().time() > began + 2 * TIMEOUT, "it has lasted")
+        assert await seconds_to_refuse(client, SWITCH) > 0.9 * TIMEOUT
+        assert await seconds_to_refuse(client, SWITCH) < 0.9 * TIMEOUT
 
 
 async def test_a_silent_server_delays_no_longer_than_an_absent_one(
@@ -67,7 +67,7 @@ async def test_a_silent_server_delays_no_longer_than_an_absent_one(
     assert max(waited[1:]) < 2 * LATE_TIMEOUT
 
 
-async def test_a_server_that_is_back_is_met_by_the_next_who_asks(northbound: OvsdbServer) -> None:
+async def test_a_server_that_is_back_serves_the_next_request(northbound: OvsdbServer) -> None:
     northbound.kill()
     async with client_of(northbound.remote) as client:
         await seconds_to_refuse(client, QUESTION)
@@ -76,7 +76,7 @@ async def test_a_server_that_is_back_is_met_by_the_next_who_asks(northbound: Ovs
     assert [row["name"] for row in northbound.rows("Logical_Switch", "name")] == ["foo"]
 
 
-async def test_what_was_refused_in_an_outage_is_taken_back_after_it(northbound: OvsdbServer) -> None:
+async def test_a_request_refused_in_an_outage_is_undone_after_it(northbound: OvsdbServer) -> None:
     northbound.transact(SWITCH)
     northbound.kill()
     async with client_of(northbound.remote) as client:
@@ -86,15 +86,17 @@ async def test_what_was_refused_in_an_outage_is_taken_back_after_it(northbound: 
         await until(lambda: northbound.rows("Logical_Switch", "name") == [], "the delete was carried out")
 
 
-async def test_a_new_address_has_all_the_patience_again(short_path: Path, northbound: OvsdbServer) -> None:
+async def test_after_a_new_address_the_first_request_waits_again(
+    short_path: Path, northbound: OvsdbServer
+) -> None:
     northbound.kill()
     async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
         await seconds_to_refuse(client, SWITCH)
         client.redirect((northbound.remote,))
-        assert await seconds_to_refuse(client, SWITCH) > PATIENCE / 2
+        assert await seconds_to_refuse(client, SWITCH) > TIMEOUT / 2
 
 
-async def test_a_transaction_that_nobody_waits_for_has_patience_without_end(northbound: OvsdbServer) -> None:
+async def test_a_transaction_waits_without_limit(northbound: OvsdbServer) -> None:
     northbound.kill()
     async with client_of(northbound.remote) as client:
         await seconds_to_refuse(client, QUESTION)
@@ -112,17 +114,17 @@ def removal(name: str) -> dict[str, Any]:
 async def test_undo_transactions_are_kept_up_to_a_limit_and_the_log_says_so(
     northbound: OvsdbServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(undoing, "MAX_QUEUED", 30)
+    monkeypatch.setattr(client_module, "MAX_QUEUED", 30)
     names = [f"s{number:02}" for number in range(40)]
-    northbound.transact(*({**SWITCH, "row": {"name": each}} for each in names))
+    northbound.transact(*({**SWITCH, "row": {"name": name}} for name in names))
     northbound.kill()
     async with client_of(northbound.remote) as client:
         for _ in range(2):
-            for each in names:
-                client.take_back([removal(each)])
+            for name in names:
+                client.take_back([removal(name)])
                 await asyncio.sleep(0)
         assert len(client._undoing) == 30
-        [line] = [each for each in caplog.messages if "wait to be undone" in each]
+        [line] = [message for message in caplog.messages if "wait to be undone" in message]
         assert "left to the health check" in line
         northbound.start()
         await until(lambda: not len(client._undoing), "all are carried out")
@@ -131,7 +133,7 @@ async def test_undo_transactions_are_kept_up_to_a_limit_and_the_log_says_so(
         await until(lambda: not len(client._undoing), "there is room again")
 
 
-async def test_what_waits_to_be_taken_back_is_kept_once(short_path: Path) -> None:
+async def test_equal_undo_transactions_are_kept_once(short_path: Path) -> None:
     async with client_of(Remote("unix", str(short_path / "nobody"))) as client:
         for _ in range(100):
             for name in ("a", "b"):
