@@ -228,10 +228,7 @@ def assemble_overlay(
         reader=Reader(engine, inventory, attachments, names, ip_lookup.inspect),
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, own_repairs),
         about=lambda: {"lookup": ip_lookup.about(), **_tls_paths(nb)},
-        work={
-            "the connection to OVN Northbound": nb.run,
-            "the watch on ovn-nb": lambda: ovn_settings.follow_settings(ovs, nb, ovn_settings.NORTHBOUND),
-        },
+        work=_northbound_work(ovs, nb),
         daemon_work={
             **_dead_host_search(settings, ovs, nb),
             "this host's presence": presence.run,
@@ -246,6 +243,13 @@ def assemble_overlay(
         shared=shared,
         ip_lookup=ip_lookup,
     )
+
+
+def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:
+    return {
+        "the connection to OVN Northbound": nb.run,
+        "the watch on ovn-nb": partial(ovn_settings.follow_settings, ovs, nb, ovn_settings.NORTHBOUND),
+    }
 
 
 def _dead_host_search(settings: Settings, ovs: Client, nb: Client) -> dict[str, Work]:
