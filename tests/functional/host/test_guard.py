@@ -173,7 +173,7 @@ async def test_the_host_s_end_says_nothing_itself() -> None:
 
 
 @in_private_network
-async def test_the_guard_that_somebody_flushes_is_back_at_once() -> None:
+async def test_a_flushed_guard_is_restored_at_once() -> None:
     links = Links()
     await links.open()
     try:

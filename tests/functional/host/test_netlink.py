@@ -25,7 +25,7 @@ def said(code: str) -> str:
     return done.stderr
 
 
-def test_pyroute2_by_itself_warns_of_traffic_control() -> None:
+def test_pyroute2_alone_warns_of_traffic_control() -> None:
     assert "/proc/net/psched" in said("import pyroute2")
 
 

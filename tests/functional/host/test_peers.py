@@ -83,5 +83,5 @@ async def test_a_silent_host_and_a_router_that_forbids_do_not_count_as_away() ->
 
 
 @in_private_network
-async def test_an_address_without_a_route_is_no_host_that_is_away() -> None:
+async def test_an_address_without_a_route_does_not_count_as_away() -> None:
     assert await peers.ask(["198.51.100.7"]) == {"198.51.100.7": PeerAnswer.SILENT}

@@ -71,7 +71,7 @@ async def test_a_pair_whose_inside_is_in_a_container_is_refused_and_stays() -> N
 
 @pytest.mark.parametrize("taken", ["outside", "inside"])
 @in_private_network
-async def test_a_link_of_somebody_else_is_refused_and_stays_as_it_is(taken: str) -> None:
+async def test_a_foreign_link_is_refused_and_left_unchanged(taken: str) -> None:
     ip("link", "add", taken, "type", "veth", "peer", "name", "theirs")
     async with opened() as host:
         before = ip("-d", "link", "show")
@@ -142,7 +142,7 @@ async def test_a_pair_that_is_removed_alone_takes_one_request() -> None:
 
 
 @in_private_network
-async def test_a_link_of_somebody_else_in_the_group_of_those_that_leave_stays() -> None:
+async def test_a_foreign_link_in_the_group_of_links_being_removed_stays() -> None:
     ip("link", "add", "theirs", "group", str(veth.LEAVING), "type", "veth", "peer", "name", "peer")
     async with opened() as host:
         pairs = [VethPair(f"o{number}", f"i{number}", MAC, 1500, checksums=True) for number in range(3)]
@@ -178,7 +178,7 @@ async def test_a_pair_is_removed_with_others_though_its_caller_was_cancelled() -
 
 @pytest.mark.parametrize("mtu", [10, 70000])
 @in_private_network
-async def test_what_the_kernel_refuses_is_told_with_the_link(mtu: int) -> None:
+async def test_what_the_kernel_refuses_is_reported_with_the_link(mtu: int) -> None:
     async with opened() as host:
         with pytest.raises(HostError, match="veth pair outside could not be made"):
             await host.create(VethPair("outside", "inside", MAC, mtu, checksums=True))
@@ -198,7 +198,7 @@ async def test_the_link_that_holds_an_address_is_found(address: str) -> None:
 
 
 @in_private_network
-async def test_a_loopback_is_told_from_other_links() -> None:
+async def test_a_loopback_is_distinguished_from_other_links() -> None:
     async with opened() as host:
         await host.create(PAIR)
         assert await host.holding("127.0.0.1") == "lo"

@@ -103,7 +103,7 @@ async def test_a_socket_that_another_took_over_is_not_removed(listeners: Listene
         assert path.exists()
 
 
-async def test_a_file_that_is_no_socket_is_refused_and_stays(listeners: Listeners, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_socket_is_refused_and_stays(listeners: Listeners, tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
     with pytest.raises(ConfigError, match="the file there is not a socket"):

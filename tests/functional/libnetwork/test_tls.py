@@ -148,7 +148,7 @@ async def test_a_new_certificate_is_used_without_a_restart_or_an_alarm(
     assert lines(caplog) == []
 
 
-async def test_a_file_that_is_cut_off_is_told_once_and_the_one_before_stays(
+async def test_a_truncated_file_is_reported_once_and_the_previous_one_stays(
     secured: Secured, caplog: pytest.LogCaptureFixture
 ) -> None:
     docker = secured.authority.issue("docker")
@@ -167,9 +167,7 @@ async def test_a_file_that_is_cut_off_is_told_once_and_the_one_before_stays(
     assert secured.certificates.problem == ""
 
 
-async def test_who_came_in_by_an_authority_that_is_gone_has_to_leave(
-    secured: Secured, tmp_path: Path
-) -> None:
+async def test_a_client_of_a_replaced_authority_is_disconnected(secured: Secured, tmp_path: Path) -> None:
     docker = secured.authority.issue("docker")
     client = await secured.connect(docker)
     assert (await client.post("Plugin.Activate")).status == 200
@@ -215,7 +213,7 @@ def first_message() -> bytes:
 
 
 @pytest.mark.usefixtures("_no_collection")
-async def test_who_is_refused_or_stalls_or_breaks_off_leaves_nothing_in_memory(
+async def test_refused_stalled_and_aborted_clients_leave_nothing_in_memory(
     secured: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listeners_module, "HANDSHAKE_TIMEOUT", 0.2)
@@ -247,7 +245,7 @@ async def test_who_is_refused_or_stalls_or_breaks_off_leaves_nothing_in_memory(
 
 
 @pytest.mark.usefixtures("_no_collection")
-async def test_who_makes_room_for_others_in_the_handshake_leaves_nothing_in_memory(secured: Secured) -> None:
+async def test_clients_evicted_in_the_handshake_leave_nothing_in_memory(secured: Secured) -> None:
     clients = [
         await asyncio.open_connection(*secured.address) for _ in range(3 * listeners_module.MAX_HANDSHAKES)
     ]
@@ -290,9 +288,7 @@ def dockers_files(secured: Secured, shown: Pair) -> DockerFiles:
     return DockerFiles(secured.authority.certificate, shown.certificate, shown.key)
 
 
-async def test_what_docker_would_meet_is_found_out_before_docker_meets_it(
-    secured: Secured, tmp_path: Path
-) -> None:
+async def test_what_docker_would_meet_is_found_out_beforehand(secured: Secured, tmp_path: Path) -> None:
     good, expired = secured.authority.issue("docker"), secured.authority.issue("old", age=5)
     other = Authority(tmp_path / "other")
     cases = [

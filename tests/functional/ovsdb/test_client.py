@@ -158,7 +158,7 @@ async def test_a_message_larger_than_any_read_arrives_whole(northbound: OvsdbSer
         assert mapping(row["external_ids"]) == {"text": text}
 
 
-async def test_after_a_crash_of_the_server_all_goes_on_by_itself(northbound: OvsdbServer) -> None:
+async def test_after_a_crash_of_the_server_the_client_recovers(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB, WATCH_SWITCHES) as client:
         await client.transact([switch("before"), {"op": "commit", "durable": True}])
         northbound.kill()
@@ -236,13 +236,13 @@ async def test_a_change_of_address_takes_effect_at_once(make_server: MakeServer)
     assert (names(one), names(other)) == (["first"], ["second"])
 
 
-async def test_a_table_that_the_database_lacks_is_told_and_tried_again(northbound: OvsdbServer) -> None:
+async def test_a_table_that_the_database_lacks_is_named_and_tried_again(northbound: OvsdbServer) -> None:
     async with connected([northbound.remote], NB, {"Of_Tomorrow": Watch(("name",))}) as client:
         await until(lambda: "Of_Tomorrow" in client.outage(), "the reason is known")
         assert not client.connected
 
 
-async def test_a_server_that_refuses_is_told_as_the_system_tells_it() -> None:
+async def test_a_server_that_refuses_is_named_with_the_systems_reason() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         remote = Remote("tcp", "127.0.0.1", nobody.getsockname()[1])
@@ -304,7 +304,7 @@ NOT_OVSDB = [
 
 
 @pytest.mark.parametrize("answers", NOT_OVSDB)
-async def test_a_peer_that_speaks_something_else_is_told_and_passed_over(
+async def test_a_peer_that_does_not_speak_ovsdb_is_named_and_skipped(
     northbound: OvsdbServer, short_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bytes
 ) -> None:
     monkeypatch.setattr(client_module, "OPEN_TIMEOUT", 0.5)
@@ -410,7 +410,7 @@ async def test_a_change_that_comes_together_with_the_first_rows_is_not_lost(shor
         assert client.replica.rows(SWITCH)[row]["name"] == "new"
 
 
-async def test_a_leader_that_loses_its_office_over_a_transaction_is_asked_again(short_path: Path) -> None:
+async def test_a_transaction_that_costs_the_leadership_is_repeated(short_path: Path) -> None:
     answers = [[{"error": "cluster error", "details": "lost leadership"}], [{"count": 1}]]
 
     def answer(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -470,7 +470,7 @@ async def test_a_follower_alone_is_refused_with_advice(cluster: Cluster) -> None
         await until(lambda: "name all members" in client.outage(), "the reason is known")
 
 
-async def test_without_a_majority_the_reason_is_told(cluster: Cluster) -> None:
+async def test_without_a_majority_the_outage_says_so(cluster: Cluster) -> None:
     async with connected(cluster.remotes, NB) as client:
         await client.transact([])
         for member in cluster.members[:2]:

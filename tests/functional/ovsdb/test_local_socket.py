@@ -61,7 +61,7 @@ def test_a_socket_of_another_user_is_named_with_owner_mode_and_remedy(
         ("none", "No such file or directory: check that its ovsdb-server is running and uses this path"),
     ],
 )
-async def test_a_socket_without_a_server_is_told_with_the_remedy(
+async def test_a_socket_without_a_server_is_named_with_the_remedy(
     short_path: Path, name: str, reason: str
 ) -> None:
     with socket.socket(socket.AF_UNIX) as ended:

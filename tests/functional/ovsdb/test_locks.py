@@ -52,7 +52,7 @@ async def test_one_client_at_a_time_has_the_lock(northbound: OvsdbServer) -> Non
     assert names(northbound) == ["by one"]
 
 
-async def test_who_waits_has_it_when_the_first_lets_go(northbound: OvsdbServer) -> None:
+async def test_a_waiting_client_gets_the_lock_when_it_is_released(northbound: OvsdbServer) -> None:
     async with two(northbound) as (one, other), contextlib.AsyncExitStack() as first:
         await first.enter_async_context(one.lock(LOCK))
         async with other.lock(LOCK) as second:
@@ -64,7 +64,7 @@ async def test_who_waits_has_it_when_the_first_lets_go(northbound: OvsdbServer) 
                 await write(one, "by one")
 
 
-async def test_who_gives_up_waiting_is_not_given_it(northbound: OvsdbServer) -> None:
+async def test_a_client_that_stops_waiting_does_not_get_the_lock(northbound: OvsdbServer) -> None:
     async with two(northbound) as (one, other):
         async with one.lock(LOCK), other.lock(LOCK) as waiting:
             assert not waiting.held
@@ -72,7 +72,7 @@ async def test_who_gives_up_waiting_is_not_given_it(northbound: OvsdbServer) -> 
             assert again.held
 
 
-async def test_a_thief_has_it_at_once_and_the_victim_again_after_it(northbound: OvsdbServer) -> None:
+async def test_a_stolen_lock_goes_back_to_its_victim_afterwards(northbound: OvsdbServer) -> None:
     async with two(northbound) as (one, other), one.lock(LOCK) as victim:
         async with other.lock(LOCK, steal=True) as thief:
             assert thief.held
@@ -116,7 +116,7 @@ async def test_a_lock_is_asked_for_again_after_a_crash_of_the_server(northbound:
         assert lock.held
 
 
-async def test_a_name_that_is_none_is_refused_and_leaves_nothing(northbound: OvsdbServer) -> None:
+async def test_an_invalid_name_is_refused_and_leaves_nothing(northbound: OvsdbServer) -> None:
     async with two(northbound) as (client, _):
         with pytest.raises(DatabaseError):
             async with client.lock("no-name"):

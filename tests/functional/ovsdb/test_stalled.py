@@ -137,7 +137,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("spoil", [never_complete, changes_alone])
-async def test_a_connection_that_brings_bytes_and_no_reply_is_given_up(
+async def test_a_connection_that_brings_bytes_but_no_reply_is_closed(
     northbound: OvsdbServer, short_path: Path, spoil: Spoil
 ) -> None:
     async with client_behind(short_path, northbound) as (client, relay), changing(northbound):
@@ -147,7 +147,7 @@ async def test_a_connection_that_brings_bytes_and_no_reply_is_given_up(
         assert relay.connections == 2
 
 
-async def test_a_connection_that_brings_no_reply_is_given_up_without_a_request(
+async def test_a_connection_without_replies_is_closed_even_without_a_request(
     northbound: OvsdbServer, short_path: Path
 ) -> None:
     async with client_behind(short_path, northbound) as (client, relay):

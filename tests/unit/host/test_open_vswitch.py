@@ -161,7 +161,7 @@ def test_a_tunnel_of_ovns_is_nobodys_vtep() -> None:
     assert open_vswitch.read_vxlan_port(interface()) is None
 
 
-def test_a_tunnel_says_whose_it_is_and_how_its_bfd_fares() -> None:
+def test_a_tunnel_names_its_host_and_the_state_of_bfd() -> None:
     one, two, three = (["uuid", f"00000000-0000-0000-0000-00000000000{each}"] for each in (1, 2, 3))
     ports = [
         {"interfaces": one, "external_ids": to_map({"ovn-chassis-id": "h2@192.0.2.2%192.0.2.1"})},

@@ -1,4 +1,4 @@
-"""Who may speak to the plugin: addresses of this host, and heads that no browser sends."""
+"""Who may use the plugin: addresses of this host, and heads that no browser sends."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ def test_a_tcp_address_is_advertised_so_that_dockerd_can_connect_to_it(
         "/var/run/docker/plugins/openvswitch.sock",
     ],
 )
-def test_a_socket_that_dockerd_finds_by_itself_needs_no_file(path: str) -> None:
+def test_a_socket_where_dockerd_looks_needs_no_file(path: str) -> None:
     assert advertised_address("openvswitch", Path(path), ("0.0.0.0", 5000)) is None
 
 
@@ -96,7 +96,7 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
         write_plugin_file(spec(tmp_path / "plugins"))
 
 
-def test_with_tls_docker_is_told_of_its_files_and_verifies(tmp_path: Path) -> None:
+def test_with_tls_the_file_names_dockers_files_and_verification(tmp_path: Path) -> None:
     path = write_plugin_file(plugin_file(tmp_path, "openvswitch", ADDRESS, DOCKER))
     assert path.name == "openvswitch.json"
     assert json.loads(path.read_text()) == {
@@ -111,7 +111,7 @@ def test_with_tls_docker_is_told_of_its_files_and_verifies(tmp_path: Path) -> No
     }
 
 
-def test_the_file_of_the_other_form_goes_for_docker_would_read_it_first(tmp_path: Path) -> None:
+def test_the_file_of_the_other_form_is_removed(tmp_path: Path) -> None:
     write_plugin_file(spec(tmp_path))
     path = write_plugin_file(plugin_file(tmp_path, "openvswitch", ADDRESS, DOCKER))
     assert list(tmp_path.iterdir()) == [path]
@@ -126,13 +126,13 @@ def test_the_file_of_the_other_form_goes_for_docker_would_read_it_first(tmp_path
         *("tcp://127.0.0.1:999999\n", '{"Addr": "https://127.0.0.1:1"}', '["Addr"]', "{"),
     ],
 )
-def test_a_file_that_leads_to_nobody_is_no_hindrance(tmp_path: Path, left: str) -> None:
+def test_a_file_that_leads_nowhere_does_not_matter(tmp_path: Path, left: str) -> None:
     for name in ("openvswitch.spec", "openvswitch.json"):
         (tmp_path / name).write_text(left)
     check_no_other(spec(tmp_path))
 
 
-def test_a_file_that_leads_to_something_else_that_listens_is_no_hindrance(tmp_path: Path) -> None:
+def test_a_file_that_leads_to_something_else_does_not_matter(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         (tmp_path / "openvswitch.spec").write_text(f"tcp://127.0.0.1:{other.getsockname()[1]}\n")
 
@@ -148,6 +148,6 @@ def test_a_file_that_leads_to_something_else_that_listens_is_no_hindrance(tmp_pa
         answering.join(10)
 
 
-def test_an_own_file_of_an_earlier_start_is_no_hindrance(tmp_path: Path) -> None:
+def test_an_own_file_of_an_earlier_start_does_not_matter(tmp_path: Path) -> None:
     write_plugin_file(spec(tmp_path))
     check_no_other(spec(tmp_path))

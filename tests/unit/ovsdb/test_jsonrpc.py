@@ -1,4 +1,4 @@
-"""The cutting of a stream into JSON-RPC messages: the cuts of the network must not matter."""
+"""A stream becomes the same JSON-RPC messages however the network cuts it."""
 
 import itertools
 import json
@@ -78,7 +78,7 @@ def test_escapes_of_any_writer_are_understood(value: Any) -> None:  # noqa: ANN4
     assert feed(spelled, [len(spelled) // 2]) == [{"a": value}]
 
 
-def test_a_message_without_end_of_nesting_is_refused_as_no_ovsdb() -> None:
+def test_a_message_nested_too_deep_is_refused_as_not_ovsdb() -> None:
     deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
     with pytest.raises(DatabaseError, match="does not speak OVSDB"):
         Decoder().feed(deep)
@@ -92,17 +92,17 @@ def test_a_message_comes_out_as_soon_as_its_last_brace_is_in() -> None:
 
 
 @pytest.mark.parametrize("stream", [b"{]}", b'{"a" 1}', b"[1]{}", b"nonsense{}", b'{"a":"\xff"}', b"{}x{}"])
-def test_what_is_no_json_is_refused_as_no_ovsdb(stream: bytes) -> None:
+def test_what_is_not_json_is_refused_as_not_ovsdb(stream: bytes) -> None:
     with pytest.raises(DatabaseError, match="does not speak OVSDB"):
         Decoder().feed(stream)
 
 
-def test_a_brace_that_closes_nothing_is_refused_as_no_ovsdb() -> None:
+def test_an_unmatched_brace_is_refused_as_not_ovsdb() -> None:
     with pytest.raises(DatabaseError, match="does not speak OVSDB"):
         Decoder().feed(b"}{}")
 
 
-def test_a_message_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonrpc, "MAXIMUM_MESSAGE", 1000)
     decoder = Decoder()
     decoder.feed(b'{"a":"' + b"x" * 900)

@@ -1,4 +1,4 @@
-"""When a peer is asked whether it is there, and when it is given up."""
+"""When a peer is probed, and when it counts as gone."""
 
 import math
 
@@ -25,7 +25,7 @@ def test_a_peer_that_replies_is_probed_each_interval() -> None:
     assert peer.probe(12)
 
 
-def test_a_silent_peer_is_given_up_an_interval_after_its_probe() -> None:
+def test_a_silent_peer_is_gone_an_interval_after_its_probe() -> None:
     peer = probed()
     assert peer.due == 2 * PROBE_INTERVAL
     assert not peer.probe(2 * PROBE_INTERVAL - 1)

@@ -63,7 +63,7 @@ def test_remotes_are_read_as_they_are_written(written: list[Remote]) -> None:
         "tcp:" + "x" * 64 + ":6641",
     ],
 )
-def test_the_part_that_is_no_remote_is_named(bad: str) -> None:
+def test_the_part_that_is_not_a_remote_is_named(bad: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"'{bad}' is not a valid OVSDB remote")):
         parse_remotes(f"tcp:10.0.0.1:6641,{bad}")
 

@@ -40,7 +40,7 @@ def test_a_row_is_inserted_modified_and_deleted(replica: Replica) -> None:
     assert set(replica.rows("Interface")) == {TWO}
 
 
-def test_a_delete_is_told_with_null(replica: Replica) -> None:
+def test_a_delete_may_arrive_as_null(replica: Replica) -> None:
     replica.reset(change("initial", name="a"))
     replica.update({"Interface": {str(ONE): {"delete": None}}})
     assert not replica.rows("Interface")

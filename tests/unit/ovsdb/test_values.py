@@ -53,7 +53,7 @@ def test_a_set_of_row_ids_survives_the_way_there_and_back(uuids: list[UUID]) -> 
     assert operations.members(operations.to_set(operations.reference(each) for each in uuids)) == uuids
 
 
-def test_what_is_no_map_reads_as_an_empty_one() -> None:
+def test_what_is_not_a_map_reads_as_an_empty_one() -> None:
     assert operations.mapping(["set", []]) == {}
 
 
