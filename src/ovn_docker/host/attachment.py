@@ -62,7 +62,7 @@ class Attachments:
 
     @property
     def bridge(self) -> str:
-        """Its name."""
+        """The bridge's name."""
         return self._bridge or self.settings().bridge
 
     def settings(self) -> OvnSettings:
@@ -94,8 +94,7 @@ class Attachments:
         return networks
 
     async def attach(self, spec: AttachSpec, cause: Callable[[], Awaitable[str]] | None = None) -> str:
-        """Make the veth pair and plug it in; return the name of the container's end once its flows are
-        installed.
+        """Make the veth pair, plug it in and wait for its flows; return the name of the container's end.
 
         `cause` finds out why OVN's flows are missing, while the port still exists; None for a bridge that is
         not OVN's.

@@ -2,8 +2,7 @@
 
 With Open vSwitch's userspace datapath the kernel too processes every frame that Open vSwitch has copied, and
 would answer what is addressed to the host's end of a veth pair, or to all, bypassing OVN
-(docs/decisions/0019). The rules are part of the host's ruleset: whoever flushes that removes them, hence the
-watch.
+(docs/decisions/0019). Whoever flushes the host's ruleset removes these rules too, hence the watch.
 """
 
 import errno
@@ -16,8 +15,7 @@ from dataclasses import dataclass
 from ovn_docker.errors import HostError
 
 # --- Netfilter's rules as messages of nfnetlink (linux/netfilter/nf_tables.h). Pure. ------------------------
-# pyroute2 does not report whether the kernel took a transaction, and not every release of it knows link
-# groups.
+# pyroute2 does not report whether the kernel took a transaction, and some releases do not know link groups.
 
 
 SUBSYSTEM = 10

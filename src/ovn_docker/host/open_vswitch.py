@@ -1,5 +1,4 @@
-"""Tables and columns of a host's Open_vSwitch database (ovs-vswitchd.conf.db(5)): endpoints, settings,
-bridges. Pure.
+"""Endpoints, settings and bridges in a host's Open_vSwitch database (ovs-vswitchd.conf.db(5)). Pure.
 
 A watched row lacks the columns that have their default (ovsdb-server(7), section 4.1.14).
 """
@@ -200,8 +199,7 @@ def datapath(replica: Replica, bridge: str) -> str | None:
 
 
 NEEDED = ("recirc", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_state_nat")
-"""Capabilities that OVN's flows use and some datapaths lack (ovs-vswitchd.conf.db(5), Datapath,
-capabilities)."""
+"""What OVN's flows use and some datapaths lack (ovs-vswitchd.conf.db(5), Datapath, capabilities)."""
 
 
 def lacking(capabilities: Mapping[str, str]) -> list[str]:
@@ -307,8 +305,7 @@ def tunnels_get() -> list[Operation]:
 
 
 def read_tunnels(results: Sequence[Mapping[str, Sequence[Row]]]) -> tuple[Tunnel, ...]:
-    """Tunnels from the results of `tunnels_get` (ovs-vswitchd.conf.db(5), Interface,
-    status:tunnel_egress_iface).
+    """Tunnels from the results of `tunnels_get` (ovs-vswitchd.conf.db(5), status:tunnel_egress_iface).
 
     ovn-controller writes the name of the other host to the port (ovn controller/encaps.c, ovn-chassis-id).
     """

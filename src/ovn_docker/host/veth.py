@@ -156,8 +156,7 @@ class Links:
         self._restoring = asyncio.get_running_loop().create_task(restore())
 
     async def create(self, pair: VethPair) -> None:
-        """Make the pair, with the outside end up. A pair of ours that exists already, both ends of it, will
-        do.
+        """Make the pair, with the outside end up, or accept one that exists and is ours and free.
 
         Raises:
             ConflictError: one of the names belongs to another link, or the inside end is in a container.

@@ -150,8 +150,7 @@ MAX_NAMES = 4096
 
 
 class ContainerNames:
-    """The containers of endpoints, as Docker has named them in passing or to the health check; in memory
-    only.
+    """The containers of endpoints, as Docker named them in requests or to the health check; in memory only.
 
     Docker names no container in Join, Leave or DeleteEndpoint, and may not be asked inside a request.
     """
@@ -199,7 +198,7 @@ def _first(*attributes: tuple[object, str]) -> str:
     return next((value for holder, name in attributes if (value := getattr(holder, name, ""))), "")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --- Requests, from the body to the reply. ------------------------------------------------------------------
 
 
 BODY_LIMIT = 1 << 20
@@ -209,8 +208,7 @@ SMALL_BODY = 64 << 10
 """Bytes; dockerd's are far below."""
 
 MAX_LARGE_BODIES = 16
-"""Bodies that are read at a time of those that are larger or do not state their length; the others wait, so
-that memory is bounded."""
+"""Larger bodies, or bodies of unstated length, that are read at a time; others wait, so memory is bounded."""
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus "Exposition formats", text format 0.0.4."""

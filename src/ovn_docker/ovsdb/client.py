@@ -1,5 +1,4 @@
-"""A client of one database: it stays connected, follows the leader, and repeats a transaction whose reply was
-lost.
+"""A client of one database: it stays connected, follows the leader, and repeats what was not answered.
 
 A transaction may be carried out twice when the connection breaks at the wrong moment (ovsdb(7),
 "Understanding Cluster Consistency": at least once). So all of ours are safe to repeat: row ids follow from
@@ -52,8 +51,7 @@ class UndoQueue:
 
     def add(self, undo: Sequence[Operation]) -> None:
         """Carry out a transaction, unless an equal one waits already; that it is refused does not matter."""
-        # An equal one names the same row and owner. Two of one row may be of different requests, and both
-        # count.
+        # Equal ones name the same row and owner. Two of one row may be of different requests, and both count.
         key = repr(undo)
         if key in self._waiting:
             return
@@ -90,7 +88,7 @@ class UndoQueue:
         self._start()
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --- A connection that is opened and used. ------------------------------------------------------------------
 
 
 OPEN_TIMEOUT = 30.0
@@ -105,7 +103,7 @@ NOT_LEADER = "the server is not the leader of its cluster; name all members"
 
 
 class Session:
-    """One connection's use: whether the server will do, what is watched, and where notifications go.
+    """The use of one connection: whether the server can be used, what is watched, where notifications go.
 
     Attributes:
         model: ``standalone``, ``clustered`` or ``relay``, as the server says; "" before that.
@@ -122,9 +120,7 @@ class Session:
         )
 
     async def open(self) -> None:
-        """Find out whether the server can be used (DatabaseError if not), watch the database, ask for the
-        locks.
-        """
+        """Watch the database and ask for the locks, if the server can be used; else DatabaseError."""
         async with asyncio.timeout(OPEN_TIMEOUT):
             self._server.reset(
                 await self._connection.call("monitor_cond", ["_Server", "_Server", self._server.request()])
@@ -139,9 +135,7 @@ class Session:
             await self._locks.open(self._connection)
 
     def notify(self, method: str, params: list[Any]) -> None:
-        """Take a notification: of what is watched, of a lock, or that the server cannot be used any
-        longer.
-        """
+        """Take a notification of watched rows, of a lock, or of the server's own state."""
         if method in {"locked", "stolen"}:
             self._locks.notify(method, params)
         if method != "update2":

@@ -19,8 +19,7 @@ from ovn_docker.ovsdb.remotes import Remote, TlsFiles
 
 
 PROBE_INTERVAL = 5.0
-"""Seconds without a reply after which an echo is sent; after as long again without a byte the peer is
-gone."""
+"""Seconds without a reply before an echo is sent; after as long again without a byte the peer is gone."""
 
 LONGEST_MESSAGE = 30.0
 """Minimum of seconds for the reply to the echo while bytes arrive: it may come after a long message."""

@@ -14,15 +14,13 @@ MAXIMUM_MESSAGE = 256 * 1024 * 1024
 """Bytes; more is a peer that is not an OVSDB server."""
 
 _NO_BRACE = re.compile(rb'(?:[^"{}]++|"[^"\\]*+"){0,1000}')
-"""Matches up to the next brace outside a string literal; stops before a literal that has a backslash or is
-unterminated.
+"""Matches up to the next brace outside a string literal; stops before one with a backslash or without end.
 
 The group is not possessive, because Python 3.11.0 to 3.11.4 lose text then (CPython gh-106052). So the
 matcher remembers each repetition, and the limit keeps that small.
 """
 _TEXT = re.compile(rb'(?:[^"\\]++|\\.){0,1000}', re.DOTALL)
-"""Matches the rest of a string literal, up to its end or that of the buffer, with a limit for the same
-reason."""
+"""Matches the rest of a string literal, to its end or the buffer's, with a limit for the same reason."""
 
 
 UNSTORABLE = "a text cannot be stored in OVSDB: it holds a null character or half a surrogate pair"

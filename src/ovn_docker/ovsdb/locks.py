@@ -48,8 +48,7 @@ class Locks:
 
     @contextlib.asynccontextmanager
     async def wanted(self, name: str, *, steal: bool) -> AsyncIterator[Lock]:
-        """Want a lock for as long as the context lasts; with a connection it is requested before this is
-        entered.
+        """Want a lock for as long as the context lasts; on a connection it is requested before the entry.
 
         Args:
             name: letters, digits and underscores (RFC 7047 section 3.1, <id>). A server gives one client the

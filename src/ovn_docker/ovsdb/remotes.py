@@ -1,6 +1,4 @@
-"""Where an OVSDB server listens (ovsdb(7), "Connection Methods"), the TLS files for it, and why neither may
-work.
-"""
+"""OVSDB remotes (ovsdb(7), "Connection Methods"): where a server listens, its TLS files, what can fail."""
 
 import errno
 import grp
@@ -100,8 +98,7 @@ class TlsFiles:
     ca_cert: str
 
     def context(self) -> ssl.SSLContext:
-        """A context for a client of OVSDB, made of the files as they are now; ConfigError if one cannot be
-        used.
+        """A client's context, made of the files as they are now; ConfigError if one cannot be used.
 
         The server must have a certificate of that CA. Its name is not compared, because ovs-pki writes names
         that are not host names. Python 3.13 demands more of a CA certificate than ovs-pki writes: that check
@@ -158,7 +155,7 @@ def handshake_failure(error: ssl.SSLError) -> str:
     return REASONS.get(reason, f"TLS failed: {openssl_text(error)}")
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --- Why a server's unix socket cannot be opened. -----------------------------------------------------------
 
 
 REMEDIES = {

@@ -71,9 +71,7 @@ class Replica:
                 future.set_result(None)
 
     async def until(self, look: Callable[[], T | None]) -> T:
-        """Wait without limit until `look`, called now and after every change, finds something, and return
-        it.
-        """
+        """Wait without limit for what `look`, which is called now and after every change, returns."""
         while (found := look()) is None:
             future = asyncio.get_running_loop().create_future()
             self._waiting.add(future)
