@@ -120,7 +120,7 @@ def test_a_real_docker_works_over_tls_also_after_the_certificate_was_renewed(
     one = tenant.container(foo)
     tls.install(tls.authority.issue("renewed"))
     eventually(
-        lambda: "have changed and are in use" in driver.read(f"/run/{driver.name}.log"),
+        lambda: "the new ones are in use" in driver.read(f"/run/{driver.name}.log"),
         15,
         "the new certificate is in use",
     )
