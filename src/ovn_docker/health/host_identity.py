@@ -22,7 +22,7 @@ and an address of its own has only the first."""
 class Standing(Enum):
     """What a driver may do under its host's name."""
 
-    OURS = "ours"
+    OWN = "own"
     UNSETTLED = "unsettled"
     """Nothing is to be repaired or removed yet."""
     TAKEN = "taken"
@@ -75,13 +75,13 @@ def judge(evidence: Evidence) -> Verdict:
     """Decide whose the name is."""
     row, own = evidence.row, evidence.own
     if row is not None and evidence.local:
-        return Verdict(Standing.OURS, take=row.session == own.session and row != own)
+        return Verdict(Standing.OWN, take=row.session == own.session and row != own)
     other = row or NOBODY
     if other != NOBODY and own.agreements(other) < ENOUGH:
         return Verdict(Standing.TAKEN, other=other, connected=not evidence.held)
     if evidence.held:
         settled = evidence.refused_for is None or evidence.held_for >= REGAIN
-        return Verdict(Standing.OURS, take=True) if settled else Verdict(Standing.UNSETTLED, other=other)
+        return Verdict(Standing.OWN, take=True) if settled else Verdict(Standing.UNSETTLED, other=other)
     if other == NOBODY or (_alike(own, other) and (evidence.refused_for or 0.0) < SETTLE):
         return Verdict(Standing.UNSETTLED, other=other, connected=True)
     return Verdict(Standing.TAKEN, take=True, other=other, connected=True)

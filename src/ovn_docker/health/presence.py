@@ -226,8 +226,8 @@ class Presence:
         await self._judged.wait()
         row = await self._row(name)
         if row is not None and await self._is_local(row):
-            return Verdict(Standing.OURS)
-        return Verdict(Standing.UNSETTLED) if self._verdict.standing is Standing.OURS else self._verdict
+            return Verdict(Standing.OWN)
+        return Verdict(Standing.UNSETTLED) if self._verdict.standing is Standing.OWN else self._verdict
 
     async def take_over(self, *, dry_run: bool = False) -> HostIdentity | None:
         """Take the name from a machine that is away; by a command, where no driver runs.
@@ -259,7 +259,7 @@ class Presence:
             async with self._nb.lock(hosts.name_lock(name)) as lock:
                 while self._name() == name:
                     await self._look(name, lock)
-                    if self._verdict.standing is Standing.OURS:
+                    if self._verdict.standing is Standing.OWN:
                         await self._seen.note(name)
                     if self._verdict.hopeless:
                         break
@@ -280,14 +280,14 @@ class Presence:
             evidence = await self._evidence(name, lock)
             verdict = judge(evidence)
             await self._show(name, verdict)
-            if verdict.take and verdict.standing is Standing.OURS:
+            if verdict.take and verdict.standing is Standing.OWN:
                 await self._write(name, evidence.own)
-                verdict = Verdict(Standing.OURS)
-            if verdict.standing is Standing.OURS and not self._listed:
+                verdict = Verdict(Standing.OWN)
+            if verdict.standing is Standing.OWN and not self._listed:
                 await self._enter(name)
             row = evidence.row
             is_neighbour = evidence.local and row is not None and row.session != self._session
-            lock.steal = verdict.standing is Standing.OURS and not is_neighbour
+            lock.steal = verdict.standing is Standing.OWN and not is_neighbour
             self._log(name, verdict)
             self._verdict = verdict
             if _is_undeclared(verdict, evidence):
@@ -298,7 +298,7 @@ class Presence:
 
     async def _show(self, name: str, verdict: Verdict) -> None:
         """Hold the presence lock, and steal it back, unless the name is another machine's."""
-        own = verdict.standing is Standing.OURS
+        own = verdict.standing is Standing.OWN
         if own and self._shown_by is not None and self._shown_by.held:
             return
         if own or verdict.standing is Standing.TAKEN:
@@ -323,7 +323,7 @@ class Presence:
             verdict.other,
         ):
             LOG.error("%s", taken(name, verdict))
-        elif verdict.standing is Standing.OURS and self._verdict.standing is Standing.TAKEN:
+        elif verdict.standing is Standing.OWN and self._verdict.standing is Standing.TAKEN:
             LOG.warning("the name %s is this host's now", name)
 
     async def _write(self, name: str, own: HostIdentity) -> None:

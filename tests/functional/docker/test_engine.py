@@ -253,7 +253,7 @@ async def test_a_container_of_which_docker_says_nothing_is_left_out(
         assert (state.stopped, len(state.networks)) == ((), 2)
 
 
-async def test_an_older_docker_is_asked_in_its_own_version_also_after_it_was_replaced(path: Path) -> None:
+async def test_an_older_docker_is_asked_in_its_own_version_even_when_replaced(path: Path) -> None:
     asked: list[str] = []
     version = "1.41"
 
@@ -333,7 +333,7 @@ async def test_events_that_are_refused_are_an_error(path: Path) -> None:
         assert await heard(engine) == ["Docker refused its events: no"]
 
 
-async def test_whoever_wants_names_is_told_them_as_containers_and_networks_are_read(path: Path) -> None:
+async def test_names_are_reported_as_containers_and_networks_are_read(path: Path) -> None:
     inspected = {
         "Id": "c1",
         "Name": "/web",

@@ -60,7 +60,7 @@ def flags(directory: Path) -> tuple[str, ...]:
     )
 
 
-async def test_a_driver_of_global_scope_warns_of_a_docker_that_refuses_it_and_names_the_flag(
+async def test_a_driver_of_global_scope_warns_of_a_docker_that_refuses_it(
     daemons: Daemons, short_path: Path
 ) -> None:
     log = short_path / "log"

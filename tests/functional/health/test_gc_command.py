@@ -75,7 +75,7 @@ def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -
     assert len(databases.ports()) == 3
 
 
-async def test_the_list_as_json_says_whose_driver_is_connected_and_since_when_another_is_away(
+async def test_the_list_as_json_says_whose_driver_is_connected_or_since_when_away(
     databases: Databases, here: OvsdbServer
 ) -> None:
     databases.northbound.transact(hosts.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
@@ -128,7 +128,7 @@ def test_what_it_did_can_be_read_as_json(here: OvsdbServer) -> None:
     assert done == {"host": "h3", "dry_run": False, "chassis": False, **remains}
 
 
-def test_a_host_whose_chassis_is_left_is_given_up_when_it_alone_does_not_answer(
+def test_a_host_with_a_chassis_is_removed_when_it_alone_does_not_answer(
     databases: Databases, here: OvsdbServer
 ) -> None:
     with databases.answering("h1"):
@@ -165,7 +165,7 @@ def test_a_host_is_not_taken_for_dead_while_nobody_answers(databases: Databases,
     assert len(databases.ports()) == 3
 
 
-async def test_the_one_that_is_asked_about_has_as_long_as_the_others_once_one_has_answered(
+async def test_the_host_in_question_has_as_long_to_answer_as_the_others(
     databases: Databases,
 ) -> None:
     async with databases.driver("h1") as local, connected([databases.southbound.remote], SB) as sb:
@@ -253,7 +253,7 @@ async def test_a_host_whose_driver_is_connected_is_refused_unless_forced(
 
 
 @pytest.mark.slow
-def test_without_southbound_the_list_says_unknown_and_a_host_is_given_up_only_by_force(
+def test_without_southbound_a_host_is_unknown_and_removed_only_by_force(
     databases: Databases, here: OvsdbServer
 ) -> None:
     databases.southbound.kill()

@@ -46,7 +46,7 @@ async def test_check_fails_where_no_interface_has_the_tunnel_address(host: Whole
 
 
 @pytest.mark.slow
-async def test_what_is_wrong_with_the_host_comes_before_the_outage_that_it_explains(
+async def test_findings_about_the_host_come_before_the_outage_they_explain(
     databases: Databases, host: WholeHost
 ) -> None:
     databases.northbound.kill()
@@ -87,7 +87,7 @@ async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
     assert databases.ports() == []
 
 
-async def test_a_host_without_a_tunnel_address_is_told_at_healthz_once_it_was_so_twice(
+async def test_a_host_without_a_tunnel_address_is_at_healthz_when_seen_twice(
     databases: Databases,
 ) -> None:
     host = WholeHost(await asyncio.to_thread(databases.open_vswitch, "h1"))

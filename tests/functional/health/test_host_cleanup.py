@@ -100,7 +100,7 @@ async def test_what_the_drivers_of_a_dead_host_made_is_gone_and_all_else_untouch
         await box.rm()
 
 
-async def test_the_rows_that_an_index_names_are_found_without_looking_through_any_table(
+async def test_the_rows_that_an_index_names_are_found_without_a_scan(
     northbound: OvsdbServer, make_server: MakeServer, short_path: Path
 ) -> None:
     hosts = Hosts(northbound, make_server, short_path, indexed=True)

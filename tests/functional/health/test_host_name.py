@@ -63,7 +63,7 @@ def marks_of(databases: Databases) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["a name that was pasted", "a copy of the machine"])
-async def test_the_second_host_of_a_name_finds_that_and_nothing_that_it_would_remove(
+async def test_the_second_host_of_a_name_finds_only_that_and_removes_nothing(
     databases: Databases,
     hosts: tuple[WholeHost, WholeHost],
     copied: bool,  # noqa: FBT001
@@ -108,25 +108,25 @@ async def test_the_first_host_keeps_its_name_when_northbound_was_away(
 ) -> None:
     first, second = hosts
     async with first.driver() as one, second.driver() as two:
-        assert await standing(one) is Standing.OURS
+        assert await standing(one) is Standing.OWN
         assert await standing(two) is Standing.TAKEN
         for _ in range(3):
             databases.northbound.kill()
             await until(lambda: not one.parts.northbound.connected, "the first has noticed")
             await until(lambda: not two.parts.northbound.connected, "the second has noticed")
             databases.northbound.start()
-            assert await standing(one) is Standing.OURS
+            assert await standing(one) is Standing.OWN
             assert await standing(two) is Standing.TAKEN
     assert user(databases) == FIRST
 
 
-async def test_the_first_host_is_present_while_the_second_is_there_and_when_it_has_gone(
+async def test_the_first_host_stays_present_when_the_second_comes_and_goes(
     databases: Databases, hosts: tuple[WholeHost, WholeHost]
 ) -> None:
     first, second = hosts
     lock = presence_lock("h1")
     async with first.driver() as one, connected([databases.northbound.remote], "OVN_Northbound") as other:
-        assert await standing(one) is Standing.OURS
+        assert await standing(one) is Standing.OWN
         async with second.driver() as two:
             assert await standing(two) is Standing.TAKEN
             async with other.lock(lock) as wanted:
@@ -141,12 +141,12 @@ async def test_a_host_has_its_name_again_at_once_when_its_driver_starts_again(
     first, _ = hosts
     for _ in range(3):
         async with first.driver() as one:
-            assert await standing(one) is Standing.OURS
+            assert await standing(one) is Standing.OWN
             assert user(databases) == FIRST
 
 
 @pytest.mark.slow
-async def test_a_command_says_so_too_and_takes_the_name_over_when_the_other_is_away(
+async def test_a_command_takes_the_name_over_when_the_other_is_away(
     databases: Databases, hosts: tuple[WholeHost, WholeHost]
 ) -> None:
     first, second = hosts
@@ -177,7 +177,7 @@ async def test_a_command_says_so_too_and_takes_the_name_over_when_the_other_is_a
     assert (user(databases), databases.ports()) == (SECOND, [])
     assert json.loads(second.state_file.read_text())["machine"] == marks_of(databases)["ovn-docker-machine"]
     async with second.driver() as two:
-        assert await standing(two) is Standing.OURS
+        assert await standing(two) is Standing.OWN
     async with first.driver() as one:
         assert await standing(one) is Standing.TAKEN
 
@@ -192,7 +192,7 @@ async def test_commands_and_a_second_driver_of_a_host_are_no_other_machine(
         assert done.returncode == 0, done.stdout + done.stderr
         other = str(first.state_file.with_name("other.json"))
         async with first.driver("--driver-name", "other", "--state-file", other) as two:
-            assert await standing(one) is await standing(two) is Standing.OURS
+            assert await standing(one) is await standing(two) is Standing.OWN
 
 
 async def test_a_machine_that_was_installed_anew_has_its_name_at_once(
@@ -223,7 +223,7 @@ async def test_a_host_that_is_given_a_name_of_its_own_is_free_at_once(
         assert await two.findings() == []
 
 
-async def test_a_copy_that_still_has_the_firsts_tunnel_address_in_its_settings_is_told_from_it(
+async def test_a_copy_with_the_firsts_tunnel_address_in_its_settings_is_another(
     databases: Databases,
 ) -> None:
     """Its database names an address that only the first has; its own hostname was not changed yet."""
@@ -240,7 +240,7 @@ async def test_a_copy_that_still_has_the_firsts_tunnel_address_in_its_settings_i
                 assert first.problem() == ""
 
 
-async def test_processes_of_a_copy_that_ask_at_the_same_moment_do_not_take_each_other_for_the_first(
+async def test_processes_of_a_copy_do_not_take_each_other_for_the_first(
     databases: Databases,
 ) -> None:
     """Its driver and a `check`: each asks its Open vSwitch for the lock of the first one's session."""

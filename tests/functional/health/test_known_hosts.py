@@ -40,7 +40,7 @@ async def test_drivers_that_start_together_make_one_list_of_them_all(databases: 
     assert not databases.listed().is_whole
 
 
-async def test_a_host_of_a_version_without_a_list_is_entered_when_its_driver_starts(
+async def test_a_host_of_a_version_without_a_list_is_listed_at_its_start(
     databases: Databases,
 ) -> None:
     databases.remains_of("h1", listed=False)
@@ -58,7 +58,7 @@ async def test_a_list_that_is_gone_is_made_again(databases: Databases) -> None:
         await until(lambda: databases.listed().names, "it is in the list again")
 
 
-async def test_what_was_registered_before_there_was_a_list_is_found_by_going_through_the_table_once(
+async def test_hosts_registered_before_there_was_a_list_are_found_by_one_scan(
     databases: Databases,
 ) -> None:
     databases.remains_of("h1", "h2")
@@ -81,7 +81,7 @@ async def test_the_first_list_is_made_by_who_looks_where_no_driver_has_made_one(
         assert await _read(client) == ["dead", "h2"]
 
 
-async def test_a_host_that_the_list_does_not_name_is_found_by_deep_which_writes_nothing(
+async def test_a_host_that_is_not_listed_is_found_by_deep_which_writes_nothing(
     databases: Databases,
 ) -> None:
     async with connected([databases.northbound.remote], "OVN_Northbound") as client:

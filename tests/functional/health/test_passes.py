@@ -102,7 +102,7 @@ async def test_nothing_is_compared_while_northbound_is_away(
 
 @pytest.mark.parametrize(("datapath", "heard"), [("netdev", True), ("system", False), ("", False)])
 @in_private_network
-async def test_a_guard_that_is_gone_is_found_and_made_again_where_the_kernel_hears_containers(
+async def test_a_guard_that_is_gone_is_installed_again_where_it_is_needed(
     open_vswitch: OvsdbServer,
     northbound: OvsdbServer,
     short_path: Path,
@@ -229,7 +229,7 @@ async def test_hosts_do_not_all_read_at_once_when_what_they_share_is_back() -> N
     assert len([when for when in again if when < 0.2]) < 30
 
 
-def test_however_long_the_interval_a_host_reads_within_a_minute_of_the_return_of_what_all_share() -> None:
+def test_a_host_reads_within_a_minute_of_the_return_of_what_all_share() -> None:
     moments = [random_moment(3600) for _ in range(1000)]
     assert min(moments) < 10
     assert 50 < max(moments) <= 60
@@ -280,7 +280,7 @@ async def passed_until_found(passes: Reconciler) -> Report:
     return report
 
 
-async def test_a_repair_that_meets_a_defect_neither_ends_the_pass_nor_keeps_the_others_from_theirs() -> None:
+async def test_a_repair_that_meets_a_defect_prevents_no_other() -> None:
     lost = Snapshot("openvswitch", GOOD.docker, STALE.held, (), frozenset(), GOOD.pool_key)
     repairs = OneFails()
     report = await passed_until_found(Reconciler(Readings([lost]), repairs, 3600, lambda _: None))
@@ -291,7 +291,7 @@ async def test_a_repair_that_meets_a_defect_neither_ends_the_pass_nor_keeps_the_
     ]
 
 
-async def test_a_start_that_meets_a_defect_does_not_keep_the_other_containers_from_theirs() -> None:
+async def test_a_start_that_meets_a_defect_prevents_no_other_start() -> None:
     repairs = OneFails()
     report = await passed_until_found(Reconciler(Readings([down("a", "b")]), repairs, 3600, lambda _: None))
     assert repairs.requested == ["container-down"] * 2
@@ -360,7 +360,7 @@ class Together(NoRepairs):
         return await super().repair(findings)
 
 
-async def test_containers_are_started_at_the_same_time_and_when_they_were_down_twice() -> None:
+async def test_containers_that_were_down_twice_are_started_at_the_same_time() -> None:
     repairs, reports = Together(3), list[Report]()
     passes = Reconciler(Readings([down("a", "b", "c")]), repairs, 3600, reports.append)
     assert (await passes.one_pass()).findings == ()
@@ -372,7 +372,7 @@ async def test_containers_are_started_at_the_same_time_and_when_they_were_down_t
     assert len(report.repaired) == 3
 
 
-async def test_a_start_that_failed_is_tried_again_by_itself_and_at_once_when_something_is_back() -> None:
+async def test_a_start_that_failed_is_repeated_and_at_once_on_a_return() -> None:
     passes, repairs, reports = reconciler(down("a"), reason="no flows")
     running = asyncio.create_task(passes.run())
     try:

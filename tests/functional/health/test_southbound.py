@@ -79,7 +79,7 @@ async def waiting(server: OvsdbServer, clients: int) -> None:
     await until(lambda: server.log.read_text().count(refusal) == clients, f"{clients} wait for a lock")
 
 
-async def test_an_ovn_northd_that_works_is_no_finding_and_one_that_is_dead_or_paused_is(
+async def test_an_ovn_northd_that_is_dead_or_paused_is_a_finding(
     databases: Databases, northd: Northd
 ) -> None:
     host, southbound_at = databases.open_vswitch("h1"), databases.southbound.remote
@@ -112,7 +112,7 @@ async def test_a_restart_of_ovn_northd_while_it_is_looked_for_is_no_finding(
         assert await look == []
 
 
-async def test_an_ovn_northd_that_starts_while_somebody_looks_has_its_lock_after_them(
+async def test_an_ovn_northd_that_starts_during_a_look_has_its_lock_after_it(
     databases: Databases,
 ) -> None:
     server = databases.southbound
@@ -127,7 +127,7 @@ async def test_an_ovn_northd_that_starts_while_somebody_looks_has_its_lock_after
         northd.sync()
 
 
-async def test_an_ovn_northd_that_stands_by_takes_over_from_those_who_looked_before_it_did(
+async def test_an_ovn_northd_that_stands_by_takes_over_after_a_look(
     databases: Databases, northd: Northd
 ) -> None:
     server = databases.southbound

@@ -75,7 +75,7 @@ def test_plugins_are_those_for_networks_with_their_state() -> None:
     assert models.read_plugins(json.dumps(listed).encode()) == {"ovn:latest": True, "ovnl:latest": False}
 
 
-def test_a_node_is_read_with_its_network_plugins_and_whether_tasks_start_there() -> None:
+def test_a_node_is_read_with_its_network_plugins_and_availability() -> None:
     listed = json.loads(body("nodes.json"))
     listed[1]["Spec"]["Availability"] = "drain"
     listed[2]["Status"]["State"] = "down"

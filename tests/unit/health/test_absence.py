@@ -41,7 +41,7 @@ def test_a_host_that_northbound_does_not_know_any_more_is_forgotten() -> None:
     assert set(after.since) == {"a"}
 
 
-def test_this_host_is_never_missing_and_a_chassis_without_a_driver_is_no_host() -> None:
+def test_this_host_is_never_missing_nor_is_a_chassis_without_a_driver() -> None:
     assert looks((0, ["here", "other"]), hosts=["here"]).since == {}
 
 

@@ -377,7 +377,7 @@ def test_nothing_is_removed_that_docker_has(snapshot: Snapshot) -> None:
         assert "\n" not in each.text
 
 
-def test_nothing_at_all_is_removed_on_the_word_of_a_docker_that_does_not_know_a_running_container() -> None:
+def test_nothing_is_removed_while_docker_does_not_know_a_running_container() -> None:
     strangers = replace(GOOD, docker=docker())
     findings = check(strangers)
     assert {each.kind for each in findings} == {"interface-alive"}
@@ -388,7 +388,7 @@ def test_nothing_at_all_is_removed_on_the_word_of_a_docker_that_does_not_know_a_
     }
 
 
-def test_a_lease_that_docker_has_forgotten_goes_before_its_address_is_leased_to_who_has_it() -> None:
+def test_a_stale_lease_goes_before_its_address_is_leased_again() -> None:
     """Both are confirmed in one pass, and the address is free for no longer than that."""
     taken = held(
         leases=tuple(
@@ -398,7 +398,7 @@ def test_a_lease_that_docker_has_forgotten_goes_before_its_address_is_leased_to_
     assert [each.kind for each in check(taken)] == ["lease-stale", "lease-missing"]
 
 
-def test_a_container_whose_address_another_host_has_is_told_what_to_type_and_gets_no_port() -> None:
+def test_a_container_whose_address_another_host_has_gets_no_port() -> None:
     """It would be the second with one address."""
     lost = held(
         leases=tuple(each for each in GOOD.held.leases if each != LEASE),

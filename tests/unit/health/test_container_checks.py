@@ -84,7 +84,7 @@ def test_a_container_whose_restart_policy_does_not_ask_for_it_is_left() -> None:
     assert started(stopped("web", JOIN, OURS, wanted=False), side) == []
 
 
-def test_a_network_that_docker_does_not_show_here_is_ours_if_a_manager_or_we_know_it() -> None:
+def test_a_network_that_docker_does_not_show_is_ours_if_known_otherwise() -> None:
     far = network("far", "10.0.9.0/24", driver="openvswitch:latest")
     web = stopped("web", endpoint_on(far), far)
     assert started(web) == []

@@ -18,7 +18,7 @@ def test_a_connection_to_a_control_socket_is_no_daemon() -> None:
     assert read_daemons(HEAD + line("03", "/run/ovn/ovn-controller.17.ctl")).running == frozenset()
 
 
-def test_connections_to_a_bridge_are_counted_without_the_socket_that_is_listened_on() -> None:
+def test_connections_to_a_bridge_are_counted_without_the_listening_socket() -> None:
     path = "/run/openvswitch/br-int.mgmt"
     text = HEAD + line("01", path) + 3 * line("03", path) + line("03", "/run/openvswitch/br-ex.mgmt")
     assert read_daemons(text).controlled == {"br-int": 3, "br-ex": 1}

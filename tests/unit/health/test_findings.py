@@ -26,14 +26,14 @@ def test_a_finding_is_the_same_whatever_its_repair_needs_to_know() -> None:
     assert Finding("container-down", "c1", "it is down", cause="another endpoint's") == DOWN
 
 
-def test_what_is_missing_is_repaired_when_it_is_missing_still_at_a_second_look() -> None:
+def test_what_is_missing_is_repaired_when_it_is_missing_at_a_second_look() -> None:
     seen = Sightings()
     assert seen.confirmed([MISSING], 100) == []
     assert seen.confirmed([MISSING], 100 + SECOND_LOOK - 0.1) == []
     assert seen.confirmed([MISSING], 100 + SECOND_LOOK) == [MISSING]
 
 
-def test_what_is_stale_is_removed_only_when_no_verb_can_be_under_way_any_more() -> None:
+def test_what_is_stale_is_removed_only_when_no_verb_can_be_under_way() -> None:
     seen = Sightings()
     assert seen.confirmed([MISSING, STALE], 100) == []
     assert seen.confirmed([MISSING, STALE], 100 + GRACE - 0.1) == [MISSING]
@@ -94,7 +94,7 @@ def test_a_start_that_failed_is_tried_again_soon_and_ever_later() -> None:
     assert pauses == [FIRST_PAUSE * 2**n for n in range(5)] + [LONGEST_PAUSE] * 3
 
 
-def test_a_start_is_tried_at_once_when_something_has_come_back_and_begins_anew_when_it_was_up() -> None:
+def test_a_start_is_tried_at_once_when_something_has_come_back() -> None:
     seen = Sightings()
     for now in (100, 102, 104):
         seen.confirmed([DOWN], now)
@@ -124,7 +124,7 @@ def test_a_server_that_is_busy_is_not_asked_again_sooner_for_that() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 8), st.sets(st.sampled_from([MISSING, STALE]))), max_size=20))
-def test_a_removal_has_been_seen_at_every_look_for_as_long_as_a_verb_may_take(
+def test_what_is_removed_was_seen_at_every_look_during_a_verbs_deadline(
     looks: list[tuple[float, set[Finding]]],
 ) -> None:
     seen, now, history = Sightings(), 0.0, list[tuple[float, set[Finding]]]()

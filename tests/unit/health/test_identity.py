@@ -24,7 +24,7 @@ def evidence(
 @pytest.mark.parametrize("row", [None, NOBODY, EARLIER])
 def test_a_name_that_nobody_uses_or_this_machine_did_is_taken_at_once(row: HostIdentity | None) -> None:
     verdict = judge(evidence(row, held=True))
-    assert (verdict.standing, verdict.take) == (Standing.OURS, True)
+    assert (verdict.standing, verdict.take) == (Standing.OWN, True)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_name_that_nobody_uses_or_this_machine_did_is_taken_at_once(row: HostI
     ],
 )
 def test_a_machine_that_was_installed_anew_or_renamed_or_moved_is_the_same(row: HostIdentity) -> None:
-    assert judge(evidence(row, held=True)).standing is Standing.OURS
+    assert judge(evidence(row, held=True)).standing is Standing.OWN
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_name_of_another_machine_is_not_taken_even_if_that_is_away(row: Host
 @pytest.mark.parametrize("held", [False, True])
 def test_another_process_of_this_host_is_no_other_machine(held: bool) -> None:  # noqa: FBT001
     verdict = judge(evidence(STRANGER, held=held, local=True, refused=3600.0))
-    assert (verdict.standing, verdict.take) == (Standing.OURS, False)
+    assert (verdict.standing, verdict.take) == (Standing.OWN, False)
 
 
 def test_a_row_of_this_session_is_written_again_when_the_machine_has_changed() -> None:
@@ -68,13 +68,13 @@ def test_a_connection_that_was_cut_off_is_waited_for_and_then_told() -> None:
     assert (late.standing, late.connected, late.hopeless) == (Standing.TAKEN, True, False)
 
 
-def test_a_name_that_was_refused_once_is_taken_only_when_its_driver_has_had_time_to_come_back() -> None:
+def test_a_name_that_was_refused_is_taken_only_after_a_while() -> None:
     early = judge(evidence(EARLIER, held=True, refused=100.0, since=REGAIN - 1))
     assert (early.standing, early.take) == (Standing.UNSETTLED, False)
     assert judge(evidence(EARLIER, held=True, refused=100.0, since=REGAIN)).take
 
 
-def test_a_host_without_a_tunnel_address_is_not_taken_for_another_without_one() -> None:
+def test_two_hosts_without_a_tunnel_address_are_not_taken_for_one() -> None:
     one, other = HostIdentity("", "alpha", ""), HostIdentity("", "alpha", "")
     assert judge(Evidence(other, one, local=False, held=True)).standing is Standing.TAKEN
 

@@ -18,7 +18,7 @@ def first(among: object, count: int) -> list[Tunnel]:
     return among[:count]
 
 
-def test_hosts_that_are_away_are_one_finding_that_names_them_and_says_what_to_type() -> None:
+def test_hosts_that_are_away_are_one_finding_that_names_them() -> None:
     away = {each.remote: PeerAnswer.AWAY for each in tunnels(5)}
     [finding] = check_peers(tunnels(6), away | {"192.0.2.7": PeerAnswer.HERE}, {"h2": "box", "h3": "h3"})
     assert finding.kind == "peer-down"
@@ -58,7 +58,7 @@ def test_only_what_nothing_here_prevents_is_asked_and_each_address_once() -> Non
     assert usable([FINE, replace(FINE, chassis="twice")]) == [replace(FINE, chassis="twice")]
 
 
-def test_of_many_hosts_so_many_are_asked_and_those_that_seem_to_be_away_first() -> None:
+def test_of_many_hosts_some_are_asked_those_that_seem_away_first() -> None:
     many = tunnels(MOST + 20)
     many[-1] = replace(many[-1], bfd="down")
     asked = to_ask(many, {many[-2].remote}, first)
