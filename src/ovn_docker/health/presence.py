@@ -143,14 +143,14 @@ class SeenNote:
 INTERVAL = 60.0
 """Seconds after which the row and the host's entry in the list of hosts are read again, by row id."""
 
+TAKEN_INTERVAL, UNSETTLED_INTERVAL = 5.0, 0.5
+"""The same while the name is another machine's, and while that is not known."""
+
 RELEASE_TIMEOUT = 1.0
 """Seconds for a driver of this host that only looks who has a lock to release it."""
 
 NEIGHBOUR_TIMEOUT = 0.5
 """Seconds for another process of this host that only looks at a session's lock to release it."""
-
-TAKEN_INTERVAL, UNSETTLED_INTERVAL = 5.0, 0.5
-"""The same while the name is another machine's, and while that is not known."""
 
 
 class Presence:
