@@ -185,7 +185,7 @@ class OwnedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class OwnedLease:
-    """An address that this host has, and what tells this lease from a later one of the same address."""
+    """An address that this host has; `marks` distinguish this lease from a later one of the address."""
 
     row: UUID
     key: str

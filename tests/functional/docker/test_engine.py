@@ -39,7 +39,7 @@ def docker(path: str) -> bytes | None:
 
 def but(path: str, answer: bytes | None) -> Answer:
     """The same, with another answer to one path."""
-    return lambda asked: answer if asked == path else docker(asked)
+    return lambda page: answer if page == path else docker(page)
 
 
 @contextlib.asynccontextmanager
@@ -104,7 +104,7 @@ def node_of_a_swarm(role: str, nodes: bytes | None) -> Answer:
         "/v1.45/plugins": reply([PLUGIN]),
         "/v1.45/nodes": nodes,
     }
-    return lambda asked: special[asked] if asked in special else docker(asked)
+    return lambda page: special[page] if page in special else docker(page)
 
 
 async def test_a_manager_says_the_nodes_and_a_worker_is_not_asked(path: Path) -> None:
@@ -222,7 +222,7 @@ def with_ended(inspected: bytes | None, started: bytes | None = None) -> Answer:
         "/v1.45/containers/c1/json": inspected,
         "/v1.45/containers/c1/start": started,
     }
-    return lambda asked: special[asked] if asked in special else docker(asked)
+    return lambda page: special[page] if page in special else docker(page)
 
 
 async def test_a_container_that_has_ended_is_read_and_started(path: Path) -> None:
@@ -254,11 +254,11 @@ async def test_a_container_of_which_docker_says_nothing_is_left_out(
 
 
 async def test_an_older_docker_is_asked_in_its_own_version_even_when_replaced(path: Path) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     version = "1.41"
 
     def answer(page: str) -> bytes | None:
-        asked.append(page)
+        requested.append(page)
         return PING.replace(b"1.45", version.encode()) if page == "/_ping" else reply([])
 
     async with serving(path, answer) as engine:
@@ -268,7 +268,7 @@ async def test_an_older_docker_is_asked_in_its_own_version_even_when_replaced(pa
     async with serving(path, answer):
         await engine.network_ids()
         await engine.close()
-    assert asked == ["/_ping", "/v1.41/networks", "/_ping", "/v1.45/networks"]
+    assert requested == ["/_ping", "/v1.41/networks", "/_ping", "/v1.45/networks"]
 
 
 async def heard(engine: Engine) -> list[str]:
@@ -318,7 +318,7 @@ async def test_events_that_are_cut_anywhere_are_no_clean_end(path: Path) -> None
     """What came whole before the cut may be lost with it: who begins to listen anew looks at everything."""
     whole = chunks(START, START)
     cut: list[bytes] = []
-    async with serving(path, lambda asked: cut[-1] if asked == "/v1.45/events" else docker(asked)) as engine:
+    async with serving(path, lambda page: cut[-1] if page == "/v1.45/events" else docker(page)) as engine:
         for end in range(len(whole)):
             cut.append(whole[:end])
             *events, error = await heard(engine)
@@ -346,9 +346,9 @@ async def test_names_are_reported_as_containers_and_networks_are_read(path: Path
         "/v1.45/containers/json": reply([{"Id": "c1", "Names": ["/shop"]}]),
         "/v1.45/networks/n1": reply({**NETWORKS[0], "Containers": ends}),
     }
-    told: list[tuple[str, str]] = []
-    async with serving(path, lambda asked: pages.get(asked) or docker(asked)) as engine:
-        engine.named = lambda endpoint_id, name: told.append((endpoint_id, name))
+    named: list[tuple[str, str]] = []
+    async with serving(path, lambda page: pages.get(page) or docker(page)) as engine:
+        engine.named = lambda endpoint_id, name: named.append((endpoint_id, name))
         await engine.container("c1")
         await engine.read()
-    assert told == [("e1", "web"), ("e2", "shop")]
+    assert named == [("e1", "web"), ("e2", "shop")]

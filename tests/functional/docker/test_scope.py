@@ -23,7 +23,7 @@ def docker_of(version: str, state: str = "inactive") -> Answer:
         f"/v{version}/containers/json": reply([]),
         f"/v{version}/info": reply({"Swarm": {"LocalNodeState": state, "NodeID": ""}}),
     }
-    return lambda asked: pages.get(asked) or docker(asked)
+    return lambda page: pages.get(page) or docker(page)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ async def test_the_health_check_of_a_driver_of_global_scope_finds_it(
 
 
 async def test_a_driver_of_local_scope_asks_nothing(daemons: Daemons, short_path: Path) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def answer(page: str) -> bytes | None:
-        asked.append(page)
+        requested.append(page)
         return docker_of("1.41")(page)
 
     async with serving(short_path / "docker.sock", answer):
         daemons(*flags(short_path), "--docker-driver-scope=local", "--health-check-on")
-        await until(lambda: "/v1.41/events" in asked, "Docker's events are listened to")
-    assert "/v1.41/info" not in asked
+        await until(lambda: "/v1.41/events" in requested, "Docker's events are listened to")
+    assert "/v1.41/info" not in requested

@@ -106,7 +106,7 @@ async def test_a_host_whose_driver_is_connected_stays_and_that_is_logged_once(
     async with databases.driver("h3") as alive, task(alive.presence().run()):
         await asyncio.wait_for(alive.nb.transact([]), 5)
         async with collecting(databases, "h1") as clock:
-            await until(lambda: "h3 has no chassis" in caplog.text, "it is told")
+            await until(lambda: "h3 has no chassis" in caplog.text, "it is logged")
             await clock.again()
             assert "port-of-h3" in databases.ports()
             assert caplog.text.count("h3 has no chassis") == 1
@@ -159,7 +159,7 @@ async def test_a_driver_that_cannot_reach_southbound_leaves_it_to_another(
 ) -> None:
     monkeypatch.setattr(host_liveness, "REACH_TIMEOUT", 0.2)
     async with collecting(databases, "h2", "unix:/nonexistent"):
-        await until(lambda: "cannot look for dead hosts" in caplog.text, "it is told")
+        await until(lambda: "cannot look for dead hosts" in caplog.text, "it is logged")
         async with collecting(databases, "h1"):
             await gone(databases, "h3")
     assert "OVN Southbound cannot be reached at unix:/nonexistent" in caplog.text
@@ -171,7 +171,7 @@ async def test_southbound_may_be_away_for_a_while(
     monkeypatch.setattr(host_liveness, "REACH_TIMEOUT", 0.2)
     databases.southbound.kill()
     async with collecting(databases, "h1") as clock:
-        await until(lambda: "cannot look for dead hosts" in caplog.text, "it is told")
+        await until(lambda: "cannot look for dead hosts" in caplog.text, "it is logged")
         assert clock.looks == 0
         databases.southbound.start()
         await gone(databases, "h3")

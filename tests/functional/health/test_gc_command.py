@@ -93,10 +93,10 @@ async def test_the_list_as_json_says_whose_driver_is_connected_or_since_when_awa
 
 
 def test_a_host_that_is_gone_is_given_up(databases: Databases, here: OvsdbServer) -> None:
-    told = "host h3 {} given up: 1 port, 0 leases, 0 uses of pools and reserved addresses, 1 switch\n"
-    assert succeeded(here, "--host", "h3", "--dry-run") == told.format("would be")
+    line = "host h3 {} given up: 1 port, 0 leases, 0 uses of pools and reserved addresses, 1 switch\n"
+    assert succeeded(here, "--host", "h3", "--dry-run") == line.format("would be")
     assert "port-of-h3" in databases.ports()
-    assert succeeded(here, "--host", "h3") == told.format("is")
+    assert succeeded(here, "--host", "h3") == line.format("is")
     assert databases.ports() == ["port-of-h1", "port-of-h2"]
     assert databases.registered() == ["h1", "h2"]
     assert databases.listed().names == ("h1", "h2")
@@ -282,11 +282,11 @@ def test_a_network_whose_swarm_is_no_more_is_freed(databases: Databases, here: O
         rows = databases.northbound.rows("DHCP_Options", "cidr")
         return sorted(row["cidr"] for row in rows if row["cidr"])
 
-    told = f"network {NETWORK} {{}} struck out of 10.0.0.0/24, 10.0.0.1\n"
+    line = f"network {NETWORK} {{}} struck out of 10.0.0.0/24, 10.0.0.1\n"
     before = left()
-    assert succeeded(here, "--swarm-network", NETWORK, "--dry-run") == told.format("would be")
+    assert succeeded(here, "--swarm-network", NETWORK, "--dry-run") == line.format("would be")
     assert left() == before
-    assert succeeded(here, "--swarm-network", NETWORK) == told.format("is")
+    assert succeeded(here, "--swarm-network", NETWORK) == line.format("is")
     assert left() == ["10.0.0.3"], "a host uses it still"
     names = [row["name"] for row in databases.northbound.rows("Logical_Switch", "name")]
     assert NETWORK not in names

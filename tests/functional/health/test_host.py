@@ -57,9 +57,9 @@ async def test_findings_about_the_host_come_before_the_outage_they_explain(
             "encap-foreign: no interface of this host has the tunnel address 192.0.2.1"
         )
         assert done.stderr.startswith("ovn-docker: OVN Northbound cannot be reached at ")
-    told = json.loads((await host.run("check", "--json")).stdout)
-    assert [each["kind"] for each in told["findings"]] == ["encap-foreign"]
-    assert told["error"].startswith("OVN Northbound cannot be reached at ")
+    output = json.loads((await host.run("check", "--json")).stdout)
+    assert [finding["kind"] for finding in output["findings"]] == ["encap-foreign"]
+    assert output["error"].startswith("OVN Northbound cannot be reached at ")
     host.open_vswitch.kill()
     done = await host.run("check")
     assert (done.returncode, done.stdout) == (3, "")
@@ -73,8 +73,8 @@ async def test_many_findings_of_a_kind_are_told_in_few_lines_and_what_to_type(
     async with host.driver() as driver:
         await driver.parts.driver.create_network(network("10.0.0.0/24"))
         for number in range(2, 10):
-            asked = endpoint(f"10.0.0.{number}/24", endpoint_id=f"{number}" * 64)
-            await driver.parts.driver.create_endpoint(asked)
+            request = endpoint(f"10.0.0.{number}/24", endpoint_id=f"{number}" * 64)
+            await driver.parts.driver.create_endpoint(request)
     done = await host.run("check")
     lines = [each for each in done.stdout.splitlines() if each.startswith("endpoint-stale")]
     assert lines[0].endswith("does not have; a repair would remove the port and release what it claimed")
@@ -97,7 +97,7 @@ async def test_a_host_without_a_tunnel_address_is_at_healthz_when_seen_twice(
         reader = HostReader(attachments, driver.parts.links, interval=0.05)
         assert reader.problems() == ()
         async with task(reader.run()):
-            await until(reader.problems, "it is told")
+            await until(reader.problems, "it is shown")
             [problem] = reader.problems()
             assert problem.startswith("external_ids:ovn-encap-ip is not set in Open_vSwitch")
             ids = to_map({"system-id": "h1", "ovn-remote": "tcp:192.0.2.9:6642", "ovn-encap-ip": "127.0.0.1"})

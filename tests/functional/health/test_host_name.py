@@ -213,7 +213,7 @@ async def test_a_host_that_is_given_a_name_of_its_own_is_free_at_once(
     first, second = hosts
     async with first.driver() as one, second.driver() as two:
         await populate(one)
-        await until(two.presence.problem, "the second is told")
+        await until(two.presence.problem, "the second knows")
         ids = to_map({"system-id": "h2"})
         row = second.open_vswitch.rows("Open_vSwitch", "external_ids")[0]
         named = to_map(mapping(row["external_ids"]) | mapping(ids))
@@ -236,7 +236,7 @@ async def test_a_copy_with_the_firsts_tunnel_address_in_its_settings_is_another(
             shutil.copy(one.directory / "state.json", two.directory / "state.json")
             second = two.presence(interval=0.05)
             async with task(second.run()):
-                await until(second.problem, "the copy is told")
+                await until(second.problem, "the copy knows")
                 assert first.problem() == ""
 
 

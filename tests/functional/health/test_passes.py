@@ -134,7 +134,7 @@ STALE = agreeing(docker())
 
 
 class Readings(Reader):
-    """Gives what it was told to, one after the other, and the last for ever."""
+    """Returns these readings one after the other, and the last one again and again."""
 
     def __init__(self, readings: Sequence[Snapshot | Exception]) -> None:
         self._readings = list(readings)
@@ -195,7 +195,7 @@ async def test_a_repair_that_fails_makes_the_pass_none_that_succeeded() -> None:
             report = await passes.one_pass()
     assert not report.good
     assert repairs.requested == ["network-missing", "endpoint-missing"]
-    assert {why for _, why in report.failed} == {"it is not to be"}
+    assert {reason for _, reason in report.failed} == {"it is not to be"}
 
 
 class Counting(Readings):
@@ -286,7 +286,7 @@ async def test_a_repair_that_meets_a_defect_prevents_no_other() -> None:
     report = await passed_until_found(Reconciler(Readings([lost]), repairs, 3600, lambda _: None))
     assert repairs.requested == ["network-missing", "endpoint-missing"]
     assert [each.kind for each in report.repaired] == ["endpoint-missing"]
-    assert [(each.kind, why) for each, why in report.failed] == [
+    assert [(finding.kind, reason) for finding, reason in report.failed] == [
         ("network-missing", "the repair failed: KeyError: 'ports'")
     ]
 
@@ -391,7 +391,7 @@ async def test_a_start_that_failed_is_repeated_and_at_once_on_a_return() -> None
 
 async def test_a_container_is_not_started_when_it_is_not_as_it_was_seen() -> None:
     class Docker(Engine):
-        """Says of a container what it is told to, and notes whom it is to start."""
+        """Returns `said` for each container, and notes which it is to start."""
 
         said: Stopped | None = None
         started: list[str]

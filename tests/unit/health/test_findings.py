@@ -140,8 +140,8 @@ def test_a_finding_whose_text_counts_is_the_same_when_the_number_has_changed() -
     seen = Sightings()
     few, more = (Finding("lookup-missing", "ip-lookup", f"{number} flows") for number in (2, 3))
     assert seen.confirmed([few], 100) == []
-    [told] = seen.confirmed([more], 100 + SECOND_LOOK)
-    assert told.text == "3 flows"
+    [confirmed] = seen.confirmed([more], 100 + SECOND_LOOK)
+    assert confirmed.text == "3 flows"
 
 
 def test_each_kind_that_removes_says_so() -> None:

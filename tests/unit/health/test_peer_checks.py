@@ -61,9 +61,9 @@ def test_only_what_nothing_here_prevents_is_asked_and_each_address_once() -> Non
 def test_of_many_hosts_some_are_asked_those_that_seem_away_first() -> None:
     many = tunnels(MOST + 20)
     many[-1] = replace(many[-1], bfd="down")
-    asked = to_ask(many, {many[-2].remote}, first)
-    assert len(asked) == MOST
-    assert asked[:2] == many[-2:]
-    assert asked[2:] == many[: MOST - 2]
+    chosen = to_ask(many, {many[-2].remote}, first)
+    assert len(chosen) == MOST
+    assert chosen[:2] == many[-2:]
+    assert chosen[2:] == many[: MOST - 2]
     assert len(to_ask(many, {each.remote for each in many}, first)) == MOST
     assert to_ask(many[:3], (), first) == many[:3]
