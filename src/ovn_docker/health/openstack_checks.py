@@ -42,7 +42,7 @@ def check_cloud(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def check_identity(setup: Setup) -> Iterator[Finding]:
-    """OS_VIF_ID is this machine's port, and the login is of the port's project."""
+    """OS_VIF_ID is this machine's port, and the login is for the port's project."""
     vif, port = setup.vif, f"port {setup.vif_id} (OS_VIF_ID)"
     if vif is None:
         text = f"this project sees no {port}: 'openstack port list --mac-address MAC' shows the right one"
