@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -12,76 +11,58 @@ from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import LAST_VLAN, NeutronPort
 from ovn_docker.underlay.vlans import ProfilePorts
+from tests.functional.underlay.small_neutron import DirectNeutron, Query, Row
 
 VIF = "vif"
 
 
-class PortsOfOne:
-    """Neutron's ports of one description; requests overtake each other at random.
+class PortsOfOne(DirectNeutron):
+    """Neutron with the ports of one machine; requests overtake each other at random.
 
     Attributes:
-        ports: by id.
-        trunks: of the machine's port.
-        hypervisor: that the machine is on.
         may: whether this account may write binding:profile.
         used: VLANs that were ever used by two ports at a time.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.ports: dict[str, dict[str, Any]] = {}
-        self.trunks: list[dict[str, Any]] = []
+        super().__init__()
         self.may = True
-        self.hypervisor = "h1"
         self.used: list[int] = []
         self._random = random.Random(seed)  # noqa: S311
+        self.machine = self.small.make("ports", {"id": VIF, "network_id": "m", resources.HYPERVISOR: "h1"})
 
     def make(self, name: str, device: str = "") -> None:
-        self.ports[name] = {
+        self.small.tables["ports"][name] = {
             "id": name,
             "name": name,
+            "description": resources.mark(VIF),
             "network_id": "n",
             "mac_address": "02:00:00:00:00:01",
+            "fixed_ips": [],
             "device_id": device,
-            "binding:profile": {},
         }
 
     def port(self, name: str) -> NeutronPort:
-        return resources.read_port(self.ports[name])
+        return resources.read_port(self.small.tables["ports"][name])
 
     def vlan(self, name: str) -> int | None:
         return self.port(name).vlan
 
+    async def request(self, method: str, path: str, query: Query = (), body: Row | None = None) -> Row:
+        change = body["port"] if body else {}
+        if "binding:profile" in change and not self.may:
+            raise NeutronError("Neutron refused: (rule:update_port:binding:profile) is disallowed", 403)
+        await self._overtake()
+        answer = await super().request(method, path, query, body)
+        vlan = change.get("binding:profile", {}).get("tag")
+        if vlan is not None and [self.vlan(name) for name in self.small.tables["ports"]].count(vlan) > 1:
+            self.used.append(vlan)
+        await self._overtake()
+        return answer
+
     async def _overtake(self) -> None:
         for _ in range(self._random.randrange(4)):
             await asyncio.sleep(0)
-
-    find = Neutron.find
-
-    async def get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-        await self._overtake()
-        if path == "trunks":
-            return {"trunks": self.trunks}
-        if path == f"ports/{VIF}":
-            return {"port": {"binding:host_id": self.hypervisor}}
-        name = query.get("name")
-        found = [dict(each) for each in self.ports.values() if name in {None, each["name"]}]
-        await self._overtake()
-        return {"ports": found}
-
-    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        await self._overtake()
-        name = path.partition("/")[2]
-        if name not in self.ports:
-            raise NeutronError("no such port", 404, "PortNotFound")
-        change = body["port"]
-        if "binding:profile" in change and not self.may:
-            raise NeutronError("Neutron refused: (rule:update_port:binding:profile) is disallowed", 403)
-        self.ports[name].update(change)
-        vlan = change.get("binding:profile", {}).get("tag")
-        if vlan is not None and [self.vlan(each) for each in self.ports].count(vlan) > 1:
-            self.used.append(vlan)
-        await self._overtake()
-        return {}
 
 
 def drivers(neutron: PortsOfOne, number: int) -> list[ProfilePorts]:
@@ -149,7 +130,7 @@ async def test_a_port_is_bound_where_the_machine_is_and_follows_it() -> None:
     neutron.make("p")
     vlan = await one.add(neutron.port("p"))
     assert neutron.port("p").hypervisor == "h1"
-    neutron.hypervisor = "h2"
+    neutron.machine[resources.HYPERVISOR] = "h2"
     assert await one.vlans() == {}
     assert await one.vlans("p") == {"p": vlan}
     assert await one.add(neutron.port("p")) == vlan
@@ -166,7 +147,7 @@ async def test_a_forbidden_account_gets_neutrons_words() -> None:
 
 async def test_a_machine_with_a_trunk_is_refused() -> None:
     neutron = PortsOfOne()
-    neutron.trunks = [{"id": "t1"}]
+    neutron.small.make("trunks", {"id": "t1", "port_id": VIF})
     neutron.make("p")
     with pytest.raises(ConflictError, match=r"port vif .* has trunk t1, .* --child-ports trunk"):
         await drivers(neutron, 1)[0].add(neutron.port("p"))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -11,66 +11,43 @@ from ovn_docker.underlay.neutron import resources
 from ovn_docker.underlay.neutron.neutron_client import Neutron
 from ovn_docker.underlay.neutron.resources import NeutronPort
 from ovn_docker.underlay.vlans import DUPLICATE, TrunkPorts, choose_vlans
+from tests.functional.underlay.small_neutron import DirectNeutron, Row
 
 
-class OneTrunk:
+class OneTrunk(DirectNeutron):
     """Neutron's side of a trunk.
 
     Attributes:
-        vlans: by port.
         changes: how many requests changed it.
         rivals: how many requests are refused because another driver has taken their VLANs.
-        exists: whether there is a trunk.
-        devices: the device_ids of this host's ports.
-        shapeless: how many answers are not what Neutron's are.
+        unreadable: how many answers are not what Neutron's are.
     """
 
     def __init__(self) -> None:
-        self.vlans: dict[str, int] = {}
-        self.changes = 0
-        self.rivals = 0
-        self.exists = False
-        self.devices: list[str] = []
-        self.shapeless = 0
+        super().__init__()
+        self.changes, self.rivals, self.unreadable = 0, 0, 0
 
-    def _body(self) -> dict[str, Any]:
-        ports = [
-            {"port_id": port, "segmentation_type": "vlan", "segmentation_id": vlan}
-            for port, vlan in self.vlans.items()
-        ]
-        return {"id": "t", "sub_ports": ports}
+    @property
+    def vlans(self) -> dict[str, int]:
+        [trunk] = self.small.tables["trunks"].values()
+        return dict(resources.read_trunk(trunk).vlans)
 
-    find = Neutron.find
-
-    async def get(self, path: str, _: object = None) -> dict[str, Any]:
-        await asyncio.sleep(0)
-        if self.shapeless:
-            self.shapeless -= 1
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Row:
+        found = await super().get(path, query)
+        if self.unreadable:
+            self.unreadable -= 1
             return {}
-        if path == "ports":
-            return {"ports": [{"device_id": each} for each in self.devices]}
-        return (
-            {"trunks": [self._body()] if self.exists else []} if path == "trunks" else {"trunk": self._body()}
-        )
+        return found
 
-    async def post(self, _: str, __: object) -> dict[str, Any]:
-        self.exists = True
-        return {"trunk": self._body()}
-
-    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        await asyncio.sleep(0)
+    async def put(self, path: str, body: Row) -> Row:
         self.changes += 1
-        for each in body["sub_ports"]:
-            if path.endswith("remove_subports"):
-                del self.vlans[each["port_id"]]
-                continue
-            if self.rivals:
-                self.rivals -= 1
-                raise NeutronError("taken", 409, DUPLICATE)
-            if each["port_id"] == "refused":
-                raise NeutronError("no such port", 404, "PortNotFound")
-            self.vlans[each["port_id"]] = each["segmentation_id"]
-        return {}
+        if self.rivals:
+            self.rivals -= 1
+            raise NeutronError("taken", 409, DUPLICATE)
+        return await super().put(path, body)
+
+    def port(self, name: str) -> NeutronPort:
+        return resources.read_port(self.small.make("ports", {"id": name, "network_id": "n"}))
 
 
 @pytest.fixture
@@ -83,12 +60,8 @@ def trunk(neutron: OneTrunk) -> TrunkPorts:
     return TrunkPorts(cast("Neutron", neutron), "vif")
 
 
-def port(name: str) -> NeutronPort:
-    return resources.read_port({"id": name, "network_id": "n", "mac_address": "02:00:00:00:00:01"})
-
-
 async def test_concurrent_changes_are_sent_together(neutron: OneTrunk, trunk: TrunkPorts) -> None:
-    vlans = await asyncio.gather(*(trunk.add(port(f"p{number}")) for number in range(30)))
+    vlans = await asyncio.gather(*(trunk.add(neutron.port(f"p{number}")) for number in range(30)))
     assert len(set(vlans)) == 30
     assert neutron.changes <= 2
     await asyncio.gather(*(trunk.remove(f"p{number}") for number in range(30)))
@@ -97,17 +70,18 @@ async def test_concurrent_changes_are_sent_together(neutron: OneTrunk, trunk: Tr
 
 async def test_another_vlan_is_taken_when_one_is_refused(neutron: OneTrunk, trunk: TrunkPorts) -> None:
     neutron.rivals = 3
-    assert await trunk.add(port("p")) == neutron.vlans["p"]
+    assert await trunk.add(neutron.port("p")) == neutron.vlans["p"]
 
 
-async def test_a_repeat_has_the_vlan_that_it_had(trunk: TrunkPorts) -> None:
-    assert await trunk.add(port("p")) == await trunk.add(port("p"))
+async def test_a_repeat_has_the_same_vlan(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+    port = neutron.port("p")
+    assert await trunk.add(port) == await trunk.add(port)
 
 
-async def test_a_refused_port_does_not_fail_the_others(trunk: TrunkPorts) -> None:
-    results = await asyncio.gather(
-        trunk.add(port("p")), trunk.add(port("refused")), trunk.add(port("q")), return_exceptions=True
-    )
+async def test_a_refused_port_does_not_fail_the_others(neutron: OneTrunk, trunk: TrunkPorts) -> None:
+    ports = [neutron.port(name) for name in ("p", "gone", "q")]
+    del neutron.small.tables["ports"]["gone"]
+    results = await asyncio.gather(*map(trunk.add, ports), return_exceptions=True)
     assert isinstance(results[1], NeutronError)
     assert isinstance(results[0], int)
     assert isinstance(results[2], int)
@@ -118,21 +92,21 @@ async def test_removing_a_port_that_is_not_under_the_trunk_succeeds(trunk: Trunk
 
 
 async def test_a_cancelled_caller_is_passed_over(neutron: OneTrunk, trunk: TrunkPorts) -> None:
-    one = asyncio.create_task(trunk.add(port("p")))
+    one = asyncio.create_task(trunk.add(neutron.port("p")))
     await asyncio.sleep(0)
-    two = asyncio.create_task(trunk.add(port("q")))
+    two = asyncio.create_task(trunk.add(neutron.port("q")))
     await asyncio.sleep(0)
     two.cancel()
     await one
-    await trunk.add(port("r"))
+    await trunk.add(neutron.port("r"))
     assert set(neutron.vlans) == {"p", "r"}
 
 
 async def test_an_unreadable_reply_fails_only_its_own_request(neutron: OneTrunk, trunk: TrunkPorts) -> None:
-    neutron.shapeless = 1
+    neutron.unreadable = 1
     one = asyncio.create_task(trunk.remove("p"))
     await asyncio.sleep(0)
-    two = asyncio.create_task(trunk.add(port("q")))
+    two = asyncio.create_task(trunk.add(neutron.port("q")))
     async with asyncio.timeout(5):
         results = await asyncio.gather(one, two, return_exceptions=True)
     assert isinstance(results[0], KeyError)
@@ -140,10 +114,12 @@ async def test_an_unreadable_reply_fails_only_its_own_request(neutron: OneTrunk,
 
 
 async def test_no_trunk_is_made_beside_child_ports_by_profile(neutron: OneTrunk, trunk: TrunkPorts) -> None:
-    neutron.devices = ["dhcp", resources.claim("vif", 7)]
+    for device in ("dhcp", resources.claim("vif", 7)):
+        row = {"network_id": "n", "description": resources.mark("vif"), "device_id": device}
+        neutron.small.make("ports", row)
     with pytest.raises(ConflictError, match="--child-ports profile"):
-        await trunk.add(port("p"))
-    assert not neutron.exists
+        await trunk.add(neutron.port("p"))
+    assert neutron.small.tables["trunks"] == {}
 
 
 def test_vlans_are_free_and_run_out() -> None:
