@@ -1,7 +1,7 @@
 """Writes requests from the types of libnetwork/messages.py: right ones, and ones with hostile values in them.
 
 Pure: the same seed and the same answers give the same requests. A field that is new in messages.py is filled
-too, by its type; a verb that is new in verbs.py is asked for.
+too, by its type; a verb that is new in api.py is asked for.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.functional.fuzz.ledger import Call, Ledger
 from tests.functional.libnetwork.front import StubDriver, StubIpam
 
 LEADERS = {messages.SERIAL: "true"}
-"""What a swarm's leader says of an address."""
+"""What a swarm's leader sends with an address."""
 
 VERBS = {verb.name: verb.request_type for verb in verbs(StubDriver(), StubIpam())}
 OFTEN = ("CreateNetwork", "CreateEndpoint", "Join", "RequestPool", "RequestAddress")
@@ -27,7 +27,7 @@ OFTEN = ("CreateNetwork", "CreateEndpoint", "Join", "RequestPool", "RequestAddre
 
 WEIGHTS = [4 if name.partition(".")[2] in OFTEN else 1 for name in VERBS]
 ENOUGH = 30
-"""Things that a client has made, from where on it removes rather than makes."""
+"""With more things than this a client removes rather than makes."""
 
 JSON = dict[str, Any]
 
@@ -72,10 +72,10 @@ class Author:
 
     def _struct(self, info: types.StructType, wrong: float, topic: JSON) -> JSON:
         message = {
-            each.encode_name: self._own(each.type, self._wrong(each.type, wrong, topic))
+            field.encode_name: self._own(field.type, self._wrong(field.type, wrong, topic))
             if self._numbers.random() < wrong
-            else self._right(each.encode_name, each.type, wrong, topic)
-            for each in info.fields
+            else self._right(field.encode_name, field.type, wrong, topic)
+            for field in info.fields
             if self._numbers.random() >= wrong / 8
         }
         if self._numbers.random() < wrong:

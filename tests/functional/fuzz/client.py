@@ -1,4 +1,4 @@
-"""One client of the driver, which asks for everything in every wrong way and checks each answer."""
+"""One client of the driver, which sends requests of every wrong kind and checks each answer."""
 
 import asyncio
 import contextlib
@@ -102,7 +102,7 @@ class FuzzClient:
         No network is removed among them: by its turn it may have an endpoint, of which Docker would know.
         """
         calls = [self._author.next() for _ in range(self._numbers.randint(2, 8))]
-        await self._send([each for each in calls if not each.verb.endswith("DeleteNetwork")])
+        await self._send([call for call in calls if not call.verb.endswith("DeleteNetwork")])
 
     async def _send(self, calls: list[Call]) -> None:
         if self._kept is None:
@@ -117,7 +117,7 @@ class FuzzClient:
             self._enter(call, reply)
 
     async def _abused(self) -> None:
-        """With a hostile head, on a connection of its own; nothing is certain but that it is answered."""
+        """With a hostile head, on a connection of its own; certain is only that it is answered."""
         call = self._author.single_use()
         raw = abused(self._numbers, call)
         reply = await self._alone(raw)
@@ -180,9 +180,9 @@ class FuzzClient:
         return reply
 
     def _check(self, request: str, status: int, body: bytes) -> None:
-        """Every answer is ours, and one line."""
+        """Every answer is the driver's, and one line."""
         self.statuses[status] += 1
-        if status in {200, 417}:  # 417 is the web server's own, for an Expect on a path that is none of ours
+        if status in {200, 417}:  # 417 is the web server's own, for an Expect on an unknown path
             return
         text = body.decode()
         well = status in {400, 403, 404, 405, 413, 415} and "failed inside" not in text
@@ -211,8 +211,8 @@ class FuzzClient:
 
 
 def is_one_line(text: str) -> bool:
-    """Whether a text is Unicode without what breaks a line, steers a terminal or turns its direction."""
-    kinds = {unicodedata.category(each) for each in text}
+    """Whether a text is free of characters that break a line, steer a terminal or change its direction."""
+    kinds = {unicodedata.category(character) for character in text}
     return not kinds & {"Cc", "Cs", "Zl", "Zp"} and not set(text) & BIDI
 
 

@@ -12,44 +12,17 @@ HOSTILE_HEADERS = (
     *(b"Expect: 100-continue", b"Expect: 200-ok", b"Connection: close", b"Connection: Upgrade, x"),
     *(b"Upgrade: websocket", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk", b"X-Forwarded-For: 127.0.0.1"),
     *(b"Cookie: " + b"a=b; " * 700, b"X-Long: " + b"x" * 5000, b": no name", b"No colon", b"Bad Name: x"),
-    *(
-        b"X-Null: \x00",
-        b"X-Escape: \x1b[2J",
-        b"X-Bare: a\rb",
-        b"X-Fold: a\r\n b",
-        b"\tX: y",
-        b"X-\xc3\xa9: y",
-    ),
+    *(b"X-Null: \x00", b"X-Escape: \x1b[2J", b"X-Bare: a\rb", b"X-Fold: a\r\n b", b"\tX: y"),
+    b"X-\xc3\xa9: y",
     *(b"X-HTTP-Method-Override: DELETE", b"Range: bytes=0-", b"If-None-Match: *", b"Accept: \xff"),
     *(b"Accept-Encoding: gzip, br, zstd", b"Authorization: Basic \x80", b"TE: trailers", b"Trailer: Host"),
     b"\r\n".join(b"X-%d: y" % number for number in range(100)),
 )
-METHODS = (
-    b"GET",
-    b"HEAD",
-    b"PUT",
-    b"DELETE",
-    b"OPTIONS",
-    b"TRACE",
-    b"CONNECT",
-    b"PATCH",
-    b"post",
-    b"P\x00ST",
-)
+METHODS = b"GET HEAD PUT DELETE OPTIONS TRACE CONNECT PATCH post P\x00ST".split(b" ")
 PATHS = (
-    *(
-        b"/../%s",
-        b"/./%s",
-        b"//%s",
-        b"/%s/",
-        b"/%s/../%s",
-        b"/%%2e%%2e/%s",
-        b"/%s%%00",
-        b"/%s%%0a",
-        b"/%s?a=b",
-    ),
-    *(b"/%s#x", b"http://evil.example/%s", b"%s", b"/%s;x", b"*", b"/x\xff%s", b"/%s.json", b"/metrics/%s"),
-    *(b"/healthz/../%s", b"/" + b"a/" * 3000 + b"%s", b"/%s" + b"%%20" * 500, b"\\%s"),
+    *b"/../%s /./%s //%s /%s/ /%s/../%s /%%2e%%2e/%s /%s%%00 /%s%%0a /%s?a=b /%s#x".split(b" "),
+    *b"http://evil.example/%s %s /%s;x * /x\xff%s /%s.json /metrics/%s /healthz/../%s".split(b" "),
+    *(b"/" + b"a/" * 3000 + b"%s", b"/%s" + b"%%20" * 500, b"\\%s"),
 )
 VERSIONS = (b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.1 ", b"HTTP/x.y", b"", b"RTSP/1.0")
 FIRST_LINE = b"POST /%s HTTP/1.1"

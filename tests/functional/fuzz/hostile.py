@@ -1,64 +1,43 @@
-"""Values that no Docker sends. Pure: all chance comes from the generator that is handed in."""
+"""Values that no Docker sends. Pure: all randomness comes from the generator argument."""
 
 import random
 from typing import Any
 
 TEXTS = (
     *("", " ", "\x00", "a\x00b", "\n", "a\r\nX-Injected: b", "\x1b[31mred\x07", "\x7f", "\x85", "\u2028"),
-    *(
-        "\ud800",
-        "a\udfff",
-        "\ufeff",
-        "\u202eevil",
-        "e\u0301" * 50,
-        "\U0001f4a9",
-        "\uff45\uff54\uff48\uff10",
-        "İ",
-        "ß",
-    ),
-    *(".", "..", "../..", "../../../../etc/passwd", "/", "//", "/dev/null", "/proc/self/mem", "a/../b", "~"),
+    *("\ud800", "a\udfff", "\ufeff", "\u202eevil", "e\u0301" * 50, "\U0001f4a9"),
+    *("\uff45\uff54\uff48\uff10", "İ", "ß"),
+    *[".", "..", "../..", "../../../../etc/passwd", "/", "//", "/dev/null", "/proc/self/mem", "a/../b", "~"],
     *("..%2f..%2f", "%00", "%s%n%d", "{0.__class__}", "${jndi:x}", "$(id)", "`id`", "; id", "| id", "&& id"),
     *("-", "--help", "-rf", "'", '"', "\\", "' OR '1'='1", "<script>alert(1)</script>", "&amp;", "]]>"),
     *("0", "-1", "1e309", "NaN", "true", "null", "9" * 5000, "0x10", "1_000", "\u0661\u0662\u0663", "²"),
-    *("0.0.0.0/0", "::/0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/24/24", "10.0.0.1", "010.0.0.1/24"),
-    *(
+    *[
+        "0.0.0.0/0",
+        "::/0",
+        "10.0.0.0/33",
+        "10.0.0.0/-1",
+        "10.0.0.0/24/24",
+        "10.0.0.1",
+        "010.0.0.1/24",
         "255.255.255.255/32",
-        "127.0.0.1/8",
-        "224.0.0.1/4",
-        "fe80::1%eth0/64",
-        "fe80::1%/../x",
-        "::ffff:10.0.0.1/96",
-    ),
-    *(
-        "10.0.0.0/255.255.255.0",
-        "10.0.0.0/0.0.0.255",
-        "\uff12.0.0.1/24",
-        "ff:ff:ff:ff:ff:ff",
-        "00:00:00:00:00:00",
-    ),
-    *(
-        "01:00:5e:00:00:01",
-        "02:42:0a:00:00",
-        "02-42-0a-00-00-02",
-        "dynamic",
-        "router",
-        "unknown",
-        "lo",
-        "br-int",
-    ),
+    ],
+    *["127.0.0.1/8", "224.0.0.1/4", "fe80::1%eth0/64", "fe80::1%/../x", "::ffff:10.0.0.1/96"],
+    *("10.0.0.0/255.255.255.0", "10.0.0.0/0.0.0.255", "\uff12.0.0.1/24"),
+    *["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01", "02:42:0a:00:00", "02-42-0a-00-00-02"],
+    *["dynamic", "router", "unknown", "lo", "br-int"],
     *("||", "|||", "default|10.0.0.0/24|10.0.0.0/24|", "default|0.0.0.0/0|0.0.0.0/0|x", "a|b|c|d|e"),
     *("A" * 128, "A" * 129, "x" * 4096, "é" * 3000, "a" * 70_000),
 )
 
+DOCKER = "com.docker.network"
 KEYS = (
-    *("com.docker.network.generic", "com.docker.network.internal", "com.docker.network.enable_ipv6"),
-    *(
-        "com.docker.network.driver.mtu",
-        "com.docker.network.portmap",
-        "com.docker.network.endpoint.exposedports",
-    ),
-    *("RequestAddressType", "context", "create", "switch", "port_security", "__class__", "constructor"),
+    *(f"{DOCKER}.generic", f"{DOCKER}.internal", f"{DOCKER}.enable_ipv6", f"{DOCKER}.driver.mtu"),
+    *(f"{DOCKER}.portmap", f"{DOCKER}.endpoint.exposedports"),
+    *["RequestAddressType", "context", "create", "switch", "port_security", "__class__", "constructor"],
 )
+
+NUMBERS = (0, -1, 1, 2**31, 2**63, 2**64, -(2**63) - 1, 10**400, 1.5, 1e308)
+SIMPLE: tuple[Any, ...] = (None, True, False, *NUMBERS, "", [], {})
 
 
 def text(numbers: random.Random) -> str:
@@ -71,27 +50,9 @@ def text(numbers: random.Random) -> str:
 
 def anything(numbers: random.Random, depth: int = 3) -> Any:  # noqa: ANN401  (JSON is anything)
     """A value of any kind that JSON has."""
-    simple: tuple[Any, ...] = (
-        None,
-        True,
-        False,
-        0,
-        -1,
-        1,
-        2**31,
-        2**63,
-        2**64,
-        -(2**63) - 1,
-        10**400,
-        1.5,
-        1e308,
-        "",
-        [],
-        {},
-    )
     choice = numbers.random()
     if depth == 0 or choice < 0.4:
-        return numbers.choice(simple)
+        return numbers.choice(SIMPLE)
     if choice < 0.7:
         return text(numbers)
     if choice < 0.83:

@@ -1,4 +1,4 @@
-"""What the driver has said it made and has not said it removed. Pure."""
+"""What the driver has confirmed to have made and not to have removed. Pure."""
 
 import json
 import random
@@ -160,8 +160,8 @@ class Ledger:
     def size(self) -> int:
         """How many things there are."""
         return sum(
-            len(each)
-            for each in (
+            len(things)
+            for things in (
                 self.networks,
                 self.endpoints,
                 self.joined,

@@ -1,6 +1,6 @@
 """Thousands of hostile requests to a real driver process: it answers, logs no surprise and leaves nothing.
 
-``OVN_DOCKER_FUZZ_REQUESTS`` says how many, ``OVN_DOCKER_FUZZ_SEED`` which ones. A failure tells the seed.
+``OVN_DOCKER_FUZZ_REQUESTS`` says how many, ``OVN_DOCKER_FUZZ_SEED`` which ones. A failure names the seed.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ pytestmark = [pytest.mark.functional, pytest.mark.timeout(120 + REQUESTS / 50)]
 def resident(pid: int) -> int:
     """KiB of memory that a process has now."""
     [line] = [
-        each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmRSS:")
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")
     ]
     return int(line.split()[1])
 
@@ -71,33 +71,35 @@ async def fuzzers(driver: DriverProcess, journal: Journal) -> AsyncIterator[list
     try:
         yield clients
     finally:
-        for each in clients:
-            await each.close()
+        for client in clients:
+            await client.close()
 
 
 async def together(clients: list[FuzzClient], requests: int) -> None:
     """Let all clients ask at the same time; the first failure ends it."""
-    asking = [asyncio.ensure_future(each.ask(requests // CLIENTS)) for each in clients]
+    asking = [asyncio.ensure_future(task.ask(requests // CLIENTS)) for task in clients]
     try:
         await asyncio.gather(*asking)
     finally:
-        for each in asking:
-            each.cancel()
+        for task in asking:
+            task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
 
 def check_rows(clients: list[FuzzClient], journal: Journal, nb: OvsdbServer, ovs: OvsdbServer) -> None:
-    """What is there was made by requests that were accepted, or of which nobody heard."""
-    unheard = [ids for each in clients for ids in each.ledger.uncertain]
-    networks = {ids["NetworkID"] for ids in unheard} | {n for each in clients for n in each.ledger.networks}
+    """All rows were made by requests that were accepted, or whose answer nobody read."""
+    unheard = [ids for client in clients for ids in client.ledger.uncertain]
+    networks = {ids["NetworkID"] for ids in unheard} | {
+        n for client in clients for n in client.ledger.networks
+    }
     perhaps = {ids["EndpointID"] for ids in unheard if "EndpointID" in ids}
-    endpoints = {endpoint for each in clients for _, endpoint in each.ledger.endpoints}
-    joined = {endpoint for each in clients for endpoint in each.ledger.joined}
+    endpoints = {endpoint for client in clients for _, endpoint in client.ledger.endpoints}
+    joined = {endpoint for client in clients for endpoint in client.ledger.joined}
     switches = {row["name"] for row in nb.rows("Logical_Switch", "name")}
     own = {name for name in switches if not re.fullmatch("[0-9a-f]{64}", name)}  # the others are shared
     ports = {row["name"] for row in nb.rows("Logical_Switch_Port", "name")}
     plugged = {mapping(row["external_ids"])["iface-id"] for row in ovs.rows("Interface", "external_ids")}
-    made = endpoints | perhaps  # each of which is plugged in before its Join
+    made = endpoints | perhaps  # client of which is plugged in before its Join
     strays = (own - networks) | (ports - made) | (plugged - joined - made)
     missing = (endpoints - ports) | (joined - plugged)
     assert strays == set(), "not made by a request:\n" + "\n".join(map(journal.about, sorted(strays)[:3]))
@@ -105,7 +107,7 @@ def check_rows(clients: list[FuzzClient], journal: Journal, nb: OvsdbServer, ovs
 
 
 def left(nb: OvsdbServer, ovs: OvsdbServer) -> list[str]:
-    """What there is of the driver's anywhere."""
+    """What is left of the driver anywhere."""
     found = [str(row["name"]) for table in TABLES for row in nb.rows(table, "name")]
     return [*found, *held(nb), *(row["name"] for row in ovs.rows("Interface", "name")), *sorted(links())]
 
@@ -123,14 +125,14 @@ def check_log(driver: DriverProcess, journal: Journal) -> None:
     assert strange == [], f"seed {journal.seed}: {strange[:5]!r}"
 
 
-def tell(clients: list[FuzzClient], journal: Journal, seconds: float, memory: tuple[int, int]) -> None:
-    """Say what was done, for whoever runs more of it."""
+def report(clients: list[FuzzClient], journal: Journal, seconds: float, memory: tuple[int, int]) -> None:
+    """Log what was done."""
     LOG.info(
         "%d requests in %.0f s; the slowest answer took %.2f s; %d KiB of memory, and %d more at the end",
-        *(journal.count, seconds, max(each.slowest for each in clients), *memory),
+        *(journal.count, seconds, max(client.slowest for client in clients), *memory),
     )
-    LOG.info("answers: %s", sum((each.statuses for each in clients), Counter[int]()))
-    LOG.info("accepted: %s", sum((each.accepted for each in clients), Counter[str]()))
+    LOG.info("answers: %s", sum((client.statuses for client in clients), Counter[int]()))
+    LOG.info("accepted: %s", sum((client.accepted for client in clients), Counter[str]()))
 
 
 @in_private_network
@@ -153,15 +155,15 @@ async def test_no_hostile_request_harms_the_driver_or_leaves_anything(
             memory = sizes[1], steady_growth(sizes[PARTS // 4 - 1 :])
             seconds = time.monotonic() - started
             check_rows(clients, journal, northbound, open_vswitch)
-            for each in clients:
-                await each.clean_up()
+            for client in clients:
+                await client.clean_up()
             assert (await call(driver.socket, "Plugin.Activate", {}))["Implements"]
         check_log(driver, journal)
-        tell(clients, journal, seconds, memory)
+        report(clients, journal, seconds, memory)
         found = left(northbound, open_vswitch)
     assert found == [], f"seed {SEED}: {found[:20]}" + "".join(map(journal.about, found[:3]))
     assert memory[1] < MOST_GROWTH, f"seed {SEED}: {memory[1]} KiB more than {memory[0]}"
-    accepted = set().union(*(each.accepted for each in clients))
+    accepted = set().union(*(client.accepted for client in clients))
     assert accepted == set(VERBS), "a verb of which all requests are refused is not tried"
 
 
