@@ -35,7 +35,7 @@ create_network() {
   is_ours network '{{.Labels}}' "$demo_network" || status=$?
   case $status in
     0) return ;;
-    2) fail "a Docker network with the name $demo_network exists that is not of this script: rename or remove it" ;;
+    2) fail "a Docker network with the name $demo_network exists that this script did not make: rename or remove it" ;;
   esac
   # Docker makes this bridge for the way out of the first overlay network, and leaves it.
   docker network inspect docker_gwbridge >/dev/null 2>&1 || record network docker_gwbridge
@@ -51,7 +51,7 @@ run_container() {
   is_ours container '{{.Config.Labels}}' "$name" || status=$?
   case $status in
     0) docker rm -f "$name" ;;
-    2) fail "a container with the name $name exists that is not of this script: rename or remove it" ;;
+    2) fail "a container with the name $name exists that this script did not make: rename or remove it" ;;
   esac
   record container "$name"
   docker run -d --restart unless-stopped --name "$name" --label "$demo_label" --network "$demo_network" --init=false \

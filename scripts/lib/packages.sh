@@ -17,7 +17,7 @@ install_package() {
   fi
   # No questions, and no restart of services that have nothing to do with this.
   DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 "${apt[@]}" install -y "$@" ||
-    fail "apt-get could not install $*: is the package archive reachable, and does it have them?"
+    fail "apt-get could not install $*: is the package archive reachable, and are they in it?"
 }
 
 # installed_names: of each line of names on standard input, the first that is installed, or else the first.

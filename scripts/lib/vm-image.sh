@@ -113,7 +113,7 @@ make_image() {
   root=$work/root
   distribution_sources >"$work/sources.list" || read_package_lists
   [[ -s $work/sources.list ]] || distribution_sources >"$work/sources.list" ||
-    fail "apt's settings name no archive of Debian that is reached by http"
+    fail "apt's settings name no Debian archive with an http address"
   mmdebstrap --mode=root --variant=apt --include="$wanted_packages" "$image_release" "$root" "$work/sources.list" ||
     fail "mmdebstrap could not make $image_release: is the package archive reachable?" "$log_dir/step.log"
   [[ $engine != uml ]] || cp -a "$kernel/lib/modules" "$root/usr/lib/"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ovn_docker.cli import main
 from ovn_docker.errors import ConfigError, HostError, NotFoundError
 from ovn_docker_lab.cli import add_commands
 from ovn_docker_lab.daemons import central_daemons, external_ids, host_daemons
@@ -94,3 +95,9 @@ def test_every_applet_is_a_link_to_busybox_and_busybox_is_the_program(tmp_path: 
         assert content.read() == busybox.read_bytes()
     with pytest.raises(HostError, match="applets"):
         write_image(tmp_path / "none", tar)
+
+
+def test_ovn_docker_lab_is_named_where_the_lab_was_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["lab", "up"])
+    assert "ovn-docker-lab" in capsys.readouterr().err
