@@ -100,6 +100,17 @@ install_project() {
   printf '%s\n' "$stamp" >"$target/installed"
 }
 
+# missing_of PROGRAM:PACKAGE...: the packages of the programs that are not there, one a line.
+missing_of() {
+  local pair
+  for pair in "$@"; do
+    have "${pair%%:*}" || printf '%s\n' "${pair#*:}"
+  done
+}
+
+# Debian has Docker's client in a package of its own, Ubuntu has not.
+ensure_docker_client() { have docker || without_services install_package docker-cli; }
+
 # PROGRAM:PACKAGE of OVN and Open vSwitch, and of whole emulated hosts.
 ovn_programs=(ovs-vswitchd:openvswitch-switch ovn-northd:ovn-central ovn-controller:ovn-host)
 # Read by the scripts.

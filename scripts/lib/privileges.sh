@@ -22,6 +22,16 @@ become_root() {
   exec su root -c "${command[*]@Q}"
 }
 
+# only_shows FLAG ARGUMENT...: whether an argument is --help or FLAG, with which a script neither makes nor breaks anything.
+only_shows() {
+  local flag=$1 word
+  shift
+  for word in "$@"; do
+    [[ $word != --help && $word != -h && $word != "$flag"* ]] || return 0
+  done
+  return 1
+}
+
 # give_back PATH...: what root made in a user's clone is the user's, in whose way it would be.
 give_back() {
   local path owner

@@ -11,10 +11,9 @@ readonly kernel_config=$clone/scripts/lib/vm.config
 
 # What it takes to make them, and to run a machine.
 need_tools() {
-  local pair missing=()
-  for pair in ip:iproute2 nsenter:util-linux slirp4netns:slirp4netns ssh:openssh-client mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs; do
-    have "${pair%%:*}" || missing+=("${pair#*:}")
-  done
+  local missing
+  mapfile -t missing < <(missing_of ip:iproute2 nsenter:util-linux slirp4netns:slirp4netns ssh:openssh-client \
+    mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs)
   ((${#missing[@]} == 0)) || step "Packages: ${missing[*]}" install_package "${missing[@]}"
 }
 
