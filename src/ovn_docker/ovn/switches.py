@@ -1,7 +1,4 @@
-"""What stands in OVN Northbound for a Docker network and its endpoints. Pure.
-
-The only module that knows Northbound's tables and columns (ovn-nb(5)) and our marks in them. It builds
-operations and reads rows; it never talks.
+"""What OVN Northbound holds for a Docker network and its endpoints, and the routers on a switch. Pure.
 
 A network is a Logical_Switch named by its NetworkID, an endpoint a Logical_Switch_Port named by its
 EndpointID. Their row ids follow from those ids, so each verb is one transaction that the server answers from
@@ -42,25 +39,20 @@ INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:
 ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
 
-VERSION_DIGIT, OURS = 14, "5"
-"""Where the version of a UUID stands in its text, and that of those that `addressing.row_id` makes."""
+VERSION_DIGIT, OWN_VERSION = 14, "5"
+"""Position of a UUID's version in its text, and the version that `addressing.row_id` makes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Who made a row and when; every row of ours carries one.
-
-    Attributes:
-        host: the ``system-id`` of the host.
-        created: UTC, RFC 3339, to the second.
-    """
+    """The host (``system-id``) that made a row, and when; `created` is in the form of `timestamp`."""
 
     host: str
     created: str
 
 
 def timestamp(moment: datetime) -> str:
-    """A moment of UTC as `Mark.created` holds it."""
+    """A moment of UTC in RFC 3339 form, to the second."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -71,11 +63,11 @@ class Switch:
     Attributes:
         network_id: Docker's NetworkID.
         pools: IPv4 and IPv6, in Docker's order; none where IPAM gives no addresses.
-        gateways: what IPAM keeps as the gateway of each pool, or None.
+        gateways: the address that IPAM reserves as the gateway of each pool, or None.
         internal: ``--internal``, so nothing leads out of the network.
-        mtu: bytes as asked for with ``-o``, or None to follow the encapsulation.
-        host: who made it.
-        port_security: whether its containers are held to their MAC and IP addresses.
+        mtu: bytes, as requested with ``-o``, or None to follow the encapsulation.
+        host: that made it.
+        port_security: whether its containers may use only their own MAC and IP addresses.
     """
 
     network_id: str
@@ -94,8 +86,8 @@ class SwitchPort:
     Attributes:
         network_id: Docker's NetworkID.
         endpoint_id: Docker's EndpointID.
-        addresses: its MAC, then its IPs, with one space between.
-        port_security: whether it is held to them (ovn-nb(5), port_security).
+        addresses: its MAC, then its IPs, separated by spaces.
+        port_security: whether it may use only those (ovn-nb(5), port_security).
     """
 
     network_id: str
@@ -120,16 +112,16 @@ def port_id(network_id: str, endpoint_id: str) -> UUID:
 
 
 def ls_add(switch: Switch, mark: Mark, name: str = "", context: str = "") -> list[Operation]:
-    """Make the switch, unless one of that name was made by somebody else.
-
-    Args:
-        switch: what it is to be.
-        mark: who makes it.
-        name: of a switch that several networks share, or "" for the network's own.
-        context: of a shared switch, or "".
+    """Make the switch, unless somebody else has made one of that name.
 
     Refused with `ConstraintError` when the row is there, with `RequirementError` when only the name is:
     Logical_Switch has no unique index on its name, so the transaction has to look.
+
+    Args:
+        switch: to make.
+        mark: of this host.
+        name: of a switch that several networks share, or "" for the network's own.
+        context: of a shared switch, or "".
     """
     name = name or switch.network_id
     ids = _switch_ids(switch) | _marks(switch.network_id, mark) | ({CONTEXT: context} if context else {})
@@ -140,7 +132,7 @@ def ls_add(switch: Switch, mark: Mark, name: str = "", context: str = "") -> lis
 
 
 def ls_add_undo(name: str, network_id: str, mark: Mark) -> list[Operation]:
-    """Take back the `ls_add` of this name that carried this mark, and no other's."""
+    """Undo the `ls_add` of this name that carried this mark, and no other."""
     same = ("external_ids", "includes", to_map(_marks(network_id, mark)))
     return [delete(SWITCH, [row_is(switch_id(name)), same, ("ports", "==", to_set(()))])]
 
@@ -151,7 +143,7 @@ def ls_get(switch: UUID) -> Operation:
 
 
 def ls_name(switch: UUID) -> Operation:
-    """Read what a switch is called."""
+    """Read the name of a switch."""
     return select(SWITCH, [row_is(switch)], ["name"])
 
 
@@ -169,7 +161,7 @@ def ls_state(name: str, switch: UUID | None) -> Operation:
     """Read whether a switch has changed, and what OVN's own IPAM leaves out of it.
 
     Args:
-        name: of the switch; asked for only while its row is not known, for that is a scan over switches.
+        name: of the switch; used only while its row is not known, since that is a scan over switches.
         switch: its row id, or None.
     """
     where = ("name", "==", name) if switch is None else row_is(switch)
@@ -182,7 +174,7 @@ def ls_ports(switch: UUID) -> Operation:
 
 
 def ls_listing(switch: UUID) -> Operation:
-    """Read which ports a switch holds, and of which moment that is; the row goes to `read_ports`."""
+    """Read which ports a switch holds and the version of its row; it goes to `read_ports`."""
     return select(SWITCH, [row_is(switch)], ["_version", "ports"])
 
 
@@ -198,7 +190,7 @@ def ls_list(host: str) -> Operation:
 
 
 def ls_meant_for(subnet: str, context: str) -> Operation:
-    """Read the names of the switches that say that they are for a subnet and context (a scan)."""
+    """Read the names of the switches whose owner marked them for a subnet and context (a scan)."""
     return select(
         SWITCH, [("external_ids", "includes", to_map({SUBNET: subnet, CONTEXT: context}))], ["name"]
     )
@@ -214,16 +206,16 @@ def _of_host(host: str) -> Condition:
 
 
 def ls_probe(switch: UUID) -> Operation:
-    """Ask only whether a switch is there."""
+    """Read only whether a switch is there."""
     return select(SWITCH, [row_is(switch)], ["_uuid"])
 
 
 def lsp_add(port: SwitchPort, switch: UUID, pools: Sequence[IPNetwork], mark: Mark) -> list[Operation]:
     """Make the port and put it into a switch.
 
-    The last answer's count is 0 when the switch does not exist or lacks one of `pools`: then the port is in
-    no switch and OVSDB drops it at commit (RFC 7047 section 3.2, isRoot), so nothing is left.
-    Refused with `ConstraintError` when a port of that name exists.
+    The last count is 0 when the switch does not exist or lacks one of `pools`: then the port is in no switch,
+    and OVSDB drops it at commit (RFC 7047 section 3.2, isRoot). Refused with `ConstraintError` when a port of
+    that name exists.
     """
     uuid = port_id(port.network_id, port.endpoint_id)
     row: Row = {
@@ -238,7 +230,7 @@ def lsp_add(port: SwitchPort, switch: UUID, pools: Sequence[IPNetwork], mark: Ma
 
 
 def lsp_add_undo(port: SwitchPort, switch: UUID, mark: Mark) -> list[Operation]:
-    """Take back the `lsp_add` that carried this mark; refused with `RequirementError` when it is gone."""
+    """Undo the `lsp_add` that carried this mark; refused with `RequirementError` when its port is gone."""
     ids = port.network_id, port.endpoint_id
     same = ("external_ids", "includes", to_map(_marks(port.network_id, mark)))
     made = require(PORT, [row_is(port_id(*ids)), same], ["name"], [{"name": port.endpoint_id}])
@@ -252,34 +244,34 @@ def lsp_get(network_id: str, endpoint_id: str) -> Operation:
 
 
 def lsp_made(network_id: str, endpoint_id: str) -> Operation:
-    """Read whether ovn-northd has dealt with the port; the rows go to `read_made`."""
+    """Read whether ovn-northd has processed the port; the rows go to `read_made`."""
     return select(PORT, [row_is(port_id(network_id, endpoint_id))], ["up"])
 
 
 def read_made(rows: Sequence[Row]) -> bool | None:
-    """Whether the port is in Southbound: ovn-northd fills `up` then (ovn-nb(5)). None without the port."""
+    """Whether the port is in Southbound: ovn-northd then fills `up` (ovn-nb(5)). None without the port."""
     return None if not rows else bool(members(rows[0]["up"]))
 
 
 def lsp_set_addresses(network_id: str, endpoint_id: str, addresses: str) -> list[Operation]:
-    """Give a port of ours its addresses, as `SwitchPort` has them; without port security it stays so."""
+    """Set a port's addresses, in the form of `SwitchPort`, and its port security if it has any."""
     this = row_is(port_id(network_id, endpoint_id))
-    held = ("port_security", "!=", to_set([]))
+    secured = ("port_security", "!=", to_set([]))
     return [
         update(PORT, [this], {"addresses": addresses}),
-        update(PORT, [this, held], {"port_security": addresses}),
+        update(PORT, [this, secured], {"port_security": addresses}),
     ]
 
 
 def lsp_unsecure(network_id: str, endpoint_id: str) -> Operation:
-    """Let a port of ours send from any address."""
+    """Let a port send from any address."""
     return update(PORT, [row_is(port_id(network_id, endpoint_id))], {"port_security": to_set([])})
 
 
 def lsp_rename(
     network_id: str, endpoint_id: str, old: Mapping[str, str], names: Mapping[str, str]
 ) -> Operation:
-    """Write what a port's external_ids say of its container, in place of what they said."""
+    """Replace what a port's external_ids say of its container, if that is still `old`."""
     return mutate(
         PORT,
         [row_is(port_id(network_id, endpoint_id))],
@@ -289,36 +281,35 @@ def lsp_rename(
 
 
 def lsp_named(endpoint_id: str) -> Operation:
-    """Read the port of that name, whoever made it (a scan: only to explain a refusal)."""
+    """Read the port of that name, of any owner (a scan: only to explain a refusal)."""
     return select(PORT, [("name", "==", endpoint_id)], ["_uuid", "addresses", "external_ids"])
 
 
 def lsp_owner(uuid: UUID) -> Operation:
-    """Read who made a port, by row id."""
+    """Read which host made a port, by row id."""
     return select(PORT, [row_is(uuid)], ["name", "external_ids"])
 
 
 def lsp_del(network_id: str, endpoint_id: str, switch: UUID) -> Operation:
     """Take the port out of a switch, which removes it; count is 0 when it was not there."""
-    uuid = port_id(network_id, endpoint_id)
-    where = [row_is(switch), ("ports", "includes", reference(uuid))]
-    return mutate(SWITCH, where, ("ports", "delete", reference(uuid)))
+    port = reference(port_id(network_id, endpoint_id))
+    return mutate(SWITCH, [row_is(switch), ("ports", "includes", port)], ("ports", "delete", port))
 
 
 def lsp_del_anywhere(network_id: str, endpoint_id: str) -> Operation:
-    """Take the port out of whichever switch holds it now, since an administrator may have moved it."""
-    holder = [("ports", "includes", reference(port_id(network_id, endpoint_id)))]
-    return mutate(SWITCH, holder, ("ports", "delete", reference(port_id(network_id, endpoint_id))))
+    """Take the port out of the switch that holds it now: an administrator may have moved it."""
+    port = reference(port_id(network_id, endpoint_id))
+    return mutate(SWITCH, [("ports", "includes", port)], ("ports", "delete", port))
 
 
 def lsp_state(uuid: UUID) -> Operation:
-    """Read what addresses a port holds, whoever made it."""
+    """Read what addresses a port has, of any owner."""
     columns = ["_uuid", "name", "type", "options", "addresses", "dynamic_addresses", "external_ids"]
     return select(PORT, [row_is(uuid)], columns)
 
 
 def is_endpoint(row: Row) -> bool:
-    """Whether a port is an endpoint of this driver's, on whatever host."""
+    """Whether a port is an endpoint of this driver, on any host."""
     return NETWORK in mapping(row["external_ids"])
 
 
@@ -328,23 +319,25 @@ def read_uuid(row: Row) -> UUID:
 
 
 def read_version(row: Row) -> str:
-    """What is another at each change of the row (RFC 7047 section 3.2), as text."""
+    """The row's `_version`, which differs after each change (RFC 7047 section 3.2), as text."""
     return str(atom(row["_version"]))
 
 
 def read_ports(row: Row) -> tuple[int, list[UUID]]:
-    """How many ports a switch holds, and the row ids of those that may be somebody else's.
+    """How many ports a switch holds, and the row ids of those that may be foreign.
 
-    Ours follow from what they stand for (RFC 9562 section 5.5, version 5). ovsdb-server gives every row whose
-    id its writer did not choose a random one, version 4 (ovs lib/uuid.c), and nothing of OVN's chooses.
+    The driver's row ids are of version 5 (RFC 9562 section 5.5). Where the writer chooses none, as in all of
+    OVN, ovsdb-server gives a row a random one, of version 4 (ovs lib/uuid.c).
     """
     tag, value = row["ports"]
     ports = [text for _, text in value] if tag == "set" else [value]
-    return len(ports), [UUID(text) for text in ports if text[VERSION_DIGIT : VERSION_DIGIT + 1] != OURS]
+    return len(ports), [
+        UUID(text) for text in ports if text[VERSION_DIGIT : VERSION_DIGIT + 1] != OWN_VERSION
+    ]
 
 
 def read_switch(network_id: str, row: Row) -> Switch:
-    """The network that a row of Logical_Switch stands for."""
+    """The network that a row of Logical_Switch holds."""
     ids = mapping(row["external_ids"])
     pools = [addressing.network(key.removeprefix(POOL), "pool") for key in ids if key.startswith(POOL)]
     mtu = ids.get(MTU, "")
@@ -359,12 +352,12 @@ def read_switch(network_id: str, row: Row) -> Switch:
 
 
 def read_addresses(row: Row) -> str:
-    """The addresses of a port as `SwitchPort` writes them."""
+    """The addresses of a port, in the form of `SwitchPort`."""
     return " ".join(members(row["addresses"]))
 
 
 def read_network_id(row: Row) -> str:
-    """The Docker network that a row of ours was made for."""
+    """The Docker network that a row was made for, or ""."""
     return mapping(row["external_ids"]).get(NETWORK, "")
 
 
@@ -380,7 +373,7 @@ def _marks(network_id: str, mark: Mark) -> dict[str, str]:
 def _switch_ids(switch: Switch) -> dict[str, str]:
     """The external_ids that describe a network: the guide's two for its first pool, and a key for each pool.
 
-    A key for each, because a condition of OVSDB can ask for a pair of a map but not look into a list.
+    A key for each, because a condition of OVSDB can match a pair of a map but not look into a list.
     """
     ids = {POOL + str(pool): f"v{pool.version}" for pool in switch.pools}
     if switch.pools:
@@ -397,16 +390,16 @@ def _switch_ids(switch: Switch) -> dict[str, str]:
     return ids
 
 
-# --- What is asked of OVN Northbound about the routers on a switch. Pure. -----------------------------------
+# --- Routers on a switch ------------------------------------------------------------------------------------
 
 
 ROUTER_PORT = "Logical_Router_Port"
 
 WATCHES = {ROUTER_PORT: Watch(("name", "mac"))}
-"""All router ports, which are few: where there is none, or none with some MAC address, nothing is asked.
+"""All router ports, which are few: where there is none, or none with some MAC address, nothing need be read.
 
-Which switch one is on stands in the switch's own port, a Logical_Switch_Port. That table is not watched: a
-server goes through all of it for each host that connects, and through each change of it for each host.
+The switch's own port, a Logical_Switch_Port, names the router port. That table is not watched: a server reads
+all of it for each host that connects, and evaluates each change of it for each host.
 """
 
 
@@ -416,5 +409,5 @@ def lrp_get(name: str) -> Operation:
 
 
 def read_router_port(row: Row) -> str:
-    """The router port behind a switch's port, as `northbound.lsp_state` reads it, or ""."""
+    """The router port behind a switch's port, as `lsp_state` reads it, or ""."""
     return mapping(row["options"]).get("router-port", "") if row["type"] == "router" else ""

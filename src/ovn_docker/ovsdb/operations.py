@@ -1,6 +1,6 @@
-"""Operations of an OVSDB transaction (RFC 7047 section 5.2), and the reading of their results.
+"""Operations of an OVSDB transaction (RFC 7047 section 5.2), and the reading of their results. Pure.
 
-Builders only build; nothing here talks. Several builders' lists joined make one atomic transaction.
+Several builders' lists joined make one atomic transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ from uuid import UUID
 from ovn_docker.errors import ConstraintError, DatabaseError, LockError, RequirementError, SchemaError
 
 # --- OVSDB's notation for values (RFC 7047 section 5.1) to Python values and back. --------------------------
-# An atom stays as it is; a set becomes a list, a map a dict, a uuid a `uuid.UUID`. Knows no schema: a column
-# whose type is "at most one" arrives as an atom or as an empty set, and `optional` reads both.
+# An atom stays as it is; a set becomes a list, a map a dict, a uuid a `uuid.UUID`. There is no schema here: a
+# column whose type is "at most one" arrives as an atom or as an empty set, and `optional` reads both.
 
 
 Value = Any
-"""A value as it stands in JSON: an atom, or ["set", …], ["map", …], ["uuid", …], ["named-uuid", …]."""
+"""A value in JSON: an atom, or ["set", …], ["map", …], ["uuid", …], ["named-uuid", …]."""
 
 PAIR = 2
 
@@ -40,14 +40,14 @@ def _tagged(value: Value, tag: str) -> bool:
 
 
 def atom(value: Value) -> Value:
-    """An atom: itself, or a `UUID` where it is one."""
+    """The atom, as a `UUID` where it is one."""
     return UUID(value[1]) if _tagged(value, "uuid") else value
 
 
 def members(value: Value) -> list[Value]:
     """The atoms of a set; a set of one may be written as its only atom (RFC 7047 section 5.1, <set>)."""
     if _tagged(value, "set"):
-        return [atom(each) for each in value[1]]
+        return [atom(member) for member in value[1]]
     return [atom(value)]
 
 
@@ -66,8 +66,8 @@ def merge(old: Value, difference: Value) -> Value:
     """The column's new value after an update2 "modify".
 
     ovsdb-server(7), section 4.1.14 (update2): a map's difference holds a changed or new key with its new
-    value and a removed key with its old one; a column of at most one value holds the new value. A column of
-    many values is not handled, so none may be monitored.
+    value and a removed key with its old one; a column of at most one value holds the new value. Columns
+    of many values are not supported, so none may be monitored.
     """
     if not _tagged(difference, "map"):
         return difference
@@ -87,7 +87,7 @@ Condition = tuple[str, str, Value]
 Mutation = tuple[str, str, Value]
 Row = dict[str, Value]
 
-MALFORMED = "the server does not speak OVSDB: it answered a transaction with something else than its results"
+MALFORMED = "the server does not speak OVSDB: its answer to a transaction is not a list of results"
 
 _REFUSALS: Mapping[str, type[DatabaseError]] = {
     "constraint violation": ConstraintError,
@@ -105,10 +105,10 @@ def row_is(uuid: UUID) -> Condition:
 
 
 def insert(table: str, uuid: UUID, row: Row) -> Operation:
-    """Insert a row under an id that the caller chose.
+    """Insert a row under a chosen id.
 
-    ovsdb-server(7), section "insert": the member "uuid" (since Open vSwitch 2.13); an id that is taken
-    aborts the transaction with "duplicate uuid", read here as `ConstraintError`.
+    ovsdb-server(7), section "insert": the member "uuid" (since Open vSwitch 2.13). An id in use aborts the
+    transaction with "duplicate uuid", which becomes `ConstraintError`.
     """
     return {"op": "insert", "table": table, "uuid": str(uuid), "row": row}
 
@@ -139,7 +139,7 @@ def delete(table: str, where: Iterable[Condition]) -> Operation:
 
 
 def require(table: str, where: Iterable[Condition], columns: Sequence[str], rows: Sequence[Row]) -> Operation:
-    """Abort the transaction unless these, and only these, rows meet the conditions (RFC 7047 5.2.6, wait)."""
+    """Abort the transaction unless exactly these rows meet the conditions (RFC 7047 section 5.2.6, wait)."""
     return {
         "op": "wait",
         "timeout": 0,
@@ -152,12 +152,12 @@ def require(table: str, where: Iterable[Condition], columns: Sequence[str], rows
 
 
 def assert_lock(name: str) -> Operation:
-    """Abort the transaction unless its client has the lock (RFC 7047 section 5.2.9, assert)."""
+    """Abort the transaction unless its client holds the lock (RFC 7047 section 5.2.9, assert)."""
     return {"op": "assert", "lock": name}
 
 
 def in_batches(rows: Sequence[T], size: int) -> Iterable[Sequence[T]]:
-    """The rows, or what else a transaction should not hold too many of, a number of them at a time."""
+    """Items of which a transaction should not hold too many, `size` at a time."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
@@ -165,12 +165,13 @@ def check(results: Any, operations: Sequence[Operation]) -> list[dict[str, Any]]
     """The results, one for each operation.
 
     Args:
-        results: what "transact" answered. RFC 7047 section 4.1.3: after a failed operation null stands for
+        results: the answer to "transact". RFC 7047 section 4.1.3: after a failed operation null stands for
             those not tried, and an error of the commit itself is one element more than there were operations.
-        operations: what was sent.
+        operations: that were sent.
 
     Raises:
-        DatabaseError: the first refusal, typed, with the results before it; or these are no results of them.
+        DatabaseError: the first refusal, as its own class, with the results before it; or the answer is
+            malformed.
     """
     if not isinstance(results, list):
         raise DatabaseError(MALFORMED)
@@ -186,7 +187,7 @@ def check(results: Any, operations: Sequence[Operation]) -> list[dict[str, Any]]
 
 
 def _answers(result: Any, operation: Operation) -> bool:  # noqa: ANN401  (a JSON value)
-    """Whether a result has the shape that its operation has it have (RFC 7047 section 5.2)."""
+    """Whether a result has the form that its operation requires (RFC 7047 section 5.2)."""
     if not isinstance(result, dict):
         return False
     rows = result.get("rows")

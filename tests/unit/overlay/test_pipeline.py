@@ -79,7 +79,7 @@ def test_the_first_output_table_is_the_beginning_of_the_chain(
         assert not onward.keys() & set(tables)
         onward |= {each: chain.get(each) for each in tables}
     assert pipeline.first_output(local, onward) == first
-    assert len(onward) <= len(chain) + pipeline.APART
+    assert len(onward) <= len(chain) + pipeline.MAX_GAP
 
 
 def test_the_drop_of_unknown_addresses_is_found_before_the_output() -> None:

@@ -1,7 +1,7 @@
-"""The only door to OpenFlow: ovs-ofctl(8), run beside requests and never in one's path.
+"""OpenFlow through ovs-ofctl(8), run beside requests and never in one's path.
 
-It reads flows, changes them in one bundle, and tells of changes as they happen. Which flows, and why, is not
-known here.
+Reads flows, changes them in one bundle, follows changes as they happen, and finds where OVN's pipeline can be
+entered and left.
 """
 
 import asyncio
@@ -20,63 +20,50 @@ COMMAND_TIMEOUT = 10.0
 """Seconds for one run of ovs-ofctl."""
 
 END_TIMEOUT = 2.0
-"""Seconds for ovs-ofctl to end when it is told to; then it is killed."""
+"""Seconds for ovs-ofctl to end on SIGTERM; then it is killed."""
 
-BEGINNING = b"OFPST_FLOW_MONITOR"
-"""What the answer to a watch begins with."""
+MONITOR_REPLY = b"OFPST_FLOW_MONITOR"
+"""How the answer to a watch begins."""
 
-LONGEST_LINE = 1 << 20
+MAX_LINE = 1 << 20
 """Bytes of a flow."""
 
 
 class IntegrationBridge:
-    """An integration bridge on this host."""
+    """An integration bridge on this host, and the cookie of this driver's flows in it."""
 
     def __init__(self, bridge: str, cookie: int) -> None:
-        """Name the bridge, as ovs-vswitchd knows it, and the cookie of our flows in it."""
         self.bridge = bridge
         self.cookie = cookie
 
     async def dump(self, what: str = "") -> list[tuple[int, Flow]]:
-        """The flows that meet ovs-ofctl's description `what`, each with its cookie.
+        """The flows that match `what`, in ovs-ofctl's notation, each with its cookie.
 
         Raises:
-            HostError: ovs-vswitchd does not answer, or ovs-ofctl is not there.
+            HostError: ovs-vswitchd does not answer, or ovs-ofctl is missing.
         """
         output = await self._run(["--no-stats", "dump-flows", self.bridge, *filter(None, [what])])
         return [found for line in output.splitlines() if (found := openflow.parse_flow(line)) is not None]
 
     async def foreign(self, what: str) -> list[Flow]:
-        """The flows that meet a description and are no driver's of ours.
-
-        Raises:
-            HostError: as `dump`.
-        """
+        """The flows that match `what` and are not any driver's."""
         return [flow for cookie, flow in await self.dump(what) if cookie & COOKIE_MASK != COOKIE]
 
     async def own(self) -> list[Flow]:
-        """The flows of this driver.
-
-        Raises:
-            HostError: as `dump`.
-        """
+        """The flows of this driver."""
         return [flow for _, flow in await self.dump(f"cookie={self.cookie:#x}/-1")]
 
     async def apply(self, change: Change) -> None:
-        """Make a change as one bundle: all of it at one moment, or nothing.
-
-        Raises:
-            HostError: as `dump`, or it was refused.
-        """
-        lines = [openflow.delete(each, self.cookie) for each in change.deleted]
-        lines += [openflow.add(each, self.cookie) for each in change.added]
+        """Make a change as one bundle: all of it at one moment, or nothing."""
+        lines = [openflow.delete(flow, self.cookie) for flow in change.deleted]
+        lines += [openflow.add(flow, self.cookie) for flow in change.added]
         await self._run(["--bundle", "add-flows", self.bridge, "-"], "\n".join(lines) + "\n")
 
     async def _run(self, arguments: Sequence[str], stdin: str = "") -> str:
         process = await _start(["-O", PROTOCOL, *arguments])
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT):
-                output, said = await process.communicate(stdin.encode())
+                output, errors = await process.communicate(stdin.encode())
         except TimeoutError:
             raise HostError(
                 f"Open vSwitch did not answer ovs-ofctl about {self.bridge} within {COMMAND_TIMEOUT:.0f} s:"
@@ -85,24 +72,24 @@ class IntegrationBridge:
         finally:
             await _end(process)
         if process.returncode:
-            raise HostError(_refused(self.bridge, said))
+            raise HostError(_refused(self.bridge, errors))
         return output.decode(errors="replace")
 
     @contextlib.asynccontextmanager
     async def watched(self, tables: Iterable[int]) -> AsyncIterator[AsyncIterator[FlowEvent]]:
-        """Watch at most two tables: what is there is told first, then each change by whomever.
+        """Watch at most two tables: present flows come first, then each change by anybody.
 
         Raises:
-            HostError: as `dump`, when the watching begins; later the iterator just ends.
+            HostError: at the beginning, as `dump`; later the iterator just ends.
         """
-        watches = [f"watch:table={each}" for each in tables]
-        # It tells what was there on its standard output, and what happens later on its standard error.
+        watches = [f"watch:table={table}" for table in tables]
+        # Present flows are printed to standard output, later changes to standard error.
         process = await _start(["-O", PROTOCOL, "monitor", self.bridge, *watches], bound=True)
         try:
             if process.stdout is None:
                 raise HostError("ovs-ofctl was started without a pipe")
             first = await process.stdout.readline()
-            if not first.startswith(BEGINNING):
+            if not first.startswith(MONITOR_REPLY):
                 raise HostError(_refused(self.bridge, first))
             yield _events(process.stdout)
         finally:
@@ -121,12 +108,11 @@ async def _start(arguments: Sequence[str], *, bound: bool = False) -> asyncio.su
 
     Args:
         arguments: its own.
-        bound: whether it would outlive this process: then it ends with it, however that ends, and its two
-            outputs are one.
+        bound: whether to end it with this process, however that ends, and to join its two outputs.
     """
-    # systemd ends what a service leaves behind, and our unit refuses capset(2), which setpriv always calls.
-    alone = bound and "NOTIFY_SOCKET" not in os.environ and shutil.which("setpriv")
-    before = ["setpriv", "--pdeathsig", "TERM", "--"] if alone else []
+    # systemd ends what a service leaves behind, and the unit refuses capset(2), which setpriv always calls.
+    unsupervised = bound and "NOTIFY_SOCKET" not in os.environ and shutil.which("setpriv")
+    before = ["setpriv", "--pdeathsig", "TERM", "--"] if unsupervised else []
     try:
         return await asyncio.create_subprocess_exec(
             *before,
@@ -135,7 +121,7 @@ async def _start(arguments: Sequence[str], *, bound: bool = False) -> asyncio.su
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT if bound else asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE,
+            limit=MAX_LINE,
         )
     except OSError as error:
         raise HostError(
@@ -149,23 +135,23 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             process.terminate()
         try:
             await asyncio.wait_for(process.wait(), END_TIMEOUT)
-        except TimeoutError:  # it is stopped, or waits for a disk
+        except TimeoutError:  # it is suspended, or waits for a disk
             with contextlib.suppress(ProcessLookupError, TimeoutError):
                 process.kill()
                 await asyncio.wait_for(process.wait(), END_TIMEOUT)
 
 
-def _refused(bridge: str, said: bytes) -> str:
-    lines = said.decode(errors="replace").split("\n")
-    why = next((line.removeprefix("ovs-ofctl: ") for line in lines if line.strip()), "no reason given")
-    return f"ovs-ofctl failed on {bridge}: {why}"
+def _refused(bridge: str, output: bytes) -> str:
+    lines = output.decode(errors="replace").split("\n")
+    reason = next((line.removeprefix("ovs-ofctl: ") for line in lines if line.strip()), "no reason given")
+    return f"ovs-ofctl failed on {bridge}: {reason}"
 
 
-# --- Finds where OVN's pipeline can be entered and left on a switch, by containers that are there. ----------
+# --- Where OVN's pipeline can be entered and left on a switch, found by the flows of containers on it. ------
 
 
-MOST_SAMPLES = 3
-"""Of how many containers the flows are looked at."""
+MAX_SAMPLES = 3
+"""Containers whose flows are read."""
 
 NO_HOOK = (
     "IP lookup is off: no flow of the switch delivers to a container's port as OVN's local output does:"
@@ -174,29 +160,24 @@ NO_HOOK = (
 
 
 NO_WAY_BACK = (
-    "IP lookup: containers are reached by VTEPs and their answers are not, because this release of OVN leaves"
-    " no place behind its ingress pipeline: it needs OVN 22.09.2, 22.12.1, 23.03.1 or a later one"
+    "IP lookup: VTEPs reach containers but get no answers, because this release of OVN has no table behind"
+    " its ingress pipeline: install OVN 22.09.2, 22.12.1, 23.03.1 or a later one"
 )
 
 
 class HookFinder:
-    """Looks at a switch, and knows what it found there before."""
+    """Finds the hooks of a switch, and remembers them."""
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
         self._known: Hooks | None = None
 
     async def find(self, switch: IntegrationBridge, locations: Iterable[Location]) -> Hooks | None:
-        """The hooks, or None where no flow delivers to any of these containers.
-
-        Raises:
-            HostError: the switch does not answer.
-        """
-        for where in itertools.islice(locations, MOST_SAMPLES):
+        """The hooks, or None where no flow delivers to any of these containers."""
+        for where in itertools.islice(locations, MAX_SAMPLES):
             port = await switch.foreign(f"reg15={where.port:#x},metadata={where.datapath:#x}")
             local = pipeline.local_output(port, where)
             if local is not None and self._known and self._known.local_output == local:
-                return self._known  # it was the tables that were emptied, and not OVN that was replaced
+                return self._known  # the tables were emptied, but OVN was not replaced
             if local is not None:
                 found = await _around(switch, where, local)
                 self._known = None if no_way_back(found) else found
@@ -207,13 +188,13 @@ class HookFinder:
 async def _around(switch: IntegrationBridge, where: Location, local: int) -> Hooks:
     onward = dict[int, int | None]()
     while tables := pipeline.unseen(local, onward):
-        flows = await asyncio.gather(*(switch.foreign(f"table={each}") for each in tables))
+        flows = await asyncio.gather(*(switch.foreign(f"table={table}") for table in tables))
         onward |= zip(tables, map(pipeline.passes_on, flows), strict=True)
     first = pipeline.first_output(local, onward)
     if first is None:
         return Hooks(local)
-    nobody = await switch.foreign(f"reg15=0,metadata={where.datapath:#x}")
-    return Hooks(local, *first, pipeline.unknown_drop(nobody, where.datapath, first[0]))
+    no_output = await switch.foreign(f"reg15=0,metadata={where.datapath:#x}")
+    return Hooks(local, *first, pipeline.unknown_drop(no_output, where.datapath, first[0]))
 
 
 def no_way_back(hooks: Hooks) -> str:

@@ -1,7 +1,4 @@
-"""OpenFlow flows as ovs-ofctl(8) writes and reads them. Pure.
-
-Knows the notation and the cookies that our flows carry; what a flow is for is lookup_flows.py's.
-"""
+"""OpenFlow flows in ovs-ofctl(8)'s notation, and the cookies of the driver's flows. Pure."""
 
 import re
 import zlib
@@ -9,24 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 COOKIE = 0x0D0C0000000000C8
-"""What the cookies of all drivers have in common; between its ends stands whose they are."""
+"""What the cookies of all drivers have in common; the bits between its ends identify the driver."""
 
 COOKIE_MASK = 0xFFFF00000000FFFF
 
 PROTOCOL = "OpenFlow15"
-"""What ovs-ofctl is told to speak: the notation of actions depends on it."""
+"""For ovs-ofctl: the notation of actions depends on it."""
 
-HIGHEST_DEFAULT = 32768
-"""The priority that ovs-ofctl leaves out."""
+DEFAULT_PRIORITY = 32768
+"""The priority that ovs-ofctl omits."""
 
 Key = tuple[int, str]
-"""Table and match. No two flows of ours have the same and differ in their priority."""
+"""Table and match. No two flows of a driver share them and differ in priority."""
 
 _NO_MATCH = {
     *("cookie", "table", "priority", "idle_timeout", "hard_timeout", "importance", "duration"),
     *("send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"),
 }
-"""What ovs-ofctl prints of a flow that is neither match nor action."""
+"""Parts of a printed flow that are neither match nor action."""
 _EVENT = re.compile(
     r" event=(?P<event>[A-Z]+) (?:reason=\S+ )?table=(?P<table>\d+) cookie=(?P<cookie>\w+)"
     r"(?: (?P<match>[^ ]+(?<!actions)))?(?: actions=(?P<actions>.*))?"
@@ -51,7 +48,7 @@ class Flow:
 
     @property
     def key(self) -> Key:
-        """What stands for it in a bundle's deletion and in an event."""
+        """Identifies it in a bundle's deletion and in an event."""
         return self.table, self.match
 
     def __str__(self) -> str:
@@ -64,9 +61,9 @@ class FlowEvent:
     """A change of a flow table, as ``ovs-ofctl monitor`` prints it.
 
     Attributes:
-        deleted: whether the flow is gone; otherwise it was there, is new or has changed.
+        deleted: whether the flow is gone; otherwise it was present, is new or has changed.
         cookie: of the flow.
-        flow: with priority 0, for an event does not tell it.
+        flow: with priority 0, since an event does not contain it.
     """
 
     deleted: bool
@@ -75,24 +72,24 @@ class FlowEvent:
 
 
 def match(*fields: str) -> str:
-    """A match in the form that is compared."""
+    """A match in the form of `Flow.match`."""
     return ",".join(sorted(fields))
 
 
 def cookie_of(driver_name: str) -> int:
-    """The cookie of all flows of a driver, and of no other's: what is to be removed is found by it."""
+    """The cookie of all flows of this driver and of no other; flows to remove are found by it."""
     return COOKIE | zlib.crc32(driver_name.encode()) << 16
 
 
 def add(flow: Flow, cookie: int) -> str:
-    """A line for ``ovs-ofctl --bundle add-flows`` that adds a flow or takes the place of its equal."""
+    """A line for ``ovs-ofctl --bundle add-flows`` that adds a flow or replaces its equal."""
     return f"add cookie={cookie:#x},{flow}"
 
 
 def delete(flow: Flow, cookie: int) -> str:
     """A line that deletes exactly this flow, if it carries the cookie."""
-    found = f"cookie={cookie:#x}/-1,table={flow.table},priority={flow.priority}"
-    return "delete_strict " + _joined(found, flow.match)
+    identity = f"cookie={cookie:#x}/-1,table={flow.table},priority={flow.priority}"
+    return "delete_strict " + _joined(identity, flow.match)
 
 
 def parse_flow(line: str) -> tuple[int, Flow] | None:
@@ -101,11 +98,11 @@ def parse_flow(line: str) -> tuple[int, Flow] | None:
     if not found:
         return None
     tokens = list(filter(None, re.split("[, ]+", head)))
-    values = dict(each.split("=", 1) for each in tokens if "=" in each)
+    values = dict(token.split("=", 1) for token in tokens if "=" in token)
     flow = Flow(
         table=int(values.get("table", "0")),
-        priority=int(values.get("priority", HIGHEST_DEFAULT)),
-        match=match(*(each for each in tokens if each.partition("=")[0] not in _NO_MATCH)),
+        priority=int(values.get("priority", DEFAULT_PRIORITY)),
+        match=match(*(token for token in tokens if token.partition("=")[0] not in _NO_MATCH)),
         actions=actions.strip(),
     )
     return int(values.get("cookie", "0"), 16), flow
@@ -127,13 +124,12 @@ def _joined(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What makes the switch right: deletions come first."""
+    """A change of the switch's flows; deletions come first."""
 
     added: tuple[Flow, ...] = ()
     deleted: tuple[Flow, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything to do."""
         return bool(self.added or self.deleted)
 
 
