@@ -26,4 +26,4 @@ def needs_ovn(least: str, why: str) -> pytest.MarkDecorator:
 
 
 beside_geneve = needs_ovn("24.09", "an older one has no vxlan_mode=false")
-"""For VTEPs' ports of OVN's own with any VNI, where hosts use Geneve between them."""
+"""For VTEPs' ports of type vtep with any VNI, where hosts use Geneve between them."""

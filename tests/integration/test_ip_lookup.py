@@ -1,4 +1,4 @@
-"""A VTEP that knows no OVN reaches containers by address, and they it: --ip-lookup on two hosts."""
+"""A VTEP outside OVN reaches containers by address, and they it: --ip-lookup on two hosts."""
 
 import contextlib
 import json

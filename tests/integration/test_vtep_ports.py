@@ -1,4 +1,4 @@
-"""A VTEP that knows no OVN has ports of OVN's own: no flow of ours carries its packets.
+"""A VTEP outside OVN has ports of type vtep: no flow of the driver carries its packets.
 
 One host's driver has --ip-lookup and guards the VTEP's tunnel; the other's has not.
 """
