@@ -26,7 +26,7 @@ def text(flows: Iterable[Flow]) -> list[str]:
 def test_an_ip_packet_goes_to_the_port_through_ovns_local_output() -> None:
     endpoint = LocalEndpoint(3, MAC, ("10.1.0.2",), RED)
     deliver = "set_field:0x7->metadata,set_field:0x2->reg15,resubmit(,43)"
-    assert text(lookup_flows.entries(endpoint, Location(7, 2), [5001], HOOKS)) == [
+    assert text(lookup_flows.entries(endpoint, Location(7, 2), (5001,), HOOKS)) == [
         f"table=200,priority=200,ip,nw_dst=10.1.0.2,tun_id=0x1389,actions=set_field:{MAC}->eth_dst,{deliver}",
         f"table=200,priority=200,arp,arp_tpa=10.1.0.2,tun_id=0x1389,actions={deliver}",
     ]
@@ -34,7 +34,7 @@ def test_an_ip_packet_goes_to_the_port_through_ovns_local_output() -> None:
 
 def test_ipv6_is_looked_up_by_address_and_solicited_target_and_has_its_link_local_address() -> None:
     endpoint = LocalEndpoint(3, MAC, ("fd00::2",), RED)
-    matches = [flow.match for flow in lookup_flows.entries(endpoint, Location(7, 2), [1], HOOKS)]
+    matches = [flow.match for flow in lookup_flows.entries(endpoint, Location(7, 2), (1,), HOOKS)]
     assert matches == [
         "ipv6,ipv6_dst=fd00::2,tun_id=0x1",
         "icmp6,icmp_type=135,nd_target=fd00::2,tun_id=0x1",
@@ -77,7 +77,7 @@ def test_a_vni_that_means_two_networks_means_none() -> None:
 
 def test_an_address_that_somebody_broke_is_left_out() -> None:
     endpoint = LocalEndpoint(3, MAC, ("10.1.0.2", "10.1.0.300"), RED)
-    assert len(list(lookup_flows.entries(endpoint, Location(7, 2), [1], HOOKS))) == 2
+    assert len(list(lookup_flows.entries(endpoint, Location(7, 2), (1,), HOOKS))) == 2
 
 
 def world(*vteps: Vtep) -> World:

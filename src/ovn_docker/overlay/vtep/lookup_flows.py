@@ -6,6 +6,7 @@ broadcasts, and its packets to unknown MAC addresses, are copied to the network'
 pipeline ends.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
@@ -24,6 +25,9 @@ that only have to precede OVN's catch-all of priority 0."""
 
 LARGEST_TUNNEL_VNI = 0xFFF
 """On its own VXLAN tunnels OVN reads the upper 12 bits of a VNI as an output port."""
+
+REMEMBERED = 1024
+"""Endpoints whose entries are kept from one computation to the next, since DeleteEndpoint waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,10 @@ def unambiguous(vteps: Iterable[Vtep]) -> list[Vtep]:
     return [vtep for vtep in everything if len(switches[vtep.vni]) == 1]
 
 
-def entries(endpoint: LocalEndpoint, where: Location, vnis: Iterable[int], hooks: Hooks) -> Iterator[Flow]:
+@functools.lru_cache(maxsize=REMEMBERED)
+def entries(
+    endpoint: LocalEndpoint, where: Location, vnis: tuple[int, ...], hooks: Hooks
+) -> tuple[Flow, ...]:
     """For IP packets to an endpoint's addresses, and for ARP and neighbor solicitations about them."""
     deliver = (
         f"set_field:{where.datapath:#x}->metadata,set_field:{where.port:#x}->reg15,"
@@ -83,9 +90,12 @@ def entries(endpoint: LocalEndpoint, where: Location, vnis: Iterable[int], hooks
     )
     rewrite = f"set_field:{endpoint.mac}->eth_dst,{deliver}"
     addresses = _addresses(endpoint)
-    for vni in vnis:
-        for address in addresses:
-            yield from _entry(address, f"tun_id={vni:#x}", rewrite, deliver)
+    return tuple(
+        flow
+        for vni in vnis
+        for address in addresses
+        for flow in _entry(address, f"tun_id={vni:#x}", rewrite, deliver)
+    )
 
 
 def _addresses(endpoint: LocalEndpoint) -> list[IPAddress]:
@@ -214,7 +224,7 @@ def _lookups(world: World, hooks: Hooks) -> Iterator[Flow]:
     vteps: dict[UUID, list[Vtep]] = {}
     for vtep in sorted(world.vteps, key=lambda vtep: (vtep.vni, str(vtep.remote))):
         vteps.setdefault(vtep.switch, []).append(vtep)
-    vnis = {switch: sorted({vtep.vni for vtep in group}) for switch, group in vteps.items()}
+    vnis = {switch: tuple(sorted({vtep.vni for vtep in group})) for switch, group in vteps.items()}
     datapaths: dict[UUID, int] = {}
     for endpoint, where in world.served.values():
         datapaths[endpoint.switch] = where.datapath

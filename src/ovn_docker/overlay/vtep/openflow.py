@@ -138,8 +138,12 @@ def difference(present: Mapping[Key, Flow], wanted: Mapping[Key, Flow]) -> Chang
 
     A flow with other actions replaces its equal; one with another priority is another flow to the switch.
     """
-    added = [flow for key, flow in wanted.items() if present.get(key) != flow]
-    deleted = [
-        flow for key, flow in present.items() if key not in wanted or wanted[key].priority != flow.priority
-    ]
+    added, deleted = [], []
+    for key, flow in wanted.items():
+        old = present.get(key)
+        if old is not flow and old != flow:
+            added.append(flow)
+            if old is not None and old.priority != flow.priority:
+                deleted.append(old)
+    deleted += [present[key] for key in present.keys() - wanted.keys()]
     return Change(tuple(added), tuple(deleted))
