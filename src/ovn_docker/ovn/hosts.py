@@ -177,7 +177,7 @@ def ports_del(host: str, ports: Sequence[UUID]) -> list[Operation]:
     Refused with `RequirementError` when one is not. The mutation covers all switches, and changes only those
     that hold one of the ports: there is no record of the shared switch that another host's port is on.
     """
-    checks = [require(PORT, [row_is(each), _marked(host)], ["_uuid"], [_row(each)]) for each in ports]
+    checks = [require(PORT, [row_is(port), _marked(host)], ["_uuid"], [_row(port)]) for port in ports]
     return [*checks, mutate(SWITCH, [], ("ports", "delete", to_set(map(reference, ports))))]
 
 

@@ -42,7 +42,7 @@ class World:
     def configured(self) -> list[tuple[str, int]]:
         """What the host knows of VTEPs."""
         shown: list[dict[str, Any]] = self.lookup.about()["vteps"]
-        return [(each["remote_ip"], each["vni"]) for each in shown]
+        return [(vtep["remote_ip"], vtep["vni"]) for vtep in shown]
 
     async def until(self, known: list[tuple[str, int]]) -> None:
         """Wait until it knows these."""

@@ -44,11 +44,11 @@ class Central:
 
     def hosts(self, *kinds: str) -> None:
         """Make the hosts' rows, each with the encapsulations that are named, as "geneve+vxlan"."""
-        for number, each in enumerate(kinds):
+        for number, host_kinds in enumerate(kinds):
             name, ip = f"h{number}", f"192.0.2.{number + 1}"
             encaps = [
                 {"op": "insert", "table": "Encap", "uuid-name": f"e{index}", "row": encap(kind, ip, name)}
-                for index, kind in enumerate(each.split("+"))
+                for index, kind in enumerate(host_kinds.split("+"))
             ]
             named = to_set(["named-uuid", str(encap["uuid-name"])] for encap in encaps)
             chassis = {"name": name, "hostname": name, "encaps": named}

@@ -32,7 +32,7 @@ def test_an_ip_packet_goes_to_the_port_through_ovns_local_output() -> None:
     ]
 
 
-def test_ipv6_is_looked_up_by_address_and_solicited_target_and_has_its_link_local_address() -> None:
+def test_ipv6_is_looked_up_by_address_and_target_link_local_too() -> None:
     endpoint = LocalEndpoint(3, MAC, ("fd00::2",), RED)
     matches = [flow.match for flow in lookup_flows.entries(endpoint, Location(7, 2), (1,), HOOKS)]
     assert matches == [

@@ -31,9 +31,9 @@ def test_a_heading_is_no_flow() -> None:
 
 
 def test_an_event_of_our_own_flow_is_told_from_others() -> None:
-    ours = "table=200 cookie=0xd0c0000000000c8 arp,tun_id=0x1,arp_tpa=10.1.0.2 actions=drop"
+    own = "table=200 cookie=0xd0c0000000000c8 arp,tun_id=0x1,arp_tpa=10.1.0.2 actions=drop"
     gone, flow = (
-        f" event=DELETED reason=delete {ours}",
+        f" event=DELETED reason=delete {own}",
         Flow(200, 0, "arp,arp_tpa=10.1.0.2,tun_id=0x1", "drop"),
     )
     assert openflow.parse_event(gone) == FlowEvent(deleted=True, cookie=COOKIE, flow=flow)

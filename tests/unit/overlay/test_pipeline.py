@@ -40,7 +40,7 @@ def test_the_local_output_is_where_the_ports_zone_is_loaded() -> None:
     assert pipeline.local_output(flows, Location(1, 3)) is None
 
 
-def test_a_table_passes_on_what_it_does_not_match_only_if_it_does_nothing_else() -> None:
+def test_a_table_passes_unmatched_packets_on_if_that_is_all_it_does() -> None:
     assert pipeline.passes_on([Flow(40, 10, "reg10=0x1", "drop"), Flow(40, 0, "", "resubmit(,42)")]) == 42
     assert pipeline.passes_on([Flow(43, 0, "", "drop")]) is None
     assert pipeline.passes_on([Flow(37, 0, "metadata=0x1", "resubmit(,40)")]) is None
@@ -77,7 +77,7 @@ def test_the_first_output_table_is_the_beginning_of_the_chain(
     onward = dict[int, int | None]()
     while tables := pipeline.unseen(local, onward):
         assert not onward.keys() & set(tables)
-        onward |= {each: chain.get(each) for each in tables}
+        onward |= {table: chain.get(table) for table in tables}
     assert pipeline.first_output(local, onward) == first
     assert len(onward) <= len(chain) + pipeline.MAX_GAP
 

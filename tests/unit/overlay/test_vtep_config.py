@@ -13,7 +13,7 @@ from ovn_docker.ovn.vteps import LOOKUP, VTEP_PORT, vtep_port_name
 SWITCH, REMOTE = UUID(int=1), "192.0.2.50"
 NAME = vtep_port_name(SWITCH, REMOTE)
 OVNS = VxlanPort("ovn-vtep-0", REMOTE, "", "", 5, "")
-OURS = VxlanPort("vtep01234567", REMOTE, REMOTE, "openvswitch", 6, "")
+OWN = VxlanPort("vtep01234567", REMOTE, REMOTE, "openvswitch", 6, "")
 
 
 def report(mode: str, *ports: VxlanPort, up: bool = True, here: bool = True) -> VtepReport:
@@ -22,7 +22,7 @@ def report(mode: str, *ports: VxlanPort, up: bool = True, here: bool = True) -> 
 
 
 def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
-    [row] = report(VTEP_PORT, OURS, OVNS).rows()
+    [row] = report(VTEP_PORT, OWN, OVNS).rows()
     assert row == {
         "remote_ip": REMOTE,
         "vni": 5001,
@@ -31,7 +31,7 @@ def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
         "OVSPort": "ovn-vtep-0",
         "Error": "",
     }
-    assert report(LOOKUP, OURS).rows()[0]["OVSPort"] == "vtep01234567"
+    assert report(LOOKUP, OWN).rows()[0]["OVSPort"] == "vtep01234567"
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def test_a_vtep_is_shown_with_its_mode_and_the_port_that_leads_to_it() -> None:
     [
         (report(VTEP_PORT, OVNS, up=False), "VTEP 192.0.2.50 is not bound to logical switch red in OVN"),
         (report(VTEP_PORT), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
-        (report(VTEP_PORT, OURS), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
+        (report(VTEP_PORT, OWN), "OVN has no VXLAN tunnel from this host to VTEP 192.0.2.50"),
     ],
-    ids=["unbound", "no tunnel", "only ours"],
+    ids=["unbound", "no tunnel", "only the driver's"],
 )
 def test_what_is_wrong_is_told(found: VtepReport, text: str) -> None:
     [(subject, problem)] = found.problems()

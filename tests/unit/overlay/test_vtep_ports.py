@@ -19,8 +19,8 @@ def fabric(*kinds: str, keys: dict[int, tuple[str, str]] | None = None) -> Fabri
     """Hosts h0, h1, … with the encapsulations that are named, as "geneve+vxlan"."""
     encaps = [
         Encap(kind, f"192.0.2.{number + 1}", f"h{number}")
-        for number, each in enumerate(kinds)
-        for kind in each.split("+")
+        for number, host_kinds in enumerate(kinds)
+        for kind in host_kinds.split("+")
     ]
     return Fabric(tuple(encaps), frozenset(), keys or {3: (str(SWITCH), "red")})
 
@@ -88,4 +88,4 @@ def test_its_own_chassis_is_not_in_the_way() -> None:
 
 
 def test_not_every_one_of_many_hosts_is_named() -> None:
-    assert names([f"h{each}" for each in range(7)]) == "host h0, h1, h2, h3, h4 and 2 more"
+    assert names([f"h{number}" for number in range(7)]) == "host h0, h1, h2, h3, h4 and 2 more"

@@ -18,7 +18,7 @@ def test_a_list_is_read_as_it_was_written_and_says_whether_it_is_whole() -> None
     assert hosts.read_list([]) == HostList((), is_whole=False)
 
 
-def test_the_list_is_no_row_of_a_host_nor_a_survey_and_names_no_network_of_a_swarm() -> None:
+def test_the_list_is_not_a_hosts_row_a_survey_or_a_swarms_network() -> None:
     row = hosts.list_add(["h1", "n"])["row"]
     assert not hosts.is_of("h1", row)
     assert hosts.read_host(row) == ""
@@ -29,9 +29,9 @@ def test_the_list_is_no_row_of_a_host_nor_a_survey_and_names_no_network_of_a_swa
 
 def test_who_writes_changes_the_entries_of_its_hosts_alone() -> None:
     writes = [hosts.list_enter(["h1"]), hosts.list_finish(["h1"]), hosts.list_remove("h1")]
-    for each in writes:
-        assert each["where"] == [row_is(hosts.list_id())]
-        assert each["op"] == "mutate"
+    for operation in writes:
+        assert operation["where"] == [row_is(hosts.list_id())]
+        assert operation["op"] == "mutate"
     assert writes[0]["mutations"] == [("options", "insert", to_map({"h1": str(hosts.host_id("h1"))}))]
     assert writes[1]["mutations"][0] == writes[0]["mutations"][0]
     assert {column for column, _, _ in writes[1]["mutations"][1:]} == {"external_ids"}

@@ -22,9 +22,9 @@ def test_the_ids_of_a_host_must_never_change() -> None:
 
 
 def test_a_lock_is_named_for_its_host_in_letters_that_a_lock_may_have() -> None:
-    names = [hosts.presence_lock(each) for each in ("h1", "h2", "host.example.org", "9c5e-4f")]
+    names = [hosts.presence_lock(host) for host in ("h1", "h2", "host.example.org", "9c5e-4f")]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", each) for each in (*names, hosts.COLLECTOR_LOCK))
+    assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", lock) for lock in (*names, hosts.COLLECTOR_LOCK))
 
 
 def test_a_host_is_one_row_with_its_mark() -> None:

@@ -81,8 +81,8 @@ def test_what_a_container_waits_for_is_answered_from_the_index(operation: Operat
 
 def test_a_release_asks_for_the_host_the_kind_and_that_no_endpoint_uses_it() -> None:
     ids = {"ovn-docker-host": "h", "ovn-docker": "lease", "ovn-docker-endpoint": ""}
-    for each in leases.lease_del(KEY, ADDRESS, "h"):
-        assert each["where"][1] == ("external_ids", "includes", to_map(ids))
+    for operation in leases.lease_del(KEY, ADDRESS, "h"):
+        assert operation["where"][1] == ("external_ids", "includes", to_map(ids))
 
 
 def test_what_is_deleted_is_no_swarms_and_what_is_a_swarms_is_changed() -> None:

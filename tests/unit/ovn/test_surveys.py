@@ -27,12 +27,12 @@ def test_the_same_ports_have_the_same_digest_in_any_order() -> None:
     assert surveys.digest_of([ONE, TWO]) == surveys.digest_of([TWO, ONE]) != surveys.digest_of([ONE])
 
 
-def test_a_port_that_the_server_named_may_be_somebody_elses_and_one_that_we_named_is_not() -> None:
-    ours = row_id("Logical_Switch_Port", "n", "e")
+def test_a_port_whose_id_the_server_chose_may_be_foreign() -> None:
+    own = row_id("Logical_Switch_Port", "n", "e")
     for ports, found in (
         (to_set([]), (0, [])),
         (reference(ONE), (1, [ONE])),
-        (reference(ours), (1, [])),
-        (to_set(map(reference, (ours, ONE, TWO))), (3, [ONE, TWO])),
+        (reference(own), (1, [])),
+        (to_set(map(reference, (own, ONE, TWO))), (3, [ONE, TWO])),
     ):
         assert switches.read_ports({"ports": ports}) == found

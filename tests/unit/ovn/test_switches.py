@@ -24,7 +24,7 @@ FULL = Switch(
 
 def written(operations: list[Operation], table: str) -> dict[str, Any]:
     """The row that is inserted into a table."""
-    [row] = [each["row"] for each in operations if each["op"] == "insert" and each["table"] == table]
+    [row] = [new["row"] for new in operations if new["op"] == "insert" and new["table"] == table]
     assert isinstance(row, dict)
     return row
 

@@ -223,7 +223,7 @@ class IpLookup:
     def __init__(self, ovs: Client, shared: SharedNetworks, driver_name: str, *, wanted: bool) -> None:
         """Keep them if they are wanted, else remove what an earlier run of this driver left."""
         self._owner = driver_name
-        self.wanted = wanted
+        self._enabled = wanted
         self._ovs = ovs
         self._nb = shared.database.client
         self._vteps = KnownVteps(self._nb, wanted=wanted)
@@ -266,7 +266,7 @@ class IpLookup:
     async def withdraw(self, endpoint_id: str) -> None:
         """Return when no flow leads to an endpoint, so that OVN may give its port's number to another."""
         state = self._state
-        if not self.wanted or (not state.followed and self._outage):
+        if not self._enabled or (not state.followed and self._outage):
             return  # there is no flow, or there is no way to know
         leads_to = state.leads_to
         if state.changing or leads_to is None or open_vswitch.interface_id(endpoint_id) in leads_to:
@@ -275,7 +275,7 @@ class IpLookup:
     async def run(self) -> None:
         """Follow until cancelled; without --ip-lookup, only remove what an earlier run left."""
         pause = FIRST_RETRY
-        if not self.wanted:
+        if not self._enabled:
             await self._retire_quietly()
             await asyncio.get_running_loop().create_future()
         while True:
@@ -320,7 +320,7 @@ class IpLookup:
         await self._nb.ready()
         await self._vteps.look()
         down = tuple(self._report().problems())
-        if not self.wanted:
+        if not self._enabled:
             return LookupState(down=down)
         try:
             switch = await self._switch()
@@ -356,8 +356,9 @@ class IpLookup:
             return NO_HOOK
         vnis = {vtep.vtep.vni for vtep in self._vteps.looked_up()} - {vtep.vni for vtep in world.vteps}
         if vnis:
+            numbers = ", ".join(map(str, sorted(vnis)))
             return (
-                f"VNI {', '.join(map(str, sorted(vnis)))} means several networks, so none is served:"
+                f"VNI {numbers} is configured for several networks, so none is served:"
                 " see 'ovn-docker vtep list'"
             )
         errors = {port.remote: port.error for port in interfaces.ports if port.vtep}

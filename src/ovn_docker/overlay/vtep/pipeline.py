@@ -64,7 +64,7 @@ def location(flow: Flow) -> tuple[int, Location] | None:
     keys = _DATAPATH.search(flow.actions), _PORT.search(flow.actions)
     if flow.table != 0 or port is None or None in keys:
         return None
-    datapath, logical = (int(each[1], 16) for each in keys if each)
+    datapath, logical = (int(key[1], 16) for key in keys if key)
     return int(port[1]), Location(datapath, logical)
 
 

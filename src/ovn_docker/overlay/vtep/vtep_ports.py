@@ -271,7 +271,9 @@ class VtepPorts:
             ) from None
         [bound] = await self._southbound.request([southbound.lsp_bind(port, str(spec.remote))])
         if not bound["count"]:
-            raise UnreachableError(f"logical switch port {port} went while it was bound; nothing was changed")
+            raise UnreachableError(
+                f"logical switch port {port} disappeared while it was bound; nothing was changed"
+            )
 
     async def _undo(self, spec: VtepPortSpec, *, chassis: bool) -> None:
         """Restore what was there before."""
