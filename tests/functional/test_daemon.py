@@ -491,7 +491,7 @@ async def test_a_part_that_fails_is_told_of_and_the_daemon_goes_on(short_path: P
     ):
         assert response.status == 503
         problems = json.loads(await response.read())["problems"]
-    assert any("a part failed and is begun again: KeyError: 'ports'" in each for each in problems), problems
+    assert any("a part failed and is restarted: KeyError: 'ports'" in each for each in problems), problems
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 10)
 

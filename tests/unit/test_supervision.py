@@ -1,4 +1,4 @@
-"""Work in the background: whatever its failure is, it begins again, and is told of until it is well."""
+"""Background tasks are restarted whatever they fail of, and reported until they have recovered."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ovn_docker.daemon import supervision as module
-from ovn_docker.daemon.supervision import STEADY, Supervision
+from ovn_docker.daemon.supervision import RECOVERY_TIME, Supervision
 from ovn_docker.errors import HostError
 
 
@@ -70,33 +70,33 @@ FAILURES: dict[str, Callable[[], BaseException | None]] = {
 
 
 @pytest.mark.parametrize("text", FAILURES)
-async def test_work_begins_again_whatever_it_failed_of(text: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_is_restarted_whatever_it_failed_of(text: str, caplog: pytest.LogCaptureFixture) -> None:
     work = Failing(3, FAILURES[text])
     async with asyncio.timeout(10), supervised(Supervision(), work):
         await work.well.wait()
     lines = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
     assert len(lines) == 3
     for line in lines:
-        assert line.startswith("the work failed, it begins again in ")
+        assert line.startswith("the work failed, restarting it in ")
         for part in text.split("; "):
             assert part in line
 
 
-async def test_a_failure_is_told_while_the_work_waits_and_until_it_has_gone_on_for_a_while() -> None:
+async def test_a_failure_is_reported_until_the_task_has_recovered() -> None:
     clock, work = Clock(), Failing(1, lambda: KeyError("ports"))
     supervision = Supervision(clock)
     assert supervision.problems() == []
     async with asyncio.timeout(10), supervised(supervision, work):
         await work.well.wait()
         [line] = supervision.problems()
-        assert line.startswith("the work failed and is begun again: KeyError: 'ports' (test_supervision.py:")
-        clock.now = STEADY - 1
+        assert line.startswith("the work failed and is restarted: KeyError: 'ports' (test_supervision.py:")
+        clock.now = RECOVERY_TIME - 1
         assert supervision.problems() == [line]
-        clock.now = STEADY
+        clock.now = RECOVERY_TIME
         assert supervision.problems() == []
 
 
-async def test_pauses_double_while_the_work_does_not_last_and_begin_anew_when_it_did(
+async def test_pauses_double_until_the_task_has_recovered(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_PAUSE", 0.003)
@@ -105,7 +105,7 @@ async def test_pauses_double_while_the_work_does_not_last_and_begin_anew_when_it
 
     async def lasts_the_fourth_time() -> None:
         if work.begun == 3:
-            clock.now += STEADY
+            clock.now += RECOVERY_TIME
         await work()
 
     async with asyncio.timeout(10), supervised(supervision, lasts_the_fourth_time):

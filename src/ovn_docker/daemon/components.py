@@ -188,7 +188,7 @@ async def cancel(*tasks: asyncio.Task[None]) -> None:
 def assemble_overlay(
     settings: Settings, about: About, host: Host | None = None, now: Callable[[], datetime] = utc_now
 ) -> OverlayComponents:
-    """The components of the overlay driver, on this host if none is given; `now` gives UTC.
+    """Make the components of the overlay driver, on this host if none is given; `now` gives UTC.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -212,9 +212,9 @@ def assemble_overlay(
     central = partial(look_at_central, nb)
     names = DriverReading(settings.driver_name, settings.scope, presence, reader, central)
     own_repairs: dict[str, Repair] = {
-        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),  # no Join follows
-        "lookup-missing": ip_lookup.repair,
-        "lookup-surplus": ip_lookup.repair,
+        # no Join follows, so nothing is plugged in ahead of it
+        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
+        **dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.repair),
         **starting(engine),
     }
     return OverlayComponents(

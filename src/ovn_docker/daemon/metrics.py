@@ -1,7 +1,6 @@
-"""What Prometheus reads of a driver, every series by its name; the only door to prometheus_client.
+"""The series that Prometheus reads of a driver; the only door to prometheus_client.
 
-Owns the numbers that are counted since the start and the text in which they are told. Knows no verb, no
-database and no kind of finding by name: whoever counts says what it was.
+Knows no verb, database or kind of finding by name: the caller that counts names it.
 
 Source: Prometheus "Metric and label naming" and "Exposition formats" (text format 0.0.4).
 """
@@ -39,9 +38,9 @@ class Metrics:
         """Begin at zero.
 
         Args:
-            version: the driver's.
-            databases: name in OVSDB to whether it answers just now; asked at each reading, without waiting.
-            now: seconds, of a clock that is never set back.
+            version: of the driver.
+            databases: by its name in OVSDB, whether a database answers just now; called at each reading.
+            now: seconds, by a clock that is never set back.
         """
         # Or each counter has a twin that says when it was made.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -87,9 +86,9 @@ class Metrics:
         """Count a request.
 
         Args:
-            verb: its path without the slash; one of those that are served, never a client's text.
+            verb: the path without the slash; one that is served, never a client's text.
             outcome: ``ok``, ``refused``, ``failed`` or ``overdue``.
-            seconds: from its head to its reply.
+            seconds: from the request's head to its reply.
         """
         self._verbs.labels(verb, outcome).observe(seconds)
 
@@ -97,8 +96,8 @@ class Metrics:
         """Count a pass of the health check.
 
         Args:
-            findings: kind to how many there were; a kind of an earlier pass that is not named is at 0 now.
-            repairs: kind to how many succeeded in this pass.
+            findings: their number by kind; a kind of an earlier pass that is missing goes to 0.
+            repairs: the number of those that succeeded in this pass, by kind.
             good: whether everything could be read and no repair failed.
         """
         kinds = {sample.labels["kind"] for family in self._findings.collect() for sample in family.samples}
@@ -126,12 +125,12 @@ class Metrics:
         return None if self._last_good_pass is None else self._now() - self._last_good_pass
 
     def exposition(self) -> bytes:
-        """Every series as Prometheus's text, UTF-8."""
+        """All series in Prometheus's text format, UTF-8."""
         return generate_latest(self._registry)
 
 
 def _of_databases(registry: CollectorRegistry) -> tuple[Histogram, Counter]:
-    """How long Northbound takes, and how often a database is connected again."""
+    """How long Northbound takes, and how often a database is reconnected."""
     return Histogram(
         "ovn_docker_nb_round_trip_seconds",
         "Time from a transaction with OVN Northbound to its reply.",
@@ -146,7 +145,7 @@ def _of_databases(registry: CollectorRegistry) -> tuple[Histogram, Counter]:
 
 
 class _AtReading(Collector):
-    """What is not counted but looked up whenever it is read."""
+    """What is not counted but looked up at each reading."""
 
     def __init__(
         self, databases: Mapping[str, Callable[[], bool]], pass_age: Callable[[], float | None]

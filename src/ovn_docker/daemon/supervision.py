@@ -1,6 +1,6 @@
-"""Work that goes on in the background: begun again whenever it fails, and told of while it does.
+"""Background tasks: restarted whenever they fail, and reported until they have recovered.
 
-A server that is broken, or a defect of ours, must not end the driver: Docker is served all the same.
+A broken server, or a defect of the driver's own, must not end the driver: Docker is served all the same.
 """
 
 import asyncio
@@ -15,81 +15,70 @@ from typing import Any
 LOG = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until work begins again; doubled each time that it does not last."""
+"""Seconds before a restart; doubled each time that the task fails again before it has recovered."""
 
-STEADY = 10.0
-"""Seconds after which work that began again is taken to be well."""
+RECOVERY_TIME = 10.0
+"""Seconds for which a restarted task has to run to count as recovered."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
 class _Failure:
-    """Why work failed, the seconds until it begins again, and when it began again; None while it waits."""
+    """Why a task failed, the seconds before its restart, and when it was restarted; None before that."""
 
-    why: str
+    reason: str
     pause: float
-    again: float | None = None
+    restarted: float | None = None
 
 
 class Supervision:
-    """All work in the background of one process."""
+    """All background tasks of one process; `now` gives seconds by a clock that is never set back."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Nothing has failed; `now` gives seconds by a clock that is never set back."""
         self._now = now
         self._failures: dict[str, _Failure] = {}
 
     def problems(self) -> list[str]:
-        """What has failed and is not well again, one line for each."""
+        """Which tasks have failed and not recovered, one line for each."""
         return [
-            f"{name} failed and is begun again: {each.why}"
-            for name, each in self._failures.items()
-            if each.again is None or self._now() - each.again < STEADY
+            f"{name} failed and is restarted: {failure.reason}"
+            for name, failure in self._failures.items()
+            if failure.restarted is None or self._now() - failure.restarted < RECOVERY_TIME
         ]
 
     async def supervise(self, name: str, work: Work) -> None:
-        """Do work that has no end, until cancelled.
-
-        Args:
-            name: of the work, for people.
-            work: begins it.
-        """
+        """Do work that has no end, until cancelled; `name` is for people."""
         while True:
             began = self._now()
             try:
                 await work()
-                why = "it ended"
+                reason = "it ended"
             except asyncio.CancelledError as error:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                why = _words(error)  # not of this task: of something that it waited for
+                reason = _words(error)  # not this task was cancelled, but something that it waited for
             except Exception as error:
                 LOG.debug("%s failed", name, exc_info=error)
-                why = _words(error)
-            failure = self._failed(name, why, began)
-            LOG.error("%s failed, it begins again in %.0f s: %s", name, failure.pause, why)
-            await asyncio.sleep(failure.pause)
-            failure.again = self._now()
-
-    def _failed(self, name: str, why: str, began: float) -> _Failure:
-        before = self._failures.get(name)
-        lasted = self._now() - began >= STEADY
-        pause = FIRST_PAUSE if before is None or lasted else min(before.pause * 2, LONGEST_PAUSE)
-        failure = self._failures[name] = _Failure(why, pause)
-        return failure
+                reason = _words(error)
+            before, recovered = self._failures.get(name), self._now() - began >= RECOVERY_TIME
+            pause = FIRST_PAUSE if before is None or recovered else min(before.pause * 2, LONGEST_PAUSE)
+            failure = self._failures[name] = _Failure(reason, pause)
+            LOG.error("%s failed, restarting it in %.0f s: %s", name, pause, reason)
+            await asyncio.sleep(pause)
+            failure.restarted = self._now()
 
 
 def _words(error: BaseException) -> str:
     """The errors of a group, or the one, each with the place where it arose."""
-    return "; ".join(f"{type(each).__name__}: {each}{_place(each)}" for each in _leaves(error))
+    return "; ".join(f"{type(leaf).__name__}: {leaf}{_place(leaf)}" for leaf in _leaves(error))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
+        for member in error.exceptions:
+            yield from _leaves(member)
     else:
         yield error
 

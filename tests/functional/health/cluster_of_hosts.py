@@ -166,7 +166,8 @@ class Databases:
     async def process(self, server: OvsdbServer) -> AsyncIterator[Local]:
         """The clients of a process on the host whose Open_vSwitch that is."""
         ovs = ovn_settings.open_vswitch_client(str(server.remote))
-        async with running(ovs), ovn_settings.following(ovs, ovn_settings.NORTHBOUND, {}) as nb:
+        remotes = (self.northbound.remote,)
+        async with running(ovs), ovn_settings.following(ovs, ovn_settings.NORTHBOUND, {}, remotes) as nb:
             await asyncio.wait_for(ovs.ready(), 5)
             await asyncio.wait_for(nb.ready(), 5)
             yield Local(ovs, nb, server.directory)
