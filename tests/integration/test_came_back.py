@@ -98,7 +98,7 @@ def test_what_another_host_leased_meanwhile_is_told_and_nobody_has_it_twice(
 
     with Watch(lab.central) as watch:
         status, told, error = command(here, "gc", "--host", "h2", "--force")
-        assert (status, "host h2 is given up: 3 ports, 3 leases" in told) == (0, True), told + error
+        assert (status, "host h2 is removed: 3 ports, 3 leases" in told) == (0, True), told + error
         taker, _ = [users[0].container(ours, "--ip", address) for address in addresses]
         away.start_driver(("--health-check-on",))
         eventually(lambda: still in in_ovn(lab.central), 60, "what nobody took is made again")

@@ -1,6 +1,6 @@
-"""The command `ovn-docker gc`: which hosts are in OVN Northbound, and the end of one that stays away.
+"""``ovn-docker gc``: lists the hosts in OVN Northbound, and removes what a dead host left there.
 
-And the end of a network whose swarm was dissolved, so that nobody frees it.
+Frees a network, too, whose swarm was dissolved, so that no manager does.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from ovn_docker.ovsdb.remotes import TlsFiles
 from ovn_docker.settings import Program
 
 _EPILOG = """\
-Without --host and --swarm-network, lists the hosts in OVN Northbound, and whether each is in OVN still.
-Exit status: 0 when it is done or there is nothing to do, 1 after an error, 2 when the flags cannot be read.
+Without --host and --swarm-network, lists the hosts in OVN Northbound, and whether each is still in OVN.
+Exit status: 0 when it is done or there is nothing to do, 1 after an error, 2 for a wrong flag.
 """
 
 
@@ -35,10 +35,10 @@ class Listed:
 
     Attributes:
         host: its ``system-id``.
-        chassis: whether OVN Southbound knows it, or None when that cannot be asked.
-        driver: whether a driver of it is connected to OVN Northbound.
+        chassis: whether OVN Southbound has it; None when that cannot be asked.
+        driver: whether its driver is connected to OVN Northbound.
         remains: what Northbound holds of it.
-        seen: when a driver of it was connected last, where none is.
+        seen: when its driver was last connected, where it is not now.
     """
 
     host: str
@@ -50,7 +50,7 @@ class Listed:
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `gc` to a parser."""
-    summary = "give up what a host that will not come back left in OVN"
+    summary = "remove what a host that will not come back left in OVN"
     parser = subparsers.add_parser(
         "gc",
         help=summary,
@@ -64,14 +64,16 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--host", metavar="NAME", type=_name, help="give up this host, named by its system-id")
-    what.add_argument(
+    subject = parser.add_mutually_exclusive_group()
+    subject.add_argument(
+        "--host", metavar="NAME", type=_name, help="remove this host, named by its system-id"
+    )
+    subject.add_argument(
         "--swarm-network",
         metavar="ID",
         help="free this network, whose swarm no longer exists and cannot remove it",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--deep",
@@ -79,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go through all tables, also for what a host's index does not name",
     )
     parser.add_argument(
-        "--force", action="store_true", help="even if the host seems to be alive, or nobody can tell"
+        "--force", action="store_true", help="even if the host seems to be alive, or cannot be asked"
     )
     settings.add_arguments(parser, Program.GC, "databases")
 
@@ -100,21 +102,25 @@ async def _run(arguments: argparse.Namespace) -> int:
         if arguments.swarm_network is not None:
             return await _free(databases, arguments)
         if arguments.host is None:
-            shown = await _list(databases, deep=arguments.deep)
-            print(_as_json(shown) if arguments.json else _as_table(shown))
+            listed = await _list(databases, deep=arguments.deep)
+            print(_as_json(listed) if arguments.json else _as_table(listed))
             return 0
-        left = await _give_up(databases, arguments)
+        leftovers = await _remove(databases, arguments)
         chassis = await _chassis(databases)
-        if not left:
+        if not leftovers:
             await _check_name(databases, arguments.host, chassis or {})
-    there = None if chassis is None else arguments.host in chassis
+    host, dry_run = arguments.host, arguments.dry_run
+    has_chassis = None if chassis is None else host in chassis
     if arguments.json:
-        what = {"host": arguments.host, "dry_run": arguments.dry_run, "chassis": there}
-        print(json.dumps(what | asdict(left)))
+        print(json.dumps({"host": host, "dry_run": dry_run, "chassis": has_chassis, **asdict(leftovers)}))
         return 0
-    print(logs.escape(_told(arguments.host, left, dry_run=arguments.dry_run)))
-    if there and not arguments.dry_run:
-        print(logs.escape(_chassis_left(arguments.host)))
+    if leftovers:
+        print(logs.escape(f"host {host} {'would be' if dry_run else 'is'} removed: {leftovers}"))
+    else:
+        print(logs.escape(f"OVN Northbound has nothing of host {host}"))
+    if has_chassis and not dry_run:
+        command = logs.escape(f"ovn-sbctl chassis-del {host}")
+        print(f"its chassis is still in OVN Southbound: '{command}' removes the tunnels to it")
     return 0
 
 
@@ -128,23 +134,23 @@ async def _free(databases: Databases, arguments: argparse.Namespace) -> int:
     elif not used:
         print(logs.escape(f"no pool in OVN Northbound is held by a swarm's network {network_id}"))
     else:
-        what = f"{'would be' if arguments.dry_run else 'is'} struck out of {', '.join(used)}"
-        print(logs.escape(f"network {network_id} {what}"))
+        done = "would be" if arguments.dry_run else "is"
+        print(logs.escape(f"network {network_id} {done} removed from {', '.join(used)}"))
     return 0
 
 
 async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
-    """All hosts that are registered, one after the other."""
+    """All hosts that are registered."""
     chassis = await _chassis(databases)
     names = await host_cleanup.listed(databases.northbound, deep=deep)
     found = []
     for batch in in_batches(await host_cleanup.registered(databases.northbound, names), AT_ONCE):
         drivers = await asyncio.gather(*(host_liveness.look(databases.northbound, host) for host in batch))
         for host, driver in zip(batch, drivers, strict=True):
-            there = None if chassis is None else host in chassis
-            left = await remains(databases.northbound, host, deep=deep)
+            has_chassis = None if chassis is None else host in chassis
+            leftovers = await remains(databases.northbound, host, deep=deep)
             seen = LastSeen() if driver.connected else driver.seen
-            found.append(Listed(host, there, driver.connected, left, seen))
+            found.append(Listed(host, has_chassis, driver.connected, leftovers, seen))
     return found
 
 
@@ -157,18 +163,16 @@ async def _chassis(databases: Databases) -> Mapping[str, str] | None:
     return southbound.read_chassis(databases.southbound.replica)
 
 
-async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Leftovers:
-    """Give up a host.
+async def _remove(databases: Databases, arguments: argparse.Namespace) -> Leftovers:
+    """Remove what a host left, or see what it is.
 
     Raises:
-        ConflictError: it is this one, or seems to be alive, or came back.
+        ConflictError: it is this host, or seems to be alive, or came back.
         UnreachableError: Southbound cannot be asked.
     """
     host, force, dry_run, deep = arguments.host, arguments.force, arguments.dry_run, arguments.deep
     if (await known_settings(databases.ovs)).system_id == host:
-        raise ConflictError(
-            f"host {host} is this host: what it has left over itself is removed with 'ovn-docker repair'"
-        )
+        raise ConflictError(f"host {host} is this host: its leftovers are removed with 'ovn-docker repair'")
     if not force:
         await _check_dead(databases, host)
     if dry_run:
@@ -181,18 +185,18 @@ async def _give_up(databases: Databases, arguments: argparse.Namespace) -> Lefto
             return await HostCleanup(databases.northbound, host, [presence], deep=deep).run()
         except LockError:
             raise ConflictError(
-                f"host {host} came back while it was given up: its health check makes again what was removed"
+                f"host {host} came back while it was being removed: its health check restores what is missing"
             ) from None
 
 
 async def _check_dead(databases: Databases, host: str) -> None:
-    """Refuse to give up a host that may live.
+    """Refuse to remove a host that may be alive.
 
-    A chassis alone says nothing: a host that died has it still. Nothing is held meanwhile: for as long as the
-    host is asked for a sign of life, whoever looks for its driver would take this command for it.
+    A chassis alone proves nothing: that of a host that died is still there. No lock is held while the host is
+    asked for a sign of life, or others would take this command for its driver.
 
     Raises:
-        ConflictError: the host lives, or nobody can tell.
+        ConflictError: the host is alive, or that cannot be found out.
         UnreachableError: Southbound cannot be asked.
     """
     driver = await host_liveness.look(databases.northbound, host)
@@ -201,39 +205,43 @@ async def _check_dead(databases: Databases, host: str) -> None:
     chassis = await _chassis(databases)
     if chassis is None:
         raise UnreachableError(
-            f"whether host {host} is still in OVN cannot be told: {databases.southbound.outage()}; give"
-            " --force if it will not come back"
+            f"cannot tell whether host {host} is still in OVN: {databases.southbound.outage()}; give --force"
+            " if it will not come back"
         )
     if host not in chassis:
         return
-    given = await host_liveness.ask(databases.northbound, databases.southbound, host)
-    if given is SignOfLife.GIVEN:
-        since = host_liveness.away(host, driver.seen)
+    sign = await host_liveness.ask(databases.northbound, databases.southbound, host)
+    if sign is SignOfLife.GIVEN:
+        away = host_liveness.away(host, driver.seen)
         raise ConflictError(
-            f"{since}, but its ovn-controller answers, so containers may be running there: start the driver,"
+            f"{away}, but its ovn-controller answers, so containers may be running there: start the driver,"
             " stop the host, or give --force"
         )
-    if given is SignOfLife.NOBODY:
+    if sign is SignOfLife.NOBODY:
         raise ConflictError(
-            f"whether host {host} is dead cannot be told, for no ovn-controller of any host answers: see"
+            f"cannot tell whether host {host} is dead, because no ovn-controller of any host answers: check"
             " that ovn-northd runs, or give --force if the host will not come back"
         )
 
 
 async def _check_name(databases: Databases, host: str, chassis: Mapping[str, str]) -> None:
-    """Refuse a name of which there is nothing, if it seems to mean another host.
+    """Refuse a name of which OVN has nothing, if another host may be meant.
 
-    A host that was given up before cannot be told from one that never was.
+    Without such a host the name is accepted: the host may have been removed before.
 
     Raises:
-        NotFoundError: it is another's host name, or its ``system-id`` in another case.
+        NotFoundError: it is another host's host name, or its ``system-id`` in another case.
     """
     registered = dict.fromkeys(await host_cleanup.listed(databases.northbound), "")
     known, name = {**registered, **chassis}, host.casefold()
-    alike = sorted(each for each, called in known.items() if name in {each.casefold(), called.casefold()})
+    alike = sorted(
+        system_id
+        for system_id, hostname in known.items()
+        if name in {system_id.casefold(), hostname.casefold()}
+    )
     if alike and host not in known:
         raise NotFoundError(
-            f"host {host} is not in OVN, and {' or '.join(alike)} may be meant: --host takes a system-id"
+            f"host {host} is not in OVN, but {' or '.join(alike)} is: --host takes a system-id"
         )
 
 
@@ -243,28 +251,18 @@ def _connected(host: str) -> ConflictError:
     )
 
 
-def _chassis_left(host: str) -> str:
-    return f"its chassis is still in OVN Southbound: 'ovn-sbctl chassis-del {host}' removes the tunnels to it"
-
-
-def _told(host: str, left: Leftovers, *, dry_run: bool) -> str:
-    if not left:
-        return f"there is nothing of host {host} in OVN Northbound"
-    return f"host {host} {'would be' if dry_run else 'is'} given up: {left}"
-
-
 def _as_json(listed: Iterable[Listed]) -> str:
     return json.dumps(
         [
             {
-                "host": each.host,
-                "chassis": each.chassis,
-                "driver": each.driver,
-                "away_since": each.seen.moment or None,
-                "stopped": each.seen.stopped,
-                **asdict(each.remains),
+                "host": entry.host,
+                "chassis": entry.chassis,
+                "driver": entry.driver,
+                "away_since": entry.seen.moment or None,
+                "stopped": entry.seen.stopped,
+                **asdict(entry.remains),
             }
-            for each in listed
+            for entry in listed
         ]
     )
 
@@ -274,14 +272,14 @@ def _as_table(listed: Iterable[Listed]) -> str:
     rows = [("HOST", "CHASSIS", "DRIVER", "PORTS", "LEASES", "AWAY SINCE")]
     rows += [
         (
-            logs.escape(each.host),
-            chassis[each.chassis],
-            "connected" if each.driver else "away",
-            str(each.remains.ports),
-            str(each.remains.leases),
-            str(each.seen) or "-",
+            logs.escape(entry.host),
+            chassis[entry.chassis],
+            "connected" if entry.driver else "away",
+            str(entry.remains.ports),
+            str(entry.remains.leases),
+            str(entry.seen) or "-",
         )
-        for each in listed
+        for entry in listed
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
