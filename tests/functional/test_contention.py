@@ -267,7 +267,7 @@ def docker_with(addresses: list[str]) -> DockerState:
     return DockerState({network_id: network}, {})
 
 
-def test_no_lease_is_lost_or_given_twice_while_drivers_and_northbound_are_killed(
+def test_no_lease_is_lost_or_doubled_while_drivers_and_northbound_are_killed(
     northbound: OvsdbServer, make_drivers: Callable[[str], list[Driver]], tmp_path: Path
 ) -> None:
     drivers = make_drivers(str(northbound.remote))
@@ -282,7 +282,7 @@ def test_no_lease_is_lost_or_given_twice_while_drivers_and_northbound_are_killed
 
 
 @pytest.mark.slow
-def test_no_lease_is_lost_or_given_twice_while_drivers_and_the_leader_of_a_cluster_are_killed(
+def test_no_lease_is_lost_or_doubled_while_drivers_and_leaders_are_killed(
     cluster: Cluster, make_drivers: Callable[[str], list[Driver]], tmp_path: Path
 ) -> None:
     drivers = make_drivers(",".join(map(str, cluster.remotes)))

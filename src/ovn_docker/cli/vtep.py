@@ -70,8 +70,9 @@ def _add_names(parser: argparse.ArgumentParser, *, vni: bool) -> None:
             choices=(AUTO, *MODES),
             default=AUTO,
             type=mode_of,
-            help="vtep: a port of type vtep in OVN; lookup: flows on hosts with --ip-lookup; auto: the present"
-            " mode, else vtep where OVN is set up for it and lets this host write Southbound (default: auto)",
+            help="vtep: a port of type vtep in OVN; lookup: flows on hosts with --ip-lookup; auto: the"
+            " present mode, else vtep where OVN is set up for it and lets this host write Southbound"
+            " (default: auto)",
         )
     parser.add_argument(
         "--network",

@@ -75,7 +75,7 @@ def test_without_a_host_it_lists_them(databases: Databases, here: OvsdbServer) -
     assert len(databases.ports()) == 3
 
 
-async def test_the_list_as_json_says_whose_driver_is_connected_or_since_when_away(
+async def test_the_list_as_json_says_which_driver_is_connected_or_away_since_when(
     databases: Databases, here: OvsdbServer
 ) -> None:
     databases.northbound.transact(hosts.seen_set("h3", "2030-01-02T03:09:05Z", stopped=True))
@@ -165,7 +165,7 @@ def test_a_host_is_not_taken_for_dead_while_nobody_answers(databases: Databases,
     assert len(databases.ports()) == 3
 
 
-async def test_the_host_in_question_has_as_long_to_answer_as_the_others(
+async def test_a_host_has_as_long_to_answer_as_the_others_had(
     databases: Databases,
 ) -> None:
     async with databases.driver("h1") as local, connected([databases.southbound.remote], SB) as sb:
@@ -233,10 +233,10 @@ async def test_a_host_that_comes_back_while_it_is_asked_is_refused(
     databases: Databases, here: OvsdbServer
 ) -> None:
     with databases.answering("h1"):
-        given_up = asyncio.create_task(asyncio.to_thread(refused, here, "--host", "h2"))
+        removal = asyncio.create_task(asyncio.to_thread(refused, here, "--host", "h2"))
         await until(lambda: databases.northbound.rows("NB_Global", "nb_cfg")[0]["nb_cfg"], "it is asked")
         async with databases.driver("h2") as local, task(local.presence().run()):
-            text = await given_up
+            text = await removal
     assert "the driver of host h2 is connected to OVN Northbound" in text
     assert len(databases.ports()) == 3
 
@@ -253,9 +253,7 @@ async def test_a_host_whose_driver_is_connected_is_refused_unless_forced(
 
 
 @pytest.mark.slow
-def test_without_southbound_a_host_is_unknown_and_removed_only_by_force(
-    databases: Databases, here: OvsdbServer
-) -> None:
+def test_without_southbound_a_host_is_removed_only_by_force(databases: Databases, here: OvsdbServer) -> None:
     databases.southbound.kill()
     assert [line.split()[1] for line in succeeded(here).splitlines()[1:]] == ["unknown"] * 3
     text = refused(here, "--host", "h3")
