@@ -18,7 +18,7 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Help as Markdown: flags and what is in quotes are code."""
+    """Help as Markdown: flags and quoted words are code."""
     return re.sub(r"(?<!\w)'([^']+)'|(?<!\w)--[a-z-]+", lambda word: code(word[1] or word[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""Which driver a command looks at, and what that one was told: the overlay's, or the underlay's."""
+"""The driver that a command looks at, overlay or underlay, and the databases as a command uses them."""
 
 import argparse
 import asyncio
@@ -22,18 +22,16 @@ from ovn_docker.settings import Program, Settings
 from ovn_docker.underlay.neutron import credentials
 from ovn_docker.underlay.neutron.credentials import CLOUD
 
-# --- The login that the underlay driver is started with: environment, clouds.yaml, a question. --------------
-
 
 def read_machine(environment: Mapping[str, str], config: Settings) -> VirtualMachine:
-    """This machine's part in a cloud; asks for the password on the terminal if it must.
+    """This machine as the underlay driver is told of it; prompts for a password that is not given.
 
     Args:
         environment: as a sourced openrc file leaves it.
         config: of the underlay driver.
 
     Raises:
-        ConfigError: something is missing or cannot be used, or the libraries are not installed.
+        ConfigError: a part of the login is missing or cannot be used, or the libraries are not installed.
     """
     if importlib.util.find_spec("keystoneauth1") is None:
         raise ConfigError(
@@ -71,11 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
-    """What makes the components of the driver that is looked at; a password is asked for now.
-
-    Raises:
-        ConfigError: a flag or the login cannot be used.
-    """
+    """What builds the components of the driver that is looked at; a password is prompted for now."""
     if not arguments.underlay:
         config = settings.read(arguments, Program.CHECK)
         return lambda: assemble_overlay(config, dict)
@@ -89,17 +83,13 @@ def assembler(arguments: argparse.Namespace) -> Callable[[], Components]:
     return lambda: components.assemble_underlay(machine, config, dict)
 
 
-# ------------------------------------------------------------------------------------------------------------
-# The databases as a command uses them: connected as long as it runs, or an error that says which is not.
-
-
 REACH_TIMEOUT = 5.0
 """Seconds for a database to be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """A client of each: of this host's Open_vSwitch, and of OVN's two where that says they are."""
+    """A client of this host's Open_vSwitch, and of OVN's databases where Open_vSwitch says they are."""
 
     ovs: Client
     northbound: Client
@@ -108,10 +98,10 @@ class Databases:
 
 @contextlib.asynccontextmanager
 async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Databases]:
-    """Stay connected to all that answer.
+    """Clients of the databases, connected to all that answer.
 
     Args:
-        ovsdb: where this host's Open_vSwitch database listens, in OVSDB's spelling.
+        ovsdb: the value of --ovsdb.
         tls: files for ``ssl:`` remotes, or None for those that Open_vSwitch names.
 
     Raises:
@@ -127,11 +117,7 @@ async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Da
 
 
 async def reach(client: Client) -> None:
-    """Wait until a database answers.
-
-    Raises:
-        UnreachableError: it does not in time.
-    """
+    """Wait until a database answers; UnreachableError if it does not in time."""
     try:
         async with asyncio.timeout(REACH_TIMEOUT):
             await client.ready()
