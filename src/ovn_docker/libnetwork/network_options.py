@@ -18,11 +18,11 @@ from ovn_docker.libnetwork.messages import (
     IPAMData,
 )
 
-LONGEST = 64
-"""Characters of an option's name that are compared with those that are known."""
+COMPARED_LENGTH = 64
+"""How many characters of an unknown option are compared with the known ones."""
 
-NEARLY = 0.8
-"""How alike a mistyped key is to the one that is meant; `driver.name` and `driver.mtu` have 0.76."""
+SIMILAR = 0.8
+"""`difflib`'s ratio from which a key counts as mistyped; `driver.name` and `driver.mtu` have 0.76."""
 
 MINIMUM_IPV6_MTU = 1280
 """RFC 8200 section 5."""
@@ -57,25 +57,17 @@ def ipam_data(request: CreateNetworkRequest) -> list[IPAMData]:
 
 
 def pools(request: CreateNetworkRequest) -> tuple[IPNetwork, ...]:
-    """The pools of a network.
-
-    Raises:
-        RequestError: one of them is not a valid CIDR.
-    """
-    return tuple(addressing.network(each.pool, "pool") for each in ipam_data(request))
+    """The pools of a network."""
+    return tuple(addressing.network(data.pool, "pool") for data in ipam_data(request))
 
 
 def gateways(request: CreateNetworkRequest) -> tuple[IPAddress | None, ...]:
-    """The gateway of each pool, or None.
-
-    Raises:
-        RequestError: one of them is no address of its pool.
-    """
-    return tuple(_gateway(each, pool) for each, pool in zip(ipam_data(request), pools(request), strict=True))
+    """The gateway of each pool, or None."""
+    return tuple(_gateway(data, pool) for data, pool in zip(ipam_data(request), pools(request), strict=True))
 
 
 def _gateway(data: IPAMData, pool: IPNetwork) -> IPAddress | None:
-    """The gateway of a pool; Docker writes it with the pool's prefix length."""
+    """The gateway of a pool; Docker writes it with a prefix length."""
     if not data.gateway:
         return None
     try:
@@ -87,69 +79,59 @@ def _gateway(data: IPAMData, pool: IPNetwork) -> IPAddress | None:
     return gateway
 
 
-def generic(options: dict[str, Any], ours: Collection[str]) -> dict[str, Any]:
-    """What was given with ``-o``; Docker may send null for none.
+def generic(options: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The options given with ``-o``, which must be among `names` or Docker's own; Docker may send null.
 
-    Args:
-        options: of the request.
-        ours: the names that the driver knows besides Docker's own.
-
-    Raises:
-        RequestError: an option is not ours; the text says which may be meant. Docker's own keys are left
-            alone, for they grow in number with its versions and are put here by dockerd's defaults too; but
-            not one that is nearly the one that we honour.
+    Any of Docker's own passes, because new versions add some and dockerd's defaults put some here. Only what
+    looks like a mistyped MTU, the one that this driver honours, is refused.
     """
     generic = options.get(messages.GENERIC) or {}
     if not isinstance(generic, dict):
         raise RequestError(f"option {messages.GENERIC} does not map names to values")
     for name in generic:
-        known = (*ours, messages.MTU)
-        dockers = name.startswith(messages.DOCKER_OPTIONS)
-        if (dockers and is_mistyped(name)) or (not dockers and name not in ours):
-            hint = f"; did you mean {messages.MTU}?" if dockers else meant(name, known)
+        is_dockers = name.startswith(messages.DOCKER_OPTIONS)
+        if is_mistyped(name) if is_dockers else name not in names:
+            known = (*names, messages.MTU)
+            hint = f"; did you mean {messages.MTU}?" if is_dockers else meant(name, known)
             raise RequestError(f"unknown network option '{name}': this driver knows {', '.join(known)}{hint}")
-        if name in ours and not isinstance(generic[name], str):
+        if name in names and not isinstance(generic[name], str):
             raise RequestError(f"network option '{name}' is not text")
     return generic
 
 
 def meant(name: str, known: Collection[str]) -> str:
-    """What to say of an option that nobody knows: which of those that are known it is like, or ""."""
-    short = {each.rpartition(".")[2]: each for each in known}
+    """A hint for an unknown option: which known one it resembles, or ""."""
+    short = {option.rpartition(".")[2]: option for option in known}
     for text in (name, name.rpartition(".")[2]):
-        if close := difflib.get_close_matches(text.lower()[:LONGEST], [*known, *short], 1):
+        if close := difflib.get_close_matches(text.lower()[:COMPARED_LENGTH], [*known, *short], 1):
             return f"; did you mean {short.get(close[0], close[0])}?"
     return ""
 
 
 def is_mistyped(name: str) -> bool:
-    """Whether a key of Docker's is nearly that of the MTU. Docker's own drivers would ignore it.
+    """Whether one of Docker's keys is almost that of the MTU, so that Docker's own drivers would ignore it.
 
-    Only what follows the prefix is compared, for all of Docker's keys are alike in that.
+    Only what follows the common prefix is compared.
     """
     if name == messages.MTU:
         return False
-    rest, wanted = (each.removeprefix(messages.DOCKER_OPTIONS).lower() for each in (name, messages.MTU))
-    last, wanted_last = (each[:LONGEST].rpartition(".")[2] for each in (rest, wanted))
+    rest, wanted = (key.removeprefix(messages.DOCKER_OPTIONS).lower() for key in (name, messages.MTU))
+    last, wanted_last = (key[:COMPARED_LENGTH].rpartition(".")[2] for key in (rest, wanted))
     return bool(
-        difflib.get_close_matches(rest[:LONGEST], [wanted], 1, NEARLY)
+        difflib.get_close_matches(rest[:COMPARED_LENGTH], [wanted], 1, SIMILAR)
         or difflib.get_close_matches(last, [wanted_last], 1)
     )
 
 
 def without_effect(generic: dict[str, Any]) -> list[str]:
-    """The options of Docker's own drivers, which mean nothing to this one."""
+    """The options of Docker's own drivers, which this one ignores."""
     return sorted(
         name for name in generic if name.startswith(messages.DOCKER_OPTIONS) and name != messages.MTU
     )
 
 
 def mtu(generic: dict[str, Any], pools: tuple[IPNetwork, ...]) -> int | None:
-    """The MTU that was asked for in bytes, or None.
-
-    Raises:
-        RequestError: no link of a network with these pools can have it.
-    """
+    """The requested MTU in bytes, or None; it must suit a network with these pools."""
     text = generic.get(messages.MTU)
     if text is None:
         return None

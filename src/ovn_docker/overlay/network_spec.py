@@ -1,6 +1,6 @@
-"""Which switch a network is on when it is not its own: by subnet and context, or by name. Pure.
+"""What a CreateNetwork asks of the overlay driver, and which switch it puts the network on. Pure.
 
-The guide, "Streching logical switch across multiple application clusters".
+Source: the guide, "Streching logical switch across multiple application clusters".
 """
 
 import ipaddress
@@ -8,20 +8,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ovn_docker import address_pools as pools
-from ovn_docker import addressing
+from ovn_docker import address_pools, addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages, network_options
 from ovn_docker.libnetwork.messages import CreateNetworkRequest
 from ovn_docker.ovn.switches import Switch
 
-CONTEXT, CREATE, SWITCH = "context", "create", "switch"
-OPTIONS = (CONTEXT, CREATE, SWITCH)
-"""The options of a network that say which switch it is on."""
-SWARM = "swarm"
-"""The option that AllocateNetwork adds, so that each node knows a swarm's network."""
-PORT_SECURITY = "port_security"
+CONTEXT, CREATE, SWITCH, PORT_SECURITY, SWARM = "context", "create", "switch", "port_security", "swarm"
+OPTIONS = (CONTEXT, CREATE, SWITCH, PORT_SECURITY, SWARM)
+"""A network's options besides Docker's own. AllocateNetwork adds the last, to mark a swarm's network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +27,7 @@ class SharingPolicy:
     Attributes:
         distributed: ``--distributed``: every network is on the switch of its subnet and context.
         context: ``--routing-context``.
-        address_spaces: what our own IPAM calls its addresses; a network that has some is shared.
+        address_spaces: those of our own IPAM; a network with addresses of one is shared.
     """
 
     distributed: bool
@@ -46,15 +42,13 @@ class SharedNetwork:
     Attributes:
         network_id: Docker's.
         switch: the switch's name.
-        row: its row id, as text, as it was when the network was made.
-        context: the routing context, or "" where the switch was named, or is a swarm's network's own.
+        row: its row id, as text, when the network was created.
+        context: the routing context; "" if the switch was named, or belongs to a swarm's network alone.
         pools: in CIDR form.
-        gateway: what IPAM keeps as the gateway of the first pool, or "".
-        create: whether the switch is to be made where it is absent.
-        leased: whether our IPAM gave the addresses, so that each has a lease already.
-        internal: ``--internal``.
+        gateway: the first pool's, or "".
+        create: whether to create the switch if it does not exist.
+        leased: whether our IPAM gave the addresses, so that each has a lease.
         mtu: bytes, or None to follow the encapsulation.
-        port_security: whether its containers are held to their MAC and IP addresses.
     """
 
     network_id: str
@@ -70,12 +64,11 @@ class SharedNetwork:
     port_security: bool = True
 
     def as_switch(self) -> Switch:
-        """What the network asked of its switch."""
-        own = tuple(addressing.network(each, "pool") for each in self.pools)
+        """What the network asks of its switch."""
         gateway = ipaddress.ip_address(self.gateway) if self.gateway else None
         return Switch(
             network_id=self.network_id,
-            pools=own,
+            pools=tuple(addressing.network(pool, "pool") for pool in self.pools),
             gateways=(gateway,),
             internal=self.internal,
             mtu=self.mtu,
@@ -84,14 +77,14 @@ class SharedNetwork:
 
     @property
     def is_own(self) -> bool:
-        """Whether the switch is this network's only, on all nodes of its swarm."""
+        """Whether the switch is this network's alone, on all nodes of its swarm."""
         return self.switch == self.network_id
 
     def key(self, address: IPAddress) -> str:
         """What the address is filed under: its pool's switch, or the switch that was named."""
         return next(
             (
-                pools.switch_name(self.context, pool)
+                address_pools.switch_name(self.context, pool)
                 for pool in self.as_switch().pools
                 if self.context and address in pool
             ),
@@ -99,7 +92,7 @@ class SharedNetwork:
         )
 
     def keys(self) -> dict[str, str]:
-        """Pool in CIDR form to what its addresses are filed under."""
+        """By pool in CIDR form, what its addresses are filed under."""
         return {str(pool): self.key(pool.network_address) for pool in self.as_switch().pools}
 
     def to_json(self) -> dict[str, Any]:
@@ -109,8 +102,8 @@ class SharedNetwork:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "SharedNetwork":
         """From the state file."""
-        content = {PORT_SECURITY: True, **content}  # a file of a version that always had it
-        known = {each.name: content[each.name] for each in fields(cls)}
+        content = {PORT_SECURITY: True, **content}  # an older version's file, which always had it
+        known = {field.name: content[field.name] for field in fields(cls)}
         return cls(**{**known, "pools": tuple(content["pools"])})
 
 
@@ -120,16 +113,9 @@ def shared(
     leased: bool,  # noqa: FBT001
     policy: SharingPolicy,
 ) -> SharedNetwork | None:
-    """The sharing that a CreateNetwork asks for, or None for a network with a switch of its own.
+    """The shared network that a CreateNetwork asks for; None for a network with a switch of its own.
 
-    Args:
-        switch: what was asked for, as a switch.
-        options: those given with ``-o``.
-        leased: whether the pools come from our IPAM.
-        policy: this process's.
-
-    Raises:
-        RequestError: the options do not go together.
+    `options` are those of ``-o``; `leased` says whether the pools come from our IPAM.
     """
     name, context = options.get(SWITCH), options.get(CONTEXT)
     create = truth(CREATE, options.get(CREATE))
@@ -144,13 +130,13 @@ def shared(
         raise RequestError("a shared network needs a subnet: name one with --subnet")
     if create is None:
         create = own or (leased and not policy.distributed and name is None)
-    if own:  # each node of the swarm knows it by this id, and may be the last to go off it
+    if own:  # each node of the swarm knows it by this id, and may be the last to leave it
         name = switch.network_id
     where = "" if name is not None else context_of(options, policy)
     gateway = next(iter(switch.gateways), None)
     return SharedNetwork(
         network_id=switch.network_id,
-        switch=name if name is not None else pools.switch_name(where, switch.pools[0]),
+        switch=name if name is not None else address_pools.switch_name(where, switch.pools[0]),
         row="",
         context=where,
         pools=tuple(map(str, switch.pools)),
@@ -164,29 +150,25 @@ def shared(
 
 
 def is_named(options: Mapping[str, Any]) -> bool:
-    """Whether a network names what it is to share: a switch, or a context."""
+    """Whether a network names what it shares: a switch, or a context."""
     return SWITCH in options or CONTEXT in options
 
 
 def context_of(options: Mapping[str, Any], policy: SharingPolicy) -> str:
-    """The routing context of a network on a switch that is not named.
-
-    Raises:
-        RequestError: it is no name.
-    """
-    return pools.check_context(options.get(CONTEXT, policy.context))
+    """The routing context of a network whose switch is not named."""
+    return address_pools.check_context(options.get(CONTEXT, policy.context))
 
 
 def is_dual(switch: Switch) -> bool:
     """Whether a network has pools of both IP versions."""
-    return len({each.version for each in switch.pools}) > 1
+    return len({pool.version for pool in switch.pools}) > 1
 
 
 def named_first(switch: Switch, unnamed: Collection[IPNetwork]) -> Switch:
-    """The network with those of its pools first that somebody named: the first says which switch it is on.
+    """The network with the pools first that the user named: the first pool says which switch it is on.
 
-    dockerd asks for an IPv4 pool even where only an IPv6 subnet was named, and then each host is given
-    another (moby daemon/libnetwork/network.go, ipamAllocate).
+    dockerd asks for an IPv4 pool even if only an IPv6 subnet was named, and then each host gets another one
+    (moby daemon/libnetwork/network.go, ipamAllocate).
     """
     both = sorted(zip(switch.pools, switch.gateways, strict=True), key=lambda pair: pair[0] in unnamed)
     return replace(
@@ -195,11 +177,7 @@ def named_first(switch: Switch, unnamed: Collection[IPNetwork]) -> Switch:
 
 
 def truth(option: str, text: object) -> bool | None:
-    """Read ``true`` or ``false``; None where the option is absent.
-
-    Raises:
-        RequestError: it is something else.
-    """
+    """Read ``true`` or ``false``; None if the option is absent."""
     if text is None:
         return None
     if text not in {"true", "false"}:
@@ -207,21 +185,10 @@ def truth(option: str, text: object) -> bool | None:
     return text == "true"
 
 
-# --- What a CreateNetwork asks of the overlay driver, checked and in our types. Pure. -----------------------
-
-
-KNOWN_OPTIONS = (*OPTIONS, PORT_SECURITY, SWARM)
-"""What this driver knows beside Docker's own options."""
-
-
 def switch_for(request: CreateNetworkRequest) -> Switch:
-    """The switch that a CreateNetwork asks for.
-
-    Raises:
-        RequestError: a pool, a gateway or an option cannot be used; the text names it.
-    """
+    """The switch that a CreateNetwork asks for."""
     options = request.options or {}
-    own = generic(options)
+    own = network_options.generic(options, OPTIONS)
     pools = network_options.pools(request)
     return Switch(
         network_id=request.network_id,
@@ -234,23 +201,10 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
 
 
 def auxiliary(request: CreateNetworkRequest) -> dict[IPNetwork, list[IPAddress]]:
-    """The pools of a network, and the auxiliary addresses of each; Docker writes them with prefix length.
-
-    Raises:
-        RequestError: one of them is none.
-    """
+    """The auxiliary addresses of each pool of a network."""
     found: dict[IPNetwork, list[IPAddress]] = {}
     for data, pool in zip(network_options.ipam_data(request), network_options.pools(request), strict=True):
         texts = (data.aux_addresses or {}).values()
-        interfaces = [addressing.interface(each, "auxiliary address") for each in texts]
-        found.setdefault(pool, []).extend(each.ip for each in interfaces if each is not None)
+        interfaces = [addressing.interface(text, "auxiliary address") for text in texts]
+        found.setdefault(pool, []).extend(address.ip for address in interfaces if address is not None)
     return found
-
-
-def generic(options: dict[str, Any]) -> dict[str, Any]:
-    """What was given with ``-o``; Docker may send null for none.
-
-    Raises:
-        RequestError: an option is not ours.
-    """
-    return network_options.generic(options, KNOWN_OPTIONS)

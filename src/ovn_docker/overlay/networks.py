@@ -1,8 +1,7 @@
-"""The networks of this host that are on a switch shared with others, and what makes sharing safe.
+"""How networks are created, and which switch each of this host's shared networks is on.
 
-Docker gives a network another NetworkID on each host, so this host has to remember which switch each of its
-networks is on; that is the one thing kept in a file. The switch itself, and who has which address on it, is
-Northbound's to say.
+Docker gives a network another NetworkID on each host, so this host remembers the switch in a file. The switch
+itself, and who has which address on it, are in Northbound.
 """
 
 import asyncio
@@ -19,13 +18,12 @@ from ovn_docker.address_pools import Pool
 from ovn_docker.addressing import IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, RequestError, RequirementError
 from ovn_docker.libnetwork import messages
-from ovn_docker.libnetwork.network_options import without_effect
+from ovn_docker.libnetwork.network_options import generic, ipam_data, without_effect
 from ovn_docker.overlay import network_spec
 from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam
-from ovn_docker.overlay.network_spec import SharedNetwork, SharingPolicy, auxiliary, generic, switch_for
+from ovn_docker.overlay.network_spec import SharedNetwork, SharingPolicy, auxiliary, switch_for
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import switches
-from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn.switches import Switch
 from ovn_docker.ovsdb.operations import Row, mapping, members
 from ovn_docker.state_file import StateFile, StateSection
@@ -35,14 +33,14 @@ LOG = logging.getLogger(__name__)
 NETWORKS = "networks"
 
 ATTEMPTS = 5
-"""So often a switch is looked for and made, while others make and remove it at the same time."""
+"""How often to look for a switch and create it while other hosts create and remove it."""
 
-LOOKED_AT = 100
-"""So many ports of a switch that stays are looked at, to tell whose it is."""
+MAX_PORTS_SHOWN = 100
+"""How many ports of a switch that stays are read to see whose they are."""
 
 
 class SharedNetworks:
-    """What this host shares."""
+    """This host's networks on shared switches, by NetworkID."""
 
     def __init__(self, database: Northbound, file: StateFile) -> None:
         self.database = self._northbound = database
@@ -51,32 +49,28 @@ class SharedNetworks:
         self._section.current()  # so that a file that cannot be read is reported at the start
 
     def get(self, network_id: str) -> SharedNetwork | None:
-        """The network, or None if it is not a shared one."""
+        """The network; None if it is not a shared one."""
         return self._section.current().get(network_id)
 
     def all(self) -> Sequence[SharedNetwork]:
-        """All of them."""
         return list(self._section.current().values())
 
     def switches_of(self, pool: Pool) -> list[str]:
-        """The names of the switches on which this host's networks lease from a pool.
+        """The names of the switches of this host's networks that lease from a pool.
 
-        Before the network is made, that is the switch of the pool's subnet and context.
+        Before the network is created, it is the switch of the pool's subnet and context.
         """
-        return sorted({each.switch for each in self._leasing_from(pool)}) or [pool.key]
+        return sorted({network.switch for network in self._leasing_from(pool)}) or [pool.key]
 
     def beside(self, network: SharedNetwork) -> SharedNetwork | None:
-        """Another network of this host that leases from one of the network's pools; None for one known."""
-        if not network.leased or network.network_id in self._section.current():
+        """Another network of this host that leases from a pool of this one, which must be new."""
+        known = self._section.current()
+        if not network.leased or network.network_id in known:
             return None
-        return next(
-            (
-                each
-                for each in self._section.current().values()
-                if each.leased and each.context == network.context and {*each.pools} & {*network.pools}
-            ),
-            None,
-        )
+        for other in known.values():
+            if other.leased and other.context == network.context and {*other.pools} & {*network.pools}:
+                return other
+        return None
 
     def lease_from(self, pool: Pool) -> bool:
         """Whether a network of this host leases from a pool."""
@@ -84,51 +78,52 @@ class SharedNetworks:
 
     def _leasing_from(self, pool: Pool) -> list[SharedNetwork]:
         return [
-            each
-            for each in self._section.current().values()
-            if each.leased and str(pool.subnet) in each.pools and each.context in {"", pool.context}
+            network
+            for network in self._section.current().values()
+            if network.leased and str(pool.subnet) in network.pools and network.context in {"", pool.context}
         ]
 
-    async def create(self, asked: SharedNetwork, switch: Switch) -> None:
-        """Put the network on its switch, which is made only if the network asks for it.
+    async def create(self, network: SharedNetwork, switch: Switch) -> None:
+        """Put the network on its switch, which is created only if the network asks for it.
 
         Raises:
-            NotFoundError: the switch does not exist; the text says how to make it.
-            ConflictError: the switch is for another subnet or gateway or not for this host, or the network is
-                known otherwise.
+            NotFoundError: the switch does not exist.
+            ConflictError: the switch is not for this network or host, or the network exists and differs.
         """
-        known = self.get(asked.network_id)
-        if known is not None and replace(known, row="") != asked:
-            raise ConflictError(f"network {asked.network_id} exists with other pools or options")
-        found = await self._resolve(asked, switch)
+        known = self.get(network.network_id)
+        if known is not None and replace(known, row="") != network:
+            raise ConflictError(f"network {network.network_id} exists with other pools or options")
+        found = await self._resolve(network, switch)
         try:
-            await self._remember(replace(asked, row=str(found)))
+            await self._remember(replace(network, row=str(found)))
         except BaseException:
-            if known is None and asked.create:  # Docker will not ask to delete what it could not create
-                self._northbound.client.take_back([switches.ls_del(switches.switch_id(asked.switch))])
+            if known is None and network.create:  # Docker will not ask to delete what it could not create
+                self._northbound.client.take_back([switches.ls_del(switches.switch_id(network.switch))])
             raise
 
     async def delete(self, network: SharedNetwork) -> None:
-        """Forget the network; a switch that we made goes if no port is left on it, whoever's.
+        """Forget the network, and remove the switch that it had created if no port, anyone's, is left on it.
 
-        A host with the network but without containers makes the switch again when it needs it. The network
-        is forgotten last, so that a stop in between leaves a DeleteNetwork that can be repeated.
+        A host that still has the network creates the switch again when it needs it. The network is forgotten
+        last, so that DeleteNetwork can be repeated after a stop in between.
         """
         if network.create:
             switch = switches.switch_id(network.switch)
             [deleted] = await self._northbound.transact([switches.ls_del(switch)])
             if not deleted["count"]:
-                await self._tell_what_stays(network.switch, switch)
-        await self._save(lambda networks: _without(networks, network.network_id))
+                await self._warn_of_foreign_ports(network.switch, switch)
+        await self._save(
+            lambda networks: {key: each for key, each in networks.items() if key != network.network_id}
+        )
 
-    async def _tell_what_stays(self, name: str, switch: UUID) -> None:
-        """Log that a switch of ours is an administrator's to remove, if nobody but its ports keep it."""
+    async def _warn_of_foreign_ports(self, name: str, switch: UUID) -> None:
+        """Log that an administrator has to remove the switch, if only ports of others keep it."""
         [held] = await self._northbound.transact([switches.ls_ports(switch)])
-        ports = [port for row in held["rows"] for port in members(row["ports"])][:LOOKED_AT]
+        ports = [port for row in held["rows"] for port in members(row["ports"])][:MAX_PORTS_SHOWN]
         owners = (
             await self._northbound.transact([switches.lsp_owner(port) for port in ports]) if ports else []
         )
-        rows = [row for each in owners for row in each["rows"]]
+        rows = [row for owner in owners for row in owner["rows"]]
         if rows and not any(map(switches.is_endpoint, rows)):
             LOG.warning(
                 "logical switch %s stays in OVN because only port(s) of others are on it, %s among them: when"
@@ -139,30 +134,24 @@ class SharedNetworks:
             )
 
     async def locate(self, network: SharedNetwork) -> SharedNetwork:
-        """Find the switch again after its row has changed, and make it if the network may.
-
-        Raises:
-            NotFoundError, ConflictError: as `create`.
-        """
+        """Find the switch again after its row has changed, or create it; fails as `create`."""
         found = await self._resolve(network, network.as_switch())
         located = replace(network, row=str(found))
         await self._remember(located)
         return located
 
     async def _resolve(self, network: SharedNetwork, switch: Switch) -> UUID:
-        """Find the switch by its name, or make it if the network may, while others make and remove it."""
+        """Find the switch by its name, or create it, while other hosts create and remove it."""
         for _ in range(ATTEMPTS):
             row = await self._find(network) or await self._make(network, switch)
             if row is not None:
                 return row
-        raise ConflictError(f"logical switch {network.switch} is made and removed all the time: try again")
+        raise ConflictError(
+            f"other hosts keep creating and removing logical switch {network.switch}: try again"
+        )
 
     async def _find(self, network: SharedNetwork) -> UUID | None:
-        """The switch of that name; None where the network is to make it.
-
-        Raises:
-            NotFoundError, ConflictError: as `create`.
-        """
+        """The switch of that name; None if the network has to create it."""
         [result] = await self._northbound.transact([switches.ls_find(network.switch)])
         rows = result["rows"]
         if len(rows) > 1:
@@ -178,11 +167,7 @@ class SharedNetworks:
         return None
 
     async def _make(self, network: SharedNetwork, switch: Switch) -> UUID | None:
-        """Make the switch; None where another host was quicker.
-
-        Raises:
-            ConflictError: it is there under another name.
-        """
+        """Create the switch; None if another host was quicker."""
         mark = await self._northbound.mark()
         name = network.switch
         undo = switches.ls_add_undo(name, network.network_id, mark)
@@ -197,10 +182,10 @@ class SharedNetworks:
         return None
 
     async def _check_name(self, name: str) -> None:
-        """Refuse a switch that was made for this name and has another now."""
+        """Fail if the switch that was created under this name has another now."""
         row = switches.switch_id(name)
         [found] = await self._northbound.transact([switches.ls_name(row)])
-        other = next((str(each["name"]) for each in found["rows"]), name)
+        other = next((str(switch["name"]) for switch in found["rows"]), name)
         if other != name:
             raise ConflictError(
                 f"logical switch {name} was renamed to {other}: name it as it was with"
@@ -213,43 +198,37 @@ class SharedNetworks:
         await self._save(lambda networks: {**networks, network.network_id: network})
 
     async def _save(self, change: Callable[[dict[str, SharedNetwork]], dict[str, SharedNetwork]]) -> None:
-        """Write what is known from now on; if that fails, it is not."""
+        """Change what the file says, and so what is known; if that fails, nothing changes."""
 
         def changed(content: dict[str, Any]) -> Mapping[str, Any]:
             networks = change(self._section.read(content))
-            known = {network_id: each.to_json() for network_id, each in networks.items()}
-            return {**content, NETWORKS: known}
+            return {**content, NETWORKS: {key: network.to_json() for key, network in networks.items()}}
 
         await asyncio.to_thread(self._file.update, changed)
 
     def describe(self) -> dict[str, Any]:
-        """For people: what is shared, by network."""
+        """For people."""
         return {
-            each.network_id: {
-                "Logical_Switch": each.switch,
-                "NetworkID": each.network_id,
-                "Subnet": each.pools[0],
-                "Context": each.context,
+            network.network_id: {
+                "Logical_Switch": network.switch,
+                "NetworkID": network.network_id,
+                "Subnet": network.pools[0],
+                "Context": network.context,
             }
-            for each in self.all()
+            for network in self.all()
         }
 
 
-def _without(networks: Mapping[str, SharedNetwork], network_id: str) -> dict[str, SharedNetwork]:
-    """Without one of them, whichever row its switch has by now."""
-    return {key: each for key, each in networks.items() if key != network_id}
-
-
 def _agree(network: SharedNetwork, ids: dict[str, str], host: str) -> None:
-    """Refuse a switch that its owner did not mean for this network, or meant for something else.
+    """Fail if the switch is for another network or host.
 
-    By its name and description a switch is meant for its subnet and context. One that was named with ``-o
-    switch`` need not say what it is for, but that this host may use it.
+    A switch found by subnet and context must say that it is for them. One that was named with ``-o switch``
+    need not, but must allow this host.
     """
     _allowed(network, ids, host)
     name, subnet, gateway = network.switch, network.pools[0], network.gateway
-    told = {switches.SUBNET, *([switches.GATEWAY] if gateway else [])} <= ids.keys()
-    if network.context and not told:
+    described = {switches.SUBNET, *([switches.GATEWAY] if gateway else [])} <= ids.keys()
+    if network.context and not described:
         raise ConflictError(
             f"logical switch {name} does not say what it is for: set it with 'ovn-nbctl set Logical_Switch"
             f" {name} {_description(network)}'"
@@ -304,14 +283,10 @@ def _description(network: SharedNetwork) -> str:
 
 
 def read_switch(network_id: str, rows: Sequence[Row]) -> Switch:
-    """The network's switch, of the rows that were found for it.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """The network's switch, from the rows found for it; a NotFoundError if there is none."""
     if not rows:
         raise NotFoundError(no_network(network_id))
-    return northbound.read_switch(network_id, rows[0])
+    return switches.read_switch(network_id, rows[0])
 
 
 def no_network(network_id: str) -> str:
@@ -319,15 +294,13 @@ def no_network(network_id: str) -> str:
     return f"OVN has no logical switch for network {network_id}: remove the network and create it again"
 
 
-# ------------------------------------------------------------------------------------------------------------
-# CreateNetwork and AllocateNetwork of the overlay driver: which switch a network gets, and who makes it.
+# --- CreateNetwork and AllocateNetwork. ---------------------------------------------------------------------
 
 
 class NetworkMaking:
-    """Makes networks on switches of their own and on shared ones."""
+    """Creates networks, on switches of their own and on shared ones."""
 
     def __init__(self, shared: SharedNetworks, policy: SharingPolicy, ipam: OverlayIpam) -> None:
-        """Make them by that policy, and tell our own IPAM."""
         self._northbound = shared.database
         self._shared = shared
         self._policy = policy
@@ -335,36 +308,31 @@ class NetworkMaking:
         self._one_by_one = asyncio.Lock()
 
     async def allocate(self, request: messages.AllocateNetworkRequest) -> messages.AllocateNetworkResponse:
-        """Enter a swarm's network into its pools, and echo its options with the mark of a swarm's.
+        """Enter a swarm's network into its pools, and echo its options, marked as a swarm's.
 
-        What CreateNetwork would refuse on each node is refused here, for there only tasks tell it.
-
-        Raises:
-            RequestError: an option cannot be used, or the pools are of another context than the switch.
-            ConflictError: the swarm has a network with one of the pools, and this one does not name a switch.
+        What CreateNetwork would refuse on each node is refused here, for there only tasks would fail.
         """
         options = request.options or {}
-        asked = messages.CreateNetworkRequest(
+        create = messages.CreateNetworkRequest(
             network_id=request.network_id,
             options={messages.GENERIC: options},
             ipv4_data=request.ipv4_data,
             ipv6_data=request.ipv6_data,
         )
-        switch = switch_for(asked)
+        switch = switch_for(create)
         if switch.pools:
-            network_spec.shared(switch, options, leased=False, policy=self._policy)  # for what it refuses
-        subnets = [addressing.network(each.pool, "pool") for each in request.ipv4_data or []]
+            network_spec.shared(switch, options, leased=False, policy=self._policy)  # only to refuse
+        subnets = [addressing.network(data.pool, "pool") for data in request.ipv4_data or []]
         self._check_context(subnets, options, swarm=True)
         alone = not network_spec.is_named(options)
         await self._ipam.allocated(request.network_id, subnets, alone=alone)
         return messages.AllocateNetworkResponse(options={**options, network_spec.SWARM: "true"})
 
     async def create(self, request: messages.CreateNetworkRequest) -> None:
-        """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
+        """Create the switch, or use a shared one. A repeat finds it, and equal."""
         switch = switch_for(request)
-        data = [*(request.ipv4_data or []), *(request.ipv6_data or [])]
-        leased = any(each.address_space in self._policy.address_spaces for each in data)
-        options = generic(request.options or {})
+        leased = any(data.address_space in self._policy.address_spaces for data in ipam_data(request))
+        options = generic(request.options or {}, network_spec.OPTIONS)
         if names := without_effect(options):
             text = "network %s: these options are for Docker's own drivers and have no effect: %s"
             LOG.warning(text, request.network_id, ", ".join(names))
@@ -390,7 +358,7 @@ class NetworkMaking:
     ) -> None:
         """Refuse addresses of one context on the switch of another, where they may be another container's.
 
-        A switch that is named is of no context.
+        A switch that was named has no context.
         """
         if network_spec.SWITCH in options:
             return
@@ -407,12 +375,11 @@ class NetworkMaking:
         )
 
     async def _check_alone(self, network: SharedNetwork) -> None:
-        """Refuse a second network of this host in a pool.
+        """Refuse a second network of this host in a pool, as Docker does for its own pools.
 
-        Docker refuses it for its own pools, on one host. Hosts share a pool by naming the same subnet, and a
-        second project on one host that happens to choose it shall not find itself on the first one's network.
-        The file may name a network that Docker has no more, for DeleteNetwork comes once and may have failed;
-        then its hold on the pool is gone.
+        Hosts share a pool by naming the same subnet; a second project on one host that happens to choose it
+        must not end up on the first one's network. The file may still name a network that Docker has deleted,
+        because DeleteNetwork comes once and may have failed; such a network has no hold on the pool.
         """
         beside = self._shared.beside(network)
         if beside is not None and await self._ipam.held_beside(network.as_switch().pools):

@@ -136,7 +136,7 @@ def test_the_options_of_dockers_own_drivers_have_no_effect() -> None:
         *("mtu", "MTU", "bridge.mtu", "driver.mtu ", "driver.mtu.", "network.driver.mtu"),
     ],
 )
-def test_a_key_of_dockers_that_is_nearly_the_mtus_is_refused_with_what_is_meant(name: str) -> None:
+def test_a_key_of_dockers_that_resembles_the_mtus_is_refused_with_a_hint(name: str) -> None:
     key = f"com.docker.network.{name}"
     with pytest.raises(RequestError, match=re.escape(f"unknown network option '{key}'")) as refused:
         ask(None, None, generic(**{key: "1400"}))

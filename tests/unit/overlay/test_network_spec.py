@@ -97,7 +97,7 @@ def test_a_shared_network_is_read_from_json_as_it_was_written(options: dict[str,
     assert read.as_switch().gateways == SWITCH.gateways[:1]
 
 
-def test_an_address_is_filed_under_its_own_pool_or_under_the_switch_that_was_named() -> None:
+def test_an_address_is_filed_under_its_pool_or_the_named_switch() -> None:
     by_context = network_spec.shared(SWITCH, {"create": "true"}, leased=True, policy=OWN)
     by_name = network_spec.shared(SWITCH, {"switch": "mine"}, leased=True, policy=OWN)
     assert by_context is not None
