@@ -32,7 +32,7 @@ from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.overlay_driver import OverlayDriver
-from ovn_docker.overlay.overlay_inventory import OverlayInventory, Scan, some_time
+from ovn_docker.overlay.overlay_inventory import OverlayInventory, some_time
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
 from ovn_docker.ovn import vteps
 from ovn_docker.ovn.switches import timestamp
@@ -113,7 +113,7 @@ class Components:
     close: tuple[Callable[[], Awaitable[None]], ...] = ()
     presence: Presence | None = None
     host: HostReader | None = None
-    scan: Scan | None = None
+    scan: Callable[..., None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""Endpoints on a switch that several hosts share: the port and its addresses, both or neither.
+"""Endpoints in OVN: a port and its addresses, both or neither.
 
-An address that our IPAM leased has a lease, into which the endpoint is entered. One that another IPAM chose
-is claimed the same way, so that two hosts whose Docker chose the same are told before both are on air.
+On a shared switch an endpoint is entered into the lease of an address that our IPAM gave. An address that
+another IPAM chose is claimed by a row of the same kind, so that of two hosts that chose the same one fails.
 """
 
 import ipaddress
@@ -18,34 +18,27 @@ from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.overlay.networks import SharedNetworks, read_switch
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import leases, switches
-from ovn_docker.ovn import switches as northbound
 from ovn_docker.ovn.leases import CLAIM, LEASE, Address, Lease
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.operations import Operation, Row
 
 # --- MAC addresses on a switch: each is one port's. ---------------------------------------------------------
-# One that follows from an IPv4 address is as unique as that address, so it is reserved for it and costs
-# nothing. Every other one, which ``--mac-address`` named or an IPv6 address gave, is claimed by a row whose
-# id follows from the switch and the MAC address: the database refuses the second.
+# One that follows from an IPv4 address is as unique as that address, and costs nothing. Any other, from
+# ``--mac-address`` or an IPv6 address, is claimed by a row whose id follows from the switch and the MAC
+# address: the database refuses a second.
 
 
 class Macs:
-    """Who may have a MAC address."""
+    """Which endpoint may have a MAC address."""
 
     def __init__(self, database: Northbound) -> None:
-        """Ask there."""
         self._northbound = database
         self._routers = Routers(database.client)
 
     async def check(self, port: SwitchPort) -> None:
-        """Refuse a MAC address that is not the endpoint's to have, on a switch of its network's own.
+        """Refuse a MAC address that is reserved or a router's, on a switch that is one network's own.
 
-        Routers are asked for theirs, being few and watched. To ask every port would cost the more the more
-        containers there are.
-
-        Raises:
-            RequestError: it is reserved for an address of the network.
-            ConflictError: a router has it.
+        Only routers are asked, being few and watched: to ask all ports would cost more with each container.
         """
         if follows_from_address(port):
             return
@@ -60,16 +53,12 @@ class Macs:
                 raise taken(port, port.network_id, f"{port.mac}: router port {row['name']} holds it")
 
     async def claimed(self, port: SwitchPort, key: str) -> bool:
-        """Whether the endpoint has claimed its MAC address already.
-
-        Raises:
-            ConflictError: another endpoint has; the text says which.
-        """
+        """Whether the endpoint has claimed its MAC address; fails if another endpoint has."""
         [found] = await self._northbound.transact([leases.lease_get(key, port.mac)])
         holders = [leases.read_lease(row) for row in found["rows"]]
-        for each in holders:
-            if each.endpoint_id != port.endpoint_id:
-                raise taken(port, key, f"{port.mac}: {each.holder()}")
+        for holder in holders:
+            if holder.endpoint_id != port.endpoint_id:
+                raise taken(port, key, f"{port.mac}: {holder.holder()}")
         return bool(holders)
 
 
@@ -83,73 +72,60 @@ def follows_from_address(port: SwitchPort) -> bool:
 
 
 def check_reserved(port: SwitchPort, pools: Iterable[IPNetwork]) -> None:
-    """Refuse a MAC address that follows from another address of these pools.
-
-    Raises:
-        RequestError: it does.
-    """
+    """Refuse a MAC address that follows from another address of these pools."""
     octets = bytes.fromhex(port.mac.replace(":", ""))
     address = IPv4Address(octets[2:])
     reserved = port.mac == addressing.mac_for("", [address]) and any(address in pool for pool in pools)
     if reserved and not follows_from_address(port):
         raise RequestError(
-            f"endpoint {port.endpoint_id} cannot have the MAC address {port.mac}: it is kept for address"
-            f" {address} of its network; name another, or --ip {address} with it"
+            f"endpoint {port.endpoint_id} cannot have the MAC address {port.mac}: it is reserved for address"
+            f" {address} of its network; choose another, or also pass --ip {address}"
         )
 
 
 def mac_claims(port: SwitchPort, key: str, mark: Mark) -> list[Operation]:
-    """Claim the MAC address of a port, if it needs that, on the switch that `key` names."""
+    """Claim a port's MAC address, if it needs that, on the switch that `key` names."""
     if follows_from_address(port):
         return []
     return [leases.lease_add(key, port.mac, Lease(CLAIM, mark.host, port.endpoint_id), mark)]
 
 
 def mac_drops(port: SwitchPort, key: str, host: str) -> list[Operation]:
-    """Give up what `claims` claimed."""
+    """Release what `mac_claims` claimed."""
     return [] if follows_from_address(port) else [leases.claim_del(key, port.mac, host, port.endpoint_id)]
 
 
 def taken(port: SwitchPort, switch: str, by: str) -> ConflictError:
-    """The error for an endpoint whose address is another's."""
+    """The error for an endpoint whose address another has."""
     return ConflictError(
         f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch {switch}: {by}"
     )
 
 
-# --- Endpoints on a switch of their network's own: the port, and its MAC address where it needs a claim. ----
+# --- Ports. -------------------------------------------------------------------------------------------------
 
 
 class OwnPorts:
-    """The ports of this host's endpoints on switches that are one network's."""
+    """The ports of this host's endpoints on switches that are one network's own."""
 
     def __init__(self, database: Northbound) -> None:
-        """Make them there."""
         self._northbound = database
         self._macs = Macs(database)
 
     async def add(self, port: SwitchPort, pools: Sequence[IPNetwork]) -> Switch:
-        """Make the port with port security, which goes again if the switch says that it has none.
+        """Make the port, whose addresses are of these pools, and return the switch that it is on.
 
-        Args:
-            port: what it is to be.
-            pools: of which its addresses are.
-
-        Returns:
-            The switch that it is on.
+        It has port security, which is removed at once if the switch has none.
 
         Raises:
-            NotFoundError: there is no switch.
-            RequestError: an address is of none of the network's pools, or kept for another endpoint.
-            ConflictError: the MAC address is another port's.
-            ConstraintError: the port is there already.
+            ConstraintError: the port exists.
         """
         await self._macs.check(port)
         key, mark = port.network_id, await self._northbound.mark()
-        switch = northbound.switch_id(key)
-        add = [northbound.ls_get(switch), *northbound.lsp_add(port, switch, pools, mark)]
+        switch = switches.switch_id(key)
+        add = [switches.ls_get(switch), *switches.lsp_add(port, switch, pools, mark)]
         claims, drops = mac_claims(port, key, mark), mac_drops(port, key, mark.host)
-        undo = [*northbound.lsp_add_undo(port, switch, mark), *drops]
+        undo = [*switches.lsp_add_undo(port, switch, mark), *drops]
         try:
             results = await self._northbound.transact([*claims, *add], undo)
         except ConstraintError:
@@ -164,32 +140,32 @@ class OwnPorts:
         await self.unsecure(port, rows)
         return read_switch(key, rows)
 
-    async def unsecure(self, port: SwitchPort, switches: Sequence[Row]) -> None:
-        """Let the port send from any address if its switch, which these rows hold, says so."""
-        if any(not northbound.read_switch(port.network_id, row).port_security for row in switches):
-            await self._northbound.transact([northbound.lsp_unsecure(port.network_id, port.endpoint_id)])
+    async def unsecure(self, port: SwitchPort, rows: Sequence[Row]) -> None:
+        """Let the port send from any address if its switch, of these rows, has no port security."""
+        if any(not switches.read_switch(port.network_id, row).port_security for row in rows):
+            await self._northbound.transact([switches.lsp_unsecure(port.network_id, port.endpoint_id)])
 
     async def delete(self, network_id: str, endpoint_id: str) -> None:
-        """Remove the port and give up what it had claimed; nothing where it is gone."""
+        """Remove the port, and release its claims."""
         ids = network_id, endpoint_id
         mark = await self._northbound.mark()
-        delete = northbound.lsp_del(*ids, northbound.switch_id(network_id))
-        found, deleted = await self._northbound.transact([northbound.lsp_get(*ids), delete], [delete])
+        delete = switches.lsp_del(*ids, switches.switch_id(network_id))
+        found, deleted = await self._northbound.transact([switches.lsp_get(*ids), delete], [delete])
         rest = [
             drop
             for row in found["rows"]
-            for drop in mac_drops(SwitchPort(*ids, northbound.read_addresses(row)), network_id, mark.host)
+            for drop in mac_drops(SwitchPort(*ids, switches.read_addresses(row)), network_id, mark.host)
         ]
         if not deleted["count"]:
-            rest = [northbound.lsp_del_anywhere(*ids), *leases.endpoint_del(endpoint_id, mark.host)]
+            rest = [switches.lsp_del_anywhere(*ids), *leases.endpoint_del(endpoint_id, mark.host)]
         if rest:
             await self._northbound.transact(rest, rest)
 
 
-def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) -> str:
-    """The text for an endpoint whose addresses are none of its network's."""
+def outside(port: SwitchPort, requested: Sequence[IPNetwork], pools: Sequence[str]) -> str:
+    """The text for an endpoint whose addresses lie outside its network's pools."""
     return (
-        f"endpoint {port.endpoint_id} cannot have {' and '.join(map(str, asked))}: network"
+        f"endpoint {port.endpoint_id} cannot have {' and '.join(map(str, requested))}: network"
         f" {port.network_id} has the pools {', '.join(pools) or '(none)'}"
     )
 
@@ -197,11 +173,10 @@ def outside(port: SwitchPort, asked: Sequence[IPNetwork], pools: Sequence[str]) 
 class SharedPorts:
     """The ports of this host's endpoints on shared switches."""
 
-    def __init__(self, networks: SharedNetworks, occupied: ForeignAddresses) -> None:
-        """Make them where `networks` finds a switch; `occupied` knows what others' ports hold."""
+    def __init__(self, networks: SharedNetworks, foreign: ForeignAddresses) -> None:
         self._northbound = networks.database
         self._networks = networks
-        self._occupied = occupied
+        self._foreign = foreign
 
     async def add(
         self, network: SharedNetwork, port: SwitchPort, interfaces: Sequence[addressing.IPInterface]
@@ -209,39 +184,39 @@ class SharedPorts:
         """Make the port and take its addresses on the switch.
 
         Raises:
-            RequestError: an address is of none of the network's pools.
-            ConflictError: an address is taken; the text says by whom.
-            ConstraintError: the port is there already.
+            ConstraintError: the port exists.
         """
-        strange = [each.network for each in interfaces if str(each.network) not in network.pools]
-        if strange:
-            raise RequestError(outside(port, strange, network.pools))
+        others = [each.network for each in interfaces if str(each.network) not in network.pools]
+        if others:
+            raise RequestError(outside(port, others, network.pools))
         check_reserved(port, network.as_switch().pools)
-        addresses = [each.ip for each in interfaces]
-        ours = addresses if network.leased and network.context else []
-        leased: dict[Address, str] = dict.fromkeys(ours, "")
+        addresses = [interface.ip for interface in interfaces]
+        leased: dict[Address, str] = (
+            dict.fromkeys(addresses, "") if network.leased and network.context else {}
+        )
         try:
             await self._add(network, port, addresses, leased)
         except RequirementError:
             await self._add_again(network, port, addresses)
-        self._occupied.changed(network.switch)
+        self._foreign.changed(network.switch)
 
     async def _add_again(
         self, network: SharedNetwork, port: SwitchPort, addresses: Sequence[IPAddress]
     ) -> None:
-        """Once more, on the switch as it is now, claiming what this host has no lease for.
+        """Add the port again, on the switch as it is now, claiming addresses without a lease of this host.
 
-        A lease may be gone because Northbound was restored, or be of another context's pool.
+        A lease may be lost because Northbound was restored, or belong to another context's pool.
         """
         located = await self._networks.locate(network)
         mark = await self._northbound.mark()
         found = await self._northbound.transact(
-            [leases.lease_get(network.key(each), each) for each in addresses]
+            [leases.lease_get(network.key(address), address) for address in addresses]
         )
-        rows = [
-            (address, row) for address, each in zip(addresses, found, strict=True) for row in each["rows"]
-        ]
-        holders = {address: leases.read_lease(row) for address, row in rows}
+        holders = {
+            address: leases.read_lease(row)
+            for address, result in zip(addresses, found, strict=True)
+            for row in result["rows"]
+        }
         leased: dict[Address, str] = {
             address: lease.endpoint_id
             for address, lease in holders.items()
@@ -262,15 +237,15 @@ class SharedPorts:
         addresses: Sequence[IPAddress],
         leased: Mapping[Address, str],
     ) -> None:
-        """Make the port; `leased` says which endpoint stands in the lease of an address that has one.
+        """Make the port; `leased` says which endpoint is in the lease of an address that has one.
 
-        What this endpoint claimed before its port was lost stands in it too, and is left as it is.
+        It says CLAIM for an address that this endpoint claimed before its port was lost.
         """
         mark = await self._northbound.mark()
         switch = UUID(network.row)
-        question = self._occupied.about([network.switch])
+        query = self._foreign.about([network.switch])
         operations = [
-            *question.operations,
+            *query.operations,
             switches.ls_exists(switch),
             *_takes(network, port, addresses, leased, mark),
             *switches.lsp_add(port, switch, (), mark),
@@ -282,35 +257,31 @@ class SharedPorts:
         try:
             results = await self._northbound.transact(operations, undo)
         except ConstraintError:
-            claimed = await self._claimed(network, port, [each for each in addresses if each not in leased])
+            claimed = await self._claimed(network, port, [ip for ip in addresses if ip not in leased])
             if not claimed - leased.keys():
                 raise
             await self._add(network, port, addresses, {**dict.fromkeys(claimed, CLAIM), **leased})
             return
         try:
-            held = await self._occupied.in_use(question, results[: len(question.operations)])
+            in_use = await self._foreign.in_use(query, results[: len(query.operations)])
         except BaseException:
             self._northbound.client.take_back(undo)
             raise
-        asked: dict[int | str, Address] = {port.mac: port.mac, **{int(each): each for each in addresses}}
-        for key, address in asked.items():
-            if who := held.by_port(key):
+        requested: dict[int | str, Address] = {port.mac: port.mac, **{int(ip): ip for ip in addresses}}
+        for key, address in requested.items():
+            if user := in_use.by_port(key):
                 await self._northbound.transact(undo, undo)
-                raise taken(port, network.switch, f"{address}: {who}")
+                raise taken(port, network.switch, f"{address}: {user}")
 
     async def _claimed(
         self, network: SharedNetwork, port: SwitchPort, addresses: Sequence[IPAddress]
     ) -> set[Address]:
-        """Which of its MAC address and these the endpoint has claimed already.
-
-        Raises:
-            ConflictError: another endpoint has one; the text says which.
-        """
-        filed: list[tuple[str, Address]] = [(network.key(each), each) for each in addresses]
-        filed.append((network.switch, port.mac))
-        results = await self._northbound.transact([leases.lease_get(*each) for each in filed])
+        """Which of its MAC address and these the endpoint has claimed; fails if another endpoint has one."""
+        keys: list[tuple[str, Address]] = [(network.key(address), address) for address in addresses]
+        keys.append((network.switch, port.mac))
+        results = await self._northbound.transact([leases.lease_get(*key) for key in keys])
         claimed: set[Address] = set()
-        for (_, address), result in zip(filed, results, strict=True):
+        for (_, address), result in zip(keys, results, strict=True):
             for lease in map(leases.read_lease, result["rows"]):
                 if lease.endpoint_id != port.endpoint_id:
                     remedy = await self._northbound.remedy(lease.host)
@@ -320,20 +291,20 @@ class SharedPorts:
         return claimed
 
     async def delete(self, network: SharedNetwork, endpoint_id: str) -> None:
-        """Remove the port and give up what it had claimed; a lease is Docker's to release from then on."""
+        """Remove the port, and release its claims; Docker releases its leases."""
         ids = network.network_id, endpoint_id
         mark = await self._northbound.mark()
         gone = leases.endpoint_del(endpoint_id, mark.host)
         unplug = switches.lsp_del(*ids, UUID(network.row))
         [found] = await self._northbound.transact([switches.lsp_get(*ids)], [unplug, *gone])
         drops = [drop for row in found["rows"] for drop in _drops_of(network, row, mark, endpoint_id)]
-        if not found["rows"]:  # an administrator took the port away, or the whole switch
+        if not found["rows"]:  # an administrator removed the port, or the whole switch
             drops = gone
         delete = [unplug, *drops]
         deleted, *_ = await self._northbound.transact(delete, delete)
         if found["rows"] and not deleted["count"]:
             await self._northbound.transact([switches.lsp_del_anywhere(*ids)])
-        self._occupied.changed(network.switch)
+        self._foreign.changed(network.switch)
 
 
 def _takes(
@@ -343,14 +314,15 @@ def _takes(
     leased: Mapping[Address, str],
     mark: Mark,
 ) -> list[Operation]:
-    """Take each address: enter the endpoint into its lease, or claim it."""
+    """Take each address: enter the endpoint into this host's lease of it, or claim it."""
     takes: list[Operation] = [] if port.mac in leased else mac_claims(port, network.switch, mark)
     for address in addresses:
         key, holder = network.key(address), leased.get(address)
         if holder is None:
-            takes.append(_claim(key, address, mark, port))
+            takes.append(leases.lease_add(key, address, Lease(CLAIM, mark.host, port.endpoint_id), mark))
         elif holder != CLAIM:
-            takes += _bind(key, address, mark, port, holder)
+            takes.append(leases.lease_held(key, address, mark.host, holder))
+            takes.append(leases.lease_bind(key, address, mark.host, port.endpoint_id))
     return takes
 
 
@@ -364,19 +336,7 @@ def _drops(
     network: SharedNetwork, addresses: Sequence[IPAddress], mark: Mark, port: SwitchPort
 ) -> list[Operation]:
     return [
-        drop(network.key(each), each, mark.host, port.endpoint_id)
-        for each in addresses
+        drop(network.key(address), address, mark.host, port.endpoint_id)
+        for address in addresses
         for drop in (leases.claim_del, leases.lease_unbind)
     ] + mac_drops(port, network.switch, mark.host)
-
-
-def _bind(key: str, address: IPAddress, mark: Mark, port: SwitchPort, holder: str) -> list[Operation]:
-    """Enter the endpoint into the lease that this host has, and that is no other endpoint's."""
-    return [
-        leases.lease_held(key, address, mark.host, holder),
-        leases.lease_bind(key, address, mark.host, port.endpoint_id),
-    ]
-
-
-def _claim(key: str, address: IPAddress, mark: Mark, port: SwitchPort) -> Operation:
-    return leases.lease_add(key, address, Lease(CLAIM, mark.host, port.endpoint_id), mark)

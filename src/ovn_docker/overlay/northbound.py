@@ -1,4 +1,4 @@
-"""Northbound as the drivers use it: with this host's mark and index, failing where nobody named it."""
+"""Northbound as the overlay driver uses it: with this host's mark, and rows entered into its index."""
 
 import asyncio
 import logging
@@ -19,8 +19,8 @@ from ovn_docker.ovsdb.operations import Operation
 
 LOG = logging.getLogger(__name__)
 
-STRUCK_AT_ONCE = 32
-"""So many rows of this host are gone before they are struck out of its index."""
+REMOVED_AT_ONCE = 32
+"""How many rows of this host are deleted before they are removed from its index."""
 
 
 class Northbound:
@@ -33,16 +33,13 @@ class Northbound:
         now: Callable[[], datetime],
         presence: Presence | None = None,
     ) -> None:
-        """Use a client of it; `now` gives UTC.
-
-        With `presence` nothing is asked or changed while this host's name is another machine's.
-        """
+        """`now` gives UTC. With `presence` all requests fail while another machine has this host's name."""
         self.client = client
         self.attachments = attachments
         self._now = now
         self._presence = presence
         self._gone: dict[UUID, str] = {}
-        self._striking: set[asyncio.Task[None]] = set()
+        self._removing: set[asyncio.Task[None]] = set()
         self._looks: dict[str, asyncio.Task[str]] = {}
         if presence is not None:
             client.admit = presence.admit
@@ -55,16 +52,15 @@ class Northbound:
     async def transact(
         self, operations: Sequence[Operation], undo: Sequence[Operation] = ()
     ) -> list[dict[str, Any]]:
-        """Carry out one transaction; `undo` takes it back if the caller gives up meanwhile.
+        """Carry out one transaction, which also enters the rows that it makes into this host's index, if any.
 
-        A delete names itself: Docker asks once for it and forgets, whatever the answer was. What the
-        transaction makes for this host is entered into the host's index with it; before the host has one,
-        or after it was lost, in none.
+        `undo` takes it back if the caller is cancelled meanwhile. A delete is its own `undo`: Docker asks for
+        it once and forgets, whatever the answer.
 
         Raises:
             HostError: Open_vSwitch does not say where Northbound is.
             ConflictError: another machine has this host's name.
-            DatabaseError: it refused.
+            DatabaseError: the server refused.
         """
         settings = await self.attachments.known_settings()
         if not settings.northbound:
@@ -76,33 +72,33 @@ class Northbound:
         enter = [hosts.index_add(settings.system_id, made)] if made else []
         results = await self.client.request([*operations, *enter], undo)
         results = results[: len(operations)]
-        self._strike_soon(hosts.removed(operations, results))
+        self._remove_soon(hosts.removed(operations, results))
         return results
 
-    def _strike_soon(self, gone: Entries) -> None:
-        """Note rows that are gone, and have many at once struck out of the index, which would only grow."""
+    def _remove_soon(self, gone: Entries) -> None:
+        """Collect deleted rows, and remove many at once from the index, which would only grow."""
         self._gone |= gone
-        if len(self._gone) < STRUCK_AT_ONCE:
+        if len(self._gone) < REMOVED_AT_ONCE:
             return
         gone, self._gone = self._gone, {}
-        task = asyncio.ensure_future(self.strike(gone))
-        self._striking.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._striking.discard)
+        task = asyncio.ensure_future(self.remove_entries(gone))
+        self._removing.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._removing.discard)
 
-    async def strike(self, gone: Entries) -> None:
-        """Strike rows that are gone out of this host's index; none of them, if one has come back."""
+    async def remove_entries(self, gone: Entries) -> None:
+        """Remove deleted rows from this host's index; none of them, if one has come back."""
         try:
             mark = await self.mark()
             await self.client.request(hosts.index_remove(mark.host, gone))
         except RequirementError:
-            return  # the next pass of the health check sees which
+            return  # the next health check sees which one
         except OvnDockerError as error:
-            LOG.debug("rows that are gone stay in the index of this host: %s", error)
+            LOG.debug("deleted rows stay in the index of this host: %s", error)
 
     async def remedy(self, host: str) -> str:
-        """How an error goes on that names a host as the holder of something; "" for this one and for none.
+        """What to append to an error that names a host as a holder: what to do if it is away, or "".
 
-        Who asks for the same host while somebody does has the same answer: the lock is asked for once.
+        Requests about the same host at the same time share one answer, so that its lock is asked for once.
         """
         if host in {"", (await self.mark()).host}:
             return ""
@@ -112,15 +108,11 @@ class Northbound:
         return await asyncio.shield(self._looks[host])
 
     def moment(self) -> float:
-        """Now, in seconds since 1970 by this host's clock."""
+        """Now, in seconds since 1970."""
         return self._now().timestamp()
 
     async def mark(self) -> Mark:
-        """This host and this second.
-
-        Raises:
-            HostError: the host has no name in OVN.
-        """
+        """This host and this second; a HostError if the host has no name in OVN."""
         settings = await self.attachments.known_settings()
         if not settings.system_id:
             raise HostError("external_ids:system-id is not set in Open_vSwitch: OVN does not know this host")

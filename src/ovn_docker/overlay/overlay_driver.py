@@ -1,12 +1,11 @@
-"""Docker's NetworkDriver over OVN Northbound: the "overlay" mode.
+"""Docker's NetworkDriver over OVN Northbound: the "overlay" mode, one method for each verb.
 
-Each method is the whole story of one verb: what Docker asks, the one transaction that does it, what is
-answered. Between two calls nothing is kept but caches.
+Between two calls nothing is kept but caches.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -26,8 +25,7 @@ from ovn_docker.overlay.networks import NetworkMaking, SharedNetworks, no_networ
 from ovn_docker.overlay.overlay_inventory import own_switches
 from ovn_docker.overlay.plugging import MissingFlows, Plugging
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
-from ovn_docker.ovn import leases, nb_global
-from ovn_docker.ovn import switches as northbound
+from ovn_docker.ovn import leases, nb_global, switches
 from ovn_docker.ovn.switches import Switch, SwitchPort
 from ovn_docker.ovsdb.operations import members
 
@@ -71,7 +69,7 @@ class OverlayDriver:
         self.plugging = Plugging()
 
     def outage(self) -> str:
-        """Which of the two databases cannot be reached, and why."""
+        """Which of the two databases cannot be reached, and why, or ""."""
         return "; ".join(filter(None, (self._attachments.outage(), self._northbound.outage())))
 
     async def allocate_network(
@@ -79,32 +77,32 @@ class OverlayDriver:
     ) -> messages.AllocateNetworkResponse:
         """Enter the network into its pools, and echo its options: swarm hands them to each node.
 
-        The switch is made by the first node that needs it. A new leader asks again for each network.
+        The first node that needs the switch creates it. A new leader asks again for each network.
         """
         return await self._making.allocate(request)
 
     async def free_network(self, request: messages.NetworkRequest) -> None:
-        """Strike the network out of its pools, and remove its switch if no node's last task did."""
+        """Remove the network from its pools, and its switch if that is still there."""
         await self._ipam.freed(request.network_id)
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
-        """Make the switch, or go on a shared one. A repeat finds it there, and equal."""
+        """Create the switch, or use a shared one. A repeat finds it, and equal."""
         await self._making.create(request)
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
-        """Remove the switch, unless somebody else's port is on it; go off a shared one.
+        """Remove the switch, unless another's port is on it; leave a shared one.
 
-        The transaction names the ports that may go with the switch, none at first; while others come and go
-        it is tried with those that are there then.
+        The transaction names the ports that may be removed with the switch: none at first, then this host's
+        leftovers. While ports come and go it is tried again with those that are there then.
         """
         network = self._shared.get(request.network_id)
         if network is not None:
             await self._shared.delete(network)
             return
-        switch = northbound.switch_id(request.network_id)
+        switch = switches.switch_id(request.network_id)
         ports: list[UUID] | None = []
         while ports is not None:
-            delete = [northbound.ls_del(switch, ports)]
+            delete = [switches.ls_del(switch, ports)]
             [deleted] = await self._northbound.transact(delete, delete)
             if deleted["count"] and ports:
                 mark = await self._northbound.mark()
@@ -112,17 +110,22 @@ class OverlayDriver:
             ports = None if deleted["count"] else await self._leftovers(request.network_id)
 
     async def _leftovers(self, network_id: str) -> list[UUID] | None:
-        """The ports on a switch, if all are leftovers of this host on this network; None without switch."""
-        [held] = await self._northbound.transact([northbound.ls_ports(northbound.switch_id(network_id))])
+        """The ports on a network's switch, if all are leftovers of this host; None without a switch."""
+        [held] = await self._northbound.transact([switches.ls_ports(switches.switch_id(network_id))])
         if not held["rows"]:
             return None
         ports = [port for row in held["rows"] for port in members(row["ports"])]
         if not ports:
             return []
-        owners = await self._northbound.transact([northbound.lsp_owner(port) for port in ports])
+        owners = await self._northbound.transact([switches.lsp_owner(port) for port in ports])
         mark = await self._northbound.mark()
-        ours = {northbound.NETWORK: network_id, northbound.HOST: mark.host}
-        foreign = [row["name"] for each in owners for row in each["rows"] if not _has(row, ours)]
+        own = {switches.NETWORK: network_id, switches.HOST: mark.host}.items()
+        foreign = [
+            row["name"]
+            for owner in owners
+            for row in owner["rows"]
+            if not own <= switches.read_marks(row).items()
+        ]
         if foreign:
             raise ConflictError(
                 f"logical switch {network_id} stays in OVN because {len(foreign)} port(s) of others are on"
@@ -133,74 +136,66 @@ class OverlayDriver:
     async def create_endpoint(
         self, request: messages.CreateEndpointRequest
     ) -> messages.CreateEndpointResponse:
-        """Make the port, and begin to plug it in, for a Join is next.
+        """Make the port, and begin to plug it in, because a Join is next."""
+        port, switch = await self.make_port(request)
+        if switch is not None:
+            self.plugging.begin(port.endpoint_id, partial(self._plug_in, port, switch))
+        return network_options.created(request, port.mac)
 
-        Docker's MAC address is taken; without one, it is told the one of the address.
+    async def make_port(self, request: messages.CreateEndpointRequest) -> tuple[SwitchPort, Switch | None]:
+        """Make the port of an endpoint; the switch that it is on, or None for a repeat.
+
+        Its MAC address is Docker's, or if Docker names none, the one that follows from its IP address.
         """
-        return await self._create_endpoint(request, self.plugging.begin)
-
-    async def make_port(self, request: messages.CreateEndpointRequest) -> None:
-        """Make the port of an endpoint that Docker has already, so that no Join is next."""
-        await self._create_endpoint(request, lambda _endpoint_id, _work: None)
-
-    async def _create_endpoint(
-        self,
-        request: messages.CreateEndpointRequest,
-        begin: Callable[[str, Callable[[], Awaitable[None]]], None],
-    ) -> messages.CreateEndpointResponse:
         interfaces = network_options.addresses(request)
-        ips = [each.ip for each in interfaces]
+        ips = [interface.ip for interface in interfaces]
         mac = network_options.requested_mac(request) or addressing.mac_for(request.endpoint_id, ips)
         network = self._shared.get(request.network_id)
-        addresses = " ".join([mac, *map(str, ips)])
         secure = network is None or network.port_security
-        port = SwitchPort(request.network_id, request.endpoint_id, addresses, secure)
+        port = SwitchPort(request.network_id, request.endpoint_id, " ".join([mac, *map(str, ips)]), secure)
         await self._supersede(port, ips)
         try:
             if network is None:
-                switch = await self._own_ports.add(port, [each.network for each in interfaces])
-            else:
-                await self._shared_ports.add(network, port, interfaces)
-                switch = network.as_switch()
+                return port, await self._own_ports.add(port, [interface.network for interface in interfaces])
+            await self._shared_ports.add(network, port, interfaces)
+            return port, network.as_switch()
         except ConstraintError:
             await self._check_repeat(port)
-        else:
-            begin(port.endpoint_id, partial(self._plug_in, port, switch))
-        return network_options.created(request, mac)
+            return port, None
 
     async def _plug_in(self, port: SwitchPort, switch: Switch) -> None:
-        await self._attachments.plug_in(await self._wish(port, switch))
+        await self._attachments.plug_in(await self._spec(port, switch))
 
     async def _supersede(self, port: SwitchPort, addresses: Sequence[addressing.IPAddress]) -> None:
-        """Remove the endpoints of containers that are gone and whose address Docker has given to this one."""
+        """Remove endpoints whose containers are gone and whose address Docker has given to this one."""
         ids = port.network_id, port.endpoint_id
         for endpoint_id in await self._attachments.superseded(*ids, map(str, addresses)):
             LOG.warning("endpoint %s takes the place of %s, whose container is gone", ids[1], endpoint_id)
             await self.delete_endpoint(messages.EndpointRequest(network_id=ids[0], endpoint_id=endpoint_id))
 
     async def _check_repeat(self, port: SwitchPort) -> None:
-        """Succeed if the port that is in the way is the one that was asked for."""
+        """Fail unless the port that is in the way is the requested one."""
         own, named, switch = await self._northbound.transact(
             [
-                northbound.lsp_get(port.network_id, port.endpoint_id),
-                northbound.lsp_named(port.endpoint_id),
-                northbound.ls_get(northbound.switch_id(port.network_id)),
+                switches.lsp_get(port.network_id, port.endpoint_id),
+                switches.lsp_named(port.endpoint_id),
+                switches.ls_get(switches.switch_id(port.network_id)),
             ]
         )
-        if any(northbound.read_addresses(row) == port.addresses for row in own["rows"]):
+        if any(switches.read_addresses(row) == port.addresses for row in own["rows"]):
             await self._own_ports.unsecure(port, switch["rows"])
             return
-        holders = [northbound.read_marks(row) for row in named["rows"]]
-        host = next((marks.get(northbound.HOST, "") for marks in holders), "")
+        holders = [switches.read_marks(row) for row in named["rows"]]
+        host = next((marks.get(switches.HOST, "") for marks in holders), "")
         raise ConflictError(
             f"OVN has a logical switch port named {port.endpoint_id} with other addresses or on another"
             f" network, made by {'host ' + host if host else 'somebody else'}"
         )
 
     async def delete_endpoint(self, request: messages.EndpointRequest) -> None:
-        """Remove the port, and what a Join that failed or a Leave that never came left on this host.
+        """Remove the port, and what a failed Join or a missing Leave left on this host.
 
-        Each without waiting for the other: Docker asks once, and forgets.
+        Neither waits for the other: Docker asks once, and forgets.
         """
         await asyncio.gather(self._detach_leftover(request.endpoint_id), self._delete_port(request))
 
@@ -218,13 +213,11 @@ class OverlayDriver:
         await self._own_ports.delete(request.network_id, request.endpoint_id)
 
     async def endpoint_info(self, request: messages.EndpointRequest) -> messages.EndpointInfoResponse:
-        """Say the endpoint's addresses and the link that stays on the host."""
-        [found] = await self._northbound.transact(
-            [northbound.lsp_get(request.network_id, request.endpoint_id)]
-        )
+        """The endpoint's addresses and the host's end of its link."""
+        [found] = await self._northbound.transact([switches.lsp_get(request.network_id, request.endpoint_id)])
         if not found["rows"]:
             raise NotFoundError(_no_endpoint(request))
-        mac, *addresses = northbound.read_addresses(found["rows"][0]).split()
+        mac, *addresses = switches.read_addresses(found["rows"][0]).split()
         outside, _ = addressing.link_names(request.endpoint_id)
         return messages.EndpointInfoResponse(
             value={"mac_address": mac, "ip_address": " ".join(addresses), "veth_outside": outside}
@@ -233,30 +226,26 @@ class OverlayDriver:
     async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
         """Plug a veth pair into the integration bridge; Docker moves its other end into the container.
 
-        What CreateEndpoint has begun of that is waited for; what it has not, is done now.
-
-        Answered when the switch's flows are in, so the container's first packet arrives. Without a router on
-        the switch no gateway is named, and Docker adds its own gateway bridge (remote.md, Join).
+        The answer waits for the port's flows, so that the container's first packet arrives. Without a router
+        on the switch it names no gateway, and Docker adds its own gateway bridge (remote.md, Join).
         """
         network = self._shared.get(request.network_id)
-        row = northbound.switch_id(request.network_id) if network is None else UUID(network.row)
-        port = northbound.lsp_get(request.network_id, request.endpoint_id)
-        switches, ports = await self._northbound.transact([northbound.ls_get(row), port])
-        if not switches["rows"]:
+        row = switches.switch_id(request.network_id) if network is None else UUID(network.row)
+        port = switches.lsp_get(request.network_id, request.endpoint_id)
+        found, ports = await self._northbound.transact([switches.ls_get(row), port])
+        if not found["rows"]:
             raise NotFoundError(no_network(request.network_id))
         if not ports["rows"]:
             raise NotFoundError(_no_endpoint(request))
-        switch = northbound.read_switch(request.network_id, switches["rows"][0])
+        switch = switches.read_switch(request.network_id, found["rows"][0])
         if network is not None:
             switch = network.as_switch()
         gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
-        made = SwitchPort(
-            request.network_id, request.endpoint_id, northbound.read_addresses(ports["rows"][0])
-        )
+        made = SwitchPort(request.network_id, request.endpoint_id, switches.read_addresses(ports["rows"][0]))
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
-        wish = await self._wish(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
-        await self.plugging.settled(request.endpoint_id)
-        inside = await self._attachments.attach(wish, cause)
+        spec = await self._spec(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
+        await self.plugging.settled(request.endpoint_id)  # what CreateEndpoint began need not be done again
+        inside = await self._attachments.attach(spec, cause)
         return messages.JoinResponse(
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),
@@ -264,10 +253,10 @@ class OverlayDriver:
             disable_gateway_service=switch.internal,
         )
 
-    async def _wish(
+    async def _spec(
         self, port: SwitchPort, switch: Switch, ids: Mapping[str, str] | None = None
     ) -> AttachSpec:
-        """What to attach for a port; `ids` are what is known only at its Join."""
+        """What to attach for a port; `ids` are external_ids known only at its Join."""
         mac, *addresses = port.addresses.split()
         mark = await self._northbound.mark()
         marks = {
@@ -297,7 +286,7 @@ class OverlayDriver:
         warn_of_published_ports(request, f"the OVN router of network {request.network_id}")
 
     async def database(self) -> dict[str, Any]:
-        """The networks that this host made and the endpoints plugged in here; empty while OVN is away."""
+        """The networks of this host and the endpoints plugged in here; no networks while OVN is away."""
         await self._lookups.look()
         return {
             **self._about(),
@@ -310,29 +299,25 @@ class OverlayDriver:
     async def _networks(self) -> dict[str, Any]:
         if not self._northbound.client.connected or self._northbound.outage():
             return {}
-        switches = await own_switches(self._northbound, self._attachments.settings().system_id)
+        rows = await own_switches(self._northbound, self._attachments.settings().system_id)
         containers = self._attachments.by_network()
         networks = {
-            network_id: {**each, "Containers": containers.get(network_id, {})}
-            for network_id, each in self._shared.describe().items()
+            network_id: {**network, "Containers": containers.get(network_id, {})}
+            for network_id, network in self._shared.describe().items()
         }
-        for row in switches:
-            marks = northbound.read_marks(row)
-            network_id = marks.get(northbound.NETWORK, row["name"])
+        for row in rows:
+            marks = switches.read_marks(row)
+            network_id = marks.get(switches.NETWORK, row["name"])
             if network_id != row["name"]:
-                continue  # a shared switch, told by what this host remembers
+                continue  # a shared switch, described by what this host remembers
             networks[network_id] = {
                 "Logical_Switch": row["name"],
                 "NetworkID": network_id,
-                "Subnet": marks.get(northbound.SUBNET, ""),
-                "Gateway": marks.get(northbound.GATEWAY, ""),
+                "Subnet": marks.get(switches.SUBNET, ""),
+                "Gateway": marks.get(switches.GATEWAY, ""),
                 "Containers": containers.get(network_id, {}),
             }
         return networks
-
-
-def _has(row: dict[str, Any], marks: dict[str, str]) -> bool:
-    return marks.items() <= northbound.read_marks(row).items()
 
 
 def _no_endpoint(request: messages.EndpointRequest) -> str:

@@ -1,4 +1,4 @@
-"""What this host holds in Northbound, for the health check, and the repairs that no verb of Docker's does."""
+"""What this host has in Northbound, for the health check, and repairs that no verb of Docker's makes."""
 
 import logging
 import random
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from ovn_docker import address_pools, addressing
@@ -29,49 +29,40 @@ from ovn_docker.health.snapshot import (
     OwnedSwitch,
     Setup,
 )
-from ovn_docker.overlay.ipam.ipam_driver import CONTEXT_OPTION, OverlayIpam
+from ovn_docker.overlay.ipam.ipam_driver import CONTEXT_OPTION, OverlayIpam, forget_reserved
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.ovn import hosts, leases, surveys
-from ovn_docker.ovn import switches as northbound
+from ovn_docker.ovn import hosts, leases, surveys, switches
 from ovn_docker.ovn.hosts import Entries, Index
 from ovn_docker.ovn.leases import CLAIM, LEASE, RESERVED, Lease
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.operations import Row, in_batches, mapping, members
 
-# --- The rows of this host in Northbound: by its index, and once by going through all tables. ---------------
-# Going through them costs the server's only thread 2 us for each row of any host. So it is done when an
-# operator asks for it, and once where the index is not whole: after an upgrade from a version that had none,
-# or when the host's row was lost. That may be so on all hosts at the same time, so each waits for a time of
-# its own.
+# --- The rows of this host in Northbound: by its index, or once by a scan of all tables. --------------------
+# A scan costs the server's only thread 2 us for each row of any host. So it is made when an operator asks for
+# it, and once if the index is not complete: after an upgrade from a version that had none, or when the host's
+# row was lost. That may happen to all hosts at the same time, so each waits for a random time.
 
 
 LOG = logging.getLogger(__name__)
 
 SPREAD = 3600.0
-"""Seconds over which the hosts of a cluster go through all tables."""
+"""Seconds over which the scans of a cluster's hosts are spread."""
 
 
 def at_once() -> float:
-    """The delay of who goes through all tables now."""
+    """No delay before a scan."""
     return 0.0
 
 
 def some_time() -> float:
-    """The delay of one of many hosts."""
+    """A random delay before a scan, for one of many hosts."""
     return random.uniform(0.0, SPREAD)  # noqa: S311  (to spread load)
-
-
-class Scan(Protocol):
-    """How a command has all tables gone through."""
-
-    def __call__(self, *, always: bool, note: bool) -> None:
-        """Go through them: `always`, or where the index is not whole; `note` what is found in the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a host; of pools and reserved addresses those that it has a part in."""
+    """The rows of a host, and the pools and reserved addresses that it uses."""
 
     switches: Sequence[Row]
     ports: Sequence[Row]
@@ -80,20 +71,20 @@ class Rows:
     reserved: Sequence[Row]
 
     def entries(self) -> dict[UUID, str]:
-        """What an index that is whole names."""
+        """What a complete index names."""
         by_kind = {
             "switch": self.switches,
             "port": self.ports,
             "row": [*self.leases, *self.pools, *self.reserved],
         }
-        return {northbound.read_uuid(row): kind for kind, rows in by_kind.items() for row in rows}
+        return {switches.read_uuid(row): kind for kind, rows in by_kind.items() for row in rows}
 
 
 class OwnRows:
-    """Finds them."""
+    """Finds this host's rows."""
 
     def __init__(self, database: Northbound, delay: Callable[[], float]) -> None:
-        """Read there; `delay` is how many seconds to wait where the index is not whole."""
+        """`delay` gives the seconds to wait with a scan if the index is not complete."""
         self._northbound = database
         self._delay = delay
         self._due: float | None = None
@@ -101,15 +92,11 @@ class OwnRows:
         self._note = True
 
     def scan(self, *, always: bool, note: bool) -> None:
-        """See `Scan`."""
+        """Have `read` scan all tables: `always`, or if the index is not complete; `note` enters the rows."""
         self._always, self._note, self._delay, self._due = always, note, at_once, None
 
     async def read(self) -> Rows:
-        """Read all that is this host's.
-
-        Raises:
-            DatabaseError, HostError: it cannot be read.
-        """
+        """Read all rows of this host."""
         host = (await self._northbound.mark()).host
         [found] = await self._northbound.transact([hosts.index_get(host)])
         index = hosts.read_index(found["rows"])
@@ -117,11 +104,11 @@ class OwnRows:
             return await self._scanned(Mark(host, index.created))
         read = await host_cleanup.read_entries(self._northbound.transact, host, index)
         if self._note:
-            await self._strike(host, read)
+            await self._clean_index(host, read)
         return _sorted(read.rows)
 
     async def named(self, entries: Entries) -> Rows:
-        """Read rows that the host should have, and enter into the index those that are there and its own."""
+        """Read rows that the host should have, and enter those that are its own into the index."""
         host = (await self._northbound.mark()).host
         read = await host_cleanup.read_entries(
             self._northbound.transact, host, Index(entries, is_whole=False)
@@ -138,20 +125,21 @@ class OwnRows:
         return now >= self._due
 
     async def _scanned(self, mark: Mark) -> Rows:
-        """Go through all tables (five scans); `mark` is that of the host's row."""
+        """Scan all tables; `mark` is that of the host's row."""
         host = mark.host
         operations = [
-            northbound.ls_list(host),
-            northbound.lsp_list(host),
+            switches.ls_list(host),
+            switches.lsp_list(host),
             leases.lease_list(host),
             leases.kind_list(leases.POOL_ROW),
             leases.kind_list(leases.RESERVED),
         ]
-        switches, ports, leased, pools, reserved = (
-            [row for row in each["rows"] if hosts.is_of(host, row)]
-            for each in await self._northbound.transact(operations)
+        rows = Rows(
+            *(
+                [row for row in result["rows"] if hosts.is_of(host, row)]
+                for result in await self._northbound.transact(operations)
+            )
         )
-        rows = Rows(switches, ports, leased, pools, reserved)
         if self._note:
             await self._finish(mark, rows.entries())
             if self._always:
@@ -159,26 +147,26 @@ class OwnRows:
         return rows
 
     async def _finish(self, mark: Mark, entries: Entries) -> None:
-        """Note what was found, unless the driver has not registered this host yet, or anew meanwhile."""
+        """Note what was found, unless the driver has not registered this host, or has done so again."""
         [done] = await self._northbound.transact([hosts.index_finish(mark, entries)])
         if done["count"]:
             self._due = None
-            LOG.info("the index of this host in OVN Northbound is whole: it names %d row(s)", len(entries))
+            LOG.info("the index of this host in OVN Northbound is complete: it names %d row(s)", len(entries))
 
     async def _forget_surveys(self) -> None:
-        """Remove what drivers wrote down of switches that are gone."""
+        """Remove the surveys of switches that do not exist any more."""
         [found] = await self._northbound.transact([leases.kind_list(surveys.SURVEY)])
-        switches = surveys.read_switches(found["rows"])
-        questions = [northbound.ls_probe(each) for each in switches]
-        there = await self._northbound.transact(questions) if questions else []
-        gone = [switch for switch, each in zip(switches, there, strict=True) if not each["rows"]]
+        surveyed = surveys.read_switches(found["rows"])
+        queries = [switches.ls_probe(switch) for switch in surveyed]
+        results = await self._northbound.transact(queries) if queries else []
+        gone = [switch for switch, result in zip(surveyed, results, strict=True) if not result["rows"]]
         if gone:
-            await self._northbound.transact([surveys.survey_del(each) for each in gone])
+            await self._northbound.transact([surveys.survey_del(switch) for switch in gone])
 
-    async def _strike(self, host: str, read: HostRows) -> None:
-        """Strike out what the index names and the host has not; what has changed since stays until later."""
+    async def _clean_index(self, host: str, read: HostRows) -> None:
+        """Remove index entries without a row of this host's; what has changed meanwhile stays until later."""
         if read.gone:
-            await self._northbound.strike(read.gone)
+            await self._northbound.remove_entries(read.gone)
         for uuid, (kind, row) in read.foreign.items():
             try:
                 await self._northbound.transact(hosts.index_remove_foreign(host, uuid, kind, row))
@@ -187,15 +175,11 @@ class OwnRows:
 
 
 async def own_switches(database: Northbound, host: str) -> Sequence[Row]:
-    """The switches that a host made: in all of the table only where the index is not whole.
-
-    Raises:
-        DatabaseError, HostError: they cannot be read.
-    """
+    """The switches that a host made, by its index, or by a scan if that is not complete."""
     [found] = await database.transact([hosts.index_get(host)])
     index = hosts.read_index(found["rows"])
     if not index.is_whole:
-        [found] = await database.transact([northbound.ls_list(host)])
+        [found] = await database.transact([switches.ls_list(host)])
         return list(found["rows"])
     made = replace(index, entries={uuid: kind for uuid, kind in index.entries.items() if kind == "switch"})
     return (await host_cleanup.read_entries(database.transact, host, made)).rows["switch"]
@@ -215,7 +199,7 @@ def _sorted(rows: Mapping[str, Sequence[Row]]) -> Rows:
 
 
 RENAMED_AT_ONCE = 100
-"""Ports whose names one transaction writes: less than 2 MB, with as many labels as a port carries."""
+"""How many ports' names one transaction writes: less than 2 MB, with the most labels that a port may have."""
 
 
 class OverlayInventory:
@@ -231,15 +215,7 @@ class OverlayInventory:
         context: str,
         delay: Callable[[], float] = at_once,
     ) -> None:
-        """Use these.
-
-        Args:
-            database: where it is held.
-            shared: the networks of this host that are on shared switches.
-            ipam: for pools.
-            context: the routing context of a network that names none.
-            delay: seconds until all tables are gone through where this host's index is not whole.
-        """
+        """`context` is that of a network that names none; `delay` is that of `OwnRows`."""
         self._northbound = database
         self._rows = OwnRows(database, delay)
         self._shared = shared
@@ -247,15 +223,14 @@ class OverlayInventory:
         self._context = context
 
     async def setup(self) -> Setup | None:
-        """Nothing is set up once that could not be seen in what is held."""
         return None
 
     def pool_key(self, network: Network, subnet: str) -> str:
-        """What a pool is filed under that our IPAM gave to a network."""
+        """What a pool that our IPAM gave to a network is filed under."""
         return address_pools.switch_name(self._context_of(network), addressing.network(subnet, "pool"))
 
     def _context_of(self, network: Network) -> str:
-        """The context of a network's pools: what it named, or else the driver's of when it was made."""
+        """The context of a network's pools: the one that it named, or the driver's when it was created."""
         named = network.ipam_options.get(CONTEXT_OPTION)
         if named is not None:
             return named
@@ -265,26 +240,23 @@ class OverlayInventory:
         return made.context or self._context
 
     def scan(self, *, always: bool, note: bool) -> None:
-        """Have all tables gone through, see `own_rows.Scan`."""
+        """See `OwnRows.scan`."""
         self._rows.scan(always=always, note=note)
 
     async def held(self, networks: Iterable[str]) -> Owned:
-        """Read all that carries this host's mark, and whether those networks are whole.
+        """Read all that carries this host's mark, and whether these networks have their switches.
 
-        What could only be removed, and may not be because others have ports on it, is left out.
-
-        Raises:
-            DatabaseError, HostError: it cannot be read.
+        Switches that others have ports on, and that so could not be removed, are left out.
         """
         mark = await self._northbound.mark()
         rows = await self._rows.read()
-        remembered = {each.network_id: each for each in self._shared.all()}
-        asked = await self._there([*networks, *remembered])
-        used = {each.switch for each in remembered.values()}
-        spare = [row for row in rows.switches if row["name"] not in used and row["name"] not in asked]
+        remembered = {network.network_id: network for network in self._shared.all()}
+        requested = await self._exist([*networks, *remembered])
+        used = {network.switch for network in remembered.values()} | requested.keys()
+        spare = [row for row in rows.switches if row["name"] not in used]
         free = await self._without_ports_of_others(spare, rows.ports)
         own = [row["name"] for row in free if _is_own(row)]
-        found = dict.fromkeys(own, True) | asked
+        found = dict.fromkeys(own, True) | requested
         return Owned(
             networks={
                 network_id: OwnedNetwork(
@@ -296,7 +268,7 @@ class OverlayInventory:
             },
             endpoints=tuple(map(_endpoint, rows.ports)),
             switches=tuple(
-                OwnedSwitch(northbound.read_uuid(row), row["name"], northbound.read_network_id(row))
+                OwnedSwitch(switches.read_uuid(row), row["name"], switches.read_network_id(row))
                 for row in free
                 if not _is_own(row)
             ),
@@ -305,30 +277,28 @@ class OverlayInventory:
             reserved=tuple(_pool(row, mark.host) for row in rows.reserved),
         )
 
-    async def _without_ports_of_others(self, switches: Sequence[Row], ours: Sequence[Row]) -> Sequence[Row]:
-        """Those that could be removed: without ports, or a network's own with this host's ports only."""
-        if not switches:
+    async def _without_ports_of_others(self, rows: Sequence[Row], own_ports: Sequence[Row]) -> Sequence[Row]:
+        """The switches that could be removed: without ports, or a network's own with only this host's."""
+        if not rows:
             return ()
-        questions = [northbound.ls_ports(northbound.read_uuid(row)) for row in switches]
-        results = await self._northbound.transact(questions)
-        mine = {northbound.port_id(northbound.read_network_id(row), row["name"]) for row in ours}
-        ports = [{port for row in each["rows"] for port in members(row["ports"])} for each in results]
-        return [
-            row for row, on in zip(switches, ports, strict=True) if on <= (mine if _is_own(row) else set())
-        ]
+        queries = [switches.ls_ports(switches.read_uuid(row)) for row in rows]
+        results = await self._northbound.transact(queries)
+        own = {switches.port_id(switches.read_network_id(row), row["name"]) for row in own_ports}
+        ports = [{port for row in result["rows"] for port in members(row["ports"])} for result in results]
+        return [row for row, on in zip(rows, ports, strict=True) if on <= (own if _is_own(row) else set())]
 
     async def complete(self, held: Owned, missing: Sequence[Finding]) -> Owned:
-        """What is held, with those rows that are there though the index did not name them.
+        """What is held, with the missing rows that exist though the index does not name them.
 
-        An index that was lost, or is not whole yet, must not have what is there taken for missing.
+        Rows must not count as missing because the index was lost, or is not complete yet.
         """
-        known = {each.row for each in held.leases} | {each.row for each in (*held.pools, *held.reserved)}
-        entries = {row: kind for each in missing for row, kind in self._named(each) if row not in known}
+        known = {lease.row for lease in held.leases} | {pool.row for pool in (*held.pools, *held.reserved)}
+        entries = {row: kind for finding in missing for row, kind in self._named(finding) if row not in known}
         if not entries:
             return held
         mark = await self._northbound.mark()
         rows = await self._rows.named(entries)
-        lost = [each for each in missing if each.kind == "lease-missing"]
+        lost = [finding for finding in missing if finding.kind == "lease-missing"]
         return replace(
             held,
             endpoints=(*held.endpoints, *map(_endpoint, rows.ports)),
@@ -339,80 +309,73 @@ class OverlayInventory:
         )
 
     async def _taken(self, missing: Sequence[Finding], host: str) -> tuple[LostAddress, ...]:
-        """Those of the leases that are missing which this host cannot have, for they are another's."""
-        results = await self._northbound.transact([leases.lease_get(*each.evidence[:2]) for each in missing])
+        """The missing leases that this host cannot have, because they are another's."""
+        evidence = [finding.evidence for finding in missing]
+        results = await self._northbound.transact([leases.lease_get(*lost[:2]) for lost in evidence])
         return tuple(
             LostAddress(key, address, endpoint.endpoint_id, lease.holder())
-            for (key, address, endpoint, _), result in zip(
-                (each.evidence for each in missing), results, strict=True
-            )
+            for (key, address, endpoint, _), result in zip(evidence, results, strict=True)
             for lease in map(leases.read_lease, result["rows"])
             if lease.kind == RESERVED or lease.host not in {"", host}
         )
 
     def _named(self, missing: Finding) -> Iterator[tuple[UUID, str]]:
-        """The rows without which something is called missing, with the kinds of their entries."""
+        """The rows whose absence is this finding, with the kinds of their entries."""
         evidence = missing.evidence
         if missing.kind == "endpoint-missing":
-            yield northbound.port_id(evidence.network_id, evidence.endpoint_id), "port"
+            yield switches.port_id(evidence.network_id, evidence.endpoint_id), "port"
         elif missing.kind == "lease-missing":
             key, address, _, _ = evidence
             yield leases.lease_id(key, address), "row"
         elif missing.kind == "pool-missing":
             network, subnet = evidence
             key = self.pool_key(network, subnet)
-            config = next(each for each in network.pools if each.subnet == subnet)
+            config = next(pool for pool in network.pools if pool.subnet == subnet)
             yield leases.pool_id(key), "row"
             gateway = config.gateway or str(address_pools.first_gateway(addressing.network(subnet, "pool")))
             for address in (gateway, *config.aux_addresses.values()):
                 yield leases.lease_id(key, address), "row"
 
-    async def _there(self, networks: Iterable[str]) -> dict[str, bool]:
-        """Whether the switches of networks are there."""
-        asked = list(dict.fromkeys(networks))
-        questions = [northbound.ls_probe(self._row(each)) for each in asked]
-        results = await self._northbound.transact(questions) if questions else []
-        return {network: bool(each["rows"]) for network, each in zip(asked, results, strict=True)}
+    async def _exist(self, networks: Iterable[str]) -> dict[str, bool]:
+        """Whether the switches of networks exist."""
+        unique = list(dict.fromkeys(networks))
+        queries = [switches.ls_probe(self._row(network)) for network in unique]
+        results = await self._northbound.transact(queries) if queries else []
+        return {network: bool(result["rows"]) for network, result in zip(unique, results, strict=True)}
 
     def _row(self, network_id: str) -> UUID:
         network = self._shared.get(network_id)
-        return northbound.switch_id(network_id) if network is None else UUID(network.row)
+        return switches.switch_id(network_id) if network is None else UUID(network.row)
 
     async def restore(self, network_id: str) -> bool:
-        """Make the switch again of a network that is on a shared one; False for any other."""
+        """Create a shared network's switch again; False for any other network."""
         network = self._shared.get(network_id)
         if network is not None:
             await self._shared.locate(network)
         return network is not None
 
     async def remove_switch(self, switch: OwnedSwitch) -> None:
-        """Remove a switch that nobody uses, unless a port is on it by now."""
-        await self._northbound.transact([northbound.ls_del(switch.row)])
+        """Remove an unused switch, unless a port is on it by now."""
+        await self._northbound.transact([switches.ls_del(switch.row)])
 
     async def readdress(self, endpoint: Endpoint) -> None:
-        """Give the endpoint's port its addresses again."""
+        """Write the endpoint's addresses to its port again."""
         mac = endpoint.mac or addressing.mac_for(
-            endpoint.endpoint_id, [ip_address(each) for each in endpoint.addresses]
+            endpoint.endpoint_id, [ip_address(text) for text in endpoint.addresses]
         )
         addresses = " ".join([mac, *endpoint.addresses])
         await self._northbound.transact(
-            northbound.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)
+            switches.lsp_set_addresses(endpoint.network_id, endpoint.endpoint_id, addresses)
         )
 
     async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
-        """Write containers' names to their ports, in place of those that are there, in one transaction.
-
-        Each transaction that changes a port has ovn-northd compute once, however many ports it changes.
-
-        Raises:
-            DatabaseError, HostError: not all are written.
-        """
+        """Write containers' names to their ports, in few transactions: each has ovn-northd compute once."""
         for batch in in_batches(list(names.items()), RENAMED_AT_ONCE):
-            found = await self._northbound.transact([northbound.lsp_get(*ids) for ids, _ in batch])
+            found = await self._northbound.transact([switches.lsp_get(*ids) for ids, _ in batch])
             renames = [
-                northbound.lsp_rename(*ids, _names(row), new)
-                for (ids, new), each in zip(batch, found, strict=True)
-                for row in each["rows"]
+                switches.lsp_rename(*ids, _names(row), new)
+                for (ids, new), result in zip(batch, found, strict=True)
+                for row in result["rows"]
                 if _names(row) != new
             ]
             if renames:
@@ -420,11 +383,7 @@ class OverlayInventory:
         return {}
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
-        """Lease an address for an endpoint that has it.
-
-        Raises:
-            ConflictError: it is leased otherwise; the text says to whom.
-        """
+        """Lease an address for an endpoint that has it; a ConflictError says who has the lease."""
         mark, ip = await self._northbound.mark(), ip_address(address)
         lease = Lease(LEASE if leased else CLAIM, mark.host, endpoint.endpoint_id, secrets.token_hex(8))
         try:
@@ -433,9 +392,9 @@ class OverlayInventory:
             await self._bind(key, address, endpoint, mark.host)
 
     async def _bind(self, key: str, address: str, endpoint: Endpoint, host: str) -> None:
-        """Enter the endpoint into the lease that this host has already, if it is no other endpoint's.
+        """Enter the endpoint into the lease that this host has, unless that is another endpoint's.
 
-        What a swarm has and no host uses is the host's whose Docker says that its endpoint has it.
+        A swarm's lease that no host uses goes to the host whose Docker has an endpoint with it.
         """
         ip = ip_address(address)
         take = leases.lease_take(key, ip, host)
@@ -456,7 +415,7 @@ class OverlayInventory:
         )
 
     async def release(self, lease: OwnedLease) -> None:
-        """Give a lease up, unless it has changed since it was read; its endpoint may have gone from it."""
+        """Release a lease, unless it has changed since it was read, but for its endpoint being removed."""
         unbound = {**lease.marks, leases.ENDPOINT: ""}
         await self._northbound.transact(
             [
@@ -468,40 +427,40 @@ class OverlayInventory:
 
     async def enter_pool(self, network: Network, subnet: str) -> None:
         """Enter a network into its pool again, with its gateway and auxiliary addresses."""
-        config = next(each for each in network.pools if each.subnet == subnet)
+        config = next(pool for pool in network.pools if pool.subnet == subnet)
         await self._ipam.enter(
             self._context_of(network), subnet, config.gateway, list(config.aux_addresses.values())
         )
 
     async def leave_pool(self, pool: OwnedPool) -> None:
-        """Strike these holds out of a pool, or of a reserved address, and remove it if they were the last."""
+        """Remove these users from a pool or a reserved address, which goes with its last user."""
         [gone] = (await self._northbound.transact(leases.leave(pool.row, sorted(pool.tokens))))[-1:]
         if gone["count"] and "/" in pool.cidr:
-            await self._ipam.forget_reserved(pool.key)
+            await forget_reserved(self._northbound, pool.key)
 
 
 def _is_own(row: Row) -> bool:
-    """Whether a switch is one network's own, and not one for several."""
-    return northbound.read_network_id(row) == str(row["name"])
+    """Whether a switch is one network's own."""
+    return switches.read_network_id(row) == str(row["name"])
 
 
 def _endpoint(row: Row) -> OwnedEndpoint:
     return OwnedEndpoint(
-        network_id=northbound.read_network_id(row),
+        network_id=switches.read_network_id(row),
         endpoint_id=row["name"],
-        addresses=tuple(northbound.read_addresses(row).split()),
+        addresses=tuple(switches.read_addresses(row).split()),
         names=_names(row),
     )
 
 
 def _names(row: Row) -> dict[str, str]:
-    return {key: value for key, value in northbound.read_marks(row).items() if is_name(key)}
+    return {key: value for key, value in switches.read_marks(row).items() if is_name(key)}
 
 
 def _lease(row: Row) -> OwnedLease:
     marks: dict[str, Any] = mapping(row["external_ids"])
     return OwnedLease(
-        row=northbound.read_uuid(row),
+        row=switches.read_uuid(row),
         key=marks.get(leases.POOL, ""),
         address=row["cidr"],
         endpoint_id=marks.get(leases.ENDPOINT, ""),
@@ -512,4 +471,4 @@ def _lease(row: Row) -> OwnedLease:
 def _pool(row: Row, host: str) -> OwnedPool:
     tokens = frozenset(token for token, user in leases.read_users(row).items() if user == host)
     key = mapping(row["external_ids"]).get(leases.POOL, "")
-    return OwnedPool(northbound.read_uuid(row), key, row["cidr"], tokens)
+    return OwnedPool(switches.read_uuid(row), key, row["cidr"], tokens)

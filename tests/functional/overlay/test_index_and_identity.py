@@ -71,7 +71,7 @@ async def machine(hosts: Hosts, host: Host, directory: Path) -> AsyncIterator[Ma
         yield Machine(hosts, host, Local(ovs, nb, directory))
 
 
-async def test_the_index_names_the_same_rows_whoever_writes_the_identity_of_its_host(
+async def test_an_index_names_the_same_rows_whoever_writes_its_hosts_identity(
     hosts: Hosts, short_path: Path
 ) -> None:
     proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
@@ -109,7 +109,7 @@ async def test_the_index_names_the_same_rows_whoever_writes_the_identity_of_its_
             assert scans(proxy) == 0
 
 
-async def test_an_identity_that_lost_a_mark_loses_it_in_the_row_and_nothing_else_goes(hosts: Hosts) -> None:
+async def test_an_identity_that_lost_a_mark_loses_only_that_in_the_row(hosts: Hosts) -> None:
     register(hosts)
     mark = Mark("h", "2030-01-02T03:04:05Z")
     hosts.northbound.transact(host_index.index_finish(mark, {UUID(int=7): "port"}))
@@ -122,7 +122,7 @@ async def test_an_identity_that_lost_a_mark_loses_it_in_the_row_and_nothing_else
     assert host_schema.read_host(found["rows"][0]) == "h"
 
 
-async def test_nothing_is_struck_out_of_the_index_of_a_name_that_another_machine_has(hosts: Hosts) -> None:
+async def test_nothing_is_removed_from_the_index_of_another_machines_name(hosts: Hosts) -> None:
     hosts.indexed = True
     async with hosts.host("h") as host:
         network = await host.network_create(SUBNET)
@@ -135,7 +135,7 @@ async def test_nothing_is_struck_out_of_the_index_of_a_name_that_another_machine
 
         host.client.admit = refuse
         hosts.northbound.transact({"op": "delete", "table": leases.TABLE, "where": [row_is(lease)]})
-        await host.shared.database.strike({lease: "row"})
+        await host.shared.database.remove_entries({lease: "row"})
         with pytest.raises(ConflictError):
             await host.run(network)
         assert index(hosts) == before
@@ -170,7 +170,7 @@ async def test_a_lease_that_becomes_a_reserved_address_keeps_its_entry(hosts: Ho
         assert "10.0.0.9" in {each.cidr for each in (await host.inventory.held([])).reserved}
 
 
-async def test_an_index_is_not_whole_by_a_scan_that_began_before_the_host_was_registered_anew(
+async def test_a_scan_that_began_before_a_new_registration_completes_no_index(
     hosts: Hosts,
 ) -> None:
     """What it made while it was not registered is in no index, and may not have been there at the scan."""

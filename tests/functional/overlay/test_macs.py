@@ -69,14 +69,14 @@ async def test_the_mac_address_of_another_address_cannot_be_named(
 ) -> None:
     async with hosts.host("h1") as host:
         network = await host.plain_network_create(SUBNET, options=options)
-        with pytest.raises(RequestError, match=r"it is kept for address 10\.0\.0\.3 of its network"):
+        with pytest.raises(RequestError, match=r"it is reserved for address 10\.0\.0\.3 of its network"):
             await host.endpoint(network, ONE, "10.0.0.2/24", mac="02:42:0a:00:00:03")
         await host.endpoint(network, ONE, "10.0.0.2/24", mac="02:42:0a:00:00:02")
         await host.endpoint(network, TWO, "10.0.0.3/24", mac="02:42:0b:00:00:03")
         assert hosts.ports() == [ONE, TWO]
 
 
-async def test_the_mac_address_of_a_router_or_of_a_port_on_a_shared_switch_cannot_be_named(
+async def test_a_routers_or_a_ports_mac_address_on_a_shared_switch_is_refused(
     hosts: Hosts, options: dict[str, str]
 ) -> None:
     async with hosts.host("h1") as host:
@@ -147,7 +147,7 @@ async def readdressed(host: Host, network: Network) -> None:
     await host.inventory.readdress(endpoint)
 
 
-async def test_a_port_is_held_to_its_addresses_and_to_those_that_the_health_check_gives_it(
+async def test_a_port_is_held_to_its_addresses_also_after_a_repair(
     hosts: Hosts, options: dict[str, str]
 ) -> None:
     async with hosts.host("h1") as host:
@@ -158,7 +158,7 @@ async def test_a_port_is_held_to_its_addresses_and_to_those_that_the_health_chec
         assert hosts.port_security() == {ONE: "02:42:0a:00:00:07 10.0.0.7"}
 
 
-async def test_a_network_without_port_security_has_none_on_its_ports_also_after_a_repair(
+async def test_ports_of_a_network_without_port_security_have_none_after_a_repair(
     hosts: Hosts, options: dict[str, str]
 ) -> None:
     async with hosts.host("h1") as host:
@@ -170,7 +170,7 @@ async def test_a_network_without_port_security_has_none_on_its_ports_also_after_
         assert hosts.port_security() == {ONE: ""}
 
 
-async def test_port_security_is_waived_on_a_shared_switch_only_where_the_switch_says_so(hosts: Hosts) -> None:
+async def test_a_shared_switch_waives_port_security_only_where_it_says_so(hosts: Hosts) -> None:
     waived = {"create": "true", "port_security": "false"}
     async with hosts.several(2) as several:
         secure = await several[0].plain_network_create(SUBNET, options={"create": "true"})

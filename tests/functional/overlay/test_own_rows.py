@@ -144,7 +144,7 @@ async def test_the_database_shows_the_networks_of_its_host_by_their_ids_alone(
 
 
 async def test_what_is_gone_is_struck_out_of_the_index(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "STRUCK_AT_ONCE", 4)
+    monkeypatch.setattr(database_module, "REMOVED_AT_ONCE", 4)
     async with hosts.host("h") as host:
         network = await host.network_create(SUBNET)
         kept = await host.run(network)
@@ -168,7 +168,7 @@ async def test_a_row_that_has_come_back_is_not_struck_out(hosts: Hosts) -> None:
         lease = leases.lease_id(network.pool.key, ip_address(container.ip))
         before = index(hosts)
         assert str(lease) in before
-        await host.shared.database.strike({lease: "row", UUID(int=7): "row"})
+        await host.shared.database.remove_entries({lease: "row", UUID(int=7): "row"})
         assert index(hosts) == before
 
 
@@ -193,7 +193,7 @@ async def test_an_entry_is_a_hint_and_what_is_anothers_is_neither_held_nor_remov
         assert await repaired(other, elsewhere.state()) == []
 
 
-async def test_what_docker_has_is_not_missing_for_a_host_whose_index_is_not_whole_yet(hosts: Hosts) -> None:
+async def test_what_docker_has_is_not_missing_while_the_index_is_incomplete(hosts: Hosts) -> None:
     async with before_the_upgrade(hosts) as (host, docker):
         slow(host, lambda: NEVER)
         before = picture(hosts.northbound)
@@ -206,7 +206,7 @@ async def test_what_docker_has_is_not_missing_for_a_host_whose_index_is_not_whol
         assert await findings(host, docker.state()) == []
 
 
-async def test_what_an_earlier_version_left_is_found_when_the_host_goes_through_all_tables(
+async def test_a_scan_of_all_tables_finds_what_an_earlier_version_left(
     hosts: Hosts, short_path: Path
 ) -> None:
     async with before_the_upgrade(hosts) as (host, docker):

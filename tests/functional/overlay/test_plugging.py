@@ -156,7 +156,7 @@ async def test_an_endpoint_that_goes_while_it_is_under_way_leaves_nothing(place:
 
 
 @in_private_network
-async def test_a_stop_of_the_driver_undoes_what_is_under_way_and_the_next_one_joins(place: Place) -> None:
+async def test_a_stop_undoes_what_is_under_way_and_the_next_driver_joins(place: Place) -> None:
     for count in MOMENTS:
         async with place.host() as host:
             await host.driver.create_network(network("10.0.0.0/24"))
@@ -235,7 +235,7 @@ async def test_an_endpoint_is_made_while_open_vswitch_is_away(
 
 
 @in_private_network
-async def test_open_vswitch_goes_while_it_is_under_way_and_nothing_is_left_when_it_is_back(
+async def test_nothing_is_left_of_an_endpoint_when_open_vswitch_is_back(
     place: Place,
 ) -> None:
     async with place.host() as host:
@@ -275,7 +275,7 @@ async def test_a_repeat_plugs_in_nothing_twice_and_touches_no_container(place: P
 
 
 @in_private_network
-async def test_a_join_of_a_running_container_does_not_touch_it_where_there_is_no_bridge(place: Place) -> None:
+async def test_a_join_without_a_bridge_does_not_touch_a_running_container(place: Place) -> None:
     async with place.host() as host:
         await created(host)
         await host.driver.join(join())
@@ -301,7 +301,7 @@ async def test_a_port_that_is_made_for_a_container_that_runs_is_not_plugged_in(p
 async def test_only_so_many_are_plugged_in_at_once_and_the_others_at_their_join(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugging, "MOST", 1)
+    monkeypatch.setattr(plugging, "AT_ONCE", 1)
     async with place.host() as host:
         await host.driver.create_network(network("10.0.0.0/24"))
         ids = [f"{number:02x}" * 32 for number in range(2, 8)]
@@ -316,7 +316,7 @@ async def test_only_so_many_are_plugged_in_at_once_and_the_others_at_their_join(
 
 @pytest.mark.parametrize("joined", [False, True])
 @in_private_network
-async def test_the_next_endpoint_of_an_address_takes_the_place_of_one_that_no_container_got(
+async def test_an_addresss_next_endpoint_replaces_one_without_a_container(
     place: Place,
     joined: bool,  # noqa: FBT001  (a parameter of the test)
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""What the traces of OVN's programs at a port mean, and which of several causes is told."""
+"""What the traces of OVN's programs at a port mean, and which of several causes is given."""
 
 import pytest
 
@@ -9,22 +9,18 @@ SETTINGS = OvnSettings(system_id="h1", southbound="tcp:192.0.2.9:6642", encap_ip
 LACKING = {"ct_zone": "false", "ct_state": "true", "ct_label": "false"}
 
 
-def test_northd_comes_first_for_it_is_nearest_to_northbound() -> None:
-    assert cause_of(Traces(made=False, known=False, capabilities=LACKING), OvnSettings()).startswith(
-        "ovn-northd"
-    )
-
-
-def test_a_missing_setting_comes_before_what_it_keeps_from_happening() -> None:
-    assert cause_of(
-        Traces(made=True, known=False, capabilities=LACKING), OvnSettings(southbound="x")
-    ).startswith("external_ids:ovn-encap-ip")
-
-
-def test_everything_that_the_datapath_lacks_is_named() -> None:
-    assert "lacks ct_zone, ct_label:" in cause_of(
-        Traces(made=True, known=False, capabilities=LACKING), SETTINGS
-    )
+@pytest.mark.parametrize(
+    ("made", "settings", "cause"),
+    [
+        (False, OvnSettings(), "ovn-northd has not made its port"),
+        (True, OvnSettings(southbound="x"), "external_ids:ovn-encap-ip is not set"),
+        (True, SETTINGS, "its datapath on this host lacks ct_zone, ct_label:"),
+    ],
+)
+def test_of_several_causes_the_one_nearest_to_northbound_is_given(
+    *, made: bool, settings: OvnSettings, cause: str
+) -> None:
+    assert cause in cause_of(Traces(made=made, known=False, capabilities=LACKING), settings)
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -43,6 +39,6 @@ def test_a_capability_that_is_not_mentioned_is_not_lacking(name: str) -> None:
         Traces(made=None, known=None, capabilities={}),
     ],
 )
-def test_what_cannot_be_told_is_not_guessed(traces: Traces) -> None:
+def test_an_unknown_cause_is_not_guessed(traces: Traces) -> None:
     text = cause_of(traces, SETTINGS)
     assert text == "see whether ovn-controller runs, is connected to ovn-remote, and ovn-northd runs"

@@ -45,12 +45,12 @@ async def free(database: Northbound | Client, network_id: str) -> None:
         leave = leases.leave(switches.read_uuid(row), [network_id])
         _, removed = await database.transact(leave, leave)
         if removed["count"] and "/" in row["cidr"]:
-            await forget(database, switches.read_marks(row)[leases.POOL])
+            await forget_reserved(database, switches.read_marks(row)[leases.POOL])
     delete = [switches.ls_del(switches.switch_id(network_id))]
     await database.transact(delete, delete)
 
 
-async def forget(database: Northbound | Client, key: str) -> None:
+async def forget_reserved(database: Northbound | Client, key: str) -> None:
     """Remove the reserved addresses of a pool that is gone, unless another host has created it again."""
     with contextlib.suppress(RequirementError):
         await database.transact(leases.reserved_del(key))
@@ -324,10 +324,6 @@ class OverlayIpam:
         mark = await self._northbound.mark()
         return addressing.row_id("entered again", mark.host, pool.key).hex[:TOKEN]
 
-    async def forget_reserved(self, key: str) -> None:
-        """Remove the reserved addresses of a pool that is gone, see `forget`."""
-        await forget(self._northbound, key)
-
     async def _make_default(self, context: str, token: str, version: int, *, wide: bool) -> Pool:
         while True:
             taken = await self._taken(context)
@@ -364,7 +360,7 @@ class OverlayIpam:
         release += leases.leave(leases.pool_id(pool.key), [pool.token, await self._reentry_token(pool)])
         *_, removed = await self._northbound.transact(release, release)
         if removed["count"]:
-            await self.forget_reserved(pool.key)
+            await forget_reserved(self._northbound, pool.key)
 
     async def request_address(self, request: messages.AddressRequest) -> messages.RequestAddressResponse:
         """Lease a given address, or the next free one; a gateway is reserved, once for all hosts."""
