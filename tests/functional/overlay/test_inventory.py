@@ -112,7 +112,7 @@ async def test_a_switch_on_which_others_have_ports_is_not_stale(hosts: Hosts) ->
         await only(host, docker)
 
 
-async def test_a_network_of_a_cluster_that_went_here_only_is_not_stale_while_others_have_ports_on_it(
+async def test_a_network_gone_only_here_is_not_stale_while_others_use_it(
     hosts: Hosts,
 ) -> None:
     """Swarm: each node makes and removes a network of the same id as its tasks come and go."""
@@ -233,7 +233,7 @@ async def test_what_is_lost_of_a_network_with_docker_s_ipam_is_made_again(
         assert picture(hosts.northbound) == before
 
 
-async def test_a_port_that_is_lost_comes_back_though_its_endpoint_has_claimed_the_address(
+async def test_a_lost_port_comes_back_though_its_endpoint_claimed_the_address(
     hosts: Hosts,
 ) -> None:
     async with hosts.host("h") as host:
@@ -246,7 +246,7 @@ async def test_a_port_that_is_lost_comes_back_though_its_endpoint_has_claimed_th
         assert picture(hosts.northbound) == before
 
 
-async def test_a_container_s_names_are_written_and_replaced_and_nothing_else_at_its_port(
+async def test_only_a_containers_names_are_written_and_replaced_at_its_port(
     hosts: Hosts,
 ) -> None:
     async with hosts.host("h") as host:

@@ -98,7 +98,7 @@ def difference(after: tuple[dict[str, int], int], before: tuple[dict[str, int], 
 
 
 @needs_ovn("23.09", "the northd of an older one computes everything anew at any change")
-async def test_leases_and_signs_of_life_compute_nothing_anew_and_write_nothing_into_southbound(
+async def test_leases_and_signs_of_life_make_northd_compute_and_write_nothing(
     hosts: Hosts, northd: Northd
 ) -> None:
     async with hosts.host("h") as host:

@@ -179,7 +179,7 @@ async def test_a_named_switch_is_never_deleted_or_rewritten(hosts: Hosts) -> Non
     assert hosts.nbctl("list", "Logical_Switch") == before
 
 
-async def test_addresses_that_are_claimed_on_a_named_switch_are_not_leased_from_a_pool_of_it(
+async def test_addresses_claimed_on_a_named_switch_are_not_leased_from_its_pool(
     hosts: Hosts,
 ) -> None:
     hosts.allowed_switch("mine")

@@ -255,7 +255,7 @@ class TestLeases:
             ({messages.MTU: "9"}, "'9' is not a valid MTU"),
         ],
     )
-    async def test_an_option_that_no_node_could_use_is_refused_by_the_leader_and_leaves_nothing(
+    async def test_the_leader_refuses_an_option_that_no_node_could_use(
         self, hosts: Hosts, options: dict[str, str], text: str
     ) -> None:
         async with hosts.several(1) as (manager,):
@@ -272,7 +272,7 @@ class TestLeases:
             ({"context": "red"}, {}, "with -o context=red give --ipam-opt context=red as well"),
         ],
     )
-    async def test_addresses_of_another_context_than_the_switch_s_are_refused_and_leave_nothing(
+    async def test_addresses_of_another_context_than_the_switchs_are_refused(
         self, hosts: Hosts, options: dict[str, str], ipam_options: dict[str, str], text: str
     ) -> None:
         async with hosts.several(1) as (manager,):
@@ -291,7 +291,7 @@ class TestLeases:
             await manager.ipam.request_pool(request)  # another network driver's
             await Leader(manager).network_create(SUBNET, leased=False)
 
-    async def test_the_allocators_own_options_are_no_unknown_ones(self, hosts: Hosts) -> None:
+    async def test_the_allocators_own_options_are_known(self, hosts: Hosts) -> None:
         async with hosts.several(1) as (manager,):
             leader = Leader(manager)
             network = await leader.network_create(leased=True)
