@@ -1,4 +1,4 @@
-"""Addresses that somebody names: a container's with ``--ip``, a network's with ``--aux-address``."""
+"""Addresses requested explicitly, with ``--ip`` for a container or ``--aux-address`` for a network."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ ADDRESS, ENDPOINT = "10.0.0.9", "a0" * 32
 
 
 async def foreign_network(host: Host, aux: str = "", gateway: str = "") -> str:
-    """``docker network create -d macvlan --ipam-driver openvswitch``; nobody tells us that it was made."""
+    """``docker network create -d macvlan --ipam-driver openvswitch``; without a CreateNetwork for us."""
     pool = (await host.ipam.request_pool(messages.RequestPoolRequest(pool=SUBNET))).pool_id
     await host.request(pool, gateway, GATEWAY_OPTIONS)
     if aux:
@@ -142,7 +142,7 @@ class TestAuxiliaryAddresses:
         assert hosts.northbound.rows("DHCP_Options") == []
 
 
-async def test_who_has_an_address_is_told_by_the_containers_name(hosts: Hosts) -> None:
+async def test_the_holder_of_an_address_is_given_by_its_containers_name(hosts: Hosts) -> None:
     async with hosts.several(2) as several:
         one, other = [await host.network_create(SUBNET) for host in several]
         await several[0].request(one.pool_ids[0], ADDRESS, named("web"))
@@ -298,7 +298,7 @@ class TestALeaseThatNobodyReleased:
                 refused = await asyncio.gather(*runs, return_exceptions=True)
             assert not [each for each in refused if not str(each).endswith("on host h0 has it")]
 
-    async def test_what_dockers_own_ipam_chose_twice_is_told_in_the_same_way(self, hosts: Hosts) -> None:
+    async def test_an_address_that_dockers_own_ipam_chose_twice_is_reported_alike(self, hosts: Hosts) -> None:
         async with hosts.several(2) as (host, other):
             shared = {"create": "true"}
             one, two = [await each.plain_network_create(SUBNET, options=shared) for each in (host, other)]

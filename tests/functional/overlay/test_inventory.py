@@ -94,7 +94,7 @@ async def test_the_other_host_s_holds_on_a_pool_are_not_this_one_s(hosts: Hosts)
 
 
 async def test_a_switch_on_which_others_have_ports_is_not_stale(hosts: Hosts) -> None:
-    """Whoever made it: what could not be removed is no finding, or each pass would find it again."""
+    """What could not be removed must not be a finding, or each check would find it again."""
     async with hosts.several(2) as (host, other):
         docker, elsewhere = Docker(host), Docker(other)
         mine = await docker.create(SUBNET, leased=True)

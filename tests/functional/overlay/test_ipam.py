@@ -1,4 +1,4 @@
-"""Address pools and leases on a real Northbound: who gets which address, and who is told what."""
+"""Address pools and leases on a real Northbound: which address is leased, and what a refusal says."""
 
 import asyncio
 import contextlib

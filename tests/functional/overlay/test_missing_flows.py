@@ -1,4 +1,4 @@
-"""A Join whose flows do not come tells why, from what the programs of OVN wrote; real databases."""
+"""A Join whose flows do not come says why, from what OVN's programs wrote; real databases."""
 
 import asyncio
 from typing import Any

@@ -25,7 +25,7 @@ COUNT = 20
 
 
 class Events(Engine):
-    """A Docker that tells of containers, and never answers about the one that is stuck."""
+    """A Docker that lists containers, and never answers about the one that is stuck."""
 
     def __init__(self, containers: Sequence[Container], pause: float = 0.0) -> None:
         super().__init__("unix:///none", None)

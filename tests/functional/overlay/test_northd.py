@@ -59,7 +59,7 @@ class Northd:
         return run("ovsdb-tool", "show-log", self._sb.file).count("record ")
 
     def pause(self) -> None:
-        """Let it pause, and wait until it has given up its lock."""
+        """Let it pause, and wait until it has released its lock."""
         self._switch("pause")
 
     def resume(self) -> None:

@@ -155,7 +155,7 @@ class TestAddressesOfAnotherContextThanTheSwitchs:
             request = messages.RequestPoolRequest(pool=SUBNET, options={"context": "zz"})
             for _ in range(2):
                 network = await host.network_create(SUBNET)
-                await host.ipam.request_pool(request)  # nobody tells us that its network was made
+                await host.ipam.request_pool(request)  # without a CreateNetwork
                 await host.driver.create_network(create(network, None))  # as Docker repeats it
                 await host.network_rm(network)
 

@@ -326,7 +326,7 @@ async def test_many_containers_at_once_all_get_their_own_interface(place: Place)
 
 
 @in_private_network
-async def test_the_database_shows_networks_and_who_is_joined(place: Place) -> None:
+async def test_the_database_shows_networks_and_joined_endpoints(place: Place) -> None:
     async with place.host() as host:
         await joined(host)
         shown = await host.driver.database()

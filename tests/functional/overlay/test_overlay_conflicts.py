@@ -265,7 +265,7 @@ async def test_a_join_that_is_cancelled_is_undone(place: Place, moment: str) -> 
 
 
 @in_private_network
-async def test_without_the_integration_bridge_join_says_who_makes_it(place: Place) -> None:
+async def test_without_the_integration_bridge_join_says_what_creates_it(place: Place) -> None:
     async with place.host(**{"ovn-bridge": "br-missing"}) as host:
         await prepared(host)
         with pytest.raises(HostError, match="this host has no bridge br-missing: ovn-controller makes it"):

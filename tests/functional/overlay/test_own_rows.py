@@ -143,7 +143,7 @@ async def test_the_database_shows_the_networks_of_its_host_by_their_ids_alone(
         assert scans(proxy) == 1
 
 
-async def test_what_is_gone_is_struck_out_of_the_index(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deleted_rows_are_removed_from_the_index(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "REMOVED_AT_ONCE", 4)
     async with hosts.host("h") as host:
         network = await host.network_create(SUBNET)
@@ -151,7 +151,7 @@ async def test_what_is_gone_is_struck_out_of_the_index(hosts: Hosts, monkeypatch
         for _ in range(6):
             container = await host.run(network)
             await container.rm()
-        await until(lambda: len(index(hosts)) <= len(rows_of(hosts)) + 4, "most are struck out")
+        await until(lambda: len(index(hosts)) <= len(rows_of(hosts)) + 4, "most are removed")
         assert rows_of(hosts) <= set(index(hosts))
         await host.inventory.held([network.network_id])
         assert set(index(hosts)) == rows_of(hosts)
@@ -161,7 +161,7 @@ async def test_what_is_gone_is_struck_out_of_the_index(hosts: Hosts, monkeypatch
         assert index(hosts) == {}
 
 
-async def test_a_row_that_has_come_back_is_not_struck_out(hosts: Hosts) -> None:
+async def test_a_row_that_has_come_back_stays_in_the_index(hosts: Hosts) -> None:
     async with hosts.host("h") as host:
         network = await host.network_create(SUBNET)
         container = await host.run(network)
@@ -266,10 +266,10 @@ async def test_a_row_that_no_index_names_is_found_by_repair_deep_alone(hosts: Ho
         docker = Docker(host)
         container = await host.run(await docker.create(SUBNET, leased=True))
         where = [row_is(host_schema.host_id("h"))]
-        strike = {"op": "mutate", "table": "DHCP_Options", "where": where}
+        removal = {"op": "mutate", "table": "DHCP_Options", "where": where}
         port = switches.port_id(container.network.network_id, container.endpoint_id)
-        strike["mutations"] = [["options", "delete", ["set", [str(port)]]]]
-        hosts.northbound.transact(strike)
+        removal["mutations"] = [["options", "delete", ["set", [str(port)]]]]
+        hosts.northbound.transact(removal)
         assert "endpoint-stale" not in {each.kind for each in await findings(host, docker.state())}
         host.inventory.scan(always=True, note=False)
         assert "endpoint-stale" in {each.kind for each in await findings(host, docker.state())}

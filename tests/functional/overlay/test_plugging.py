@@ -199,7 +199,7 @@ async def test_a_link_of_somebody_else_fails_at_join_and_stays(place: Place) -> 
 
 
 @in_private_network
-async def test_a_repeated_join_that_is_given_up_leaves_a_container_its_link(place: Place) -> None:
+async def test_a_repeated_join_that_times_out_leaves_a_container_its_link(place: Place) -> None:
     async with place.host() as host:
         await created(host)
         await host.driver.join(join())
@@ -298,7 +298,7 @@ async def test_a_port_that_is_made_for_a_container_that_runs_is_not_plugged_in(p
 
 
 @in_private_network
-async def test_only_so_many_are_plugged_in_at_once_and_the_others_at_their_join(
+async def test_endpoints_beyond_the_limit_are_plugged_in_by_their_join(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plugging, "AT_ONCE", 1)

@@ -30,7 +30,7 @@ ENDPOINTS = ["a0b1c2d3" * 8, "e0e1e2e3" * 8, "f0f1f2f3" * 8]
 
 
 def guides_switch(hosts: Hosts, *ids: str, name: str = GUIDES_SWITCH) -> None:
-    """What the guide tells an administrator to type."""
+    """What the guide has an administrator type."""
     given = ids or (
         "external_ids:subnet=10.10.10.0/24",
         "external_ids:gateway_ip=10.10.10.1",
@@ -298,7 +298,7 @@ async def test_a_network_that_goes_never_takes_the_switch_from_under_anothers_po
     assert hosts.switches() == []
 
 
-async def test_a_switch_that_stays_for_an_administrators_port_alone_is_told(
+async def test_a_switch_that_stays_for_an_administrators_port_is_logged(
     hosts: Hosts, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with hosts.several(2) as (host, other):
@@ -381,7 +381,7 @@ async def test_a_claim_goes_with_an_endpoint_whose_switch_was_deleted(hosts: Hos
 # --- Docker's own IPAM on a shared switch -------------------------------------------------------------------
 
 
-async def test_the_second_of_two_hosts_that_choose_one_address_is_told_who_has_it(hosts: Hosts) -> None:
+async def test_the_second_of_two_hosts_with_one_address_learns_who_has_it(hosts: Hosts) -> None:
     async with hosts.several(2) as several:
         networks = [
             await host.plain_network_create(SUBNET, "fd00::/64", options={"create": "true"})
@@ -397,15 +397,15 @@ async def test_the_second_of_two_hosts_that_choose_one_address_is_told_who_has_i
         assert len(hosts.rows("claim")) == 4
 
 
-async def test_a_host_with_dockers_ipam_is_told_of_a_lease_and_the_other_way_round(hosts: Hosts) -> None:
-    async with hosts.several(2) as (ours, dockers):
-        network = await ours.network_create(SUBNET)
+async def test_a_host_with_dockers_ipam_meets_a_lease_and_the_other_way_round(hosts: Hosts) -> None:
+    async with hosts.several(2) as (own, dockers):
+        network = await own.network_create(SUBNET)
         plain = await dockers.plain_network_create(SUBNET, gateway="10.0.0.1", options={"context": "default"})
-        container = await ours.run(network)
+        container = await own.run(network)
         with pytest.raises(ConflictError, match=f"endpoint {container.endpoint_id} on host h0 has it"):
             await dockers.endpoint(plain, ENDPOINTS[0], "10.0.0.2/24")
         await dockers.endpoint(plain, ENDPOINTS[0], "10.0.0.3/24")
-        assert (await ours.run(network)).ip == "10.0.0.4"
+        assert (await own.run(network)).ip == "10.0.0.4"
 
 
 async def test_a_repeated_create_endpoint_succeeds_and_claims_nothing_twice(hosts: Hosts) -> None:

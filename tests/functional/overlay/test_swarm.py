@@ -170,7 +170,7 @@ class TestLeases:
             assert await manager.request(pool, "10.0.0.7", SERIAL) == "10.0.0.7/24"
             assert holders(hosts) == {"10.0.0.7": ("swarm",)}
 
-    async def test_a_node_that_was_given_up_and_is_back_has_its_address_again(self, hosts: Hosts) -> None:
+    async def test_a_node_that_was_removed_and_is_back_has_its_address_again(self, hosts: Hosts) -> None:
         async with hosts.several(2) as (manager, worker):
             leader = Leader(manager)
             network = await leader.network_create(SUBNET)
@@ -332,10 +332,10 @@ class TestSwitches:
         async with hosts.several(3) as (manager, one, other):
             leader = Leader(manager)
             network = await leader.network_create(SUBNET, leased=leased)
-            theirs, ours = [await node_network(each, network) for each in (one, other)]
-            await delete(one, theirs)
+            first, second = [await node_network(each, network) for each in (one, other)]
+            await delete(one, first)
             address = await leader.task(network) if leased else "10.0.0.2"
-            await start(other, ours, address)
+            await start(other, second, address)
             assert (len(hosts.switches()), len(hosts.ports())) == (1, 1)
 
     async def test_the_leader_removes_the_switch_that_a_dead_node_left(
