@@ -4,14 +4,13 @@ import argparse
 import asyncio
 import ctypes
 import os
-import socket
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from ovn_docker import logs, settings
-from ovn_docker.cli import main as cli
+from ovn_docker.cli.main import reported
 from ovn_docker.daemon import process
 from ovn_docker.errors import ConfigError, HostError
 from ovn_docker.libnetwork.plugin_discovery import BACKLOG, bind_unix
@@ -83,13 +82,18 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 def main() -> int:
     """Serve Docker until stopped; the exit status."""
-    return cli.reported(PROGRAM, _serve)
+    return reported(PROGRAM, _serve)
 
 
 def _serve() -> int:
     keep_only(KEPT)
     config = read(os.environ)
-    listening = _listen(config)
+    # Before the rest is loaded: dockerd tries the socket half a second after the start and then every three,
+    # three times. If that fails, so does the plugin, and dockerd's own start (moby plugin/manager_linux.go,
+    # pluginPostStart; PR 51488).
+    assert config.unix_socket is not None
+    listening = bind_unix(config.unix_socket)
+    listening.listen(BACKLOG)
     logs.configure(config.levels, None, console=logs.DockerdConsole(), syslog=False)
     docker = Path(config.health.docker_socket.removeprefix("unix://"))
     if config.health.on and not docker.is_socket():  # an upgrade resets the mount's source
@@ -98,22 +102,10 @@ def _serve() -> int:
             " docker.source=/run/docker.sock\n"
         )
     ready = process.daemonize(config.daemon)
-    from ovn_docker.daemon import serve  # noqa: PLC0415  (0.3 s; see _listen)
+    from ovn_docker.daemon import serve  # noqa: PLC0415  (0.3 s)
 
     asyncio.run(serve.serve(config, ready, bound=listening))
     return 0
-
-
-def _listen(config: Settings) -> socket.socket:
-    """Listen before the rest is loaded.
-
-    dockerd tries the socket half a second after the start and then every three, three times. If that fails,
-    so does the plugin, and dockerd's own start (moby plugin/manager_linux.go, pluginPostStart; PR 51488).
-    """
-    assert config.unix_socket is not None
-    listening = bind_unix(config.unix_socket)
-    listening.listen(BACKLOG)
-    return listening
 
 
 if __name__ == "__main__":
