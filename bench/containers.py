@@ -19,7 +19,7 @@ from bench.figures import (
     Figure,
     Samples,
 )
-from bench.place import Site
+from bench.testbed import Site
 
 IMAGE = "busybox"
 RUN, REMOVE = "docker run -d", "docker rm -f"
@@ -30,83 +30,83 @@ _ROUTED = "routed"
 _DURATION = re.compile(r"\|(\d+)\|.*NetworkDriver\.(\w+) .*duration_ms=([\d.]+)")
 
 
-def _networks(place: Site) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+def _networks(site: Site) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     """Docker networks by contestant: name and the arguments that make it."""
-    ours = f"--driver={place.plugin_name}"
+    ours = f"--driver={site.plugin_name}"
     found = {
         OURS: ("ours", (ours, "--subnet=10.201.0.0/24")),
         INTERNAL: ("internal", (ours, "--internal", "--subnet=10.202.0.0/24")),
         ROUTED: (_ROUTED, (ours, "--subnet=10.205.0.0/24")),
         OWN_BRIDGE: ("own-bridge", ("--driver=bridge", "--subnet=10.204.0.0/24")),
     }
-    if place.incumbent:
+    if site.incumbent:
         found[INCUMBENT] = ("incumbent", ("--driver=openvswitch", "--subnet=10.203.0.0/24"))
-    if place.swarm:
+    if site.swarm:
         found[OVERLAY] = ("overlay", ("--driver=overlay", "--attachable", "--subnet=10.206.0.0/24"))
     return found
 
 
 @contextmanager
-def networks(place: Site) -> Iterator[dict[str, str]]:
+def networks(site: Site) -> Iterator[dict[str, str]]:
     """Make a Docker network per contestant; gives the names of those that could be made, by contestant."""
-    wanted = _networks(place)
+    wanted = _networks(site)
     made: dict[str, str] = {}
     with ExitStack() as undo:
         for title, (name, arguments) in wanted.items():
-            if place.attempt(f"docker network create for {title}", partial(_make, place, name, arguments)):
+            if site.attempt(f"docker network create for {title}", partial(_make, site, name, arguments)):
                 made[title] = name
-                undo.callback(place.attempt, f"docker network rm for {title}", partial(_remove, place, name))
-        undo.callback(_remove_containers, place)
-        place.settle()
+                undo.callback(site.attempt, f"docker network rm for {title}", partial(_remove, site, name))
+        undo.callback(_remove_containers, site)
+        site.settle()
         yield made | {BRIDGE: "bridge", NONE: "none"}
 
 
-def _make(place: Site, name: str, arguments: Sequence[str]) -> None:
-    _, network_id = place.docker("network", "create", *arguments, name)
+def _make(site: Site, name: str, arguments: Sequence[str]) -> None:
+    _, network_id = site.docker("network", "create", *arguments, name)
     if name == _ROUTED:
-        place.add_router(network_id, "10.205.0.1/24")
+        site.add_router(network_id, "10.205.0.1/24")
 
 
-def _remove(place: Site, name: str) -> None:
+def _remove(site: Site, name: str) -> None:
     if name == _ROUTED:
-        place.remove_router(_network_id(place, name))
-    place.docker("network", "rm", name)
+        site.remove_router(_network_id(site, name))
+    site.docker("network", "rm", name)
 
 
-def _network_id(place: Site, name: str) -> str:
-    return place.docker("network", "inspect", "--format={{.Id}}", name)[1]
+def _network_id(site: Site, name: str) -> str:
+    return site.docker("network", "inspect", "--format={{.Id}}", name)[1]
 
 
-def _remove_containers(place: Site) -> None:
-    _, listed = place.docker("ps", "--all", "--quiet")
+def _remove_containers(site: Site) -> None:
+    _, listed = site.docker("ps", "--all", "--quiet")
     if listed:
-        place.docker("rm", "--force", *listed.split(), timeout=120, check=False)
+        site.docker("rm", "--force", *listed.split(), timeout=120, check=False)
 
 
-def measure_runs(place: Site, rounds: int) -> list[Figure]:
+def measure_runs(site: Site, rounds: int) -> list[Figure]:
     """Time `docker run -d` and `docker rm -f`, one container at a time, contestants in turn."""
-    samples = Samples("docker", place.ports)
-    with networks(place) as names:
+    samples = Samples("docker", site.ports)
+    with networks(site) as names:
         for turn in range(rounds + 1):
             if turn <= 1:
-                logged = len(place.log)
+                logged = len(site.log)
             for title, name in list(names.items()):
                 into = samples if turn else Samples("warming up")  # the first makes docker_gwbridge too
-                if not place.attempt(f"containers of {title}", partial(_run_one, place, into, title, name)):
+                if not site.attempt(f"containers of {title}", partial(_run_one, site, into, title, name)):
                     del names[title]
-                place.settle()
-        shares = Samples("shares", place.ports)
+                site.settle()
+        shares = Samples("shares", site.ports)
         for title in [name for name in (OURS, INTERNAL, ROUTED) if name in names]:
-            network_id = _network_id(place, names[title])
-            for verb, duration in durations(place.log[logged:], network_id):
+            network_id = _network_id(site, names[title])
+            for verb, duration in durations(site.log[logged:], network_id):
                 shares.add(title, f"{verb}, by the driver's log", duration)
         _add_differences(samples, shares)
     return [*samples.figures(), *shares.figures()]
 
 
-def _run_one(place: Site, samples: Samples, title: str, network: str) -> None:
-    took, container = place.docker("run", "--detach", f"--network={network}", IMAGE, "sleep", "1000")
-    removed, _ = place.docker("rm", "--force", container)
+def _run_one(site: Site, samples: Samples, title: str, network: str) -> None:
+    took, container = site.docker("run", "--detach", f"--network={network}", IMAGE, "sleep", "1000")
+    removed, _ = site.docker("rm", "--force", container)
     samples.add(title, RUN, took)
     samples.add(title, REMOVE, removed)
 
@@ -127,33 +127,33 @@ def durations(log: str, network_id: str) -> list[tuple[str, float]]:
     return [(verb, took) for (_, verb), took in found.items()]
 
 
-def measure_bursts(place: Site, bursts: int, size: int) -> list[Figure]:
+def measure_bursts(site: Site, bursts: int, size: int) -> list[Figure]:
     """Time from the first of many `docker run -d` at once until all containers answer ping."""
-    samples = Samples("burst", place.ports)
-    with networks(place) as names:
+    samples = Samples("burst", site.ports)
+    with networks(site) as names:
         for _ in range(bursts):
             for title in (OURS, INTERNAL, INCUMBENT, OWN_BRIDGE):
                 if title in names:
-                    work = partial(_burst, place, samples, title, (names[title], size))
-                    place.attempt(f"{size} containers of {title}", work)
-                    _remove_containers(place)
+                    work = partial(_burst, site, samples, title, (names[title], size))
+                    site.attempt(f"{size} containers of {title}", work)
+                    _remove_containers(site)
     return samples.figures(unit="s")
 
 
-def _burst(place: Site, samples: Samples, title: str, network_and_size: tuple[str, int]) -> None:
+def _burst(site: Site, samples: Samples, title: str, network_and_size: tuple[str, int]) -> None:
     network, size = network_and_size
-    peer = _peer(place, network)
-    prefix = _prefix(place, network)
+    peer = _peer(site, network)
+    prefix = _prefix(site, network)
     addresses = [f"{prefix}.{FIRST_ADDRESS + number}" for number in range(size)]
     started = time.perf_counter()
     commands = [_detached(network, address) for address in addresses]
-    pending = deque((command, place.begin(*command)) for command in commands)
-    containers = [place.finish(command, running, 120)[1] for command, running in pending]
+    pending = deque((command, site.begin(*command)) for command in commands)
+    containers = [site.finish(command, running, 120)[1] for command, running in pending]
     running_after = time.perf_counter() - started
-    place.docker("exec", peer, "sh", "-c", _ping_all(addresses), timeout=60)
+    site.docker("exec", peer, "sh", "-c", _ping_all(addresses), timeout=60)
     samples.add(title, f"{size} containers run", running_after)
     samples.add(title, f"{size} containers answer ping", time.perf_counter() - started)
-    removed, _ = place.docker("rm", "--force", *containers, peer, timeout=120)
+    removed, _ = site.docker("rm", "--force", *containers, peer, timeout=120)
     samples.add(title, f"{size} containers removed by one docker rm -f", removed / 1000)
 
 
@@ -171,20 +171,20 @@ def _ping_all(addresses: Sequence[str]) -> str:
     )
 
 
-def _prefix(place: Site, network: str) -> str:
+def _prefix(site: Site, network: str) -> str:
     arguments = ("network", "inspect", "--format={{(index .IPAM.Config 0).Subnet}}", network)
-    _, subnet = place.docker(*arguments)
+    _, subnet = site.docker(*arguments)
     return subnet.rpartition(".")[0]
 
 
-def _peer(place: Site, network: str) -> str:
+def _peer(site: Site, network: str) -> str:
     """A container to ping and to be pinged."""
-    address = f"{_prefix(place, network)}.{PEER_ADDRESS}"
-    _, peer = place.docker(*_detached(network, address))
+    address = f"{_prefix(site, network)}.{PEER_ADDRESS}"
+    _, peer = site.docker(*_detached(network, address))
     return peer
 
 
-def measure_first_packets(place: Site, count: int) -> list[Figure]:
+def measure_first_packets(site: Site, count: int) -> list[Figure]:
     """Count the containers whose very first packet, a ping to an older container, is answered.
 
     First each gets a new address, so only the switch's flows matter. Then each takes over the address of the
@@ -192,12 +192,12 @@ def measure_first_packets(place: Site, count: int) -> list[Figure]:
     former holder.
     """
     figures = []
-    with networks(place) as names:
+    with networks(site) as names:
         for title in (OURS, INCUMBENT, OWN_BRIDGE):
             if title not in names:
                 continue
             for item, reuse in (("new address", False), ("address of the container before it", True)):
-                answered = _first_packets(place, names[title], count, reuse=reuse)
+                answered = _first_packets(site, names[title], count, reuse=reuse)
                 figures.append(_count(title, item, answered, count))
     return figures
 
@@ -207,19 +207,19 @@ def _count(title: str, item: str, answered: int, count: int) -> Figure:
     return Figure(section="first packet", item=item, contestant=title, unit=unit, p50=answered, p99=answered)
 
 
-def _first_packets(place: Site, network: str, count: int, *, reuse: bool) -> int:
-    peer = _peer(place, network)
-    prefix = _prefix(place, network)
+def _first_packets(site: Site, network: str, count: int, *, reuse: bool) -> int:
+    peer = _peer(site, network)
+    prefix = _prefix(site, network)
     answered = 0
     for number in range(count):
         address = f"{prefix}.{FIRST_ADDRESS + (0 if reuse else 1 + number)}"
-        answered += _first_packet(place, network, address, f"{prefix}.{PEER_ADDRESS}")
-    place.docker("rm", "--force", peer)
+        answered += _first_packet(site, network, address, f"{prefix}.{PEER_ADDRESS}")
+    site.docker("rm", "--force", peer)
     return answered
 
 
-def _first_packet(place: Site, network: str, address: str, to: str) -> bool:
+def _first_packet(site: Site, network: str, address: str, to: str) -> bool:
     where = ("--rm", f"--network={network}", f"--ip={address}")
     ping = ("ping", "-c", "1", "-W", "1", to)
-    _, output = place.docker("run", *where, IMAGE, *ping, check=False)
+    _, output = site.docker("run", *where, IMAGE, *ping, check=False)
     return "1 packets received" in output

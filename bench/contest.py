@@ -8,9 +8,9 @@ from bench import containers, costs, verbs
 from bench.containers import RUN
 from bench.costs import MEMORY, START
 from bench.figures import BRIDGE, CONTESTANTS, INTERNAL, OWN_BRIDGE, ROUTED, Figure, Results
-from bench.place import Place
 from bench.run import Bench, Part, Run, progress
 from bench.tables import Page, Target, find
+from bench.testbed import ContestTestbed
 from bench.verbs import JOIN_INSTALLED
 
 LIVE_PORTS = 20_000
@@ -18,15 +18,15 @@ LIVE_PORTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ContestPlan:
     """The sizes of a run.
 
     Attributes:
         calls: lifecycles of an endpoint per contestant, with nothing else in Northbound.
-        crowded_calls: likewise with ports of others.
+        crowded_calls: the same with ports of others.
         slow_calls: of the incumbent, where a call takes seconds.
         runs: rounds of `docker run` and `docker rm` with nothing else in Northbound.
-        crowded_runs: likewise with ports of others.
+        crowded_runs: the same with ports of others.
         bursts: how often containers are started at once.
         burst: how many containers at once.
         first_packets: containers whose first packet is watched.
@@ -55,8 +55,8 @@ class Plan:
         return tuple(ports for ports in self.ports if ports <= LIVE_PORTS)
 
 
-FULL = Plan()
-QUICK = Plan(
+FULL = ContestPlan()
+QUICK = ContestPlan(
     calls=20,
     crowded_calls=8,
     slow_calls=2,
@@ -123,91 +123,91 @@ PAGE = Page(
 )
 
 
-def plan(run: Run) -> Plan:
+def plan(run: Run) -> ContestPlan:
     """What the flags ask for; 0 other ports are always measured, as others are compared with that."""
     chosen = run.plan(FULL, QUICK, "ports")
     return replace(chosen, ports=tuple(sorted({0, *chosen.ports})))
 
 
 def _measure(run: Run) -> Results:
-    with Place(run.arguments.name, progress) as place:
-        results = run.results(place.machine())
-        results.failures = place.failures
-        return run.measure(contest(place, plan(run)), results)
+    with ContestTestbed(run.arguments.name, progress) as testbed:
+        results = run.results(testbed.machine())
+        results.failures = testbed.failures
+        return run.measure(contest(testbed, plan(run)), results)
 
 
-def contest(place: Place, plan: Plan) -> Iterator[Part]:
+def contest(testbed: ContestTestbed, plan: ContestPlan) -> Iterator[Part]:
     """The parts of the contest of drivers; each begins with all of them running."""
-    for name, measure in parts(place, plan):
-        yield name, partial(_with_all, place, measure)
+    for name, measure in parts(testbed, plan):
+        yield name, partial(_with_all, testbed, measure)
 
 
-def _with_all(place: Place, measure: Callable[[], list[Figure]]) -> list[Figure]:
-    place.start_missing()
+def _with_all(testbed: ContestTestbed, measure: Callable[[], list[Figure]]) -> list[Figure]:
+    testbed.start_missing()
     return measure()
 
 
-def parts(place: Place, plan: Plan) -> Iterator[Part]:
+def parts(testbed: ContestTestbed, plan: ContestPlan) -> Iterator[Part]:
     """Name and function of each part, in their order; none runs before the one before it has."""
-    yield "memory, idle processor time, start", lambda: _costs(place, plan)
+    yield "memory, idle processor time, start", lambda: _costs(testbed, plan)
     for ports in plan.live:
-        yield f"OVN with {ports:,} other ports", lambda ports=ports: _fill_live(place, plan, ports)  # type: ignore[misc]
+        yield f"OVN with {ports:,} other ports", lambda ports=ports: _fill_live(testbed, plan, ports)  # type: ignore[misc]
         calls = plan.crowded_calls if ports else plan.calls
-        yield "  calls to the drivers", lambda calls=calls: _verbs(place, calls)  # type: ignore[misc]
+        yield "  calls to the drivers", lambda calls=calls: _verbs(testbed, calls)  # type: ignore[misc]
         runs = plan.crowded_runs if ports else plan.runs
-        yield "  docker run and docker rm", lambda runs=runs: containers.measure_runs(place, runs)  # type: ignore[misc]
+        yield "  docker run and docker rm", lambda runs=runs: containers.measure_runs(testbed, runs)  # type: ignore[misc]
         if ports:
-            yield "  memory", lambda: costs.measure_memory(place)
+            yield "  memory", lambda: costs.measure_memory(testbed)
         else:
-            yield "  containers at once", lambda: containers.measure_bursts(place, plan.bursts, plan.burst)
-            yield "  first packets", lambda: containers.measure_first_packets(place, plan.first_packets)
-    yield from _northbound_parts(place, plan)
+            yield "  containers at once", lambda: containers.measure_bursts(testbed, plan.bursts, plan.burst)
+            yield "  first packets", lambda: containers.measure_first_packets(testbed, plan.first_packets)
+    yield from _northbound_parts(testbed, plan)
 
 
-def _northbound_parts(place: Place, plan: Plan) -> Iterator[Part]:
+def _northbound_parts(testbed: ContestTestbed, plan: ContestPlan) -> Iterator[Part]:
     for ports in plan.ports:
         name = f"Northbound alone with {ports:,} other ports"
-        yield name, lambda ports=ports: _northbound(place, plan, ports)  # type: ignore[misc]
+        yield name, lambda ports=ports: _northbound(testbed, plan, ports)  # type: ignore[misc]
     most = plan.live[-1] if plan.live else 0
     if most:
         name = f"Northbound alone with {most:,} ports in one switch"
-        yield name, lambda: _one_switch(place, plan, most)
+        yield name, lambda: _one_switch(testbed, plan, most)
 
 
-def _costs(place: Place, plan: Plan) -> list[Figure]:
-    starts = costs.measure_starts(place, plan.starts)
-    return [*starts, *costs.measure_memory(place), *costs.measure_idle(place, plan.idle_seconds)]
+def _costs(testbed: ContestTestbed, plan: ContestPlan) -> list[Figure]:
+    starts = costs.measure_starts(testbed, plan.starts)
+    return [*starts, *costs.measure_memory(testbed), *costs.measure_idle(testbed, plan.idle_seconds)]
 
 
-def _fill_live(place: Place, plan: Plan, ports: int) -> list[Figure]:
-    if ports != place.ports:
-        place.pause_northd()
-        place.fill(ports, plan.switches)
-    place.resume_northd()
+def _fill_live(testbed: ContestTestbed, plan: ContestPlan, ports: int) -> list[Figure]:
+    if ports != testbed.ports:
+        testbed.pause_northd()
+        testbed.fill(ports, plan.switches)
+    testbed.resume_northd()
     return []
 
 
-def _verbs(place: Place, calls: int) -> list[Figure]:
-    return verbs.measure(place, verbs.callers(place, calls, calls))
+def _verbs(testbed: ContestTestbed, calls: int) -> list[Figure]:
+    return verbs.measure(testbed, verbs.callers(testbed, calls, calls))
 
 
-def _northbound(place: Place, plan: Plan, ports: int) -> list[Figure]:
-    place.pause_northd()
-    place.fill(ports, plan.switches)
-    figures = verbs.measure_northbound(place, _alone(place, plan, ports))
+def _northbound(testbed: ContestTestbed, plan: ContestPlan, ports: int) -> list[Figure]:
+    testbed.pause_northd()
+    testbed.fill(ports, plan.switches)
+    figures = verbs.measure_northbound(testbed, _alone(testbed, plan, ports))
     if ports not in plan.live:
-        figures += costs.measure_memory(place)
+        figures += costs.measure_memory(testbed)
     return figures
 
 
-def _one_switch(place: Place, plan: Plan, ports: int) -> list[Figure]:
-    place.pause_northd()
-    place.fill(0, plan.switches)
-    return verbs.measure_northbound(place, _alone(place, plan, ports), one_switch=ports)
+def _one_switch(testbed: ContestTestbed, plan: ContestPlan, ports: int) -> list[Figure]:
+    testbed.pause_northd()
+    testbed.fill(0, plan.switches)
+    return verbs.measure_northbound(testbed, _alone(testbed, plan, ports), one_switch=ports)
 
 
-def _alone(place: Place, plan: Plan, ports: int) -> Sequence[verbs.Caller]:
-    return verbs.callers(place, plan.calls, plan.slow_calls if ports else plan.crowded_calls)
+def _alone(testbed: ContestTestbed, plan: ContestPlan, ports: int) -> Sequence[verbs.Caller]:
+    return verbs.callers(testbed, plan.calls, plan.slow_calls if ports else plan.crowded_calls)
 
 
 BENCH = Bench(

@@ -4,7 +4,7 @@ import time
 
 from bench.drivers import Driver
 from bench.figures import Figure, Samples
-from bench.place import Place
+from bench.testbed import ContestTestbed
 
 MEMORY, IDLE, START = (
     "resident memory",
@@ -13,30 +13,30 @@ MEMORY, IDLE, START = (
 )
 
 
-def measure_memory(place: Place) -> list[Figure]:
+def measure_memory(testbed: ContestTestbed) -> list[Figure]:
     """Resident memory of each driver, in MB of 10^6 bytes."""
-    samples = Samples("costs", place.ports)
-    for driver in place.drivers:
+    samples = Samples("costs", testbed.ports)
+    for driver in testbed.drivers:
         samples.add(driver.title, MEMORY, driver.resident_mb())
     return samples.figures(unit="MB")
 
 
-def measure_idle(place: Place, seconds: int) -> list[Figure]:
+def measure_idle(testbed: ContestTestbed, seconds: int) -> list[Figure]:
     """Processor time that each driver uses while idle, in percent of one core."""
-    before = [driver.cpu_seconds() for driver in place.drivers]
+    before = [driver.cpu_seconds() for driver in testbed.drivers]
     started = time.perf_counter()
     time.sleep(seconds)
     elapsed = time.perf_counter() - started
-    samples = Samples("costs", place.ports)
-    for driver, used in zip(place.drivers, before, strict=True):
+    samples = Samples("costs", testbed.ports)
+    for driver, used in zip(testbed.drivers, before, strict=True):
         samples.add(driver.title, IDLE, (driver.cpu_seconds() - used) / elapsed * 100)
     return samples.figures(unit="% of a core")
 
 
-def measure_starts(place: Place, starts: int) -> list[Figure]:
+def measure_starts(testbed: ContestTestbed, starts: int) -> list[Figure]:
     """Time from the start of each driver's process until it answers."""
-    samples = Samples("costs", place.ports)
-    for driver in place.drivers:
+    samples = Samples("costs", testbed.ports)
+    for driver in testbed.drivers:
         for _ in range(starts):
             samples.add(driver.title, START, _restart(driver))
     return samples.figures(unit="s")

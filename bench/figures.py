@@ -53,7 +53,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         kernel: as ``uname -r``.
         datapath: "kernel" or "userspace", or "" where no packet was forwarded.
         disk: what the databases were on and what it costs to write there, or "" where it was not looked at.
-        virtual: what makes the machine, as ``systemd-detect-virt`` says, or "" where it was not asked.
+        virtual: what makes the machine, as ``systemd-detect-virt`` says, or "" where that is not known.
         versions: by program.
     """
 

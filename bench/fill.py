@@ -1,4 +1,4 @@
-"""Ports of others in Northbound: they stand in the way of whoever reads the whole database.
+"""Ports of others in Northbound: they slow down whatever reads the whole database.
 
 They belong to no chassis and to switches of their own, as the ports of all other hosts do.
 """

@@ -120,7 +120,7 @@ async def _read(host: Server, northbound: Servers, samples: Samples) -> None:
 def _other_client(northbound: Servers) -> Iterator[Callable[[], float]]:
     """A client in a thread that asks one thing after the other; the longest time to an answer, in seconds."""
     waits: list[float] = []
-    stop, asked = threading.Event(), threading.Event()
+    stop, began_asking = threading.Event(), threading.Event()
     database = northbound.connect()
 
     def ask() -> None:
@@ -128,11 +128,11 @@ def _other_client(northbound: Servers) -> Iterator[Callable[[], float]]:
             began = time.perf_counter()
             database.transact([select("NB_Global", [], ["_uuid"])])
             waits.append(time.perf_counter() - began)
-            asked.set()
+            began_asking.set()
 
     thread = threading.Thread(target=ask)
     thread.start()
-    asked.wait()
+    began_asking.wait()
     try:
         yield lambda: max(waits[1:], default=waits[0])
     finally:

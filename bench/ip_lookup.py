@@ -108,8 +108,8 @@ def _set_up(host: Machine, other: Machine, vtep: Machine) -> list[Figure]:
 
 
 def _network(host: Machine, name: str, subnet: str) -> None:
-    ours = ("-d", "openvswitch", "--ipam-driver", "openvswitch")
-    host.docker("network", "create", *ours, "--subnet", subnet, name)
+    options = ("-d", "openvswitch", "--ipam-driver", "openvswitch")
+    host.docker("network", "create", *options, "--subnet", subnet, name)
 
 
 def _fill(host: Machine) -> None:
@@ -135,8 +135,8 @@ def _fill(host: Machine) -> None:
 
 def _entries(host: Machine) -> int:
     what = f"cookie={COOKIE:#x}/{COOKIE_MASK:#x}"
-    said = host.run(["ovs-ofctl", "-O", "OpenFlow15", "dump-aggregate", "br-int", what], check=False).stdout
-    return int(said.partition("flow_count=")[2].split()[0] or 0) if "flow_count=" in said else 0
+    output = host.run(["ovs-ofctl", "-O", "OpenFlow15", "dump-aggregate", "br-int", what], check=False).stdout
+    return int(output.partition("flow_count=")[2].split()[0] or 0) if "flow_count=" in output else 0
 
 
 def _restart(host: Machine, *, lookup: bool) -> None:
@@ -183,8 +183,8 @@ def _rate(receiver: Sequence[str], sender: Sequence[str], address: str) -> float
         if counting.stdout is not None:
             counting.stdout.readline()
         subprocess.run(send, check=False, timeout=30)
-        said, _ = counting.communicate(timeout=30)
-    return float(said or 0)
+        output, _ = counting.communicate(timeout=30)
+    return float(output or 0)
 
 
 def _pid(host: Machine) -> str:
@@ -204,10 +204,10 @@ def _calls(host: Machine) -> list[Figure]:
                 _settle(host, lookup=lookup)
             present = lookup
             found = [_call(host, network, next(numbers)) for _ in range(JOINS)]
-            said = "with --ip-lookup" if lookup else "without"
+            mode = "with --ip-lookup" if lookup else "without"
             for verb, values in zip((JOIN, DELETE), zip(*found, strict=True), strict=True):
                 for value in values:
-                    samples.add(OURS, f"{verb}, {said}", value)
+                    samples.add(OURS, f"{verb}, {mode}", value)
                 medians.setdefault(lookup, []).append(statistics.median(values))
         for verb, with_it, without in zip((JOIN, DELETE), medians[True], medians[False], strict=True):
             samples.add(OURS, f"{verb} {LESS}", with_it - without)

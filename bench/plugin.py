@@ -103,9 +103,9 @@ class Plugin:
         with self._connection.getresponse() as response:
             answer = response.read()
         took = (time.perf_counter() - started) * 1000
-        said = json.loads(answer) if answer.startswith(b"{") else {}
-        if response.status != http.client.OK or said.get("Err"):
-            raise HostError(f"{path.rpartition('.')[2]} failed: {said.get('Err') or response.status}")
+        reply = json.loads(answer) if answer.startswith(b"{") else {}
+        if response.status != http.client.OK or reply.get("Err"):
+            raise HostError(f"{path.rpartition('.')[2]} failed: {reply.get('Err') or response.status}")
         return took, answer
 
     def close(self) -> None:

@@ -65,10 +65,10 @@ class Bench:
         description: of its --help.
         page: how its results are shown.
         measure: carries out a run.
-        quick: what --quick does; it is no flag where this is empty.
-        ports: what --ports means, likewise.
-        directory: what --directory means, likewise.
-        lab: what --name is the name of, likewise.
+        quick: what --quick does; empty where the bench has no such flag, as of the next three.
+        ports: the defaults of --ports.
+        directory: what --directory is for.
+        lab: what --name names.
         add_flags: adds its own flags.
     """
 

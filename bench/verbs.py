@@ -9,8 +9,8 @@ from functools import partial
 from bench.figures import INCUMBENT, OURS, OURS_TCP, Figure, Samples
 from bench.fill import fill_switch
 from bench.ovsdb import INSTALLED, OFPORT, PLUGGED
-from bench.place import Place, Site
 from bench.plugin import Plugin, endpoint, join, network
+from bench.testbed import ContestTestbed, Site
 
 JOIN_INSTALLED = "Join until ovn-installed"
 
@@ -42,20 +42,20 @@ class Caller:
         return secrets.token_hex(32), f"{base}.{self.count // 250}.{self.count % 250 + 2}/16"
 
 
-def callers(place: Place, ours: int, incumbent: int) -> list[Caller]:
+def callers(testbed: ContestTestbed, ours: int, incumbent: int) -> list[Caller]:
     """Our driver over both kinds of socket, and the incumbent, with as many lifecycles each."""
     found = [
-        Caller(OURS, Plugin(place.ours.dial), ours),
-        Caller(OURS_TCP, Plugin(place.ours.dial_tcp), ours),
+        Caller(OURS, Plugin(testbed.ours.dial), ours),
+        Caller(OURS_TCP, Plugin(testbed.ours.dial_tcp), ours),
     ]
-    if place.incumbent:
-        found.append(Caller(INCUMBENT, Plugin(place.incumbent.dial), incumbent))
+    if testbed.incumbent:
+        found.append(Caller(INCUMBENT, Plugin(testbed.incumbent.dial), incumbent))
     return found
 
 
-def measure(place: Site, clients: Sequence[Caller]) -> list[Figure]:
+def measure(testbed: Site, clients: Sequence[Caller]) -> list[Figure]:
     """Time every verb; contestants take turns, each once OVN has processed what the last one did."""
-    samples, stages = Samples("verbs", place.ports), Samples("join", place.ports)
+    samples, stages = Samples("verbs", testbed.ports), Samples("join", testbed.ports)
 
     def begin(caller: Caller, number: int) -> None:
         measure_networks(caller, samples, max(caller.samples // 4, 2), number)
@@ -64,16 +64,16 @@ def measure(place: Site, clients: Sequence[Caller]) -> list[Figure]:
     able = [
         caller
         for number, caller in enumerate(clients)
-        if place.attempt(_calls_of(caller), partial(begin, caller, number))
+        if testbed.attempt(_calls_of(caller), partial(begin, caller, number))
     ]
-    place.settle()
+    testbed.settle()
     for turn in range(max(caller.samples for caller in clients)):
         for caller in [caller for caller in able if turn < caller.samples]:
-            if not place.attempt(_calls_of(caller), partial(_lifecycle, place, caller, samples, stages)):
+            if not testbed.attempt(_calls_of(caller), partial(_lifecycle, testbed, caller, samples, stages)):
                 able.remove(caller)
-            place.settle()
+            testbed.settle()
     for caller in clients:
-        place.attempt(_calls_of(caller), partial(_remove_network, caller))
+        testbed.attempt(_calls_of(caller), partial(_remove_network, caller))
     return [*samples.figures(), *stages.figures()]
 
 
@@ -93,7 +93,7 @@ def measure_networks(caller: Caller, samples: Samples, count: int, number: int) 
             samples.add(caller.title, "DeleteNetwork", deleted)
 
 
-def _lifecycle(place: Site, caller: Caller, samples: Samples, stages: Samples) -> None:
+def _lifecycle(testbed: Site, caller: Caller, samples: Samples, stages: Samples) -> None:
     endpoint_id, address = caller.next_endpoint()
     ids = endpoint(caller.network_id, endpoint_id)
 
@@ -108,7 +108,7 @@ def _lifecycle(place: Site, caller: Caller, samples: Samples, stages: Samples) -
         asked = time.perf_counter()
         call("Join", join(caller.network_id, endpoint_id))
         answered = time.perf_counter()
-        seen = place.watch.moments(endpoint_id)
+        seen = testbed.watch.moments(endpoint_id)
         samples.add(caller.title, JOIN_INSTALLED, (max(seen[INSTALLED], answered) - asked) * 1000)
         moments = {"CreateEndpoint answered": made, "Join asked for": asked}
         moments |= {stage: seen[stage] for stage in (PLUGGED, OFPORT, INSTALLED)}
@@ -120,22 +120,24 @@ def _lifecycle(place: Site, caller: Caller, samples: Samples, stages: Samples) -
         call("DeleteEndpoint", ids)
 
 
-def measure_northbound(place: Place, clients: Sequence[Caller], one_switch: int = 0) -> list[Figure]:
+def measure_northbound(
+    testbed: ContestTestbed, clients: Sequence[Caller], one_switch: int = 0
+) -> list[Figure]:
     """Time the verbs that need no northd, while it is paused.
 
     `one_switch` is the number of other ports in the switch of the endpoints.
     """
     section = "one switch" if one_switch else "northbound"
-    samples = Samples(section, one_switch or place.ports)
+    samples = Samples(section, one_switch or testbed.ports)
     for number, caller in enumerate(clients):
-        what = f"{_calls_of(caller)} with {one_switch or place.ports:,} ports"
-        work = partial(_measure_northbound_of, place, caller, samples, (number, one_switch))
-        place.attempt(what, work)
+        what = f"{_calls_of(caller)} with {one_switch or testbed.ports:,} ports"
+        work = partial(_measure_northbound_of, testbed, caller, samples, (number, one_switch))
+        testbed.attempt(what, work)
     return samples.figures()
 
 
 def _measure_northbound_of(
-    place: Place, caller: Caller, samples: Samples, number_and_ports: tuple[int, int]
+    testbed: ContestTestbed, caller: Caller, samples: Samples, number_and_ports: tuple[int, int]
 ) -> None:
     number, one_switch = number_and_ports
     if not one_switch:
@@ -143,7 +145,7 @@ def _measure_northbound_of(
     _make_network(caller, number)
     try:
         if one_switch:
-            fill_switch(place.northbound, caller.network_id, one_switch)
+            fill_switch(testbed.northbound, caller.network_id, one_switch)
         for _ in range(caller.samples + 1):
             endpoint_id, address = caller.next_endpoint()
             ids = endpoint(caller.network_id, endpoint_id)
@@ -158,7 +160,7 @@ def _measure_northbound_of(
                     samples.add(caller.title, verb, took)
     finally:
         if one_switch:
-            place.remove_switch(caller.network_id)
+            testbed.remove_switch(caller.network_id)
         else:
             _remove_network(caller)
 

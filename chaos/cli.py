@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.place import Place
 from chaos.plan import rounds
 from chaos.run import Choices, Log, Run
 from chaos.stats import Result, Stats, result, text, with_differences
+from chaos.testbed import ChaosTestbed
 from ovn_docker.errors import OvnDockerError
 
 _DESCRIPTION = """\
@@ -121,12 +121,12 @@ def _run(arguments: argparse.Namespace) -> Result:
         log = Log(stack.enter_context(arguments.log.open("w")))
         log.write(command_line(arguments))
         health_check = not arguments.no_health_check
-        place = Place(
+        testbed = ChaosTestbed(
             arguments.name, arguments.hosts, _report, keep=arguments.keep, health_check=health_check
         )
-        stack.enter_context(place)
-        threading.Thread(target=_report_progress, args=(place, stats), daemon=True).start()
-        differences = Run(place, log, stats).run(choices)
+        stack.enter_context(testbed)
+        threading.Thread(target=_report_progress, args=(testbed, stats), daemon=True).start()
+        differences = Run(testbed, log, stats).run(choices)
     seconds = time.monotonic() - started
     ended = result(command_line(arguments), arguments.seed, arguments.hosts, seconds, stats)
     ended = with_differences(ended, differences)
@@ -135,8 +135,8 @@ def _run(arguments: argparse.Namespace) -> Result:
     return ended
 
 
-def _report_progress(place: Place, stats: Stats) -> None:
-    while not place.stop.wait(_REPORT_EVERY):
+def _report_progress(testbed: ChaosTestbed, stats: Stats) -> None:
+    while not testbed.stop.wait(_REPORT_EVERY):
         _report(stats.line())
 
 

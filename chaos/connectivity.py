@@ -51,8 +51,8 @@ def peers(hosts: Sequence[Host]) -> dict[tuple[str, str], dict[str, str]]:
     for group in members.values():
         for host, endpoint in group:
             others = {
-                other.address: f"{other.container} on {theirs.name}"
-                for theirs, other in group
+                other.address: f"{other.container} on {host_of_other.name}"
+                for host_of_other, other in group
                 if other.id != endpoint.id
             }
             wanted.setdefault((host.name, endpoint.container), {}).update(others)
@@ -72,17 +72,17 @@ def _ask(task: Task) -> list[Difference]:
     machine, container, own, others = task
     script = _SCRIPT.format(addresses=" ".join(others))
     try:
-        said = machine.docker("exec", container, "sh", "-c", script, timeout=_TIMEOUT).stdout
+        output = machine.docker("exec", container, "sh", "-c", script, timeout=_TIMEOUT).stdout
     except HostError as error:
         return [Difference(LOST, "container", container, machine.name, str(error))]
-    return verdict(said, container, machine.name, own, others)
+    return verdict(output, container, machine.name, own, others)
 
 
 def verdict(
-    said: str, container: str, host: str, own: Sequence[str], others: Mapping[str, str]
+    output: str, container: str, host: str, own: Sequence[str], others: Mapping[str, str]
 ) -> list[Difference]:
     """Read what the script printed in a container that should have `own` and reach `others`."""
-    words = [line.split() for line in said.splitlines()]
+    words = [line.split() for line in output.splitlines()]
     failed = [line for line in words if line and line[0] in {"ping", "tcp"}]
     found = [
         Difference(LOST, way, address, host, f"{container} does not reach {others.get(address, '')}")

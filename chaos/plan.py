@@ -38,7 +38,7 @@ LONGEST_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A network that a host may have: its name, and what it is asked for with."""
+    """A network that a host may have, with the options that make it."""
 
     name: str
     subnet: str

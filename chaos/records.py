@@ -23,7 +23,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A running container's place on a network, as Docker has it.
+    """A running container's endpoint on a network, as Docker has it.
 
     Attributes:
         id: EndpointID.
@@ -74,7 +74,7 @@ class Host:
         networks: of this driver, by NetworkID.
         endpoints: of running containers on these networks.
         running: how many containers run.
-        interfaces: of ours in Open vSwitch.
+        interfaces: of the driver in Open vSwitch.
         links: names of the kernel's links in our group, outside of containers.
         remembered: NetworkIDs in the driver's state file.
     """
@@ -119,7 +119,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A row of DHCP_Options that is ours: a pool, an address in it, a host, or the list of hosts.
+    """A row of DHCP_Options of the driver: a pool, an address in it, a host, or the list of hosts.
 
     Attributes:
         kind: `external_ids:ovn-docker`: pool, lease, claim, reserved, host, hosts.

@@ -10,9 +10,9 @@ from typing import TextIO
 
 from chaos.faults import Fault
 from chaos.oracle import LOST, Difference
-from chaos.place import Place
 from chaos.plan import Command, Round, rounds
 from chaos.stats import FAILED, OK, TIMEOUT, Stats
+from chaos.testbed import ChaosTestbed
 from ovn_docker.errors import OvnDockerError
 
 COMMAND_TIMEOUT = 60.0
@@ -53,7 +53,7 @@ class Choices:
 class Run:
     """One run in a lab."""
 
-    place: Place
+    testbed: ChaosTestbed
     log: Log
     stats: Stats
     _down: set[str] = field(default_factory=set)
@@ -68,9 +68,9 @@ class Run:
         started = time.monotonic()
         check_at = started + 60 * min(choices.every, choices.minutes)
         end = started + 60 * choices.minutes
-        machines = len(self.place.machines)
+        machines = len(self.testbed.machines)
         with ThreadPoolExecutor(max_workers=AT_ONCE * machines + machines) as pool:
-            for one in rounds(choices.seed, len(self.place.lab.hosts)):
+            for one in rounds(choices.seed, len(self.testbed.lab.hosts)):
                 self._round(pool, one)
                 if time.monotonic() >= check_at:
                     if (found := self.check()) or time.monotonic() >= end:
@@ -81,9 +81,9 @@ class Run:
     def check(self) -> list[Difference]:
         """Repair everything, let it settle, and compare."""
         self.log.write("check: repairing all parts")
-        found = self._broken + self.place.repair_all()
+        found = self._broken + self.testbed.repair_all()
         started = time.monotonic()
-        self.stats.compared, differences = self.place.check(
+        self.stats.compared, differences = self.testbed.check(
             lambda difference: self.log.write(f"not yet: {difference}")
         )
         self.stats.add_check(time.monotonic() - started)
@@ -107,38 +107,38 @@ class Run:
 
     def _commands(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            self.place.pause(command.pause)
-            if self.place.stop.is_set():
+            self.testbed.pause(command.pause)
+            if self.testbed.stop.is_set():
                 return
             self._command(command)
 
     def _command(self, command: Command) -> None:
-        host = self.place.lab.hosts[command.host - 1]
+        host = self.testbed.lab.hosts[command.host - 1]
         down, started = set(self._down), time.monotonic()
-        outcome, said = OK, ""
+        outcome, message = OK, ""
         try:
             done = host.docker(*command.words, timeout=COMMAND_TIMEOUT, check=False)
             if done.returncode != 0:
-                outcome, said = FAILED, done.stderr[-400:]
+                outcome, message = FAILED, done.stderr[-400:]
         except OvnDockerError as error:
-            outcome, said = (TIMEOUT if "took longer" in str(error) else FAILED), str(error)[-400:]
+            outcome, message = (TIMEOUT if "took longer" in str(error) else FAILED), str(error)[-400:]
         down |= self._down
         self.stats.add_command(command.verb, outcome, calm=not down)
         during = f" during {', '.join(sorted(down))}" if down else ""
         seconds = time.monotonic() - started
         words = " ".join(command.words)
-        self.log.write(f"{host.name}: {words}: {outcome} in {seconds:.1f} s{during} {said}")
+        self.log.write(f"{host.name}: {words}: {outcome} in {seconds:.1f} s{during} {message}")
 
     def _fault(self, fault: Fault) -> None:
-        self.place.pause(fault.delay)
-        if self.place.stop.is_set():
+        self.testbed.pause(fault.delay)
+        if self.testbed.stop.is_set():
             return
         self._down.add(str(fault))
         self.log.write(f"fault: {fault} for {fault.hold} s")
         try:
-            seconds = self.place.break_and_repair(fault)
+            seconds = self.testbed.break_and_repair(fault)
         except OvnDockerError as error:
-            if not self.place.stop.is_set():
+            if not self.testbed.stop.is_set():
                 notes = " ".join(getattr(error, "__notes__", ()))
                 self.log.write(f"fault: {fault} cannot be repaired: {error} {notes}")
                 self._broken.append(Difference(LOST, "daemon", str(fault), fault.machine, str(error)))

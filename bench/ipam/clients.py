@@ -116,10 +116,10 @@ def lease(clients: Sequence[Client], count: int) -> tuple[list[Answer], float]:
 
 def address(body: bytes) -> str:
     """The address of a RequestAddress response, without prefix length."""
-    said = json.loads(body)
-    if not said.get("Address"):
-        raise HostError(f"RequestAddress failed: {said.get('Err') or said}")
-    return str(said["Address"].partition("/")[0])
+    reply = json.loads(body)
+    if not reply.get("Address"):
+        raise HostError(f"RequestAddress failed: {reply.get('Err') or reply}")
+    return str(reply["Address"].partition("/")[0])
 
 
 def _body_length(headers: bytes) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 from bench.figures import Figure, Results, Samples, median
 from bench.ipam import clients as load
 from bench.ipam import page
-from bench.ipam.place import Network, Place
-from bench.ipam.plan import CLIENTS, DRIVERS, FULL, LEVELS, QUICK, Level, Plan
+from bench.ipam.plan import CLIENTS, DRIVERS, FULL, LEVELS, QUICK, IpamPlan, Level
+from bench.ipam.testbed import IpamTestbed, Network
 from bench.ovsdb import Database
 from bench.run import Bench, Part, Run, progress, this_machine, version
 from ovn_docker.errors import OvnDockerError
@@ -27,9 +27,9 @@ _CONTENT = b"\0" * 1024
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
-def plan(run: Run) -> Plan:
+def plan(run: Run) -> IpamPlan:
     """What the flags ask for."""
-    chosen: Plan = run.plan(FULL, QUICK, "ports")
+    chosen: IpamPlan = run.plan(FULL, QUICK, "ports")
     return chosen
 
 
@@ -70,7 +70,7 @@ def _sync_ms(directory: Path) -> float:
     return median(took)
 
 
-def parts(directory: Path, plan: Plan, results: Results) -> Iterator[Part]:
+def parts(directory: Path, plan: IpamPlan, results: Results) -> Iterator[Part]:
     """Name and function of each part.
 
     Args:
@@ -81,19 +81,19 @@ def parts(directory: Path, plan: Plan, results: Results) -> Iterator[Part]:
     for mode in page.MODES:
         for ports in plan.ports:
             run = _OneNorthbound(mode, ports, plan, results.failures)
-            place = directory / f"{mode[0]}{ports}"
-            yield f"{mode} Northbound with {ports:,} other ports", partial(_levels, run, place)
+            testbed = directory / f"{mode[0]}{ports}"
+            yield f"{mode} Northbound with {ports:,} other ports", partial(_levels, run, testbed)
 
 
 def _levels(run: "_OneNorthbound", directory: Path) -> list[Figure]:
-    with Place(directory, run.mode, run.ports, run.plan.switches) as place:
-        return run.levels(place)
+    with IpamTestbed(directory, run.mode, run.ports, run.plan.switches) as testbed:
+        return run.levels(testbed)
 
 
 class _OneNorthbound:
     """What is measured on one Northbound."""
 
-    def __init__(self, mode: str, ports: int, plan: Plan, failures: list[str]) -> None:
+    def __init__(self, mode: str, ports: int, plan: IpamPlan, failures: list[str]) -> None:
         self.mode = mode
         self.ports = ports
         self.plan = plan
@@ -103,17 +103,17 @@ class _OneNorthbound:
         self._searches = Samples(page.SEARCH, ports)
         self._leased = self._duplicates = 0
 
-    def levels(self, place: Place) -> list[Figure]:
+    def levels(self, testbed: IpamTestbed) -> list[Figure]:
         """Measure at each level; one that fails does not take the others with it."""
         subnets = iter(SUBNETS)
-        network = place.network_create(next(subnets), scattered=True)
+        network = testbed.network_create(next(subnets), scattered=True)
         for level in LEVELS:
             progress(f"  {level.title}")
             try:
-                with closing(place.connect()) as database:
+                with closing(testbed.connect()) as database:
                     if not level.scattered:
                         network.pool.clear(database)
-                        network = place.network_create(next(subnets), scattered=False)
+                        network = testbed.network_create(next(subnets), scattered=False)
                     network.pool.fill(database, level)
                     self._level(database, network, level)
             except (OvnDockerError, OSError) as error:

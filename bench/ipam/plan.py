@@ -33,7 +33,7 @@ DRIVERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class IpamPlan:
     """The sizes of a run.
 
     Attributes:
@@ -49,5 +49,5 @@ class Plan:
     switches: int = 50
 
 
-FULL = Plan()
-QUICK = Plan(leases=160, rounds=1, ports=(0,))
+FULL = IpamPlan()
+QUICK = IpamPlan(leases=160, rounds=1, ports=(0,))

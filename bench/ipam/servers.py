@@ -211,15 +211,15 @@ def cluster(
         for number, port in enumerate(ports)
     ]
     first, *others = members
-    ours, *theirs = [f"tcp:127.0.0.1:{port}" for port in _free_ports(MEMBERS)]
-    tool("create-cluster", str(first.file), str(source or _SCHEMAS[NORTHBOUND]), ours, limit=LONG)
-    for member, address in zip(others, theirs, strict=True):
-        tool("join-cluster", str(member.file), NORTHBOUND, address, ours)
+    own, *remotes = [f"tcp:127.0.0.1:{port}" for port in _free_ports(MEMBERS)]
+    tool("create-cluster", str(first.file), str(source or _SCHEMAS[NORTHBOUND]), own, limit=LONG)
+    for member, address in zip(others, remotes, strict=True):
+        tool("join-cluster", str(member.file), NORTHBOUND, address, own)
     return Servers(members)
 
 
 def tool(*arguments: str, limit: float = TIMEOUT) -> None:
-    """Run ovsdb-tool(1), for so many seconds at most."""
+    """Run ovsdb-tool(1) for at most `limit` seconds."""
     command = [find_program("ovsdb-tool") or "ovsdb-tool", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode != 0:

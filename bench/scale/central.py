@@ -68,10 +68,10 @@ class Central:
 
     def _written(self) -> int:
         """The last try that Southbound has; as ovn-northd makes the row, each look asks anew."""
-        asked = {"nb_cfg": self._tries}
+        requested = {"nb_cfg": self._tries}
         ahead = [("nb_cfg", "!=", self._tries)]
         rows = self._northbound.transact(
-            [update("NB_Global", ahead, asked), select("NB_Global", [], ["sb_cfg"])]
+            [update("NB_Global", ahead, requested), select("NB_Global", [], ["sb_cfg"])]
         )[1]["rows"]
         return rows[0]["sb_cfg"] if rows else 0
 

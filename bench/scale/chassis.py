@@ -3,7 +3,7 @@
 Source: ovn-controller(8), -n and the external_ids whose keys end with the chassis's name; Open vSwitch's
 documentation, "Testing", for --enable-dummy. Each chassis has a bridge of its own. It has a transport zone of
 its own too, and so no tunnels: two ovn-controllers on one database choose the same name for a tunnel at the
-same moment, and who loses writes nothing any more.
+same moment, and the loser writes nothing any more.
 """
 
 import subprocess
@@ -99,9 +99,9 @@ class Chassis:
         """Wait until all stand in Southbound."""
         database = self._southbound.connect()
         try:
-            asked = [select("Chassis", [], ["name"])]
+            query = [select("Chassis", [], ["name"])]
             joined = wait_until(
-                lambda: len(database.transact(asked)[0]["rows"]) == len(self.names), clock.left(_JOIN)
+                lambda: len(database.transact(query)[0]["rows"]) == len(self.names), clock.left(_JOIN)
             )
         finally:
             database.close()

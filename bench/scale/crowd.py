@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.drivers import resident_mb
 from bench.scale.clock import Clock
-from bench.scale.plan import Plan
+from bench.scale.plan import ScalePlan
 from ovn_docker.errors import HostError
 from ovn_docker_lab.requirements import environment
 
@@ -26,7 +26,9 @@ _MANY = 1 << 16
 class Crowd:
     """Hosts, spread over processes."""
 
-    def __init__(self, directory: Path, clock: Clock, hosts: Sequence[Sequence[int]], plan: Plan) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, hosts: Sequence[Sequence[int]], plan: ScalePlan
+    ) -> None:
         """Start a process for each group of hosts; no driver runs yet.
 
         Args:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.scale.plan import Plan
+from bench.scale.plan import ScalePlan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
 from ovn_docker.daemon import serve
 from ovn_docker.daemon.components import Host, OverlayComponents, assemble_overlay, cancel, running, start
@@ -36,7 +36,7 @@ class Network:
     pool_id: str
 
 
-def configuration(plan: Plan) -> Settings:
+def configuration(plan: ScalePlan) -> Settings:
     """A driver's, with the health check on, and listening nowhere; its state file is a host's own."""
     words = ["--unix-socket=/nowhere", "--docker-driver-scope=local", "--health-check-on"]
     words += [f"--health-check-interval={plan.interval}", f"--db-probe-interval={round(plan.probe * 1000)}"]
@@ -138,7 +138,7 @@ class Driver:
     def _note_pass(self, report: Report) -> None:
         self.passes += 1
         found = {finding.kind for finding in (*report.findings, *report.repaired)}
-        failed = {f"{finding.kind}: {why}" for finding, why in report.failed}
+        failed = {f"{finding.kind}: {reason}" for finding, reason in report.failed}
         self.troubles += [*sorted(found | failed), *filter(None, [report.error])]
 
     async def finish_index(self) -> None:
@@ -152,8 +152,8 @@ class Driver:
 
     async def network_create(self, subnet: str) -> Network:
         """``docker network create --ipam-driver openvswitch --subnet``."""
-        asked = messages.RequestPoolRequest(address_space=_SPACE, pool=subnet)
-        pool = await self.parts.ipam.request_pool(asked)
+        request = messages.RequestPoolRequest(address_space=_SPACE, pool=subnet)
+        pool = await self.parts.ipam.request_pool(request)
         gateway = await self._address(pool.pool_id, _GATEWAY)
         network = Network(secrets.token_hex(32), pool.pool_id)
         data = messages.IPAMData(address_space=_SPACE, pool=subnet, gateway=gateway)

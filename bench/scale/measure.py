@@ -20,7 +20,7 @@ from bench.scale import driver, page, plan
 from bench.scale.clock import processor_seconds
 from bench.scale.northd import southbound_parts
 from bench.scale.page import figure
-from bench.scale.place import Place, running
+from bench.scale.testbed import ScaleTestbed, running
 from ovn_docker.errors import ConfigError, HostError, OvnDockerError
 
 _CONNECT, _FILL = 120.0, 600.0
@@ -71,9 +71,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def sizes(run: Run) -> plan.Plan:
+def sizes(run: Run) -> plan.ScalePlan:
     """What the flags ask for."""
-    chosen: plan.Plan = run.plan(plan.FULL, plan.QUICK, "hosts", "containers", "chassis", "seconds", "probe")
+    chosen: plan.ScalePlan = run.plan(
+        plan.FULL, plan.QUICK, "hosts", "containers", "chassis", "seconds", "probe"
+    )
     if seconds := run.arguments.seconds:
         chosen = replace(chosen, idle_seconds=seconds, health_seconds=seconds)
     if not chosen.fits():
@@ -95,13 +97,13 @@ def _measure(run: Run) -> Results:
     with tempfile.TemporaryDirectory(prefix="ovn-docker-bench-", dir=run.arguments.directory) as name:
         results = run.results(this_machine(versions))
         with (
-            running(Path(name).resolve(), size) as place,
-            contextlib.closing(parts(place, run.arguments.only or plan.SECTIONS)) as steps,
+            running(Path(name).resolve(), size) as testbed,
+            contextlib.closing(parts(testbed, run.arguments.only or plan.SECTIONS)) as steps,
         ):
             return run.measure(steps, results)
 
 
-def check_files(most: int, size: plan.Plan) -> None:
+def check_files(most: int, size: plan.ScalePlan) -> None:
     """Check that a process may open a session for each driver, and some files besides."""
     if most < size.hosts + OTHER_FILES:
         raise ConfigError(
@@ -117,22 +119,22 @@ def check_load(load: float, *, busy: bool) -> None:
         raise ConfigError(f"the load average is {load:.1f}, above {MOST_LOAD:g}: wait, or give --busy")
 
 
-def parts(place: Place, sections: Sequence[str]) -> Generator[Part, None, None]:
+def parts(testbed: ScaleTestbed, sections: Sequence[str]) -> Generator[Part, None, None]:
     """Name and function of each part; those that write the rows come first, whichever is asked for.
 
     Args:
-        place: with all that runs.
+        testbed: with all that runs.
         sections: of `plan.SECTIONS`.
     """
-    of_section: dict[str, Callable[[Place], Iterator[Part]]] = {
+    of_section: dict[str, Callable[[ScaleTestbed], Iterator[Part]]] = {
         plan.STANDALONE: _standalone,
         plan.CLUSTER: _cluster,
         plan.SOUTHBOUND: southbound_parts,
     }
-    yield from _guarded("filling Northbound", _rows(place, empty=plan.STANDALONE in sections))
+    yield from _guarded("filling Northbound", _rows(testbed, empty=plan.STANDALONE in sections))
     for section in plan.SECTIONS:
         if section in sections:
-            yield from _guarded(section, of_section[section](place))
+            yield from _guarded(section, of_section[section](testbed))
 
 
 def _guarded(name: str, steps: Iterator[Part]) -> Iterator[Part]:
@@ -147,32 +149,32 @@ def _fail(error: Exception) -> list[Figure]:
     raise error
 
 
-def _rows(place: Place, *, empty: bool) -> Iterator[Part]:
-    with place.standalone() as northbound:
+def _rows(testbed: ScaleTestbed, *, empty: bool) -> Iterator[Part]:
+    with testbed.standalone() as northbound:
         if empty:
-            yield "an empty Northbound", partial(_lives, place, northbound, page.EMPTY)
-        yield f"{place.plan.ports:,} ports are made", partial(_fill, place, northbound)
+            yield "an empty Northbound", partial(_lives, testbed, northbound, page.EMPTY)
+        yield f"{testbed.plan.ports:,} ports are made", partial(_fill, testbed, northbound)
 
 
-def _standalone(place: Place) -> Iterator[Part]:
-    with place.filled_standalone() as northbound:
-        yield "standalone: endpoint lives", partial(_lives, place, northbound, page.FILLED)
-        yield "  all connect", partial(_connect, place, northbound, STANDALONE)
-        yield "  endpoint lives beside idle drivers", partial(_lives, place, northbound, page.CROWDED)
-        yield "  health checks", partial(_health, place, northbound)
-        yield "  memory", partial(_memory, place, northbound)
-        yield "  kill -9 of the server", partial(_kill, place, northbound, STANDALONE)
+def _standalone(testbed: ScaleTestbed) -> Iterator[Part]:
+    with testbed.filled_standalone() as northbound:
+        yield "standalone: endpoint lives", partial(_lives, testbed, northbound, page.FILLED)
+        yield "  all connect", partial(_connect, testbed, northbound, STANDALONE)
+        yield "  endpoint lives beside idle drivers", partial(_lives, testbed, northbound, page.CROWDED)
+        yield "  health checks", partial(_health, testbed, northbound)
+        yield "  memory", partial(_memory, testbed, northbound)
+        yield "  kill -9 of the server", partial(_kill, testbed, northbound, STANDALONE)
 
 
-def _cluster(place: Place) -> Iterator[Part]:
-    with place.cluster() as northbound:
-        yield "3-node cluster: endpoint lives", partial(_lives, place, northbound, CLUSTER)
-        yield "  all connect", partial(_connect, place, northbound, CLUSTER)
-        crowded = partial(_lives, place, northbound, page.CLUSTER_CROWDED)
+def _cluster(testbed: ScaleTestbed) -> Iterator[Part]:
+    with testbed.cluster() as northbound:
+        yield "3-node cluster: endpoint lives", partial(_lives, testbed, northbound, CLUSTER)
+        yield "  all connect", partial(_connect, testbed, northbound, CLUSTER)
+        crowded = partial(_lives, testbed, northbound, page.CLUSTER_CROWDED)
         yield "  endpoint lives beside idle drivers", crowded
         member = partial(_one, page.MEMORY, page.MEMBER_MB, lambda: resident_mb(_pid(northbound)), "MB")
         yield "  memory", member
-        yield "  kill -9 of the leader", partial(_kill, place, northbound, CLUSTER)
+        yield "  kill -9 of the leader", partial(_kill, testbed, northbound, CLUSTER)
 
 
 def _one(section: str, item: str, value: Callable[[], float], unit: str) -> list[Figure]:
@@ -183,15 +185,15 @@ def _pid(northbound: Servers) -> int:
     return northbound.leader().pid
 
 
-def _fill(place: Place, northbound: Servers) -> list[Figure]:
+def _fill(testbed: ScaleTestbed, northbound: Servers) -> list[Figure]:
     """Have all hosts make their networks and containers, and keep the rows."""
     began = time.monotonic()
-    seconds = place.clock.left(_FILL)
-    place.crowd.ask("fill", seconds + 5, northbound=northbound.remote, limit=seconds)
+    seconds = testbed.clock.left(_FILL)
+    testbed.crowd.ask("fill", seconds + 5, northbound=northbound.remote, limit=seconds)
     took = time.monotonic() - began
-    place.callers.ask("stop")
-    place.keep(northbound)
-    sizes = place.plan
+    testbed.callers.ask("stop")
+    testbed.keep(northbound)
+    sizes = testbed.plan
     return [
         figure(page.SIZES, page.HOSTS, [sizes.hosts], "number"),
         figure(page.SIZES, page.NETWORKS, [sizes.hosts], "number"),
@@ -200,13 +202,13 @@ def _fill(place: Place, northbound: Servers) -> list[Figure]:
     ]
 
 
-def _lives(place: Place, northbound: Servers, column: str) -> list[Figure]:
+def _lives(testbed: ScaleTestbed, northbound: Servers, column: str) -> list[Figure]:
     """Endpoints made and removed by one caller, then by several."""
-    _callers(place, northbound)
+    _callers(testbed, northbound)
     figures = []
     for count in plan.CALLERS:
-        seconds = place.plan.seconds
-        [answer] = place.callers.ask("lives", seconds + 60, callers=count, seconds=seconds)
+        seconds = testbed.plan.seconds
+        [answer] = testbed.callers.ask("lives", seconds + 60, callers=count, seconds=seconds)
         if answer["errors"]:
             raise HostError(f"{count} callers were refused: {answer['errors']}")
         times = answer["times"]
@@ -218,25 +220,25 @@ def _lives(place: Place, northbound: Servers, column: str) -> list[Figure]:
     return figures
 
 
-def _callers(place: Place, northbound: Servers) -> None:
+def _callers(testbed: ScaleTestbed, northbound: Servers) -> None:
     """Start the callers and wait until they are connected."""
-    place.callers.ask("stop")
-    place.callers.ask("start")
+    testbed.callers.ask("stop")
+    testbed.callers.ask("start")
     began = time.monotonic()
-    place.callers.ask("point", northbound=northbound.remote)
-    place.callers.ask("wait", _CONNECT + 5, since=began, limit=_CONNECT)
-    place.callers.ask("network", subnet=plan.CALLERS_SUBNET)
+    testbed.callers.ask("point", northbound=northbound.remote)
+    testbed.callers.ask("wait", _CONNECT + 5, since=began, limit=_CONNECT)
+    testbed.callers.ask("network", subnet=plan.CALLERS_SUBNET)
 
 
-def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
+def _connect(testbed: ScaleTestbed, northbound: Servers, column: str) -> list[Figure]:
     """Point all drivers to Northbound at once."""
-    place.crowd.ask("start", _CONNECT)
+    testbed.crowd.ask("start", _CONNECT)
     pid = _pid(northbound)
     used, began = processor_seconds(pid), time.monotonic()
-    place.crowd.ask("point", northbound=northbound.remote)
-    connected, serving = _wait(place, began)
-    cost = 1000 * (processor_seconds(pid) - used) / place.plan.hosts
-    place.crowd.ask("drift", place.plan.probe + 60, seconds=place.plan.probe)
+    testbed.crowd.ask("point", northbound=northbound.remote)
+    connected, serving = _wait(testbed, began)
+    cost = 1000 * (processor_seconds(pid) - used) / testbed.plan.hosts
+    testbed.crowd.ask("drift", testbed.plan.probe + 60, seconds=testbed.plan.probe)
     return [
         figure(page.SESSIONS, page.CONNECT, [max(connected)], "s", column),
         figure(page.SESSIONS, page.CONNECT_HALF, [median(connected)], "s", column),
@@ -245,35 +247,35 @@ def _connect(place: Place, northbound: Servers, column: str) -> list[Figure]:
     ]
 
 
-def _wait(place: Place, since: float) -> tuple[list[float], float]:
+def _wait(testbed: ScaleTestbed, since: float) -> tuple[list[float], float]:
     """Seconds until each driver was connected, and until the last would serve Docker."""
-    answers = place.crowd.ask("wait", _CONNECT + 5, since=since, limit=_CONNECT)
+    answers = testbed.crowd.ask("wait", _CONNECT + 5, since=since, limit=_CONNECT)
     connected = [moment for answer in answers for moment in answer["connected"]]
     return connected, max(answer["serving"] for answer in answers)
 
 
-def _kill(place: Place, northbound: Servers, column: str) -> list[Figure]:
+def _kill(testbed: ScaleTestbed, northbound: Servers, column: str) -> list[Figure]:
     """Kill the server that all are connected to; a standalone one is started again at once."""
     victim = northbound.leader()
     began = time.monotonic()
     victim.kill()
     if column == STANDALONE:
         victim.start()
-    connected, _ = _wait(place, began)
+    connected, _ = _wait(testbed, began)
     return [
         figure(page.SESSIONS, page.BACK, [max(connected)], "s", column),
         figure(page.SESSIONS, page.BACK_HALF, [median(connected)], "s", column),
     ]
 
 
-def _health(place: Place, northbound: Servers) -> list[Figure]:
+def _health(testbed: ScaleTestbed, northbound: Servers) -> list[Figure]:
     """Northbound's processor without health checks, and with those of all hosts at their interval."""
-    place.callers.ask("stop")
-    sizes = place.plan
+    testbed.callers.ask("stop")
+    sizes = testbed.plan
     idle = _share(northbound, sizes.idle_seconds)
-    place.crowd.ask("watch")
+    testbed.crowd.ask("watch")
     busy = _share(northbound, sizes.health_seconds)
-    answers = place.crowd.ask("passes")
+    answers = testbed.crowd.ask("passes")
     passes = sum(answer["passes"] for answer in answers)
     troubles = {text for answer in answers for text in answer["troubles"]}
     if troubles:
@@ -297,8 +299,8 @@ def _share(northbound: Servers, seconds: float) -> float:
     return 100 * (processor_seconds(pid) - used) / (time.monotonic() - began)
 
 
-def _memory(place: Place, northbound: Servers) -> list[Figure]:
-    a_driver = (place.crowd.memory() - place.empty_mb) / place.plan.hosts
+def _memory(testbed: ScaleTestbed, northbound: Servers) -> list[Figure]:
+    a_driver = (testbed.crowd.memory() - testbed.empty_mb) / testbed.plan.hosts
     return [
         figure(page.MEMORY, page.STANDALONE_MB, [resident_mb(_pid(northbound))], "MB"),
         figure(page.MEMORY, page.DRIVER_MB, [a_driver], "MB"),

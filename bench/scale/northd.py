@@ -13,8 +13,8 @@ from bench.scale.central import Central
 from bench.scale.chassis import Chassis
 from bench.scale.clock import processor_seconds
 from bench.scale.page import figure
-from bench.scale.place import Place
 from bench.scale.plan import host_name
+from bench.scale.testbed import ScaleTestbed
 from ovn_docker.ovn import switches
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 
@@ -24,18 +24,18 @@ _WRITE, _CATCH_UP = 480.0, 180.0
 """Seconds for ovn-northd to write all of Southbound, and what a chassis that joins changes."""
 
 
-def southbound_parts(place: Place) -> Iterator[Part]:
+def southbound_parts(testbed: ScaleTestbed) -> Iterator[Part]:
     """Name and function of each part."""
     with ExitStack() as undo:
-        servers = undo.enter_context(place.filled_standalone())
-        central = Central(place.directory / "central", place.clock, servers.members[0])
+        servers = undo.enter_context(testbed.filled_standalone())
+        central = Central(testbed.directory / "central", testbed.clock, servers.members[0])
         undo.callback(central.stop)
         yield "ovn-northd and Southbound", partial(_northd, central)
         yield "  a network and a port", partial(_changes, central)
-        names = [host_name(number) for number in range(min(place.plan.chassis, place.plan.hosts))]
-        chassis = Chassis(place.directory / "chassis", names, central.southbound)
+        names = [host_name(number) for number in range(min(testbed.plan.chassis, testbed.plan.hosts))]
+        chassis = Chassis(testbed.directory / "chassis", names, central.southbound)
         undo.callback(chassis.stop)
-        yield f"  {len(names)} ovn-controllers bind ports", partial(_bind, place, central, chassis)
+        yield f"  {len(names)} ovn-controllers bind ports", partial(_bind, testbed, central, chassis)
         yield "  memory", partial(_memory, central, chassis)
 
 
@@ -68,16 +68,16 @@ def _changes(central: Central) -> list[Figure]:
     return figures
 
 
-def _bind(place: Place, central: Central, chassis: Chassis) -> list[Figure]:
+def _bind(testbed: ScaleTestbed, central: Central, chassis: Chassis) -> list[Figure]:
     """Plug ports in, of one network after the other: the first on its chassis, then one more."""
-    chassis.join(place.clock)
+    chassis.join(testbed.clock)
     central.catch_up(_CATCH_UP)
     first, known = [], []
     with closing(chassis.watch()) as watch:
         for number in range(len(chassis.names)):
-            answers = place.crowd.ask("endpoints", host=number)
+            answers = testbed.crowd.ask("endpoints", host=number)
             networks = [ids for answer in answers for ids in answer["networks"].values()]
-            for one, *others in networks[: place.plan.bound]:
+            for one, *others in networks[: testbed.plan.bound]:
                 first.append(chassis.bind(watch, number, one))
                 known += [chassis.bind(watch, number, other) for other in others[:1]]
     return [

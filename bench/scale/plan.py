@@ -26,7 +26,7 @@ LIMIT = 1500.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScalePlan:
     """The sizes of a run.
 
     Attributes:
@@ -88,8 +88,8 @@ class Plan:
         return (host + container % self.spread) % self.hosts
 
 
-FULL = Plan()
-QUICK = Plan(hosts=100, seconds=3, idle_seconds=6, health_seconds=20, chassis=5, bound=3)
+FULL = ScalePlan()
+QUICK = ScalePlan(hosts=100, seconds=3, idle_seconds=6, health_seconds=20, chassis=5, bound=3)
 
 
 def host_name(number: int) -> str:

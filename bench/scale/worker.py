@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.scale.driver import VERBS, Driver, Network, configuration
-from bench.scale.plan import Plan, host_name
+from bench.scale.plan import ScalePlan, host_name
 from ovn_docker.errors import OvnDockerError
 
 _LONGEST = 1 << 20
@@ -29,14 +29,14 @@ class Worker:
     """The hosts of one process."""
 
     def __init__(self) -> None:
-        self._plan = Plan()
+        self._plan = ScalePlan()
         self._numbers: dict[str, int] = {}
         self._drivers: list[Driver] = []
         self._networks: dict[str, Network] = {}
 
     async def make(self, directory: str, hosts: list[int], plan: dict[str, Any]) -> Answer:
         """Have these hosts; nothing runs yet."""
-        self._plan = Plan(**plan)
+        self._plan = ScalePlan(**plan)
         shared = configuration(self._plan)
         self._numbers = {host_name(number): number for number in hosts}
         self._drivers = [Driver(name, Path(directory), shared) for name in self._numbers]

@@ -72,7 +72,7 @@ PAGE = Page(
 
 
 @dataclass
-class Place:
+class UnderlayTestbed:
     """The cloud, the driver under test and the relay.
 
     Attributes:
@@ -104,7 +104,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(cloud: Cloud, column: str) -> Iterator[Place]:
+def set_up(cloud: Cloud, column: str) -> Iterator[UnderlayTestbed]:
     """A driver on the first machine, whose requests to Neutron pass a relay; nothing is left of it."""
     machine, central = cloud.machines[0], str(cloud.lab.central.address)
     namespace = cloud.openstack.namespace
@@ -119,7 +119,7 @@ def place(cloud: Cloud, column: str) -> Iterator[Place]:
             environment=machine.environment(cloud.demo, OS_REGION_NAME=REGION),
             program=single if column == SINGLE else (),
         )
-        made = Place(machine, relay, column)
+        made = UnderlayTestbed(machine, relay, column)
         try:
             made.plugin().call("CreateNetwork", network(made.network_id, "10.90.0.0/16"))
             yield made
@@ -138,11 +138,11 @@ def processor_ms(pid: int) -> float:
 class Watch:
     """Times calls that follow each other over one connection."""
 
-    def __init__(self, here: Place) -> None:
-        self._here = here
-        self._plugin = here.plugin()
+    def __init__(self, testbed: UnderlayTestbed) -> None:
+        self._here = testbed
+        self._plugin = testbed.plugin()
         self._samples, self._counts = Samples(VERBS), Samples(COUNTS)
-        self._opened = here.relay.connections
+        self._opened = testbed.relay.connections
 
     def call(self, verb: str, body: dict[str, Any]) -> None:
         """Make a call, and see whose time it takes."""
@@ -173,57 +173,57 @@ class Watch:
         return [*self._samples.figures(), *self._counts.figures(unit="")]
 
 
-def measure_calls(here: Place, number: int) -> list[Figure]:
+def measure_calls(testbed: UnderlayTestbed, number: int) -> list[Figure]:
     """Make endpoints, join them, and take all of it back, one call after another."""
-    _live(Watch(here), here, 1)  # all connections are open then
-    watch = Watch(here)
-    _live(watch, here, number)
+    _live(Watch(testbed), testbed, 1)  # all connections are open then
+    watch = Watch(testbed)
+    _live(watch, testbed, number)
     return watch.figures()
 
 
-def _live(watch: Watch, here: Place, number: int) -> None:
+def _live(watch: Watch, testbed: UnderlayTestbed, number: int) -> None:
     for _ in range(number):
-        endpoint_id, address = here.next_endpoint()
-        watch.call("CreateEndpoint", endpoint(here.network_id, endpoint_id, address))
-        watch.call("Join", join(here.network_id, endpoint_id))
-    for endpoint_id in here.endpoints:
+        endpoint_id, address = testbed.next_endpoint()
+        watch.call("CreateEndpoint", endpoint(testbed.network_id, endpoint_id, address))
+        watch.call("Join", join(testbed.network_id, endpoint_id))
+    for endpoint_id in testbed.endpoints:
         for verb in ("Leave", "DeleteEndpoint"):
-            watch.call(verb, endpoint(here.network_id, endpoint_id))
-    here.endpoints.clear()
+            watch.call(verb, endpoint(testbed.network_id, endpoint_id))
+    testbed.endpoints.clear()
 
 
-def measure_burst(here: Place, number: int) -> list[Figure]:
+def measure_burst(testbed: UnderlayTestbed, number: int) -> list[Figure]:
     """Make `number` endpoints at the same time; the time until the last is there."""
     samples = Samples(BURST)
-    opened = here.relay.connections
-    bodies = [endpoint(here.network_id, *here.next_endpoint()) for _ in range(number)]
+    opened = testbed.relay.connections
+    bodies = [endpoint(testbed.network_id, *testbed.next_endpoint()) for _ in range(number)]
     for verb, each_body in (
         ("CreateEndpoint", lambda body: body),
-        ("Join", lambda body: join(here.network_id, body["EndpointID"])),
+        ("Join", lambda body: join(testbed.network_id, body["EndpointID"])),
     ):
         threads = [
-            threading.Thread(target=here.plugin().call, args=(verb, each_body(body))) for body in bodies
+            threading.Thread(target=testbed.plugin().call, args=(verb, each_body(body))) for body in bodies
         ]
         began = time.perf_counter()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        samples.add(here.column, f"{number} times {verb}", time.perf_counter() - began)
-    plugin = here.plugin()
-    for endpoint_id in here.endpoints:
+        samples.add(testbed.column, f"{number} times {verb}", time.perf_counter() - began)
+    plugin = testbed.plugin()
+    for endpoint_id in testbed.endpoints:
         for verb in ("Leave", "DeleteEndpoint"):
-            plugin.call(verb, endpoint(here.network_id, endpoint_id))
-    here.endpoints.clear()
+            plugin.call(verb, endpoint(testbed.network_id, endpoint_id))
+    testbed.endpoints.clear()
     counts = Samples(BURST)
-    counts.add(here.column, f"{CONNECTIONS} opened meanwhile", here.relay.connections - opened)
+    counts.add(testbed.column, f"{CONNECTIONS} opened meanwhile", testbed.relay.connections - opened)
     return [*samples.figures(unit="s"), *counts.figures(unit="")]
 
 
-def measure_memory(here: Place) -> list[Figure]:
+def measure_memory(testbed: UnderlayTestbed) -> list[Figure]:
     """Resident memory of the driver, in MB of 10^6 bytes."""
     samples = Samples(COSTS)
-    samples.add(here.column, MEMORY, resident_mb(here.machine.driver.pid))
+    samples.add(testbed.column, MEMORY, resident_mb(testbed.machine.driver.pid))
     return samples.figures(unit="MB")
 
 
@@ -236,13 +236,13 @@ def _measure(run: Run) -> Results:
 
 
 def _parts(made: Cloud, endpoints: int) -> Iterator[Part]:
-    with place(made, FIGURE) as here:
-        yield "one call after another", partial(measure_calls, here, endpoints)
-        yield "calls at the same time", partial(measure_burst, here, AT_ONCE)
-        yield "memory", partial(measure_memory, here)
-    with place(made, SINGLE) as here:
-        yield "with one connection: one call after another", partial(measure_calls, here, endpoints)
-        yield "  calls at the same time", partial(measure_burst, here, AT_ONCE)
+    with set_up(made, FIGURE) as testbed:
+        yield "one call after another", partial(measure_calls, testbed, endpoints)
+        yield "calls at the same time", partial(measure_burst, testbed, AT_ONCE)
+        yield "memory", partial(measure_memory, testbed)
+    with set_up(made, SINGLE) as testbed:
+        yield "with one connection: one call after another", partial(measure_calls, testbed, endpoints)
+        yield "  calls at the same time", partial(measure_burst, testbed, AT_ONCE)
 
 
 BENCH = Bench(

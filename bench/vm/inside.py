@@ -14,9 +14,9 @@ from pathlib import Path
 from bench import containers, verbs
 from bench.figures import BRIDGE, MACHINES, OURS, OVERLAY, OWN_BRIDGE, Figure, Machine, Samples
 from bench.ovsdb import InterfaceWatch
-from bench.place import Report, Site
 from bench.plugin import Plugin, dial_unix
 from bench.run import Part, measure, new_results, progress, this_machine, version
+from bench.testbed import Report, Site
 from bench.vm.netperf import PROBES, Probe
 from ovn_docker.errors import HostError
 from ovn_docker_lab.processes import wait_until
@@ -36,7 +36,7 @@ _ADDRESS = '{{(index .NetworkSettings.Networks "%s").IPAddress}}'
 Ask = Callable[[Probe, float], float]
 
 
-class Here(Site):
+class VmSite(Site):
     """This machine, with the driver as systemd runs it, and the central."""
 
     plugin_name = "openvswitch"
@@ -64,8 +64,8 @@ def output(command: Sequence[str], timeout: float = 60) -> str:
     except subprocess.TimeoutExpired:
         raise HostError(f"'{' '.join(command)}' took longer than {timeout:g} s") from None
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()[-300:]
-        raise HostError(f"'{' '.join(command)}' ended with status {done.returncode}: {said}")
+        message = (done.stderr or done.stdout).strip()[-300:]
+        raise HostError(f"'{' '.join(command)}' ended with status {done.returncode}: {message}")
     return done.stdout
 
 
@@ -76,47 +76,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--json", type=Path, required=True)
     made.add_argument("--other", required=True, help="address of the other machine")
     arguments = made.parse_args(argv)
-    here = Here(progress)
-    results = new_results("scripts/bench vm", _machine(here), 0)
-    results.failures = here.failures
-    measure(_parts(here, arguments.other, quick=arguments.quick), results, arguments.json)
+    site = VmSite(progress)
+    results = new_results("scripts/bench vm", _machine(site), 0)
+    results.failures = site.failures
+    measure(_parts(site, arguments.other, quick=arguments.quick), results, arguments.json)
     return 0
 
 
-def _parts(here: Here, other: str, *, quick: bool) -> Iterator[Part]:
+def _parts(site: VmSite, other: str, *, quick: bool) -> Iterator[Part]:
     rounds, calls, seconds = (5, 15, 1.0) if quick else (15, 100, 3.0)
-    yield "docker run and docker rm", partial(containers.measure_runs, here, rounds)
-    yield "calls to the driver", partial(_calls, here, calls)
-    yield "traffic", partial(_traffic, here, other, rounds, seconds)
+    yield "docker run and docker rm", partial(containers.measure_runs, site, rounds)
+    yield "calls to the driver", partial(_calls, site, calls)
+    yield "traffic", partial(_traffic, site, other, rounds, seconds)
 
 
-def _calls(here: Here, calls: int) -> list[Figure]:
+def _calls(site: VmSite, calls: int) -> list[Figure]:
     driver = Plugin(dial_unix(Path("/run/ovn-docker/openvswitch.sock")))
-    return verbs.measure(here, [verbs.Caller(OURS, driver, calls)])
+    return verbs.measure(site, [verbs.Caller(OURS, driver, calls)])
 
 
-def _traffic(here: Here, other: str, rounds: int, seconds: float) -> list[Figure]:
+def _traffic(site: VmSite, other: str, rounds: int, seconds: float) -> list[Figure]:
     networks = {**SPANNING, BRIDGE: "bridge", OWN_BRIDGE: "near-bridge"}
     near: dict[str, Ask] = {}
     far: dict[str, Ask] = {MACHINES: partial(_ask, [], other)}
     with ExitStack() as undo:
-        here.docker("network", "create", "--driver=bridge", networks[OWN_BRIDGE])
-        undo.callback(here.docker, "network", "rm", networks[OWN_BRIDGE])
+        site.docker("network", "create", "--driver=bridge", networks[OWN_BRIDGE])
+        undo.callback(site.docker, "network", "rm", networks[OWN_BRIDGE])
         for title, network in networks.items():
-            client, server = (_container(here, undo, network) for _ in range(2))
-            undo.enter_context(_netserver(here, server))
-            address = here.docker("inspect", f"--format={_ADDRESS % network}", server)[1]
-            near[title] = partial(_ask, _into(here, client), address)
+            client, server = (_container(site, undo, network) for _ in range(2))
+            undo.enter_context(_netserver(site, server))
+            address = site.docker("inspect", f"--format={_ADDRESS % network}", server)[1]
+            near[title] = partial(_ask, _into(site, client), address)
             if title in FAR:
-                far[title] = partial(_ask, _into(here, client), FAR[title])
+                far[title] = partial(_ask, _into(site, client), FAR[title])
         return [
-            *in_turn(here, ONE, near, rounds, seconds),
-            *in_turn(here, TWO, far, rounds, seconds),
+            *in_turn(site, ONE, near, rounds, seconds),
+            *in_turn(site, TWO, far, rounds, seconds),
         ]
 
 
-def in_turn(here: Here, section: str, asks: Mapping[str, Ask], rounds: int, seconds: float) -> list[Figure]:
-    """Each kind of traffic, contestants in turn; who begins changes, and the first round warms up."""
+def in_turn(site: VmSite, section: str, asks: Mapping[str, Ask], rounds: int, seconds: float) -> list[Figure]:
+    """Each kind of traffic, contestants in turn, another first in each round; the first round warms up."""
     figures = []
     for probe in PROBES:
         samples = Samples(section)
@@ -124,7 +124,7 @@ def in_turn(here: Here, section: str, asks: Mapping[str, Ask], rounds: int, seco
             into = samples if turn else Samples("warming up")
             for title in rotated(list(asks), turn):
                 take = partial(_take, into, title, asks[title], probe, seconds)
-                here.attempt(f"{probe.item}, {section}, {title}", take)
+                site.attempt(f"{probe.item}, {section}, {title}", take)
         figures += samples.figures(probe.unit)
     return figures
 
@@ -143,21 +143,21 @@ def _ask(into: Sequence[str], address: str, probe: Probe, seconds: float) -> flo
     return probe.figure(output([*into, *probe.command(address, seconds)], seconds + 30))
 
 
-def _container(here: Here, undo: ExitStack, network: str) -> str:
-    _, container = here.docker("run", "--detach", f"--network={network}", containers.IMAGE, "sleep", "100000")
-    undo.callback(here.docker, "rm", "--force", container)
+def _container(site: VmSite, undo: ExitStack, network: str) -> str:
+    _, container = site.docker("run", "--detach", f"--network={network}", containers.IMAGE, "sleep", "100000")
+    undo.callback(site.docker, "rm", "--force", container)
     return container
 
 
-def _into(here: Here, container: str) -> list[str]:
-    _, pid = here.docker("inspect", "--format={{.State.Pid}}", container)
+def _into(site: VmSite, container: str) -> list[str]:
+    _, pid = site.docker("inspect", "--format={{.State.Pid}}", container)
     return ["nsenter", f"--target={pid}", "--net", "--"]
 
 
 @contextmanager
-def _netserver(here: Here, container: str) -> Iterator[None]:
+def _netserver(site: VmSite, container: str) -> Iterator[None]:
     """A netserver in the network of a container, listening."""
-    into = _into(here, container)
+    into = _into(site, container)
     with subprocess.Popen([*into, "netserver", "-D"], stdout=subprocess.DEVNULL) as server:
         try:
             listens = partial(output, [*into, "ss", "-Hltn", f"sport = :{NETSERVER_PORT}"])
@@ -168,11 +168,11 @@ def _netserver(here: Here, container: str) -> Iterator[None]:
             server.terminate()
 
 
-def _machine(here: Here) -> Machine:
+def _machine(site: VmSite) -> Machine:
     kind = output(["ovs-vsctl", "get", "Bridge", "br-int", "datapath_type"]).strip().strip('"')
     virtual = f"each of two machines ({output(['systemd-detect-virt']).strip()})"
     versions = {
-        "dockerd": here.docker("version", "--format={{.Server.Version}}")[1],
+        "dockerd": site.docker("version", "--format={{.Server.Version}}")[1],
         "OVN": version("ovn-controller"),
         "Open vSwitch": version("ovs-vswitchd"),
     }

@@ -38,7 +38,7 @@ ovs-vsctl set Open_vSwitch . external_ids:system-id=$(hostname) \
 echo 'OVN_DOCKER_OPTS="--docker-driver-scope local"' >/etc/default/ovn-docker-overlay-driver
 """
 """No health check: it would remove the networks that the bench asks for without Docker."""
-# quickstart takes the OVN that is set; its demo makes place for what is measured.
+# quickstart takes the OVN that is set; its demo makes way for what is measured.
 _DRIVER = f"""
 {TREE}/scripts/quickstart
 docker tag ovn-docker-demo/busybox busybox
@@ -132,12 +132,12 @@ def _start(undo: ExitStack, words: Sequence[str], *, show: bool) -> subprocess.P
 def _finish(words: Sequence[str], process: subprocess.Popen[str], deadline: float) -> str:
     line = " ".join(f"scripts/vm {' '.join(words)}".split())[:200]
     try:
-        said, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+        output, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise HostError(f"'{line}' did not end in time") from None
     if process.returncode != 0:
-        raise HostError(f"'{line}' ended with status {process.returncode}: {said.strip()[-500:]}")
-    return said
+        raise HostError(f"'{line}' ended with status {process.returncode}: {output.strip()[-500:]}")
+    return output
 
 
 def _end(process: subprocess.Popen[str]) -> None:

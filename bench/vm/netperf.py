@@ -1,4 +1,4 @@
-"""What netperf is asked, and the figure in its answer. Pure."""
+"""The commands of netperf, and the figure in its answer. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

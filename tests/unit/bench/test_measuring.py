@@ -15,7 +15,7 @@ from bench.ipam.clients import Answer
 from bench.ipam.plan import NINETY, Level
 from bench.ipam.pool import FilledPool
 from bench.ovsdb import Database
-from bench.scale.plan import FULL, QUICK, Plan
+from bench.scale.plan import FULL, QUICK, ScalePlan
 from bench.underlay.relay import Relay
 from bench.underlay.shares import Exchange, at_once, pauses, shares
 from bench.vm.netperf import TCP
@@ -126,8 +126,10 @@ def test_an_address_that_others_were_filled_with_counts() -> None:
 # --- scale: which host has which containers -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", [FULL, QUICK, Plan(hosts=1, containers=1), Plan(hosts=7, containers=13)])
-def test_networks_have_room_and_do_not_overlap(plan: Plan) -> None:
+@pytest.mark.parametrize(
+    "plan", [FULL, QUICK, ScalePlan(hosts=1, containers=1), ScalePlan(hosts=7, containers=13)]
+)
+def test_networks_have_room_and_do_not_overlap(plan: ScalePlan) -> None:
     used = {host: [plan.network_of(host, n) for n in range(plan.containers)] for host in range(plan.hosts)}
     assert all(set(networks) == set(plan.networks(host)) for host, networks in used.items())
     ports = Counter(itertools.chain.from_iterable(used.values()))

@@ -29,7 +29,7 @@ and the health check acts on what it has seen twice, 10 s apart."""
 _PAUSE = 2.0
 
 
-class Place:
+class ChaosTestbed:
     """A lab, up for as long as this context lasts.
 
     Attributes:

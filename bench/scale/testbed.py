@@ -8,7 +8,7 @@ from bench.ipam import servers
 from bench.ipam.servers import Servers
 from bench.scale.clock import Clock
 from bench.scale.crowd import Crowd
-from bench.scale.plan import CALLERS, Plan
+from bench.scale.plan import CALLERS, ScalePlan
 from ovn_docker.errors import HostError
 
 FIRST_CALLER = 10_000_000
@@ -16,8 +16,8 @@ FIRST_CALLER = 10_000_000
 
 
 @contextmanager
-def running(directory: Path, plan: Plan) -> Iterator["Place"]:
-    """A place, whose processes run as long as the context lasts."""
+def running(directory: Path, plan: ScalePlan) -> Iterator["ScaleTestbed"]:
+    """A testbed whose processes run as long as the context lasts."""
     clock = Clock(plan.limit)
     groups = [list(range(first, plan.hosts, plan.processes)) for first in range(plan.processes)]
     ours = [list(range(FIRST_CALLER, FIRST_CALLER + max(CALLERS)))]
@@ -25,10 +25,10 @@ def running(directory: Path, plan: Plan) -> Iterator["Place"]:
         closing(Crowd(directory / "hosts", clock, [group for group in groups if group], plan)) as crowd,
         closing(Crowd(directory / "callers", clock, ours, plan)) as callers,
     ):
-        yield Place(directory, plan, clock, crowd, callers)
+        yield ScaleTestbed(directory, plan, clock, crowd, callers)
 
 
-class Place:
+class ScaleTestbed:
     """The files of a run, its drivers, and one Northbound at a time.
 
     Attributes:
@@ -40,7 +40,7 @@ class Place:
         empty_mb: memory of the processes of the hosts before any of these ran, in MB.
     """
 
-    def __init__(self, directory: Path, plan: Plan, clock: Clock, crowd: Crowd, callers: Crowd) -> None:
+    def __init__(self, directory: Path, plan: ScalePlan, clock: Clock, crowd: Crowd, callers: Crowd) -> None:
         """Use these; no driver runs, and there are no rows."""
         self.plan = plan
         self.clock = clock

@@ -16,7 +16,7 @@ from bench.ipam.pool import FilledPool
 from bench.ovsdb import Database
 
 
-class Place:
+class IpamTestbed:
     """Servers and drivers, up for as long as this context lasts.
 
     Attributes:

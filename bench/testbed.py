@@ -1,4 +1,4 @@
-"""Where the contest takes place: a lab of one host with both drivers on it."""
+"""Where the contest runs: a lab of one host with both drivers on it."""
 
 import subprocess
 import time
@@ -140,7 +140,7 @@ class Site(ABC):
         return took, output.strip()
 
 
-class Place(Site):
+class ContestTestbed(Site):
     """A lab of one host, up for as long as this context lasts.
 
     Attributes:
