@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "ovn_docker"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LONGEST_FUNCTION, LONGEST_FILE = 60, 740
+LONGEST_FUNCTION, LONGEST_FILE = 60, 600
 VAGUE = {"utils", "util", "common", "base", "helpers", "helper", "manager", "misc", "shared"}
 PURE = [
     "errors",
