@@ -384,7 +384,7 @@ async def test_an_address_that_another_host_has_leased_meanwhile_stays_its(hosts
         assert f"has address {container.ip}, which is not its own" in why
         assert "on host h1 has it" in why
         [finding] = await only(host, docker, "address-taken")
-        assert f" has lost its address {container.ip} in OVN: an endpoint that is " in finding.text
+        assert f" has lost its address {container.ip} in OVN: an endpoint " in finding.text
         assert finding.text.endswith(" on host h1 has it")
         assert not finding.repair
 
