@@ -1,7 +1,7 @@
 """Sixteen processes lease and release on one pool while drivers and Northbound are killed.
 
-No address is ever two clients', and no lease that was answered is lost. What is left of
-requests that were killed is found by the health check, told what Docker has, and given up: nothing is leaked.
+No two clients ever have the same address, and no lease that was answered is lost. What requests that were
+killed have left is found and removed by the health check, which knows what Docker has: nothing is leaked.
 
 ``OVN_DOCKER_CONTENTION_SECONDS`` says for how long each test does it; a release is checked with 60.
 """
@@ -216,7 +216,7 @@ def check(account: Account, rows: list[dict[str, Any]]) -> None:
     assert lost == set()
     left = leases.keys() - held.keys()
     LOG.info(
-        "%d leases, %d releases, %d unanswered, %d errors %s, %d leases that nobody was told of",
+        "%d leases, %d releases, %d unanswered, %d errors %s, %d leases without an answer",
         *(account.leases, account.releases, account.unanswered),
         *(len(account.errors), set(account.errors), len(left)),
     )

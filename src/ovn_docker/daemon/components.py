@@ -53,7 +53,7 @@ from ovn_docker.underlay.vlans import ChildPorts, ProfilePorts, TrunkPorts
 LOG = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
-"""Seconds that background tasks have to end after they were cancelled."""
+"""Seconds for background tasks to end after they were cancelled."""
 
 About = Callable[[], Mapping[str, Any]]
 """What NetworkDriver.Database shows besides networks."""
@@ -290,15 +290,13 @@ class VirtualMachine:
     child_ports: str = TRUNK
 
 
-def assemble_underlay(
-    machine: VirtualMachine, settings: Settings, about: About, host: Host | None = None
-) -> Components:
-    """Make the components of the underlay driver, on this host if none is given.
+def assemble_underlay(machine: VirtualMachine, settings: Settings, about: About) -> Components:
+    """Make the components of the underlay driver.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
-    host = host or this_host(settings)
+    host = this_host(settings)
     ovs, links, engine = host.ovs, host.links, host.engine
     attachments = Attachments(ovs, links, machine.bridge)
     neutron, vif, is_trunk = Neutron(machine.credentials), machine.vif, machine.child_ports == TRUNK

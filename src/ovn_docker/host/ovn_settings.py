@@ -94,7 +94,7 @@ def ovn_client(ovs: Client, key: str, watches: Mapping[str, Watch]) -> Client:
 @contextlib.asynccontextmanager
 async def connected(client: Client, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Keep a client connected, and do other work for it, for as long as the context lasts."""
-    tasks = [asyncio.create_task(each) for each in (client.run(), *work)]
+    tasks = [asyncio.create_task(coroutine) for coroutine in (client.run(), *work)]
     try:
         yield
     finally:

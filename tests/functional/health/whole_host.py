@@ -51,15 +51,8 @@ class WholeHost:
         return f"unix://{self.open_vswitch.directory}/docker.sock"
 
     def flags(self) -> list[str]:
-        ovsdb = str(self.open_vswitch.remote)
-        return [
-            "--ovsdb",
-            ovsdb,
-            "--state-file",
-            str(self.state_file),
-            "--docker-socket",
-            self._docker_socket,
-        ]
+        ovsdb, state = self.open_vswitch.remote, self.state_file
+        return [f"--ovsdb={ovsdb}", f"--state-file={state}", f"--docker-socket={self._docker_socket}"]
 
     @contextlib.asynccontextmanager
     async def docker(self) -> AsyncIterator[None]:

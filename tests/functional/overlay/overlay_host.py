@@ -103,7 +103,7 @@ class Host:
         return {row["name"]: mapping(row["external_ids"]) for row in rows}
 
     def nothing_is_left(self) -> bool:
-        """Whether this host holds no link and no port of ours."""
+        """Whether this host has no link and no port of the driver."""
         return links() == set() and self.interfaces() == {}
 
 
@@ -148,8 +148,8 @@ class Place:
         proxy = Proxy(self.directory / "proxy", self.northbound.socket)
         daemons = SwitchDaemons(self.open_vswitch)
         async with contextlib.AsyncExitStack() as stack:
-            for each in (proxy.serve(), running(parts, supervision), daemons.serve()):
-                await stack.enter_async_context(each)
+            for context in (proxy.serve(), running(parts, supervision), daemons.serve()):
+                await stack.enter_async_context(context)
             if self.plugging:
                 stack.push_async_callback(cancel, *start(supervision, {"it": parts.driver.plugging.run}))
                 await asyncio.sleep(0)  # it runs

@@ -83,9 +83,10 @@ class Host:
     ) -> Network:
         """``docker network create --ipam-driver openvswitch``; versions are for pools that nobody names."""
         network = Network(secrets.token_hex(32))
-        asked = [(each, ":" in each) for each in subnets] or [("", each == 6) for each in versions or (4,)]
+        pools = [(subnet, ":" in subnet) for subnet in subnets]
+        pools = pools or [("", version == 6) for version in versions or (4,)]
         try:
-            for number, (subnet, v6) in enumerate(asked):
+            for number, (subnet, v6) in enumerate(pools):
                 first = number == 0
                 request = messages.RequestPoolRequest(
                     pool=subnet, sub_pool=ip_range if first else "", options=ipam_options, v6=v6
@@ -266,7 +267,7 @@ class Hosts:
             self.northbound.transact(host_schema.host_add(mark), hosts.index_finish(mark, {}))
 
     def port_security(self) -> dict[str, str]:
-        """What each port is held to, by name, "" for nothing."""
+        """The port security of each port by name, "" for none."""
         rows = self.northbound.rows("Logical_Switch_Port", "name", "port_security")
         return {row["name"]: " ".join(members(row["port_security"])) for row in rows}
 

@@ -65,7 +65,7 @@ async def machine(
         open_vswitch: its database.
         directory: where the driver keeps its state.
         flags: of the driver.
-        mac: of its interface; the Neutron port that it is told has `MAC`.
+        mac: of its interface; the Neutron port that OS_VIF_ID names has `MAC`.
         login: the status of Keystone's answers.
     """
     ip("link", "add", "ens3", "address", mac, "type", "veth", "peer", "name", "tap")
