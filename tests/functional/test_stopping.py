@@ -45,6 +45,6 @@ async def test_work_that_does_not_end_when_it_is_told_to_is_left_and_named(
     tasks = components.start(Supervision(), {"the stubborn part": stubborn})
     await begun.wait()
     await asyncio.wait_for(components.cancel(*tasks), 10)
-    assert "the stubborn part has not ended" in caplog.text
+    assert "the stubborn part did not end" in caplog.text
     released.set()
     await asyncio.wait(tasks)
