@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -143,24 +143,25 @@ class FlowRemovals:
     """The endpoints that are being removed, and the requests that wait until no flow leads to them.
 
     Attributes:
-        urgent: set when a request waits, or soon will: the next change is not to be delayed.
+        urgent: set when a request waits, or soon will: entries are to be removed without delay.
+        rows: of Interface, of the endpoints; their rows may still be there.
     """
 
     def __init__(self, due: asyncio.Event) -> None:
         """Set `due` when flows have to change."""
         self.urgent = asyncio.Event()
         self._due = due
-        self._rows: set[UUID] = set()
+        self.rows: set[UUID] = set()
         self._waiting: set[asyncio.Future[None]] = set()
 
     def remaining(self, endpoints: Mapping[UUID, LocalEndpoint]) -> dict[UUID, LocalEndpoint]:
         """The endpoints by row of Interface, without those that are going though their row is still there."""
-        self._rows &= endpoints.keys()
-        return {row_id: endpoint for row_id, endpoint in endpoints.items() if row_id not in self._rows}
+        self.rows &= endpoints.keys()
+        return {row_id: endpoint for row_id, endpoint in endpoints.items() if row_id not in self.rows}
 
     async def wait(self, endpoint_id: str) -> None:
         """Return when the switch has no flow to an endpoint, or after `REMOVAL_TIMEOUT`."""
-        self._rows.add(open_vswitch.interface_id(endpoint_id))
+        self.rows.add(open_vswitch.interface_id(endpoint_id))
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         self.urgent.set()
@@ -195,16 +196,16 @@ class _SwitchState:
         followed: whether the switch is being followed at all.
         installed: the flows of this driver in it, by key.
         locations: what table 0 says of OpenFlow ports.
-        leads_to: the endpoints with entries, by row of Interface; None while an earlier run's may remain.
+        world: what the flows follow from; None while an earlier run's may remain.
         changing: whether a change is being computed or made.
         hooks: where OVN's pipeline is entered and left, once found; `looks` counts the searches.
         foreign: the flows of table 0 that are not any driver's, or None when they have to be read anew.
     """
 
     followed: bool = False
-    installed: Mapping[Key, Flow] = field(default_factory=dict)
+    installed: dict[Key, Flow] = field(default_factory=dict)
     locations: dict[int, Location] = field(default_factory=dict)
-    leads_to: frozenset[UUID] | None = None
+    world: World | None = None
     changing: bool = False
     hooks: Hooks | None = None
     looks: int = 0
@@ -260,7 +261,7 @@ class IpLookup:
         await self._vteps.look()
 
     def hurry(self) -> None:
-        """Make the next change at once: an endpoint is going, and its removal is about to wait for that."""
+        """Remove at once the entries of the next endpoint that goes: a request is about to wait for that."""
         self._removals.urgent.set()
 
     async def withdraw(self, endpoint_id: str) -> None:
@@ -268,8 +269,8 @@ class IpLookup:
         state = self._state
         if not self._enabled or (not state.followed and self._outage):
             return  # there is no flow, or there is no way to know
-        leads_to = state.leads_to
-        if state.changing or leads_to is None or open_vswitch.interface_id(endpoint_id) in leads_to:
+        row = open_vswitch.interface_id(endpoint_id)
+        if state.changing or state.world is None or row in state.world.served:
             await self._removals.wait(endpoint_id)
 
     async def run(self) -> None:
@@ -424,8 +425,7 @@ class IpLookup:
         while True:
             await self._due.wait()
             if state.installed:  # packets are lost until the first are in
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._removals.urgent.wait(), DEBOUNCE)
+                await self._remove_meanwhile(switch, state, loop.time() + DEBOUNCE)
             self._due.clear()
             with self._removals.served():
                 state.changing = True
@@ -433,6 +433,37 @@ class IpLookup:
                 state.changing = False
             if not complete:
                 loop.call_later(LONGEST_RETRY, self._due.set)
+
+    async def _remove_meanwhile(self, switch: IntegrationBridge, state: _SwitchState, until: float) -> None:
+        """Wait until then for what else changes; remove the entries of endpoints that go as they go.
+
+        So no request waits while all flows are computed. While an earlier run's flows may be in the switch,
+        only that computation shows which to remove.
+        """
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._removals.urgent.wait()
+            except TimeoutError:
+                return
+            if state.world is None:
+                return
+            with self._removals.served():
+                state.changing = True
+                await self._remove(switch, state, state.world)
+                state.changing = False
+
+    async def _remove(self, switch: IntegrationBridge, state: _SwitchState, world: World) -> None:
+        """Remove the entries of endpoints that have no Interface any more, or whose removal waits."""
+        present = self._ovs.replica.rows(open_vswitch.INTERFACE).keys() - self._removals.rows
+        gone = world.served.keys() - present
+        state.world = replace(world, served={row: world.served[row] for row in world.served.keys() & present})
+        found = lookup_flows.leading_to(world, state.hooks, gone)
+        entries = {flow.key: flow for flow in found if state.installed.get(flow.key) == flow}
+        for key in entries:
+            del state.installed[key]
+        if entries:
+            await switch.apply(Change(deleted=tuple(entries.values())))
 
     async def _install(self, switch: IntegrationBridge, state: _SwitchState) -> bool:
         """Install what has changed; False if it has to be tried again."""
@@ -452,7 +483,7 @@ class IpLookup:
         if change:
             await switch.apply(change)
             LOG.debug("IP lookup: %d flow(s) added, %d removed", len(change.added), len(change.deleted))
-        state.leads_to = frozenset(world.served) if state.hooks else frozenset()
+        state.world = world
         outage = self._unserved(world, state.hooks, interfaces)
         if self._outage and not outage:
             LOG.info("IP lookup: everything is served")

@@ -220,15 +220,30 @@ def flows(world: World, hooks: Hooks | None) -> Iterator[Flow]:
         yield from guard(decapsulations)
 
 
+def leading_to(world: World, hooks: Hooks | None, rows: Iterable[UUID]) -> Iterator[Flow]:
+    """The entries of some of the endpoints that are served, by row of Interface."""
+    if hooks is None:
+        return
+    vnis = _vnis(world)
+    for row in rows:
+        endpoint, where = world.served[row]
+        yield from entries(endpoint, where, vnis[endpoint.switch], hooks)
+
+
+def _vnis(world: World) -> dict[UUID, tuple[int, ...]]:
+    """The VNIs of each switch."""
+    vnis: dict[UUID, set[int]] = {}
+    for vtep in world.vteps:
+        vnis.setdefault(vtep.switch, set()).add(vtep.vni)
+    return {switch: tuple(sorted(numbers)) for switch, numbers in vnis.items()}
+
+
 def _lookups(world: World, hooks: Hooks) -> Iterator[Flow]:
     vteps: dict[UUID, list[Vtep]] = {}
     for vtep in sorted(world.vteps, key=lambda vtep: (vtep.vni, str(vtep.remote))):
         vteps.setdefault(vtep.switch, []).append(vtep)
-    vnis = {switch: tuple(sorted({vtep.vni for vtep in group})) for switch, group in vteps.items()}
-    datapaths: dict[UUID, int] = {}
-    for endpoint, where in world.served.values():
-        datapaths[endpoint.switch] = where.datapath
-        yield from entries(endpoint, where, vnis[endpoint.switch], hooks)
+    yield from leading_to(world, hooks, world.served)
+    datapaths = {endpoint.switch: where.datapath for endpoint, where in world.served.values()}
     for switch, datapath in datapaths.items():
         tunnels = [(vtep, world.tunnels.get(str(vtep.remote))) for vtep in vteps[switch]]
         reached = [(vtep, tunnel) for vtep, tunnel in tunnels if tunnel is not None]
