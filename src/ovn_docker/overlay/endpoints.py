@@ -5,14 +5,13 @@ another IPAM chose is claimed by a row of the same kind, so that of two hosts th
 """
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, ip_address
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
-from ovn_docker.overlay.gateways import Routers
+from ovn_docker.overlay import mac_claims
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.overlay.networks import SharedNetworks, read_switch
@@ -22,95 +21,13 @@ from ovn_docker.ovn.leases import CLAIM, LEASE, Address, Lease
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.operations import Operation, Row
 
-# --- MAC addresses on a switch: each is one port's. ---------------------------------------------------------
-# One that follows from an IPv4 address is as unique as that address, and costs nothing. Any other, from
-# ``--mac-address`` or an IPv6 address, is claimed by a row whose id follows from the switch and the MAC
-# address: the database refuses a second.
-
-
-class Macs:
-    """Which endpoint may have a MAC address."""
-
-    def __init__(self, database: Northbound) -> None:
-        self._northbound = database
-        self._routers = Routers(database.client)
-
-    async def check(self, port: SwitchPort) -> None:
-        """Refuse a MAC address that is reserved or a router's, on a switch that is one network's own.
-
-        Only routers are asked, being few and watched: to ask all ports would cost more with each container.
-        """
-        if follows_from_address(port):
-            return
-        switch = switches.switch_id(port.network_id)
-        [found] = await self._northbound.transact([switches.ls_get(switch)])
-        for row in found["rows"]:
-            check_reserved(port, switches.read_switch(port.network_id, row).pools)
-        if not self._routers.have(port.mac):
-            return
-        for row in await self._routers.on(switch):
-            if str(row["mac"]).lower() == port.mac:
-                raise taken(port, port.network_id, f"{port.mac}: router port {row['name']} holds it")
-
-    async def claimed(self, port: SwitchPort, key: str) -> bool:
-        """Whether the endpoint has claimed its MAC address; fails if another endpoint has."""
-        [found] = await self._northbound.transact([leases.lease_get(key, port.mac)])
-        holders = [leases.read_lease(row) for row in found["rows"]]
-        for holder in holders:
-            if holder.endpoint_id != port.endpoint_id:
-                raise taken(port, key, f"{port.mac}: {holder.holder()}")
-        return bool(holders)
-
-
-def follows_from_address(port: SwitchPort) -> bool:
-    """Whether the MAC address is the one that follows from the endpoint's IPv4 address."""
-    addresses = [ip_address(word) for word in port.addresses.split()[1:2]]
-    return port.mac == addressing.mac_for(port.endpoint_id, addresses) and any(
-        address.version == 4  # noqa: PLR2004
-        for address in addresses
-    )
-
-
-def check_reserved(port: SwitchPort, pools: Iterable[IPNetwork]) -> None:
-    """Refuse a MAC address that follows from another address of these pools."""
-    octets = bytes.fromhex(port.mac.replace(":", ""))
-    address = IPv4Address(octets[2:])
-    reserved = port.mac == addressing.mac_for("", [address]) and any(address in pool for pool in pools)
-    if reserved and not follows_from_address(port):
-        raise RequestError(
-            f"endpoint {port.endpoint_id} cannot have the MAC address {port.mac}: it is reserved for address"
-            f" {address} of its network; choose another, or also pass --ip {address}"
-        )
-
-
-def mac_claims(port: SwitchPort, key: str, mark: Mark) -> list[Operation]:
-    """Claim a port's MAC address, if it needs that, on the switch that `key` names."""
-    if follows_from_address(port):
-        return []
-    return [leases.lease_add(key, port.mac, Lease(CLAIM, mark.host, port.endpoint_id), mark)]
-
-
-def mac_drops(port: SwitchPort, key: str, host: str) -> list[Operation]:
-    """Release what `mac_claims` claimed."""
-    return [] if follows_from_address(port) else [leases.claim_del(key, port.mac, host, port.endpoint_id)]
-
-
-def taken(port: SwitchPort, switch: str, by: str) -> ConflictError:
-    """The error for an endpoint whose address another has."""
-    return ConflictError(
-        f"endpoint {port.endpoint_id} cannot have an address that is taken on logical switch {switch}: {by}"
-    )
-
-
-# --- Ports. -------------------------------------------------------------------------------------------------
-
 
 class OwnPorts:
     """The ports of this host's endpoints on switches that are one network's own."""
 
     def __init__(self, database: Northbound) -> None:
         self._northbound = database
-        self._macs = Macs(database)
+        self._macs = mac_claims.Macs(database)
 
     async def add(self, port: SwitchPort, pools: Sequence[IPNetwork]) -> Switch:
         """Make the port, whose addresses are of these pools, and return the switch that it is on.
@@ -124,7 +41,7 @@ class OwnPorts:
         key, mark = port.network_id, await self._northbound.mark()
         switch = switches.switch_id(key)
         add = [switches.ls_get(switch), *switches.lsp_add(port, switch, pools, mark)]
-        claims, drops = mac_claims(port, key, mark), mac_drops(port, key, mark.host)
+        claims, drops = mac_claims.claims(port, key, mark), mac_claims.drops(port, key, mark.host)
         undo = [*switches.lsp_add_undo(port, switch, mark), *drops]
         try:
             results = await self._northbound.transact([*claims, *add], undo)
@@ -154,7 +71,9 @@ class OwnPorts:
         rest = [
             drop
             for row in found["rows"]
-            for drop in mac_drops(SwitchPort(*ids, switches.read_addresses(row)), network_id, mark.host)
+            for drop in mac_claims.drops(
+                SwitchPort(*ids, switches.read_addresses(row)), network_id, mark.host
+            )
         ]
         if not deleted["count"]:
             rest = [switches.lsp_del_anywhere(*ids), *leases.endpoint_del(endpoint_id, mark.host)]
@@ -189,7 +108,7 @@ class SharedPorts:
         others = [each.network for each in interfaces if str(each.network) not in network.pools]
         if others:
             raise RequestError(outside(port, others, network.pools))
-        check_reserved(port, network.as_switch().pools)
+        mac_claims.check_reserved(port, network.as_switch().pools)
         addresses = [interface.ip for interface in interfaces]
         leased: dict[Address, str] = (
             dict.fromkeys(addresses, "") if network.leased and network.context else {}
@@ -271,7 +190,7 @@ class SharedPorts:
         for key, address in requested.items():
             if user := in_use.by_port(key):
                 await self._northbound.transact(undo, undo)
-                raise taken(port, network.switch, f"{address}: {user}")
+                raise mac_claims.taken(port, network.switch, f"{address}: {user}")
 
     async def _claimed(
         self, network: SharedNetwork, port: SwitchPort, addresses: Sequence[IPAddress]
@@ -285,7 +204,7 @@ class SharedPorts:
             for lease in map(leases.read_lease, result["rows"]):
                 if lease.endpoint_id != port.endpoint_id:
                     remedy = await self._northbound.remedy(lease.host)
-                    raise taken(port, network.switch, f"{address}: {lease.holder()}{remedy}")
+                    raise mac_claims.taken(port, network.switch, f"{address}: {lease.holder()}{remedy}")
                 if lease.kind == CLAIM:
                     claimed.add(address)
         return claimed
@@ -315,7 +234,7 @@ def _takes(
     mark: Mark,
 ) -> list[Operation]:
     """Take each address: enter the endpoint into this host's lease of it, or claim it."""
-    takes: list[Operation] = [] if port.mac in leased else mac_claims(port, network.switch, mark)
+    takes: list[Operation] = [] if port.mac in leased else mac_claims.claims(port, network.switch, mark)
     for address in addresses:
         key, holder = network.key(address), leased.get(address)
         if holder is None:
@@ -339,4 +258,4 @@ def _drops(
         drop(network.key(address), address, mark.host, port.endpoint_id)
         for address in addresses
         for drop in (leases.claim_del, leases.lease_unbind)
-    ] + mac_drops(port, network.switch, mark.host)
+    ] + mac_claims.drops(port, network.switch, mark.host)
