@@ -52,7 +52,7 @@ def _tutorial(_lab: None, tmp_path_factory: pytest.TempPathFactory) -> None:
     names = "\n".join(f"{each.address} h{n}" for n, each in enumerate((FIRST, SECOND), 1))
     for machine in (FIRST, SECOND):
         machine.run(f"echo '{names}' >>/etc/hosts")
-    player().play(TUTORIAL, until="Then the driver, on each host")
+    player().play(TUTORIAL, until="Then stop the driver on each host")
 
 
 def _prepare(machine: Vm, directory: Path) -> None:
