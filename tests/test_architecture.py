@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "ovn_docker"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LONGEST_FUNCTION, LONGEST_FILE = 60, 600
+LONGEST_FUNCTION, LONGEST_FILE, LONGEST_TEST_NAME = 60, 600, 72
 VAGUE = {"utils", "util", "common", "base", "helpers", "helper", "manager", "misc", "shared"}
 PURE = [
     "errors",
@@ -98,12 +98,22 @@ def test_no_module_is_named_for_nothing() -> None:
 def test_files_and_functions_stay_readable() -> None:
     long = [f"{module(path)}: {lines}" for path in MODULES if (lines := _lines(path)) > LONGEST_FILE]
     long += [
-        f"{module(path)}.{each.name}: {length}"
+        f"{module(path)}.{function.name}: {length}"
         for path in MODULES
-        for each in functions(path)
-        if (length := (each.end_lineno or 0) - each.lineno + 1) > LONGEST_FUNCTION
+        for function in functions(path)
+        if (length := (function.end_lineno or 0) - function.lineno + 1) > LONGEST_FUNCTION
     ]
     assert long == []
+
+
+def test_names_of_tests_stay_readable() -> None:
+    names = [
+        match[1]
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for match in re.finditer(r"^ *(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    ]
+    assert len(names) > 1000
+    assert [name for name in names if len(name) > LONGEST_TEST_NAME] == []
 
 
 def _lines(path: Path) -> int:
@@ -114,7 +124,7 @@ def _lines(path: Path) -> int:
 def test_a_pure_module_imports_nothing_that_acts(name: str) -> None:
     path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
     assert set(imports(path)) & IMPURE == set()
-    assert [each.name for each in functions(path) if isinstance(each, ast.AsyncFunctionDef)] == []
+    assert [found.name for found in functions(path) if isinstance(found, ast.AsyncFunctionDef)] == []
 
 
 def test_no_request_starts_a_process() -> None:

@@ -64,7 +64,7 @@ async def test_who_lists_the_hosts_has_the_server_read_no_leases(full: OvsdbServ
         assert await cost(full, listing) < LISTING
 
 
-async def test_a_pass_of_the_health_check_has_the_server_read_no_rows_of_other_hosts(
+async def test_a_health_check_pass_makes_the_server_read_no_rows_of_other_hosts(
     full: OvsdbServer, make_server: MakeServer, short_path: Path
 ) -> None:
     hosts = Hosts(full, make_server, short_path, indexed=True)
@@ -81,7 +81,7 @@ async def test_a_pass_of_the_health_check_has_the_server_read_no_rows_of_other_h
         assert await cost(full, reading) < PASS
 
 
-async def test_a_lease_costs_the_same_when_other_hosts_start_containers_on_its_switch(
+async def test_a_lease_costs_the_same_while_other_hosts_start_containers(
     northbound: OvsdbServer, make_server: MakeServer, short_path: Path
 ) -> None:
     hosts, subnet = Hosts(northbound, make_server, short_path), "10.64.0.0/16"

@@ -247,7 +247,7 @@ def test_every_mark_is_in_the_reference(module: object) -> None:
     assert [mark for mark in marks if f"external_ids:{mark}" not in text] == []
 
 
-def test_what_the_matrix_leaves_out_is_there_and_in_the_reference_with_its_reason() -> None:
+def test_what_the_matrix_leaves_out_is_in_the_reference_with_its_reason() -> None:
     left_out = re.findall(r'^  "(tests/\S+): (.*)"$', (ROOT / "scripts" / "matrix").read_text(), re.MULTILINE)
     assert left_out
     text = (DOCS / "reference" / "releases.md").read_text()

@@ -77,7 +77,7 @@ def test_repairs_add_up_and_findings_are_those_of_the_last_pass() -> None:
     assert value(shown, "ovn_docker_passes_total", outcome="failed") == 1
 
 
-def test_the_last_good_pass_grows_old_at_each_reading_and_a_failed_pass_does_not_renew_it() -> None:
+def test_the_age_of_the_last_good_pass_grows_whatever_fails_meanwhile() -> None:
     clock = Clock()
     counted = metrics(clock)
     name = "ovn_docker_last_good_pass_age_seconds"
@@ -100,7 +100,7 @@ def test_a_database_is_asked_at_each_reading() -> None:
     assert value(read(counted.exposition()), name, database="OVN_Northbound") == 0
 
 
-def test_the_version_is_told_and_no_series_has_a_twin_with_the_time_it_was_made() -> None:
+def test_the_version_is_shown_and_no_series_has_a_creation_time() -> None:
     counted = metrics()
     counted.verb_done("NetworkDriver.Join", "ok", 1)
     counted.pass_done({}, {"stale-port": 1}, good=True)
@@ -110,6 +110,6 @@ def test_the_version_is_told_and_no_series_has_a_twin_with_the_time_it_was_made(
     assert [name for name, _, _ in shown if name.endswith("_created")] == []
 
 
-def test_every_series_has_the_drivers_prefix_or_is_prometheus_own_of_a_process() -> None:
+def test_every_series_has_the_prefix_of_the_driver_or_of_a_process() -> None:
     prefixes = ("ovn_docker_", "process_")
     assert [name for name, _, _ in read(metrics().exposition()) if not name.startswith(prefixes)] == []
