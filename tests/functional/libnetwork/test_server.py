@@ -32,6 +32,7 @@ from tests.functional.libnetwork.front import (
 pytestmark = pytest.mark.functional
 
 DEADLINE = 1.0
+ENDPOINT_VERBS = ("CreateEndpoint", "EndpointOperInfo", "Join", "Leave", "DeleteEndpoint")
 
 
 @dataclass
@@ -151,6 +152,12 @@ async def test_every_verb_is_answered_and_reaches_its_method(plugin: Plugin, ver
 @pytest.mark.parametrize("verb", REQUESTS)
 async def test_an_empty_body_never_passes_for_a_request(plugin: Plugin, verb: str) -> None:
     assert_error(await plugin.post(f"NetworkDriver.{verb}", b""), 400, "the body is empty")
+    assert plugin.driver.calls == []
+
+
+@pytest.mark.parametrize("verb", ENDPOINT_VERBS)
+async def test_a_verb_about_an_endpoint_needs_its_id(plugin: Plugin, verb: str) -> None:
+    assert_error(await plugin.post(f"NetworkDriver.{verb}", {"NetworkID": "n"}), 400, "EndpointID")
     assert plugin.driver.calls == []
 
 

@@ -106,6 +106,15 @@ def test_a_body_that_is_wrong_is_refused_with_the_place_named(body: bytes, text:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("interface", "place"), [('"text"', r"\$\.Interface"), ('{"Address":5}', r"\$\.Interface\.Address")]
+)
+def test_an_interface_that_is_wrong_is_refused_with_the_place_named(interface: str, place: str) -> None:
+    body = f'{{"NetworkID":"n","EndpointID":"e","Interface":{interface}}}'
+    with pytest.raises(RequestError, match=place):
+        messages.decode(messages.CreateEndpointRequest, body.encode())
+
+
 def test_no_response_is_an_empty_object() -> None:
     assert messages.encode(None) == b"{}"
 
