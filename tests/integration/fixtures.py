@@ -63,8 +63,8 @@ def users(lab: Lab, clean: None) -> Iterator[Sequence[Tenant]]:  # noqa: ARG001
     """A user of each host, h1's first."""
     tenants = tuple(Tenant(host) for host in lab.hosts)
     yield tenants
-    for each in tenants:
-        each.clear()
+    for user in tenants:
+        user.clear()
 
 
 @pytest.fixture

@@ -77,11 +77,11 @@ def party(container: Container, addresses: Iterable[str]) -> Party:
     form = "{{.State.Pid}}"
     pid = container.host.docker("inspect", "--format", form, container.name).stdout.strip()
     link = container.run("cat /sys/class/net/eth0/address").stdout.strip()
-    known = [ip_address(each) for each in addresses]
+    known = [ip_address(address) for address in addresses]
     return Party(
         mac=link,
-        ipv4=next((str(each) for each in known if each.version == 4), ""),
-        ipv6=next((str(each) for each in known if each.version == 6), ""),
+        ipv4=next((str(address) for address in known if address.version == 4), ""),
+        ipv6=next((str(address) for address in known if address.version == 6), ""),
         namespace=Path(f"/proc/{pid}/ns/net"),
     )
 
@@ -245,8 +245,8 @@ def _listen(ear: socket.socket, last: bytes, names: dict[bytes, str], found: set
         return False
 
 
-def noted(ear: socket.socket, told: dict[str, bytes]) -> set[str]:
+def noted(ear: socket.socket, sent: dict[str, bytes]) -> set[str]:
     """Which of the frames have come to a socket since it was opened."""
     found: set[str] = set()
-    _listen(ear, b"no frame begins so", {frame: name for name, frame in told.items()}, found)
+    _listen(ear, b"no frame begins so", {frame: name for name, frame in sent.items()}, found)
     return found

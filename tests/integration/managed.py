@@ -145,7 +145,7 @@ def another(plugin: Path, directory: Path) -> Path:
     copy = directory / "later"
     shutil.copytree(plugin, copy, symlinks=True)
     (copy / "rootfs" / "etc" / "later").write_text("another release\n")
-    told = CONFIG | {"description": "A later release"}
+    config = CONFIG | {"description": "A later release"}
     (copy / "config.json").unlink()
-    (copy / "config.json").write_text(json.dumps(told))
+    (copy / "config.json").write_text(json.dumps(config))
     return copy

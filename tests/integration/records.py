@@ -31,11 +31,11 @@ def row(central: Machine, table: str, name: str) -> Row:
 def interfaces(host: Machine) -> list[Row]:
     """Interfaces of a host's Open vSwitch that stand for a logical port."""
     listed = _table(host.run(["ovs-vsctl", "--format=json", "list", "Interface"]).stdout)
-    return [each for each in listed if "iface-id" in mapping(each["external_ids"])]
+    return [interface for interface in listed if "iface-id" in mapping(interface["external_ids"])]
 
 
 def links(host: Machine) -> list[str]:
-    """Links of ours in a host's own namespace."""
+    """The driver's links in a host's own namespace."""
     shown = host.run(["ip", "-json", "link", "show", "group", str(GROUP)]).stdout
     return [link["ifname"] for link in json.loads(shown or "[]") if link]  # one {} for each link of others
 
@@ -59,14 +59,14 @@ def addresses(row: Row) -> str:
 def held(central: Machine) -> list[tuple[str, str]]:
     """Pools, leases, claims and reserved addresses: of what kind, and its address or subnet."""
     kinds = {"pool", "lease", "claim", "reserved"}
-    listed = ((marks(each).get("ovn-docker"), each["cidr"]) for each in rows(central, LEASE))
+    listed = ((marks(row).get("ovn-docker"), row["cidr"]) for row in rows(central, LEASE))
     return sorted((kind, cidr) for kind, cidr in listed if kind in kinds)
 
 
 def registered(central: Machine) -> list[str]:
     """The hosts that Northbound knows."""
-    found = [marks(each) for each in rows(central, LEASE)]
-    return sorted(each["ovn-docker-host"] for each in found if each.get("ovn-docker") == "host")
+    found = [marks(entry) for entry in rows(central, LEASE)]
+    return sorted(entry["ovn-docker-host"] for entry in found if entry.get("ovn-docker") == "host")
 
 
 def leases(central: Machine) -> list[str]:
@@ -78,11 +78,11 @@ def left(lab: Lab) -> list[str]:
     """What of the driver's is in a lab, each in a few words."""
     found = []
     for table in (SWITCH, PORT):
-        ours = [each for each in rows(lab.central, table) if any(map(_is_ours, marks(each)))]
-        found += [f"{table} {each['name']}" for each in ours]
+        own = [row for row in rows(lab.central, table) if any(map(_is_ours, marks(row)))]
+        found += [f"{table} {row['name']}" for row in own]
     found += [f"{kind} {address}" for kind, address in held(lab.central)]
     for host in lab.hosts:
-        found += [f"interface {each['name']} on {host.name}" for each in interfaces(host)]
+        found += [f"interface {interface['name']} on {host.name}" for interface in interfaces(host)]
         found += [f"link {name} on {host.name}" for name in links(host)]
     return found
 
@@ -107,4 +107,4 @@ def _is_ours(key: str) -> bool:
 
 def _table(text: str) -> list[Row]:
     table = json.loads(text)
-    return [dict(zip(table["headings"], each, strict=True)) for each in table["data"]]
+    return [dict(zip(table["headings"], row, strict=True)) for row in table["data"]]

@@ -81,7 +81,7 @@ class Speaker:
             f"ip link add {link} type veth peer name eth0 netns {link}",
             f"ip link set {link} up",
             f"ip -n {link} link set eth0 up mtu 1400",
-            *(f"ip -n {link} addr add {each} dev eth0 nodad" for each in addresses),
+            *(f"ip -n {link} addr add {address} dev eth0 nodad" for address in addresses),
             f"ethtool -K {link} tx off",  # the userspace datapath sends no packet whose checksum is partial
             f"nsenter --net=/run/netns/{link} ethtool -K eth0 tx off",
         ]

@@ -42,15 +42,15 @@ def address(host: Machine) -> str:
 
 def test_over_plain_tcp_another_host_is_refused_whatever_it_asks(driver: Driver, lab: Lab) -> None:
     driver.start()
-    here, there = lab.hosts
+    host, other = lab.hosts
     for path in PATHS:
-        refused = curl(there, f"http://{address(here)}:5000/{path}")
+        refused = curl(other, f"http://{address(host)}:5000/{path}")
         assert (refused.status, "plain TCP serves this host only" in refused.text) == (403, True)
     json_type = ("-H", "Content-Type: application/json", "-d", '{"NetworkID":"x"}')
     for verb in ("Plugin.Activate", "NetworkDriver.DeleteNetwork"):
-        assert curl(there, *json_type, f"http://{address(here)}:5000/{verb}").status == 403
-    for own in ("0.0.0.0", "127.0.0.1", "localhost", address(here)):
-        assert curl(here, f"http://{own}:5000/NetworkDriver.Database").status == 200
+        assert curl(other, *json_type, f"http://{address(host)}:5000/{verb}").status == 403
+    for own in ("0.0.0.0", "127.0.0.1", "localhost", address(host)):
+        assert curl(host, f"http://{own}:5000/NetworkDriver.Database").status == 200
 
 
 def test_over_plain_tcp_a_container_is_refused(driver: Driver, tenant: Tenant, lab: Lab) -> None:
@@ -138,15 +138,15 @@ def test_over_tls_another_host_is_served_only_with_its_certificate(
     driver: Driver, lab: Lab, tls: Tls, tmp_path: Path
 ) -> None:
     driver.start(*tls.flags)
-    here, there = lab.hosts
-    at, good = address(here), tls.authority.issue("monitor")
+    host, other = lab.hosts
+    at, good = address(host), tls.authority.issue("monitor")
     for path in PATHS:
-        assert tls.curl(there, at, path, good).status == 200
+        assert tls.curl(other, at, path, good).status == 200
     stranger = Authority(tmp_path / "other", "another CA").issue("monitor")
     for shown in (None, stranger, tls.authority.issue("old", age=9)):
-        for asking in (here, there):
+        for asking in (host, other):
             assert tls.curl(asking, at, "healthz", shown).status == 0
-    assert curl(there, f"http://{at}:5000/healthz").status in {0, 400}
+    assert curl(other, f"http://{at}:5000/healthz").status in {0, 400}
 
 
 @pytest.mark.slow
@@ -157,9 +157,7 @@ def test_a_docker_that_trusts_another_authority_is_reported(
     flags = [f"--plugin-file-ca={other.certificate}" if "file-ca" in flag else flag for flag in tls.flags]
     log = f"/run/{driver.name}.log"
     driver.start(*flags, f"--log-file={log}")
-    assert "TLS: Docker cannot use the listener at 127.0.0.1: the certificate of --tls-cert" in driver.read(
-        log
-    )
+    assert "Docker cannot use the listener at 127.0.0.1: " in driver.read(log)
     made = tenant.docker(
         "network", "create", driver.docker_option, "--subnet=10.21.0.0/24", "x1", check=False
     )

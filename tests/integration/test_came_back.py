@@ -1,6 +1,7 @@
 """A host that lives is given up by force while its driver is dead, and its driver comes back."""
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ def lost(host: Machine) -> list[str]:
     """What `ovn-docker check` says of addresses that are another's by now."""
     _, shown, error = command(host, "check", "--json")
     assert shown, error
-    return [each["text"] for each in json.loads(shown)["findings"] if each["kind"] == "address-taken"]
+    return [entry["text"] for entry in json.loads(shown)["findings"] if entry["kind"] == "address-taken"]
 
 
 def in_ovn(central: Machine) -> list[str]:
@@ -74,32 +75,30 @@ class Watch:
     def _look(self) -> None:
         while not self._ended.wait(0.1):
             found = in_ovn(self._central)
-            self.twice |= {each for each in found if found.count(each) > 1}
+            self.twice |= {address for address in found if found.count(address) > 1}
 
 
-def test_what_another_host_leased_meanwhile_is_told_and_nobody_has_it_twice(
+def test_what_another_host_leased_meanwhile_is_reported_and_not_doubled(
     lab: Lab, users: Sequence[Tenant]
 ) -> None:
     here, away = lab.hosts
-    ours, theirs = [user.network(SUBNET, *OURS) for user in users]
+    own, theirs = [user.network(SUBNET, *OURS) for user in users]
     chosen, kept = users[1].container(theirs), users[1].container(theirs)
     fixed = users[1].container(theirs, "--ip", FIXED)
     addresses = [chosen.address(theirs), FIXED]
     still = kept.address(theirs)
 
     away.kill("driver")
-    refused = users[0].docker("run", "--net", ours.name, "--ip", FIXED, "busybox", "true", check=False)
-    assert "on host h2 has it; the driver of host h2 has been away since about 20" in refused.stderr
-    remedy = "if that host will not come back, free what it has with 'ovn-docker gc --host h2'"
-    assert f" UTC: {remedy}" in refused.stderr
+    refused = users[0].docker("run", "--net", own.name, "--ip", FIXED, "busybox", "true", check=False)
+    assert re.search(r"on host h2 has it; .* away since about 20.* UTC: .*gc --host h2", refused.stderr)
     status, _, error = command(here, "gc", "--host", "h2")
-    assert (status, "its ovn-controller answers, so containers may be running" in error) == (1, True), error
+    assert (status, "ovn-controller answers" in error) == (1, True), error
     assert in_ovn(lab.central) == sorted([*addresses, still])
 
     with Watch(lab.central) as watch:
-        status, told, error = command(here, "gc", "--host", "h2", "--force")
-        assert (status, "host h2 is removed: 3 ports, 3 leases" in told) == (0, True), told + error
-        taker, _ = [users[0].container(ours, "--ip", address) for address in addresses]
+        status, report, error = command(here, "gc", "--host", "h2", "--force")
+        assert (status, "3 ports, 3 leases" in report) == (0, True), report + error
+        taker, _ = [users[0].container(own, "--ip", address) for address in addresses]
         away.start_driver(("--health-check-on",))
         eventually(lambda: still in in_ovn(lab.central), 60, "what nobody took is made again")
         taker.reaches(still, 30)
@@ -107,11 +106,12 @@ def test_what_another_host_leased_meanwhile_is_told_and_nobody_has_it_twice(
         found = lost(away)
         assert len(found) == len(addresses), found
         for box, address in zip((chosen, fixed), addresses, strict=True):
-            text = f"container {box.name} on network {theirs.name} has lost its address {address} in OVN: "
-            [line] = [each for each in found if each.startswith(text)]
-            assert f" on host h1 has it; 'docker restart {box.name}' gives it another address" in line
-        told = f"address-taken: container {chosen.name} on network {theirs.name} has lost"
-        eventually(lambda: told in away.log("driver"), 60, "the driver says so too")
+            text = f"container {box.name} on network {theirs.name} has lost its address {address} "
+            [line] = [line for line in found if line.startswith(text)]
+            assert "on host h1 has it" in line
+            assert f"docker restart {box.name}" in line
+        finding = f"address-taken: container {chosen.name} "
+        eventually(lambda: finding in away.log("driver"), 60, "the driver says so too")
 
         users[1].docker("restart", "-t", "0", chosen.name)
         new = chosen.address(theirs)
@@ -119,7 +119,7 @@ def test_what_another_host_leased_meanwhile_is_told_and_nobody_has_it_twice(
         taker.reaches(new, 30)
         restarted = users[1].docker("restart", "-t", "0", fixed.name, check=False)
         assert restarted.returncode != 0
-        assert f"address {FIXED} of pool {SUBNET} is taken: " in restarted.stderr
+        assert f"address {FIXED} of pool {SUBNET} is taken" in restarted.stderr
         assert " on host h1 has it" in restarted.stderr
         assert "ovn-docker gc" not in restarted.stderr, "h1 lives"
         eventually(lambda: not lost(away), 60, "nothing is lost any more")

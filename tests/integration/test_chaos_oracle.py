@@ -18,7 +18,7 @@ SERVER = "httpd -f -h /etc"
 
 
 def seen(lab: Lab) -> set[tuple[str, str, str]]:
-    return {(each.verdict, each.what, each.where) for each in compare(*read(lab))}
+    return {(difference.verdict, difference.what, difference.where) for difference in compare(*read(lab))}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_container_that_does_not_serve_is_not_reached(
     hosts, _ = read(lab)
     pairs, found = unreached({host.name: host for host in lab.hosts}, hosts)
     assert pairs == 6
-    assert [(each.what, each.name) for each in found] == [("tcp", mute.address(foo))] * len(boxes)
+    assert [(row.what, row.name) for row in found] == [("tcp", mute.address(foo))] * len(boxes)
 
 
 @pytest.mark.usefixtures("boxes")

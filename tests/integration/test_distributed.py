@@ -156,7 +156,7 @@ def test_a_switch_that_its_owner_meant_for_something_else_is_refused(
     assert word in said
 
 
-def test_the_second_of_two_hosts_whose_docker_chose_the_same_address_is_told(
+def test_the_second_host_whose_docker_chose_an_address_is_refused(
     users: Sequence[Tenant], administrator: Machine, stretched: tuple[Driver, Driver]
 ) -> None:
     add_guides_switch(administrator)
@@ -265,7 +265,7 @@ def test_a_switch_that_was_named_and_does_not_exist_is_refused(users: Sequence[T
         users[0], "--driver=openvswitch", *OURS, "--subnet=10.43.0.0/24", "-o", "switch=nowhere"
     )
     assert status != 0
-    assert "OVN has no logical switch named 'nowhere': make it with 'ovn-nbctl ls-add'" in said
+    assert "no logical switch named 'nowhere'" in said
 
 
 def test_the_mapping_of_a_stretched_network_survives_a_kill_at_any_moment(
@@ -286,7 +286,7 @@ def test_the_mapping_of_a_stretched_network_survives_a_kill_at_any_moment(
     assert len(records.values(records.row(administrator, SWITCH, GUIDE_SWITCH), "ports")) == 1
 
 
-def test_a_driver_takes_subnets_and_keeps_its_file_where_it_is_told(
+def test_a_driver_takes_subnets_and_its_file_from_the_flags(
     users: Sequence[Tenant], lab: Lab, fleet: Fleet
 ) -> None:
     name = f"pooled{next(NUMBERS)}"
@@ -304,7 +304,7 @@ def test_a_driver_takes_subnets_and_keeps_its_file_where_it_is_told(
     status, said = create(users[0], driver.docker_option, "--ipam-driver", name)
 
     assert status != 0
-    assert "the default address pools have no free IPv4 subnet left in context default" in said
+    assert "no free IPv4 subnet left in context default" in said
     users[0].clear()
     driver.host.run(["rm", state])
     assert records.left(lab) == []

@@ -182,13 +182,13 @@ class Shells:
 def programs(directory: Path, lab_name: str) -> str:
     """A PATH on which the programs of the documents are this package's, and a lab has our name."""
     directory.mkdir()
-    ours = Path(sys.executable).parent
+    own = Path(sys.executable).parent
     script = directory / "ovn-docker-lab"
     named = f'[ $command = ls ] || set -- --name {lab_name} "$@"'
-    run = f'exec {ours}/ovn-docker-lab $command "$@"'
+    run = f'exec {own}/ovn-docker-lab $command "$@"'
     script.write_text(f"#!/bin/sh\ncommand=$1; shift\n{named}\n{run}\n")
     script.chmod(0o755)
-    return f"{directory}:{ours}:{environment()['PATH']}"
+    return f"{directory}:{own}:{environment()['PATH']}"
 
 
 def strip(lab: labs.Lab) -> None:

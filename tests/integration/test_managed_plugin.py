@@ -96,11 +96,11 @@ def test_another_build_in_another_place_gives_the_same_to_the_byte(plugin: Path,
 
 
 def test_hosts_share_a_network_and_its_addresses(tenant: Tenant, other: Tenant, lab: Lab) -> None:
-    here, there = (user.network("10.61.0.0/24", *MANAGED) for user in (tenant, other))
-    one, two = tenant.container(here), other.container(there)
-    one.reaches(two.address(there))
-    two.reaches(one.address(here))
-    assert sorted(records.leases(lab.central)) == sorted([one.address(here), two.address(there)])
+    near, far = (user.network("10.61.0.0/24", *MANAGED) for user in (tenant, other))
+    one, two = tenant.container(near), other.container(far)
+    one.reaches(two.address(far))
+    two.reaches(one.address(near))
+    assert sorted(records.leases(lab.central)) == sorted([one.address(near), two.address(far)])
 
 
 def test_dockers_own_addresses_will_do(tenant: Tenant) -> None:
@@ -194,24 +194,24 @@ def test_it_reaches_ovn_by_tls_with_the_files_of_the_mount(tenant: Tenant, lab: 
 def _northbound_at(host: Machine, remote: str) -> None:
     """Say where Northbound is, and wait until the plugin is there."""
     host.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f'external_ids:ovn-nb="{remote}"'])
-    told = f"OVN Northbound is served by {remote}"
-    eventually(lambda: told in Managed(host).log().splitlines()[-1], 20, f"the plugin is at {remote}")
+    line = f"OVN Northbound is served by {remote}"
+    eventually(lambda: line in Managed(host).log().splitlines()[-1], 20, f"the plugin is at {remote}")
 
 
 # --- What it may --------------------------------------------------------------------------------------------
 
 
-def test_it_has_three_rights_and_the_mounts_that_are_told(managed: Managed) -> None:
+def test_it_has_three_capabilities_and_the_documented_mounts(managed: Managed) -> None:
     process = Path(f"/proc/{managed.pid}")
     lines = (process / "status").read_text().splitlines()
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == sum(1 << number for number in KEPT)
     assert status["NoNewPrivs"] == "1"
     fields = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
-    mounts = {each[4]: each[5] for each in fields}
+    mounts = {field[4]: field[5] for field in fields}
     dockers = {"/run/docker/plugins", "/etc/hosts", "/etc/resolv.conf"}
-    ours = {path for path in mounts if not path.startswith(("/proc", "/sys", "/dev")) and path != "/"}
-    assert ours == {each["destination"] for each in CONFIG["mounts"]} | dockers
+    own = {path for path in mounts if not path.startswith(("/proc", "/sys", "/dev")) and path != "/"}
+    assert own == {mount["destination"] for mount in CONFIG["mounts"]} | dockers
     assert mounts["/etc/openvswitch"].startswith("ro,")
     assert (process / "root/run/docker.sock").is_char_device(), "that is /dev/null"
 

@@ -168,9 +168,8 @@ def test_a_host_that_is_not_registered_because_ovn_remote_is_wrong_says_so(tenan
         failed = tenant.once(foo, "true")
     finally:
         set_setting(host, "ovn-remote", before)
-    assert (
-        f"ovn-controller has not taken up its port: see whether it runs and reaches {wrong}" in failed.stderr
-    )
+    assert "ovn-controller has not taken up its port" in failed.stderr
+    assert wrong in failed.stderr
     eventually(lambda: tenant.once(foo, "true").returncode == 0, BACK, "a container starts again")
 
 
@@ -179,7 +178,7 @@ def test_a_datapath_that_refuses_ovn_s_flows_is_named(tenant: Tenant) -> None:
     foo = tenant.network("10.19.0.0/24")
     with without_connection_tracking(tenant.host):
         failed = tenant.once(foo, "true")
-        assert "Open vSwitch refuses them, for its datapath on this host lacks ct_state:" in failed.stderr
+        assert "datapath on this host lacks ct_state" in failed.stderr
     eventually(lambda: tenant.once(foo, "true").returncode == 0, BACK, "a container starts again")
 
 

@@ -52,7 +52,7 @@ def before_join(tenant: Tenant, start: Start) -> Iterator["Future[Any]"]:
     """A container is being started by dockerd, which is stopped before it asks for Join."""
     pid = tenant.host.pid("dockerd")
     assert pid is not None
-    others = there(tenant)
+    others = container_names(tenant)
     for _ in range(ATTEMPTS):
         log = Log(tenant.host)
         with ThreadPoolExecutor(max_workers=1) as thread:
@@ -69,7 +69,7 @@ def before_join(tenant: Tenant, start: Start) -> Iterator["Future[Any]"]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
             starting.result()
-            for name in there(tenant) - others:
+            for name in container_names(tenant) - others:
                 tenant.docker("rm", "--force", name, check=False)
     pytest.skip("dockerd asks for Join too soon on this machine")
 
@@ -80,7 +80,7 @@ def is_idle(host: Machine) -> bool:
     return value(shown, "ovn_docker_requests_in_flight") == 0
 
 
-def there(tenant: Tenant) -> set[str]:
+def container_names(tenant: Tenant) -> set[str]:
     """The names of all containers of a host."""
     return set(tenant.docker("ps", "--all", "--format", "{{.Names}}").stdout.split())
 
@@ -88,12 +88,12 @@ def there(tenant: Tenant) -> set[str]:
 def plugged(host: Machine) -> set[str]:
     """The sandboxes of all containers that are plugged in, once there are any; "" for one without."""
     found = eventually(lambda: records.interfaces(host), 10, "an interface is there")
-    return {marks(each).get("vm-id", "") for each in found}
+    return {marks(interface).get("vm-id", "") for interface in found}
 
 
 def flows(host: Machine) -> bool:
     """Whether OVN has installed the flows of each container."""
-    return all(marks(each).get("ovn-installed") == "true" for each in records.interfaces(host))
+    return all(marks(interface).get("ovn-installed") == "true" for interface in records.interfaces(host))
 
 
 @pytest.fixture(params=[(), OURS], ids=["own switch", "shared switch"])
@@ -103,7 +103,7 @@ def foo(request: pytest.FixtureRequest, tenant: Tenant) -> Network:
 
 def only_network(lab: Lab, foo: Network) -> bool:
     """Whether nothing is left but a network: its switch, and what is held of its pool."""
-    left = [each for each in records.left(lab) if each.split()[0] not in {"pool", "reserved", SWITCH}]
+    left = [line for line in records.left(lab) if line.split()[0] not in {"pool", "reserved", SWITCH}]
     return not left and len(records.rows(lab.central, SWITCH)) == bool(foo)
 
 

@@ -54,22 +54,22 @@ def _party(user: Tenant, network: Network) -> Party:
 def test_a_container_is_not_heard_under_another_s_mac_or_ip_address(
     users: Sequence[Tenant], lab: Lab, subnet: str, options: tuple[str, ...]
 ) -> None:
-    each = scene(lab, users, subnet, *options)
-    for victim in each.victims.values():
-        truth = honest(each.liar, victim)
-        assert heard(each.liar, victim, truth, truth["IPv4"]) == truth.keys()
-        assert heard(each.liar, victim, lies(each.liar, each.other, victim), truth["IPv4"]) == set()
+    stage = scene(lab, users, subnet, *options)
+    for victim in stage.victims.values():
+        truth = honest(stage.liar, victim)
+        assert heard(stage.liar, victim, truth, truth["IPv4"]) == truth.keys()
+        assert heard(stage.liar, victim, lies(stage.liar, stage.other, victim), truth["IPv4"]) == set()
 
 
 def test_where_port_security_was_waived_every_lie_is_heard_and_only_there(
     users: Sequence[Tenant], lab: Lab
 ) -> None:
-    each = scene(lab, users, "10.62.0.0/24", *DUAL, "-o", "port_security=false")
+    stage = scene(lab, users, "10.62.0.0/24", *DUAL, "-o", "port_security=false")
     ports = records.rows(lab.central, records.PORT)
     assert [records.values(port, "port_security") for port in ports] == [[]] * 4
-    for victim in each.victims.values():
-        told = lies(each.liar, each.other, victim)
-        assert heard(each.liar, victim, told, honest(each.liar, victim)["IPv4"]) == told.keys()
+    for victim in stage.victims.values():
+        lied = lies(stage.liar, stage.other, victim)
+        assert heard(stage.liar, victim, lied, honest(stage.liar, victim)["IPv4"]) == lied.keys()
 
 
 def test_a_container_claiming_to_be_a_router_is_mostly_not_believed(
@@ -111,12 +111,12 @@ def test_networks_of_two_contexts_with_one_subnet_hear_nothing_of_each_other(
     assert (red.far.mac, red.far.ipv4) == (blue.far.mac, blue.far.ipv4)
     for name, stranger in blue.victims.items():
         own = red.victims[name]
-        told = lies(red.liar, red.other, own) | honest(red.liar, own)
-        assert heard(red.liar, own, told, honest(red.liar, own)["IPv4"]) == told.keys()
+        sent = lies(red.liar, red.other, own) | honest(red.liar, own)
+        assert heard(red.liar, own, sent, honest(red.liar, own)["IPv4"]) == sent.keys()
         with stranger.socket() as ear:
             ear.settimeout(0.5)
-            assert heard(red.liar, own, told, honest(red.liar, own)["IPv4"]) == told.keys()
-            assert frames.noted(ear, told) == set()
+            assert heard(red.liar, own, sent, honest(red.liar, own)["IPv4"]) == sent.keys()
+            assert frames.noted(ear, sent) == set()
 
 
 def test_a_mac_address_that_another_container_has_is_refused_with_its_name(

@@ -47,7 +47,7 @@ def world(_no_labs_of_dead_runs: None) -> Iterator[World]:
         encapsulate(host, "geneve,vxlan")
         host.stop("driver")
         host.start_driver(["--health-check-on", *(["--ip-lookup"] if host is lab.hosts[0] else [])])
-    eventually(lambda: len(encaps(lab)) >= 4, 10, "the hosts have told OVN of VXLAN")
+    eventually(lambda: len(encaps(lab)) >= 4, 10, "VXLAN is known to OVN")
     with furnished(lab, "auto") as place:
         yield place
 
@@ -60,12 +60,12 @@ def encapsulate(host: Machine, kinds: str) -> None:
 def encaps(lab: Lab) -> list[str]:
     """The tunnel endpoints of the two hosts and the VTEP, one for each encapsulation."""
     found = lab.central.run(["ovn-sbctl", "--bare", "--columns=chassis_name,type", "list", "Encap"])
-    lines = [" ".join(each.split()) for each in found.stdout.split("\n\n")]
-    return sorted(each for each in lines if each and not each.startswith("h3 "))
+    lines = [" ".join(encap.split()) for encap in found.stdout.split("\n\n")]
+    return sorted(encap for encap in lines if encap and not encap.startswith("h3 "))
 
 
 def our_flows(host: Machine) -> list[str]:
-    """The flows of ours on a host."""
+    """The own flows of a host."""
     form = ["ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "dump-flows", "br-int", COOKIE]
     return [line for line in host.run(form, check=False).stdout.splitlines() if "actions=" in line]
 
@@ -73,7 +73,7 @@ def our_flows(host: Machine) -> list[str]:
 def kinds(host: Machine, *more: str) -> list[str]:
     """What the health check finds."""
     done = host.run([OVN_DOCKER, "check", "--json", *more], check=False)
-    return [each["kind"] for each in json.loads(done.stdout)["findings"]]
+    return [finding["kind"] for finding in json.loads(done.stdout)["findings"]]
 
 
 class TestVtepPorts(VtepContract):
@@ -96,10 +96,10 @@ GUARDS = 4
 
 def test_the_mode_is_shown_everywhere(world: World) -> None:
     for host in world.lab.hosts[:2]:
-        listed = {(each["vni"], each["mode"]) for each in configured(host)}
+        listed = {(entry["vni"], entry["mode"]) for entry in configured(host)}
         assert listed == {(vni, "ramp") for vni in VNIS.values()}
         shown = database(host)["lookup"]["vteps"]
-        assert {(each["vni"], each["mode"], each["Error"]) for each in shown} == {
+        assert {(entry["vni"], entry["mode"], entry["Error"]) for entry in shown} == {
             (vni, "ramp", "") for vni in VNIS.values()
         }
         checked = host.run([OVN_DOCKER, "check"]).stdout.splitlines()
@@ -197,23 +197,22 @@ def test_a_vtep_goes_over_to_the_other_mode_and_back(world: World) -> None:
 def test_it_works_with_vxlan_between_the_hosts_too(world: World) -> None:
     """A VNI has 12 bits then."""
     hosts, central = world.lab.hosts[:2], world.lab.central
-    red, there = world.services["red", "h1"], world.services["red", "h2"]
+    red, far = world.services["red", "h1"], world.services["red", "h2"]
     vtep(hosts[0], "add", VTEP, red.network, "--vni", "901")
     vtep(hosts[0], "del", VTEP, world.services["blue", "h1"].network)
     central.run(["ovn-nbctl", "--wait=sb", "remove", "NB_Global", ".", "options", "vxlan_mode"])
     for host in hosts:
         encapsulate(host, "vxlan")
     eventually(lambda: encaps(world.lab) == ["h1 vxlan", "h2 vxlan", f"vtep-{VTEP} vxlan"], 10, "VXLAN only")
-    red.container.reaches(there.address, 20)
+    red.container.reaches(far.address, 20)
     site = world.speaker.site(901, ["10.77.0.201/24", "fd77::c9/64"], hosts)
-    for each in (red, there):
-        eventually(lambda each=each: site.pings(each.address), 10, each.name)  # type: ignore[misc]
-        assert site.fetches(each.address, 81) == each.name
-        each.container.reaches("10.77.0.201")
-    told = vtep(hosts[0], "add", "198.18.0.99", red.network, "--vni", "5005")
-    assert (
-        "mode lookup, because OVN can have no port for VTEP 198.18.0.99: VNI 5005 is larger than 4095" in told
-    )
+    for service in (red, far):
+        eventually(lambda service=service: site.pings(service.address), 10, service.name)  # type: ignore[misc]
+        assert site.fetches(service.address, 81) == service.name
+        service.container.reaches("10.77.0.201")
+    said = vtep(hosts[0], "add", "198.18.0.99", red.network, "--vni", "5005")
+    assert "mode lookup, because " in said
+    assert "198.18.0.99: VNI 5005 is larger than 4095" in said
     vtep(hosts[0], "del", "198.18.0.99", red.network)
 
 
@@ -221,7 +220,7 @@ def test_nothing_is_left_without_vteps(world: World) -> None:
     central, hosts, red = world.lab.central, world.lab.hosts[:2], world.services["red", "h1"]
     vtep(hosts[0], "del", VTEP, red.network)
     central.run(["ovn-nbctl", "--wait=hv", "sync"])
-    assert [each for each in encaps(world.lab) if each.startswith("vtep")] == []
+    assert [encap for encap in encaps(world.lab) if encap.startswith("vtep")] == []
     nb = central.run(["ovn-nbctl", "--bare", "--columns=external_ids,other_config", "list", "Logical_Switch"])
     assert "vtep" not in nb.stdout
     assert "tnl-key" not in nb.stdout

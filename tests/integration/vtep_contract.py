@@ -36,52 +36,52 @@ class VtepContract:
         everything_answers(world)
         services = list(world.services.values())
         for name, site, own in world.networks():
-            for each in own:
+            for service in own:
                 with captured(services) as seen:
-                    assert site.run("busybox", "ping", "-c3", "-i0.2", "-W1", each.address).returncode == 0
-                    assert site.sends(each.address, PORT, "hello") == f"{each.name} hello"
-                    assert site.fetches(each.address, 80) == each.name
-                _only(seen, each, [other for other in services if other not in own], site.mac())
-                assert name in each.name
+                    assert site.run("busybox", "ping", "-c3", "-i0.2", "-W1", service.address).returncode == 0
+                    assert site.sends(service.address, PORT, "hello") == f"{service.name} hello"
+                    assert site.fetches(service.address, 80) == service.name
+                _only(seen, service, [other for other in services if other not in own], site.mac())
+                assert name in service.name
 
     def test_ipv6_reaches_the_right_container_and_no_other(self, world: World) -> None:
         services = list(world.services.values())
         for _, site, own in world.networks():
-            for each in own:
-                eventually(functools.partial(site.pings, each.address6), 10, each.name)
+            for service in own:
+                eventually(functools.partial(site.pings, service.address6), 10, service.name)
                 with captured(services) as seen:
-                    assert site.sends(each.address6, PORT, "hello") == f"{each.name} hello"
-                _only(seen, each, [other for other in services if other not in own], site.mac())
+                    assert site.sends(service.address6, PORT, "hello") == f"{service.name} hello"
+                _only(seen, service, [other for other in services if other not in own], site.mac())
 
     def test_a_container_speaks_first(self, world: World) -> None:
-        for each in world.services.values():
-            each.container.run("ip neigh flush dev eth0", check=False)
-            each.container.reaches("10.77.0.200")
+        for service in world.services.values():
+            service.container.run("ip neigh flush dev eth0", check=False)
+            service.container.reaches("10.77.0.200")
 
     def test_the_switch_sends_each_kind_of_packet_where_it_belongs(self, world: World) -> None:
         host = world.lab.hosts[0]
         port, red, blue = self.entry(host), world.services["red", "h1"], world.services["blue", "h1"]
         assert red.address == blue.address
-        for each, vni in ((red, VNIS["red"]), (blue, VNIS["blue"])):
-            to = f"dl_dst={each.mac()}"
+        for service, vni in ((red, VNIS["red"]), (blue, VNIS["blue"])):
+            to = f"dl_dst={service.mac()}"
             for packet in (
-                f"tcp,{to},nw_dst={each.address},tcp_dst=81",
-                f"udp,{to},nw_dst={each.address},udp_dst=53",
-                f"icmp,{to},nw_dst={each.address}",
-                f"arp,dl_dst=ff:ff:ff:ff:ff:ff,arp_op=1,arp_tpa={each.address}",
-                f"icmp6,{to},ipv6_dst={each.address6}",
-                f"icmp6,{GROUP},icmpv6_type=135,icmpv6_code=0,nd_target={each.address6}",
+                f"tcp,{to},nw_dst={service.address},tcp_dst=81",
+                f"udp,{to},nw_dst={service.address},udp_dst=53",
+                f"icmp,{to},nw_dst={service.address}",
+                f"arp,dl_dst=ff:ff:ff:ff:ff:ff,arp_op=1,arp_tpa={service.address}",
+                f"icmp6,{to},ipv6_dst={service.address6}",
+                f"icmp6,{GROUP},icmpv6_type=135,icmpv6_code=0,nd_target={service.address6}",
             ):
                 flow = f"in_port={port},tun_id={vni},{FROM},{packet}"
-                assert traced(host, flow) == ofport(host, each), packet
+                assert traced(host, flow) == ofport(host, service), packet
 
     def test_the_switch_drops_what_belongs_nowhere(self, world: World) -> None:
         host = world.lab.hosts[0]
         port, red = self.entry(host), world.services["red", "h1"]
-        there = world.services["red", "h2"]
+        far = world.services["red", "h2"]
         for vni, packet in (
             (VNIS["red"], "tcp,dl_dst=02:00:00:00:00:99,nw_dst=10.77.0.99"),
-            (VNIS["red"], f"tcp,dl_dst={there.mac()},nw_dst={there.address}"),
+            (VNIS["red"], f"tcp,dl_dst={far.mac()},nw_dst={far.address}"),
             (5003, f"tcp,dl_dst={red.mac()},nw_dst={red.address}"),
             (5003, f"arp,dl_dst=ff:ff:ff:ff:ff:ff,arp_op=1,arp_tpa={red.address}"),
             (5003, f"icmp6,{GROUP},icmpv6_type=135,icmpv6_code=0,nd_target={red.address6}"),
@@ -97,8 +97,8 @@ class VtepContract:
         if verdict == "stateful":
             acls.append(["acl-add", switch, "to-lport", "1000", "ip", "allow-related"])
         try:
-            for each in acls:
-                central.run(["ovn-nbctl", "--wait=hv", *each])
+            for acl in acls:
+                central.run(["ovn-nbctl", "--wait=hv", *acl])
             eventually(lambda: not site.fetches(red.address, 80), 5, "port 80 is closed")
             assert site.fetches(red.address, 81) == red.name
         finally:
@@ -133,8 +133,8 @@ def _only(
     """See that a container, and no other of any network, was sent IP packets of a site."""
     addresses = {one.address, one.address6}
     reached = {
-        each for each, frames in seen.items() if any(a == mac and c in addresses for a, _, c in frames)
+        service for service, frames in seen.items() if any(a == mac and c in addresses for a, _, c in frames)
     }
     assert reached == {one}
-    for each in others:
-        assert not [frame for frame in seen[each] if frame[0] == mac], each.name
+    for service in others:
+        assert not [frame for frame in seen[service] if frame[0] == mac], service.name

@@ -59,7 +59,7 @@ class World:
     def networks(self) -> list[tuple[str, Site, list[Service]]]:
         """By network: its site, its containers."""
         return [
-            (name, self.sites[name], [each for key, each in self.services.items() if key[0] == name])
+            (name, self.sites[name], [service for key, service in self.services.items() if key[0] == name])
             for name in VNIS
         ]
 
@@ -71,9 +71,9 @@ def furnished(lab: Lab, mode: str) -> Iterator[World]:
     try:
         yield _furnish(lab, mode, processes)
     finally:
-        for each in processes:
-            each.kill()
-            each.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
         lab.down()
 
 
@@ -123,9 +123,9 @@ def service(tenant: Tenant, network: Network, name: str, processes: list[subproc
 def everything_answers(world: World) -> None:
     """See that every container answers the site of its network, and by its own name."""
     for name, site, services in world.networks():
-        for each in services:
-            eventually(functools.partial(site.pings, each.address), 10, f"{name}: {each.name}")
-            assert site.fetches(each.address, 81) == each.name
+        for service in services:
+            eventually(functools.partial(site.pings, service.address), 10, f"{name}: {service.name}")
+            assert site.fetches(service.address, 81) == service.name
 
 
 @contextlib.contextmanager
@@ -134,29 +134,29 @@ def captured(services: Sequence[Service]) -> Iterator[dict[Service, set[Frame]]]
     seen: dict[Service, set[Frame]] = {}
     with contextlib.ExitStack() as stack:
         taps = {
-            each: stack.enter_context(
+            service: stack.enter_context(
                 subprocess.Popen(
-                    each.enter(PYTHON, str(CAPTURE)),
+                    service.enter(PYTHON, str(CAPTURE)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
                 )
             )
-            for each in services
+            for service in services
         }
         for tap in taps.values():
             assert tap.stdout is not None
             assert tap.stdout.readline() == "ready\n"
         yield seen
-        for each, tap in taps.items():
-            told, _ = tap.communicate(timeout=20)
-            seen[each] = {(source, kind, target) for source, kind, target in json.loads(told)}
+        for service, tap in taps.items():
+            report, _ = tap.communicate(timeout=20)
+            seen[service] = {(source, kind, target) for source, kind, target in json.loads(report)}
 
 
 def switch_of(service: Service) -> str:
     """The name of the switch of a service's network."""
     vni = VNIS[service.name.partition("-")[0]]
-    [name] = [each["Logical_Switch"] for each in configured(service.container.host) if each["vni"] == vni]
+    [name] = [entry["Logical_Switch"] for entry in configured(service.container.host) if entry["vni"] == vni]
     return str(name)
 
 
@@ -178,8 +178,8 @@ def traced(host: Machine, flow: str) -> str | None:
     trace = host.run(
         ["ovs-appctl", "ofproto/trace", "br-int", flow, "--ct-next", "trk,new", "--ct-next", "trk,new"]
     )
-    told = [line.strip() for line in trace.stdout.splitlines() if "output:" in line]
-    return told[-1].partition("output:")[2] if told else None
+    output = [line.strip() for line in trace.stdout.splitlines() if "output:" in line]
+    return output[-1].partition("output:")[2] if output else None
 
 
 def database(host: Machine) -> dict[str, Any]:

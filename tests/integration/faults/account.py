@@ -34,7 +34,7 @@ def leased(network: Mapping[str, Any], endpoint: Mapping[str, str]) -> str:
 def differences(lab: Lab) -> list[str]:
     """Each thing that is too much or missing, in a few words."""
     by_host = {host.name: endpoints(host) for host in lab.hosts}
-    everywhere = {key: value for each in by_host.values() for key, value in each.items()}
+    everywhere = {key: value for addresses in by_host.values() for key, value in addresses.items()}
     found = list(_northbound(lab.central, everywhere))
     for host in lab.hosts:
         found += _host(host, by_host[host.name])
@@ -42,8 +42,8 @@ def differences(lab: Lab) -> list[str]:
 
 
 def _northbound(central: Machine, expected: Addresses) -> Iterator[str]:
-    ours = [row for row in records.rows(central, PORT) if "ovn-docker-network" in marks(row)]
-    yield from _compare("logical switch ports", {str(row["name"]) for row in ours}, set(expected))
+    own = [row for row in records.rows(central, PORT) if "ovn-docker-network" in marks(row)]
+    yield from _compare("logical switch ports", {str(row["name"]) for row in own}, set(expected))
     leases = {
         str(row["cidr"]) for row in records.rows(central, LEASE) if marks(row).get("ovn-docker") == "lease"
     }

@@ -73,7 +73,7 @@ class Talk:
     def new_containers_reach_the_old(self, limit: float = BACK) -> None:
         """Start a container on each host that pings the other host's, until that works."""
         pairs = zip(self.users, self.networks, self.addresses()[::-1], strict=True)
-        in_parallel(*(partial(_new_reaches, *each, limit) for each in pairs))
+        in_parallel(*(partial(_new_reaches, *pair, limit) for pair in pairs))
 
     def addresses(self) -> list[str]:
         """Of the containers, in the order of the hosts."""

@@ -79,13 +79,13 @@ SLOW = {"Northbound does not run", "the central is cut off"}
 def boxes(tenant: Tenant) -> Sequence[tuple[Container, Network]]:
     """Three containers on networks of their own that dockerd is to start again."""
     options = [OURS, OURS, ()]
-    networks = [tenant.network(f"10.6{number}.0.0/24", *each) for number, each in enumerate(options, 2)]
+    networks = [tenant.network(f"10.6{number}.0.0/24", *ipam) for number, ipam in enumerate(options, 2)]
     return [(tenant.container(network, *COMES_BACK), network) for network in networks]
 
 
 @pytest.mark.parametrize(
     "absence",
-    [pytest.param(each, marks=pytest.mark.slow if each in SLOW else ()) for each in ABSENCES],
+    [pytest.param(absence, marks=pytest.mark.slow if absence in SLOW else ()) for absence in ABSENCES],
 )
 def test_dockerd_that_was_killed_starts_within_bounds_while(
     absence: str, boxes: Sequence[tuple[Container, Network]], tenant: Tenant, lab: Lab
@@ -137,17 +137,17 @@ def test_containers_come_back_after_a_reboot_without_leftovers(
     boxes: Sequence[tuple[Container, Network]], other: Tenant, tenant: Tenant, lab: Lab
 ) -> None:
     [(box, network), *_] = boxes
-    there = other.network("10.62.0.0/24", *OURS)
-    peer = other.container(there)
-    before = {each.endpoint(where)["EndpointID"] for each, where in boxes}
+    far = other.network("10.62.0.0/24", *OURS)
+    peer = other.container(far)
+    before = {container.endpoint(where)["EndpointID"] for container, where in boxes}
 
     tenant.host.reboot()
 
-    for each, _ in boxes:
-        eventually(lambda: is_up(each), 30, f"{each.name} is up")  # noqa: B023
-    assert before.isdisjoint(each.endpoint(where)["EndpointID"] for each, where in boxes)
+    for container, _ in boxes:
+        eventually(lambda: is_up(container), 30, f"{container.name} is up")  # noqa: B023
+    assert before.isdisjoint(container.endpoint(where)["EndpointID"] for container, where in boxes)
     peer.reaches(box.address(network), 30)
-    box.reaches(peer.address(there), 30)
+    box.reaches(peer.address(far), 30)
     balances(lab)
 
 
@@ -159,7 +159,7 @@ def test_containers_kept_down_by_a_missing_northbound_come_back_after_reboot(
     def box(*policy: str) -> Container:
         return tenant.container(network, "--stop-signal=KILL", *policy)
 
-    wanted = [box(f"--restart={each}") for each in ("always", "unless-stopped", "on-failure:5")]
+    wanted = [box(f"--restart={policy}") for policy in ("always", "unless-stopped", "on-failure:5")]
     sharing = Network(f"container:{wanted[0].name}", "")
     wanted.append(tenant.container(sharing, *COMES_BACK))
     stopped, given_up, without = box("--restart=unless-stopped"), box("--restart=always"), box()
@@ -167,14 +167,14 @@ def test_containers_kept_down_by_a_missing_northbound_come_back_after_reboot(
     lab.central.kill("nb")
     tenant.host.reboot()
     every = [*wanted, stopped, given_up, without]
-    assert not any(is_up(each) for each in every)
+    assert not any(is_up(container) for container in every)
     tenant.docker("update", "--restart=no", given_up.name)
 
     lab.central.repair()
 
-    for each in wanted:
-        eventually(lambda: is_up(each), BACK, f"{each.name} is up")  # noqa: B023
-    assert [is_up(each) for each in every] == [True] * 4 + [False] * 3
+    for container in wanted:
+        eventually(lambda: is_up(container), BACK, f"{container.name} is up")  # noqa: B023
+    assert [is_up(container) for container in every] == [True] * 4 + [False] * 3
     balances(lab)
 
 
@@ -202,13 +202,13 @@ def test_check_finds_a_container_that_could_not_restart_and_repair_starts_it(
     lab.central.repair()
 
     def found() -> list[tuple[str, str]]:
-        told = json.loads(command(unchecked, "check", "--json").stdout)
-        return [(each["kind"], each["repair"]) for each in told["findings"]]
+        report = json.loads(command(unchecked, "check", "--json").stdout)
+        return [(finding["kind"], finding["repair"]) for finding in report["findings"]]
 
     down = [("container-down", "start the container")]
     eventually(lambda: found() == down, 20, "the driver has removed its last run's port")
-    told = command(unchecked, "check")
-    assert (told.returncode, box.name in told.stdout) == (1, True)
+    checked = command(unchecked, "check")
+    assert (checked.returncode, box.name in checked.stdout) == (1, True)
     assert not is_up(box)
     repaired = command(unchecked, "repair")
     assert (repaired.returncode, is_up(box)) == (0, True), repaired.stdout

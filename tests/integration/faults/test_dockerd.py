@@ -45,7 +45,7 @@ def test_no_packet_is_lost_with_live_restore(live_restore: None, how: str, talk:
 def named(central: Machine) -> list[Row]:
     """The ports, once each has the name of its container, which is written after it."""
     ports = records.rows(central, PORT)
-    return ports if all("ovn-docker-name" in marks(each) for each in ports) else []
+    return ports if all("ovn-docker-name" in marks(port) for port in ports) else []
 
 
 @how

@@ -105,8 +105,8 @@ def served(*proxies: FusedProxy) -> Iterator[None]:
 
     async def serve() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            for each in proxies:
-                await stack.enter_async_context(each.serve())
+            for proxy in proxies:
+                await stack.enter_async_context(proxy.serve())
             up.set()
             await stop.wait()
 

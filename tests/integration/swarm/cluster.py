@@ -114,7 +114,9 @@ class Cluster:
 
     def _containers(self, name: str) -> list[str]:
         mine = ("--filter", f"label=com.docker.swarm.service.name={name}", "--format", "{{.Names}}")
-        return [each for host in self.up() for each in host.docker("ps", "-a", *mine).stdout.split()]
+        return [
+            container for host in self.up() for container in host.docker("ps", "-a", *mine).stdout.split()
+        ]
 
     def up(self) -> Sequence[Machine]:
         """The hosts whose Docker runs."""

@@ -36,10 +36,10 @@ def all_reach_all(tasks: Sequence[Task], *networks: str) -> None:
     wanted = [task.name for task in tasks]
     wanted += [task.address(network) for network in networks for task in tasks]
     script = "; ".join(
-        f"timeout 5 wget -q -O /dev/null http://{each}/hostname || echo {each}" for each in wanted
+        f"timeout 5 wget -q -O /dev/null http://{server}/hostname || echo {server}" for server in wanted
     )
     asks = [partial(task.container.run, script, timeout=60) for task in tasks]
-    assert [each.stdout for each in in_parallel(*asks)] == [""] * len(tasks)
+    assert [answer.stdout for answer in in_parallel(*asks)] == [""] * len(tasks)
 
 
 def test_a_service_of_twelve_tasks_scales_to_thirty_and_down_to_three(
@@ -68,7 +68,7 @@ def test_a_service_of_twelve_tasks_scales_to_thirty_and_down_to_three(
     finally:
         cluster.docker("node", "update", "--availability", "active", "h2")
     switches = records.rows(cluster.lab.central, records.SWITCH)
-    assert [records.marks(each)["ovn-docker-network"] for each in switches] == [network_id]
+    assert [records.marks(switch)["ovn-docker-network"] for switch in switches] == [network_id]
 
 
 def leased(cluster: Cluster, addresses: set[str]) -> bool:

@@ -32,7 +32,7 @@ def demoted(cluster: Cluster) -> bool:
     cluster.manager.docker("node", "demote", "h2", "h3", check=False)
     form = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
     others = [host.docker("info", "--format", form).stdout.strip() for host in cluster.lab.hosts[1:]]
-    roles = [cluster.role(each) for each in ("h1", "h2", "h3")]
+    roles = [cluster.role(name) for name in ("h1", "h2", "h3")]
     return (roles, others) == (["Leader", "", ""], ["active false"] * 2)
 
 
@@ -49,7 +49,7 @@ def test_the_next_leader_goes_on_where_the_dead_one_was(managers: Cluster) -> No
     stayed = {task.task_id for task in tasks} & before.keys()
     assert stayed
     assert {task.address("leased") for task in tasks if task.task_id in stayed} == {
-        before[each] for each in stayed
+        before[task_id] for task_id in stayed
     }
 
     lab.central.run(["ovn-sbctl", "chassis-del", "h1"])
@@ -59,7 +59,7 @@ def test_the_next_leader_goes_on_where_the_dead_one_was(managers: Cluster) -> No
     tasks = cluster.scale("web", 9)
     addresses = {task.address("leased") for task in tasks}
     assert len(addresses) == 9
-    assert not addresses & {before[each] for each in before.keys() - stayed}
+    assert not addresses & {before[task_id] for task_id in before.keys() - stayed}
     all_reach_all(tasks, "leased")
 
     lab.hosts[0].power_on()
