@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,7 +13,13 @@ import pytest
 
 from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.errors import ConflictError, NotFoundError, RequestError
-from ovn_docker.overlay.vtep.ip_lookup import IpLookup
+from ovn_docker.host import open_vswitch
+from ovn_docker.overlay.vtep import lookup_flows, openflow
+from ovn_docker.overlay.vtep.ip_lookup import IpLookup, _SwitchState
+from ovn_docker.overlay.vtep.lookup_flows import LocalEndpoint
+from ovn_docker.overlay.vtep.ofctl import IntegrationBridge
+from ovn_docker.overlay.vtep.openflow import Flow
+from ovn_docker.overlay.vtep.pipeline import Hooks, Location
 from ovn_docker.overlay.vtep.vtep_config import Vteps
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts
 from ovn_docker.ovn import vteps
@@ -149,3 +155,71 @@ async def test_a_switch_that_does_not_answer_is_told_and_nothing_ends(world: Wor
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following
+
+
+# --- Which removal waits, and for what ----------------------------------------------------------------------
+
+HOOKS = Hooks(local_output=40)
+ROWS = [open_vswitch.interface_id(f"{number:064x}") for number in range(100)]
+
+
+def served(rows: Iterable[UUID]) -> lookup_flows.World:
+    """Endpoints that a VTEP reaches."""
+    containers = {
+        row: (
+            LocalEndpoint(port, f"02:00:00:00:00:{port:02x}", (f"10.0.0.{port}",), RED),
+            Location(datapath=1, port=port),
+        )
+        for port, row in enumerate(rows, start=1)
+    }
+    return lookup_flows.World(vteps=(lookup_flows.Vtep(REMOTE, 5, RED),), served=containers)
+
+
+def state_of(world: lookup_flows.World, hooks: Hooks | None = HOOKS) -> _SwitchState:
+    flows = lookup_flows.leading_to(world, hooks, world.served)
+    return _SwitchState(followed=True, installed={flow.key: flow for flow in flows}, world=world, hooks=hooks)
+
+
+def test_a_removal_waits_only_where_an_entry_may_lead_to_the_endpoint() -> None:
+    first, second, other = ROWS[:3]
+    assert _SwitchState().may_lead_to(first), "an earlier run's flows may be there"
+    state = state_of(served([first]))
+    state.coming = served([second])
+    assert [state.may_lead_to(row) for row in (first, second, other)] == [True, True, False]
+    assert not state_of(served([first]), hooks=None).may_lead_to(first)
+
+
+class SlowSwitch(IntegrationBridge):
+    """Takes the changes and the time of ovs-ofctl."""
+
+    def __init__(self) -> None:
+        super().__init__("br-int", 1)
+        self.deleted: list[Flow] = []
+
+    async def apply(self, change: openflow.Change) -> None:
+        self.deleted += change.deleted
+        await asyncio.sleep(0.01)
+
+
+async def test_removals_that_keep_coming_do_not_delay_other_changes(world: World) -> None:
+    switch, state = SlowSwitch(), state_of(served(ROWS))
+    removals, installed = world.lookup._removals, dict(state.installed)
+    await world.lookup._ovs.ready()
+    world.lookup._ovs.replica.update({"Interface": {str(row): {"insert": {}} for row in ROWS}})
+    requests = []
+
+    async def burst() -> None:
+        for number in range(len(ROWS)):
+            requests.append(asyncio.create_task(removals.wait(f"{number:064x}")))
+            await asyncio.sleep(0.004)
+
+    bursting = asyncio.create_task(burst())
+    async with asyncio.timeout(0.35):
+        await world.lookup._remove_meanwhile(switch, state)
+    assert switch.deleted, "meanwhile they are removed"
+    assert all(installed[flow.key] == flow for flow in switch.deleted)
+    assert len(state.installed) + len(switch.deleted) == len(installed)
+    await bursting
+    with removals.served():
+        pass
+    await asyncio.gather(*requests)

@@ -19,7 +19,7 @@ IDS = {
 
 def read(shared: dict[str, UUID] | None = None, ofport: int = 3, **ids: str) -> ip_lookup.Interfaces:
     row = {"name": "veth0", "ofport": ofport, "external_ids": to_map(IDS | ids)}
-    return ip_lookup.read_interfaces({ROW: row}, shared or {})
+    return ip_lookup.InterfaceReader().read({ROW: row}, shared or {})
 
 
 def test_a_container_is_on_the_switch_of_its_network() -> None:
@@ -36,7 +36,7 @@ def test_a_link_without_flows_or_port_or_mark_is_no_container_yet() -> None:
 
 def test_a_vxlan_port_is_no_container() -> None:
     row = {"name": "v", "type": "vxlan", "ofport": 4, "options": to_map({"remote_ip": "192.0.2.1"})}
-    found = ip_lookup.read_interfaces({ROW: row}, {})
+    found = ip_lookup.InterfaceReader().read({ROW: row}, {})
     assert (found.endpoints, [port.remote for port in found.ports]) == ({}, ["192.0.2.1"])
 
 

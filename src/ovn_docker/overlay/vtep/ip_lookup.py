@@ -64,38 +64,50 @@ class Interfaces:
     ports: tuple[VxlanPort, ...]
 
 
-def read_interfaces(rows: Mapping[UUID, Row], shared: Mapping[str, UUID]) -> Interfaces:
-    """Read the watched rows.
+class InterfaceReader:
+    """Reads the watched rows of Interface; one that has not changed is not read again."""
 
-    Args:
-        rows: of Interface.
-        shared: by Docker's network id, the row of its switch where that does not follow from the id.
+    def __init__(self) -> None:
+        self._read: dict[UUID, tuple[tuple[object, object], tuple[str, LocalEndpoint] | None]] = {}
+
+    def read(self, rows: Mapping[UUID, Row], shared: Mapping[str, UUID]) -> Interfaces:
+        """All endpoints and ports.
+
+        Args:
+            rows: of Interface, of which the replica replaces a changed value and never changes it in place.
+            shared: by Docker's network id, the row of its switch where that does not follow from the id.
+        """
+        endpoints: dict[UUID, LocalEndpoint] = {}
+        ports: list[VxlanPort] = []
+        before, self._read = self._read, {}
+        for row_id, row in rows.items():
+            if row.get("type") == "vxlan":
+                port = open_vswitch.read_vxlan_port(row)
+                ports += [port] if port else []
+                continue
+            values = row.get("external_ids"), row.get("ofport")
+            known, found = before.get(row_id, ((None, None), None))
+            if known[0] is not values[0] or known[1] != values[1]:
+                found = _endpoint(row)
+            self._read[row_id] = values, found
+            if found is not None:
+                network_id, endpoint = found
+                switch = shared.get(network_id)
+                endpoints[row_id] = replace(endpoint, switch=switch) if switch else endpoint
+        return Interfaces(endpoints, tuple(ports))
+
+
+def _endpoint(row: Row) -> tuple[str, LocalEndpoint] | None:
+    """A container's network, and its interface as if that network had a switch of its own; None until OVN has
+    installed its flows.
     """
-    endpoints: dict[UUID, LocalEndpoint] = {}
-    ports: list[VxlanPort] = []
-    switch_rows = dict(shared)
-    for row_id, row in rows.items():
-        if row.get("type") == "vxlan":
-            port = open_vswitch.read_vxlan_port(row)
-            ports += [port] if port else []
-        else:
-            endpoint = _endpoint(row, switch_rows)
-            if endpoint is not None:
-                endpoints[row_id] = endpoint
-    return Interfaces(endpoints, tuple(ports))
-
-
-def _endpoint(row: Row, switch_rows: dict[str, UUID]) -> LocalEndpoint | None:
-    """The container's interface, once OVN has installed its flows."""
     ids = mapping(row.get("external_ids"))
     network_id, mac = ids.get(open_vswitch.NETWORK, ""), ids.get("attached-mac", "")
     ofport = optional(row.get("ofport"))
     if not network_id or not mac or ids.get("ovn-installed") != "true" or not ofport or ofport < 0:
         return None
-    if network_id not in switch_rows:
-        switch_rows[network_id] = switches.switch_id(network_id)
     addresses = tuple(sorted(ids.get(open_vswitch.ADDRESSES, "").split()))
-    return LocalEndpoint(ofport, mac, addresses, switch_rows[network_id])
+    return network_id, LocalEndpoint(ofport, mac, addresses, switches.switch_id(network_id))
 
 
 def tunnels(ports: Iterable[VxlanPort]) -> dict[str, VtepTunnel]:
@@ -196,8 +208,8 @@ class _SwitchState:
         followed: whether the switch is being followed at all.
         installed: the flows of this driver in it, by key.
         locations: what table 0 says of OpenFlow ports.
-        world: what the flows follow from; None while an earlier run's may remain.
-        changing: whether a change is being computed or made.
+        world: what the installed flows follow from; None while an earlier run's may remain.
+        coming: what those follow from that are being computed or installed.
         hooks: where OVN's pipeline is entered and left, once found; `looks` counts the searches.
         foreign: the flows of table 0 that are not any driver's, or None when they have to be read anew.
     """
@@ -206,10 +218,16 @@ class _SwitchState:
     installed: dict[Key, Flow] = field(default_factory=dict)
     locations: dict[int, Location] = field(default_factory=dict)
     world: World | None = None
-    changing: bool = False
+    coming: World = field(default_factory=World)
     hooks: Hooks | None = None
     looks: int = 0
     foreign: list[Flow] | None = None
+
+    def may_lead_to(self, row: UUID) -> bool:
+        """Whether an entry may lead to an endpoint, given by its row of Interface."""
+        if self.world is None:
+            return True
+        return self.hooks is not None and (row in self.world.served or row in self.coming.served)
 
     def incomplete(self) -> bool:
         """Whether tables are missing that OVN may not have filled yet."""
@@ -232,6 +250,7 @@ class IpLookup:
         self._due = asyncio.Event()
         self._state = _SwitchState()
         self._finder = HookFinder()
+        self._reader = InterfaceReader()
         self._removals = FlowRemovals(self._due)
         self._outage = ""
 
@@ -270,7 +289,8 @@ class IpLookup:
         if not self._enabled or (not state.followed and self._outage):
             return  # there is no flow, or there is no way to know
         row = open_vswitch.interface_id(endpoint_id)
-        if state.changing or state.world is None or row in state.world.served:
+        self._removals.rows.add(row)
+        if state.may_lead_to(row):
             await self._removals.wait(endpoint_id)
 
     async def run(self) -> None:
@@ -425,22 +445,22 @@ class IpLookup:
         while True:
             await self._due.wait()
             if state.installed:  # packets are lost until the first are in
-                await self._remove_meanwhile(switch, state, loop.time() + DEBOUNCE)
+                await self._remove_meanwhile(switch, state)
             self._due.clear()
             with self._removals.served():
-                state.changing = True
                 complete = await self._install(switch, state)
-                state.changing = False
             if not complete:
                 loop.call_later(LONGEST_RETRY, self._due.set)
 
-    async def _remove_meanwhile(self, switch: IntegrationBridge, state: _SwitchState, until: float) -> None:
-        """Wait until then for what else changes; remove the entries of endpoints that go as they go.
+    async def _remove_meanwhile(self, switch: IntegrationBridge, state: _SwitchState) -> None:
+        """Wait for what else changes; remove the entries of endpoints that go as they go.
 
-        So no request waits while all flows are computed. While an earlier run's flows may be in the switch,
-        only that computation shows which to remove.
+        So no removal waits until all flows are computed, unless that has begun. While an earlier run's flows
+        may be in the switch, only the computation shows which to remove.
         """
-        while True:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DEBOUNCE
+        while loop.time() < until:
             try:
                 async with asyncio.timeout_at(until):
                     await self._removals.urgent.wait()
@@ -449,29 +469,27 @@ class IpLookup:
             if state.world is None:
                 return
             with self._removals.served():
-                state.changing = True
                 await self._remove(switch, state, state.world)
-                state.changing = False
 
     async def _remove(self, switch: IntegrationBridge, state: _SwitchState, world: World) -> None:
         """Remove the entries of endpoints that have no Interface any more, or whose removal waits."""
         present = self._ovs.replica.rows(open_vswitch.INTERFACE).keys() - self._removals.rows
-        gone = world.served.keys() - present
-        state.world = replace(world, served={row: world.served[row] for row in world.served.keys() & present})
-        found = lookup_flows.leading_to(world, state.hooks, gone)
+        served = {row: endpoint for row, endpoint in world.served.items() if row in present}
+        found = lookup_flows.leading_to(world, state.hooks, world.served.keys() - served.keys())
         entries = {flow.key: flow for flow in found if state.installed.get(flow.key) == flow}
         for key in entries:
             del state.installed[key]
         if entries:
             await switch.apply(Change(deleted=tuple(entries.values())))
+        state.world = state.coming = replace(world, served=served)
 
     async def _install(self, switch: IntegrationBridge, state: _SwitchState) -> bool:
         """Install what has changed; False if it has to be tried again."""
-        interfaces = self._interfaces()
-        await self._provide_ports(interfaces)
+        await self._provide_ports(self._interfaces())
         if self._vteps.guarded() and state.foreign is None:
             state.foreign = await switch.foreign("table=0")
-        world = self._world(interfaces, state.locations, state.foreign or [])
+        interfaces = self._interfaces()  # what has changed meanwhile
+        world = state.coming = self._world(interfaces, state.locations, state.foreign or [])
         if world.served and state.incomplete():
             state.looks += 1
             state.hooks = await self._finder.find(switch, [where for _, where in world.served.values()])
@@ -510,7 +528,7 @@ class IpLookup:
 
     def _interfaces(self) -> Interfaces:
         shared = {network.network_id: UUID(network.row) for network in self._shared.all()}
-        return read_interfaces(self._ovs.replica.rows(open_vswitch.INTERFACE), shared)
+        return self._reader.read(self._ovs.replica.rows(open_vswitch.INTERFACE), shared)
 
     async def _provide_ports(self, interfaces: Interfaces) -> None:
         """Add missing ports and remove stale ones; where OVN has a tunnel of its own, that serves."""

@@ -26,8 +26,8 @@ that only have to precede OVN's catch-all of priority 0."""
 LARGEST_TUNNEL_VNI = 0xFFF
 """On its own VXLAN tunnels OVN reads the upper 12 bits of a VNI as an output port."""
 
-REMEMBERED = 1024
-"""Endpoints whose entries are kept from one computation to the next, since DeleteEndpoint waits for it."""
+REMEMBERED = 16384
+"""Endpoints whose entries are kept from one computation to the next; the switch has as many ports at most."""
 
 
 @dataclass(frozen=True, slots=True)
