@@ -63,9 +63,14 @@ class Levels:
 
 
 @cache
-def known_modules() -> frozenset[str]:
-    """The names that ``-v`` accepts as modules: the files of this package, and the libraries that log."""
-    return THIRD_PARTIES | {path.stem for path in Path(__file__).parent.rglob("*.py") if path.stem[0] != "_"}
+def known_modules() -> Mapping[str, frozenset[str]]:
+    """The modules that each word means which ``-v`` accepts: a file, a folder, or a library that logs."""
+    root = Path(__file__).parent
+    known = {name: {name} for name in THIRD_PARTIES}
+    for path in root.rglob("[!_]*.py"):
+        for name in (path.stem, *path.relative_to(root).parts[:-1]):
+            known.setdefault(name, set()).add(path.stem)
+    return {name: frozenset(modules) for name, modules in known.items()}
 
 
 def module_of(logger: str) -> str:
@@ -74,7 +79,7 @@ def module_of(logger: str) -> str:
     return parts[-1] if parts[0] == PACKAGE else parts[0]
 
 
-def parse(specs: Iterable[str], modules: Collection[str] | None = None) -> Levels:
+def parse(specs: Iterable[str], modules: Mapping[str, Collection[str]] | None = None) -> Levels:
     """Read the ``-v`` options of a command line, "" for one without a value.
 
     A text holds up to one module (of `known_modules` unless others are given), one destination and one level,
@@ -89,7 +94,7 @@ def parse(specs: Iterable[str], modules: Collection[str] | None = None) -> Level
     for spec in specs:
         module, destination, level = _words(spec, known)
         for name in DESTINATIONS if destination is None else (destination,):
-            table[name] = {"": level} if module is None else table[name] | {module: level}
+            table[name] = {"": level} if module is None else table[name] | dict.fromkeys(known[module], level)
     return Levels(table)
 
 

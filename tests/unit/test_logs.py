@@ -12,7 +12,7 @@ import pytest
 from ovn_docker import logs
 from ovn_docker.errors import ConfigError
 
-MODULES = {"overlay_driver", "server"}
+MODULES = {"overlay_driver": ["overlay_driver"], "server": ["server"]}
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\|\d{5,}\|[a-z_]+\|(EMER|ERR|WARN|INFO|DBG)\|.*")
 
 
@@ -86,7 +86,10 @@ def test_a_bad_specification_is_one_clear_line(spec: str, text: str) -> None:
 
 
 def test_the_files_of_the_package_are_the_modules() -> None:
-    assert {"logs", "server", "messages", "aiohttp"} <= logs.known_modules()
+    assert {"logs", "server", "messages", "aiohttp", "overlay", "ipam"} <= logs.known_modules().keys()
+    levels = logs.parse(["overlay:dbg"])
+    assert {levels.threshold("file", name) for name in ("overlay_driver", "allocator")} == {logging.DEBUG}
+    assert levels.threshold("file", "server") == logging.INFO
     assert logs.parse(["server:warn"]).threshold("file", "server") == logging.WARNING
 
 
