@@ -11,16 +11,15 @@ import os
 import socket
 import stat
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import msgspec
-
 from ovn_docker.errors import ConfigError
 from ovn_docker.libnetwork.certificates import DockerFiles
 
-ANSWER_TIMEOUT = 2.0
+ANSWER_TIMEOUT = 3.0
 """Seconds for a plugin to answer Plugin.Activate, which needs nothing."""
 
 MAX_REPLY = 65536
@@ -99,6 +98,8 @@ def plugin_file(directory: Path, name: str, address: str, docker: DockerFiles | 
             "KeyFile": str(docker.key),
         },
     }
+    import msgspec  # noqa: PLC0415  (a managed plugin that only binds a socket does not wait for it)
+
     text = msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
     return PluginFile(directory / f"{name}.json", f"{text}\n")
 
@@ -126,7 +127,7 @@ def check_no_other(file: PluginFile) -> None:
 def silence(address: str) -> str:
     """Why no plugin answers at an address, or "" if one does, or if this user may not ask it."""
     try:
-        reply, _ = _activate(address)
+        reply, _ = _activate(address, enough=b"\n")
     except PermissionError:
         return ""
     except TimeoutError:
@@ -149,33 +150,43 @@ def _plugin_at(address: str) -> str:
     return f"{address} (pid {pid})" if pid else address
 
 
-def _activate(address: str) -> tuple[bytes | None, int]:
+def _activate(address: str, enough: bytes = b"") -> tuple[bytes | None, int]:
     """The reply to Plugin.Activate, and the process of a unix socket (0 where that is not known).
 
-    The reply is None for https, where the plugin would ask for a certificate.
+    The reply ends with the connection, or where it has `enough` in it. It is None for https, where the plugin
+    would ask for a certificate.
 
     Raises:
         OSError, ValueError: nothing listens there, or the address is not valid.
     """
+    deadline = time.monotonic() + ANSWER_TIMEOUT
     url = urlsplit(address)
     is_unix = url.scheme == "unix"
-    target = url.path if is_unix else (url.hostname or "", url.port or 0)
-    family = socket.AF_UNIX if is_unix else socket.AF_INET6 if ":" in str(url.hostname) else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.settimeout(ANSWER_TIMEOUT)
-        probe.connect(target)
+    with contextlib.ExitStack() as closing:
+        if is_unix:
+            probe = closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            probe.settimeout(ANSWER_TIMEOUT)
+            probe.connect(url.path)
+        else:
+            target = url.hostname or "", url.port or 0
+            probe = closing.enter_context(socket.create_connection(target, ANSWER_TIMEOUT))
         if url.scheme == "https":
             return None, 0
         pid = _peer(probe) if is_unix else 0
         probe.sendall(ACTIVATE)
         reply = b""
-        while len(reply) < MAX_REPLY and (data := probe.recv(4096)):
+        while len(reply) < MAX_REPLY and not (enough and enough in reply):
+            probe.settimeout(max(deadline - time.monotonic(), 0.001))
+            if not (data := probe.recv(4096)):
+                break
             reply += data
         return reply, pid
 
 
 def _address(text: str) -> str:
     """The address in a plugin file of either form, or ""."""
+    import msgspec  # noqa: PLC0415
+
     try:
         content = msgspec.json.decode(text)
     except (msgspec.DecodeError, ValueError):
