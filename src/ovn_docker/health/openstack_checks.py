@@ -81,8 +81,8 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
     if bridge is None:
         name, link = setup.bridge, _interface(setup) or "INTERFACE"
         text = (
-            f"this machine has no bridge {name}: 'ovs-vsctl add-br {name} -- add-port {name} {link}', and"
-            f" move the addresses of {link} to {name}"
+            f"this machine has no bridge {name}: put {link} on one, and its addresses, from the console or in"
+            " one line, as docs/how-to/underlay.md shows in section 2"
         )
         yield Finding("bridge-missing", setup.bridge, text)
         return
@@ -98,8 +98,8 @@ def check_bridge(snapshot: Snapshot) -> Iterator[Finding]:
     if uplink is None:
         if interface := _interface(setup):  # else the interface is another machine's: see `check_identity`
             text = (
-                f"interface {interface} is not on bridge {setup.bridge}: 'ovs-vsctl add-port {setup.bridge}"
-                f" {interface}', and move its addresses to {setup.bridge}"
+                f"interface {interface} is not on bridge {setup.bridge}: put it there, and its addresses on"
+                " the bridge, from the console or in one line, as docs/how-to/underlay.md shows in section 2"
             )
             yield Finding("uplink-missing", interface, text)
         return

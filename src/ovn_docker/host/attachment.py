@@ -336,8 +336,8 @@ class Attachments:
     def _no_bridge(self) -> str:
         if self._bridge:
             return (
-                f"this host has no bridge {self.bridge}: make it with 'ovs-vsctl add-br {self.bridge}"
-                f" -- add-port {self.bridge} INTERFACE', and move the interface's addresses to it"
+                f"this host has no bridge {self.bridge}: put the machine's interface on one, as"
+                " docs/how-to/underlay.md shows in section 2"
             )
         return f"this host has no bridge {self.bridge}: ovn-controller makes it, see whether it runs"
 
