@@ -105,8 +105,8 @@ async def look(nb: Client, host: str, wait: float = LOOK_TIMEOUT) -> DriverState
 
 
 async def is_free(lock: Lock, wait: float = LOOK_TIMEOUT) -> bool:
-    """Whether nobody else has a lock that was requested; `wait` as in `is_connected`."""
-    if lock.requested and not lock.held:
+    """Whether nobody else has a lock; `wait` as in `is_connected`."""
+    if not lock.held:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await lock.acquired()
