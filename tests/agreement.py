@@ -34,16 +34,16 @@ def network(
 ) -> Network:
     """A network with the containers that are on it; each has one address of each subnet."""
     network_id = long_id("network", name)
-    ranges = [ipaddress.ip_network(each) for each in subnets]
+    ranges = [ipaddress.ip_network(subnet) for subnet in subnets]
     endpoints = [
         Endpoint(
             network_id=network_id,
-            endpoint_id=long_id("endpoint", name, each.container_id),
+            endpoint_id=long_id("endpoint", name, member.container_id),
             mac=addressing.mac_for("", [pool[number + 2] for pool in ranges[:1]]),
             interfaces=tuple(f"{pool[number + 2]}/{pool.prefixlen}" for pool in ranges),
-            container_id=each.container_id,
+            container_id=member.container_id,
         )
-        for number, each in enumerate(members)
+        for number, member in enumerate(members)
     ]
     return Network(
         network_id=network_id,
@@ -51,18 +51,19 @@ def network(
         driver=driver,
         ipam_driver=ipam,
         ipam_options={},
-        pools=tuple(PoolConfig(str(each), "", {}) for each in ranges),
+        pools=tuple(PoolConfig(str(range_), "", {}) for range_ in ranges),
         internal=False,
-        ipv6=any(each.version == 6 for each in ranges),
+        ipv6=any(range_.version == 6 for range_ in ranges),
         options={},
-        endpoints={each.endpoint_id: each for each in endpoints},
+        endpoints={endpoint.endpoint_id: endpoint for endpoint in endpoints},
     )
 
 
 def docker(*networks: Network, containers: Sequence[Container] = ()) -> DockerState:
     """What Docker has."""
     return DockerState(
-        {each.network_id: each for each in networks}, {each.container_id: each for each in containers}
+        {network.network_id: network for network in networks},
+        {container.container_id: container for container in containers},
     )
 
 
@@ -74,34 +75,37 @@ def pool_key(network: Network, subnet: str) -> str:  # noqa: ARG001  (all are of
 def keys_of(network: Network, claimed: bool) -> dict[str, str]:  # noqa: FBT001
     """What the addresses of a network's endpoints are filed under, where they need a lease."""
     if network.is_leased_by(DRIVER) or (claimed and network.is_of(DRIVER)):
-        return {each.subnet: pool_key(network, each.subnet) for each in network.pools}
+        return {pool.subnet: pool_key(network, pool.subnet) for pool in network.pools}
     return {}
 
 
 def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
     """A snapshot without findings; the networks of these names are on shared switches with Docker's IPAM."""
     networks = list(state.networks.values())
-    ours = [each for each in networks if each.is_of(DRIVER)]
-    joined = [(each, one) for each in ours for one in each.endpoints.values() if one.container_id]
+    own = [network for network in networks if network.is_of(DRIVER)]
+    joined = [(network, one) for network in own for one in network.endpoints.values() if one.container_id]
     return Snapshot(
         driver_name=DRIVER,
         docker=state,
         held=Owned(
-            networks={each.network_id: _whole(each, keys_of(each, each.name in claimed)) for each in ours},
-            endpoints=tuple(_port(state, one) for each in ours for one in each.endpoints.values()),
+            networks={
+                network.network_id: _whole(network, keys_of(network, network.name in claimed))
+                for network in own
+            },
+            endpoints=tuple(_port(state, one) for network in own for one in network.endpoints.values()),
             leases=tuple(
-                lease(keys[str(whole.network)], str(whole.ip), one.endpoint_id if each in ours else "")
-                for each in networks
-                if (keys := keys_of(each, each.name in claimed))
-                for one in each.endpoints.values()
+                lease(keys[str(whole.network)], str(whole.ip), one.endpoint_id if network in own else "")
+                for network in networks
+                if (keys := keys_of(network, network.name in claimed))
+                for one in network.endpoints.values()
                 for whole in map(ipaddress.ip_interface, one.interfaces)
             ),
             pools=tuple(_pools(networks)),
             reserved=tuple(
-                replace(each, cidr=str(addressing.network(each.cidr, "pool")[1])) for each in _pools(networks)
+                replace(pool, cidr=str(addressing.network(pool.cidr, "pool")[1])) for pool in _pools(networks)
             ),
         ),
-        attached=tuple(attached(each.network_id, one.endpoint_id) for each, one in joined),
+        attached=tuple(attached(network.network_id, one.endpoint_id) for network, one in joined),
         links=frozenset(addressing.link_names(one.endpoint_id)[0] for _, one in joined),
         pool_key=pool_key,
     )
@@ -123,11 +127,11 @@ def _port(state: DockerState, endpoint: Endpoint) -> OwnedEndpoint:
 
 def _pools(networks: Sequence[Network]) -> list[OwnedPool]:
     holds: dict[tuple[str, str], set[str]] = {}
-    for each in networks:
-        if each.is_leased_by(DRIVER):
-            for pool in each.pools:
-                place = pool_key(each, pool.subnet), pool.subnet
-                holds.setdefault(place, set()).add(each.network_id[:12])
+    for network in networks:
+        if network.is_leased_by(DRIVER):
+            for pool in network.pools:
+                place = pool_key(network, pool.subnet), pool.subnet
+                holds.setdefault(place, set()).add(network.network_id[:12])
     return [
         OwnedPool(row_id("pool", key), key, cidr, frozenset(tokens)) for (key, cidr), tokens in holds.items()
     ]

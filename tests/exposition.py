@@ -10,7 +10,7 @@ Sample = tuple[str, dict[str, str], float]
 def read(text: bytes) -> list[Sample]:
     """Name, labels and value of each sample."""
     families = text_string_to_metric_families(text.decode())
-    return [(each.name, each.labels, each.value) for family in families for each in family.samples]
+    return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
 
 
 def value(samples: Sequence[Sample], name: str, **labels: str) -> float | None:

@@ -11,11 +11,11 @@ def version(program: str) -> tuple[int, ...]:
     """What a program says of its version, (25, 3, 0) for example; () where it is not installed."""
     if shutil.which(program) is None:
         return ()
-    told = subprocess.run(
+    output = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=True, timeout=20
     ).stdout
-    found = re.search(r"\d+(\.\d+)+", told)
-    assert found, told
+    found = re.search(r"\d+(\.\d+)+", output)
+    assert found, output
     return tuple(map(int, found[0].split(".")))
 
 

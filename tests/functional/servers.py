@@ -134,7 +134,7 @@ class Cluster:
 
     def _joined(self) -> bool:
         status = [member.appctl("cluster/status", self.database) for member in self.members]
-        return all("Status: cluster member" in each for each in status) and self.leader() is not None
+        return all("Status: cluster member" in text for text in status) and self.leader() is not None
 
     def leader(self) -> OvsdbServer | None:
         alive = [member for member in self.members if member._process is not None]

@@ -43,12 +43,12 @@ def measured(directory: Path, *words: str) -> Results:
 
 def left(directory: Path) -> Iterator[str]:
     """Command lines of processes that are of a run in this directory."""
-    for each in Path("/proc").glob("[0-9]*/environ"):
+    for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            words = (each.with_name("cmdline").read_bytes() + each.read_bytes()).decode(errors="replace")
+            words = (path.with_name("cmdline").read_bytes() + path.read_bytes()).decode(errors="replace")
         except OSError:
             continue
-        if str(directory) in words and each.parent.name != str(os.getpid()):
+        if str(directory) in words and path.parent.name != str(os.getpid()):
             yield words
 
 
@@ -56,15 +56,15 @@ def left(directory: Path) -> Iterator[str]:
 def test_every_section_without_ovn_northd_is_measured(short_path: Path) -> None:
     results = measured(short_path, "--only=standalone", "--only=cluster")
     assert (results.failures, results.complete) == ([], True)
-    sections = {each.section for each in results.figures}
+    sections = {figure.section for figure in results.figures}
     assert sections == {page.SIZES, page.SESSIONS, page.RATES, page.TIMES, page.HEALTH, page.MEMORY}
-    columns = {each.contestant for each in results.figures if each.section == page.RATES}
+    columns = {figure.contestant for figure in results.figures if figure.section == page.RATES}
     assert columns == set(page.PAGE.columns) - {page.MEASURED}
-    backs = [each for each in results.figures if each.item == page.BACK]
+    backs = [figure for figure in results.figures if figure.item == page.BACK]
     assert len(backs) == 2
-    assert all(0 < each.p50 < 60 for each in backs)
+    assert all(0 < back.p50 < 60 for back in backs)
     assert not list(left(short_path))
-    assert {each.name for each in short_path.iterdir()} == {"said", "results.json"}
+    assert {path.name for path in short_path.iterdir()} == {"said", "results.json"}
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_every_section_without_ovn_northd_is_measured(short_path: Path) -> None:
 def test_ports_are_bound_by_real_ovn_controllers(short_path: Path) -> None:
     results = measured(short_path, "--only=southbound")
     assert results.failures == []
-    bound = {each.item: each for each in results.figures if each.section == page.BINDING}
+    bound = {figure.item: figure for figure in results.figures if figure.section == page.BINDING}
     assert bound.keys() == {page.FIRST, page.KNOWN}
     assert not list(left(short_path))
 

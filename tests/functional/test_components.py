@@ -29,5 +29,5 @@ async def test_a_driver_uses_the_host_that_it_is_handed() -> None:
 async def test_a_driver_uses_this_host_where_it_is_handed_none() -> None:
     parts = assemble_overlay(NOWHERE, dict)
     async with running(parts):
-        assert [str(each) for each in parts.ovs.remotes] == ["unix:/nowhere/db"]
+        assert [str(remote) for remote in parts.ovs.remotes] == ["unix:/nowhere/db"]
         assert parts.engine.path == "/nowhere/d"

@@ -116,9 +116,9 @@ class Driver:
                 findings = check_all(Snapshot("openvswitch", state, held, (), frozenset(), key))
                 if not findings:
                     return repaired
-                for each in findings:
-                    assert await parts.repairs.repair([each]) == [""], each
-                repaired.update(each.kind for each in findings)
+                for finding in findings:
+                    assert await parts.repairs.repair([finding]) == [""], finding
+                repaired.update(finding.kind for finding in findings)
 
 
 @dataclass
@@ -176,8 +176,8 @@ def make_drivers(make_server: MakeServer, short_path: Path) -> Iterator[Callable
         return started
 
     yield make
-    for each in started:
-        each.kill()
+    for process in started:
+        process.kill()
 
 
 def contend(drivers: list[Driver], directory: Path, disturb: list[Callable[[], None]]) -> Account:
@@ -262,7 +262,7 @@ def docker_with(addresses: list[str]) -> DockerState:
         internal=False,
         ipv6=False,
         options={},
-        endpoints={each.endpoint_id: each for each in endpoints},
+        endpoints={endpoint.endpoint_id: endpoint for endpoint in endpoints},
     )
     return DockerState({network_id: network}, {})
 

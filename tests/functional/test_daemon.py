@@ -134,7 +134,7 @@ class Daemon:
         lines = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
         lines += Path(f"/proc/{self.process.pid}/net/tcp6").read_text().splitlines()[1:]
         fields = [line.split() for line in lines]
-        return {each[1] for each in fields if each[3] == "0A" and f"socket:[{each[9]}]" in own}
+        return {field[1] for field in fields if field[3] == "0A" and f"socket:[{field[9]}]" in own}
 
 
 class Daemons:
@@ -159,8 +159,8 @@ class Daemons:
         return self("--unix-socket", str(socket_path), ovsdb=ovsdb, name=name).answers()
 
     def end(self) -> None:
-        for each in self._started:
-            each.end()
+        for started in self._started:
+            started.end()
 
 
 @pytest.fixture
@@ -491,7 +491,9 @@ async def test_a_part_that_fails_is_told_of_and_the_daemon_goes_on(short_path: P
     ):
         assert response.status == 503
         problems = json.loads(await response.read())["problems"]
-    assert any("a part failed and is restarted: KeyError: 'ports'" in each for each in problems), problems
+    assert any("a part failed and is restarted: KeyError: 'ports'" in problem for problem in problems), (
+        problems
+    )
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 10)
 
@@ -516,7 +518,7 @@ async def test_the_tls_files_of_the_databases_are_shown_by_path(
     daemon = daemons("--unix-socket", socket_path, *flags, ovsdb=str(open_vswitch.remote)).answers()
     await daemon.outage("TLS: private key '/nowhere/key.pem' cannot be read: No such file or directory")
     shown = await daemon.database()
-    assert [shown[f"tls_{each}"] for each in ("private_key", "key_cert", "ca_cert")] == list(files.values())
+    assert [shown[f"tls_{name}"] for name in ("private_key", "key_cert", "ca_cert")] == list(files.values())
     configure(open_vswitch, **{"ovn-nb": "tcp:127.0.0.1:1"})
     await daemon.outage("tcp:127.0.0.1:1")
     assert (await daemon.database())["tls_private_key"] is None

@@ -61,12 +61,12 @@ class Liar:
         self._serving.add(task)
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await asyncio.gather(_copy(reader, to_server), self._lie(from_server, writer))
-        for each in (writer, to_server):
-            each.transport.abort()
+        for stream in (writer, to_server):
+            stream.transport.abort()
 
     async def end(self) -> None:
-        for each in self._serving:
-            each.cancel()
+        for task in self._serving:
+            task.cancel()
         await asyncio.wait(self._serving)
         await asyncio.sleep(0)  # the transports close
 

@@ -189,10 +189,10 @@ def test_the_unit_and_what_it_needs_are_installed_and_removed(
 
 
 def _without_rights(
-    tmp_path: Path, *there: str, stdin: int = subprocess.DEVNULL
+    tmp_path: Path, *programs: str, stdin: int = subprocess.DEVNULL
 ) -> subprocess.CompletedProcess[str]:
-    """A script that needs root's rights, where these programs are there; each prints its arguments."""
-    for name in there:
+    """A script that needs root's rights, where these programs are installed; each prints its arguments."""
+    for name in programs:
         (tmp_path / name).write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
         (tmp_path / name).chmod(0o755)
     script = f'. {ROOT}/scripts/lib/privileges.sh; PATH={tmp_path}; become_root "$@"; echo is root'

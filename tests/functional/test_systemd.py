@@ -38,7 +38,7 @@ def test_each_boot_makes_what_docker_mounts_into_the_plugin(tmp_path: Path) -> N
     boot(tmp_path)
     made = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_dir()}
     # /etc/openvswitch and /dev/null are there on every host.
-    wanted = {each["source"] for each in CONFIG["mounts"]} - {"/etc/openvswitch", "/dev/null"}
+    wanted = {mount["source"] for mount in CONFIG["mounts"]} - {"/etc/openvswitch", "/dev/null"}
     assert wanted == {"/run/openvswitch", "/var/lib/ovn-docker"}
     assert wanted <= made
 

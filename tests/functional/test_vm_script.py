@@ -20,10 +20,10 @@ def _vm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_help_and_the_page_have_the_same_verbs_and_options() -> None:
-    told = _vm("--help")
-    assert told.returncode == 0
-    verbs = set(re.findall(r"^  ([a-z]+) ", told.stdout, re.MULTILINE))
-    options = set(re.findall(r"(?<![\w-])--?[a-z]+", told.stdout.partition("\n")[2]))
+    usage = _vm("--help")
+    assert usage.returncode == 0
+    verbs = set(re.findall(r"^  ([a-z]+) ", usage.stdout, re.MULTILINE))
+    options = set(re.findall(r"(?<![\w-])--?[a-z]+", usage.stdout.partition("\n")[2]))
     columns = " ".join(re.findall(r"^\|([^|]*)\|", PAGE.read_text(), re.MULTILINE))
     assert verbs == set(re.findall(r"`([a-z]+)(?: [^`]*)?`", columns))
     assert options == set(re.findall(r"(?<![\w-])--?[a-z]+", columns))

@@ -75,7 +75,7 @@ async def test_a_health_check_pass_makes_the_server_read_no_rows_of_other_hosts(
                 await host.run(network)
 
         async def reading() -> None:
-            held = await host.inventory.held([each.network_id for each in networks])
+            held = await host.inventory.held([network.network_id for network in networks])
             assert len(held.endpoints) == len(held.leases) == 20
 
         assert await cost(full, reading) < PASS

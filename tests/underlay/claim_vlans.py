@@ -17,14 +17,14 @@ from ovn_docker.underlay.vlans import ProfilePorts
 
 async def main(vif: str, names: list[str]) -> None:
     neutrons = [Neutron(from_environment(os.environ)) for _ in range(2)]
-    drivers = [ProfilePorts(each, vif) for each in neutrons]
-    ports = [resources.read_port((await neutrons[0].get(f"ports/{each}"))["port"]) for each in names]
+    drivers = [ProfilePorts(neutron, vif) for neutron in neutrons]
+    ports = [resources.read_port((await neutrons[0].get(f"ports/{name}"))["port"]) for name in names]
     vlans = await asyncio.gather(
         *(drivers[number % 2].add(port) for number, port in enumerate(ports)),
     )
     sys.stdout.write(json.dumps(dict(zip(names, vlans, strict=True))))
-    for each in neutrons:
-        await each.close()
+    for neutron in neutrons:
+        await neutron.close()
 
 
 if __name__ == "__main__":

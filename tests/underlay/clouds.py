@@ -55,9 +55,9 @@ def _furnished(lab: Lab, openstack: OpenStack) -> Cloud:
         machine.boot(MTU)
         machines.append(machine)
     first, second = machines
-    for each in machines:
+    for member in machines:
         eventually(
-            lambda: demo.get("ports", each.vif["id"])["status"] == "ACTIVE",  # noqa: B023
+            lambda: demo.get("ports", member.vif["id"])["status"] == "ACTIVE",  # noqa: B023
             20,
             "the machine's port is ACTIVE",
         )

@@ -42,30 +42,32 @@ def proxy(cloud: Cloud) -> Iterator[Proxy]:
 @contextlib.contextmanager
 def _driven(cloud: Cloud, machines: Sequence[VirtualMachine]) -> Iterator[Sequence[VirtualMachine]]:
     """Machines with running drivers, on which nothing may be left."""
-    for each in machines:
-        each.start_driver()
+    for machine in machines:
+        machine.start_driver()
     try:
         yield machines
     finally:
-        for each in reversed(machines):  # the first may have made what the others use
-            each.clear()
+        for machine in reversed(machines):  # the first may have made what the others use
+            machine.clear()
         left = leftovers(cloud)
-        for each in machines:
-            each.stop_driver()
+        for machine in machines:
+            machine.stop_driver()
         wipe(cloud)
     assert left == []
 
 
 def leftovers(cloud: Cloud) -> list[str]:
     """What is in Neutron, on the machines and on their bridges of the drivers'."""
-    vifs = {each.vif["id"] for each in cloud.machines}
-    left = [f"port {each['name']}" for each in cloud.demo.list("ports") if is_ours(each)]
-    left += [f"network {each['name']}" for each in cloud.demo.list("networks") if is_ours(each)]
+    vifs = {machine.vif["id"] for machine in cloud.machines}
+    left = [f"port {port['name']}" for port in cloud.demo.list("ports") if is_ours(port)]
+    left += [f"network {network['name']}" for network in cloud.demo.list("networks") if is_ours(network)]
     for trunk in cloud.demo.list("trunks"):
-        left += [f"subport {each['port_id']}" for each in trunk["sub_ports"] if trunk["port_id"] in vifs]
+        left += [
+            f"subport {sub_port['port_id']}" for sub_port in trunk["sub_ports"] if trunk["port_id"] in vifs
+        ]
     for machine in cloud.machines:
-        left += [f"interface {each}" for each in machine.interfaces()]
-        left += [f"link {each}" for each in records.links(machine.host)]
+        left += [f"interface {interface}" for interface in machine.interfaces()]
+        left += [f"link {link}" for link in records.links(machine.host)]
     return left
 
 
@@ -79,13 +81,13 @@ def wipe(cloud: Cloud) -> None:
     demo = cloud.demo
     for trunk in demo.list("trunks"):
         if trunk["sub_ports"]:
-            body = {"sub_ports": [{"port_id": each["port_id"]} for each in trunk["sub_ports"]]}
+            body = {"sub_ports": [{"port_id": sub_port["port_id"]} for sub_port in trunk["sub_ports"]]}
             demo.call("network", "PUT", f"/v2.0/trunks/{trunk['id']}/remove_subports", body)
     for kind in ("ports", "networks"):
-        for each in demo.list(kind):
-            if is_ours(each):
+        for row in demo.list(kind):
+            if is_ours(row):
                 with contextlib.suppress(RefusedError):
-                    demo.delete(kind, each["id"])
+                    demo.delete(kind, row["id"])
     for machine in cloud.machines:
         for name in machine.interfaces():
             machine.host.run(["ovs-vsctl", "--if-exists", "del-port", name])

@@ -165,7 +165,7 @@ class Project:
             region_id="RegionOne",
             url=neutron_url,
         )
-        roles = {each["name"]: each["id"] for each in self.call("identity", "GET", "/roles")["roles"]}
+        roles = {role["name"]: role["id"] for role in self.call("identity", "GET", "/roles")["roles"]}
         projects = {
             name: post("projects", "project", name=name, domain_id="default")
             for name in ("service", "demo", "other")

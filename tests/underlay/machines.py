@@ -117,7 +117,7 @@ class VirtualMachine:
         Under load it takes that back half a minute late.
         """
         found = self.all_findings(*flags, verb=verb, **environment)
-        return [each for each in found if each["kind"] != "vif-down"]
+        return [finding for finding in found if finding["kind"] != "vif-down"]
 
     def all_findings(self, *flags: str, verb: str = "check", **environment: str) -> list[dict[str, Any]]:
         """What the health check finds."""
@@ -130,7 +130,7 @@ class VirtualMachine:
 
     def kinds(self, *flags: str, **environment: str) -> list[str]:
         """The kinds of what the health check finds."""
-        return [each["kind"] for each in self.findings(*flags, **environment)]
+        return [finding["kind"] for finding in self.findings(*flags, **environment)]
 
     # --- The driver -----------------------------------------------------------------------------------------
 
@@ -219,15 +219,15 @@ class VirtualMachine:
         if listed:
             self.host.docker("rm", "-f", *listed, timeout=120)
         networks = self.host.docker("network", "ls", "-q", "--filter", "driver=openvswitch").stdout.split()
-        for each in networks:
-            self.host.docker("network", "rm", each, check=False)
+        for network in networks:
+            self.host.docker("network", "rm", network, check=False)
 
     # --- What is on the machine -----------------------------------------------------------------------------
 
     def interfaces(self) -> list[str]:
         """The names of containers' interfaces on the bridge."""
         return [
-            each for each in self.host.run(["ovs-vsctl", "list-ports", BRIDGE]).stdout.split() if each != LINK
+            word for word in self.host.run(["ovs-vsctl", "list-ports", BRIDGE]).stdout.split() if word != LINK
         ]
 
     def vlans(self) -> dict[str, int]:

@@ -44,9 +44,9 @@ def register(
         service: that it serves.
     """
     [identity] = [
-        each["id"]
-        for each in admin.call("identity", "GET", "/services")["services"]
-        if each["type"] == service
+        entry["id"]
+        for entry in admin.call("identity", "GET", "/services")["services"]
+        if entry["type"] == service
     ]
     if admin.call("identity", "GET", "/endpoints", region_id=region)["endpoints"]:
         return

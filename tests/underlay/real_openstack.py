@@ -254,7 +254,9 @@ class OpenStack:
         self._run(*manage, "db_sync")
         for keys in ("fernet_setup", "credential_setup"):
             self._run(*manage, keys, "--keystone-user=root", "--keystone-group=root")
-        urls = [f"--bootstrap-{each}-url={self.auth_url}" for each in ("admin", "internal", "public")]
+        urls = [
+            f"--bootstrap-{interface}-url={self.auth_url}" for interface in ("admin", "internal", "public")
+        ]
         self._run(
             *manage,
             "bootstrap",

@@ -34,8 +34,8 @@ def test_ipv6_addresses_and_the_way_out_are_neutrons(cloud: Cloud, both: Sequenc
             *("--ipv6", "--subnet=10.28.0.0/24", "--subnet=fd28::/64", "--ipam-driver=openvswitch"),
             *(f"--ipam-opt=neutron.network={network['id']}", f"--opt=neutron.network={network['name']}"),
         ]
-        for each in both:
-            each.create_network("six", *options)
+        for machine in both:
+            machine.create_network("six", *options)
         one, two = first.start("one", "six"), second.start("two", "six")
         assert own_address(one, "-6") != own_address(two, "-6")
         assert own_address(one) != own_address(two)
@@ -46,10 +46,10 @@ def test_ipv6_addresses_and_the_way_out_are_neutrons(cloud: Cloud, both: Sequenc
         )
         assert "default via fd28::1 dev eth0" in one.run("ip -6 route").stdout
         assert "default via 10.28.0.1 dev eth0" in one.run("ip route").stdout
-        ports = [each for each in cloud.demo.list("ports", network_id=network["id"]) if each["name"]]
-        assert [len(each["fixed_ips"]) for each in ports] == [2, 2]
-        for each in both:
-            each.clear()
+        ports = [port for port in cloud.demo.list("ports", network_id=network["id"]) if port["name"]]
+        assert [len(port["fixed_ips"]) for port in ports] == [2, 2]
+        for machine in both:
+            machine.clear()
 
 
 def test_a_leased_address_is_a_port_that_the_endpoint_takes_over(cloud: Cloud, vm: VirtualMachine) -> None:
@@ -112,8 +112,8 @@ def test_port_security_is_off_where_the_owner_says_so(cloud: Cloud, vm: VirtualM
     two = vm.start("two", "loose")
     [network] = cloud.demo.list("networks", name=network_id)
     ports = cloud.demo.list("ports", network_id=network["id"])
-    assert [each["port_security_enabled"] for each in ports] == [False, False]
-    assert [each["security_groups"] for each in ports] == [[], []]
+    assert [port["port_security_enabled"] for port in ports] == [False, False]
+    assert [port["security_groups"] for port in ports] == [[], []]
     assert f"ovn-docker-network={network_id}" in network["tags"]
     one.run("ip addr add 10.32.0.77/24 dev eth0")
     eventually(lambda: one.run("ping -c1 -W1 -I 10.32.0.77 10.32.0.3", check=False).returncode == 0, 20, "ok")
@@ -147,7 +147,7 @@ def test_a_shared_network_of_another_tenant_is_used_with_neutrons_addresses(
 
 def one_line(said: str) -> str:
     """The reason in what Docker says, which must be on one line."""
-    [line] = [each for each in said.splitlines() if "Neutron refused" in each]
+    [line] = [line for line in said.splitlines() if "Neutron refused" in line]
     return line[line.index("Neutron refused") :]
 
 

@@ -64,10 +64,10 @@ def answers_within_its_time(vm: VirtualMachine, network_id: str, endpoint_id: st
 
     asked = bodies(network_id, endpoint_id)
     threads = [threading.Thread(target=ask, args=(verb, asked[verb])) for verb in VERBS]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(30)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
     assert set(said) == set(VERBS)
     assert all("\n" not in text for text in said.values())
     return said
@@ -258,8 +258,8 @@ def test_what_goes_missing_is_made_again(cloud: Cloud, vm: VirtualMachine) -> No
     one, two = vm.start("one", "repair"), vm.start("two", "repair")
     vm.stop_driver()
     [trunk] = cloud.demo.list("trunks", port_id=vm.vif["id"])
-    ports = [each["port_id"] for each in trunk["sub_ports"]]
-    body = {"sub_ports": [{"port_id": each} for each in ports]}
+    ports = [sub_port["port_id"] for sub_port in trunk["sub_ports"]]
+    body = {"sub_ports": [{"port_id": port} for port in ports]}
     cloud.demo.call("network", "PUT", f"/v2.0/trunks/{trunk['id']}/remove_subports", body)
     cloud.demo.delete("ports", ports[0])
     vm.host.run(["ovs-vsctl", "del-port", vm.interfaces()[0]])
@@ -293,12 +293,12 @@ def test_two_drivers_on_one_port_never_share_a_vlan(cloud: Cloud, vm: VirtualMac
 
     threads = [threading.Thread(target=make, args=(number,)) for number in range(6)]
     try:
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join(100)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(100)
         [trunk] = cloud.demo.list("trunks", port_id=vm.vif["id"])
-        vlans = [each["segmentation_id"] for each in trunk["sub_ports"]]
+        vlans = [sub_port["segmentation_id"] for sub_port in trunk["sub_ports"]]
         assert len(vlans) == len(set(vlans)) == len(made) == 6
     finally:
         send(process, SIGKILL)
@@ -320,8 +320,8 @@ def test_neutron_restarted_under_load_leaves_nothing_behind(cloud: Cloud, vm: Vi
             ended.append(done.returncode)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
-    for each in threads:
-        each.start()
+    for thread in threads:
+        thread.start()
     try:
         eventually(lambda: 0 in ended, 60, "containers start before")
         cloud.openstack.kill_neutron()
@@ -330,8 +330,8 @@ def test_neutron_restarted_under_load_leaves_nothing_behind(cloud: Cloud, vm: Vi
         eventually(lambda: ended[-1] == 0, 60, "containers start again")
     finally:
         stop.set()
-        for each in threads:
-            each.join(60)
+        for thread in threads:
+            thread.join(60)
     vm.start("after", "load")
     vm.clear()
     eventually(lambda: leftovers(cloud) == [], 90, "nothing is left")
@@ -340,18 +340,18 @@ def test_neutron_restarted_under_load_leaves_nothing_behind(cloud: Cloud, vm: Vi
 def test_thirty_containers_in_each_machine(cloud: Cloud, both: Sequence[VirtualMachine]) -> None:
     with cloud.demo.network("10.46.0.0/24", gateway_ip="10.46.0.1") as (network, subnet):
         for machine in both:
-            ours = (f"--ipam-opt=neutron.subnet={subnet['id']}", f"--opt=neutron.subnet={subnet['id']}")
-            machine.create_network("many", "--ipam-driver=openvswitch", *ours)
+            options = (f"--ipam-opt=neutron.subnet={subnet['id']}", f"--opt=neutron.subnet={subnet['id']}")
+            machine.create_network("many", "--ipam-driver=openvswitch", *options)
 
         def fill(machine: VirtualMachine) -> None:
             for number in range(30):
                 machine.start(f"c{number}", "many")
 
         threads = [threading.Thread(target=fill, args=(machine,)) for machine in both]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join(300)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(300)
         assert [len(machine.vlans()) for machine in both] == [30, 30]
         addresses = {
             machine.host.docker("exec", f"c{number}", "hostname", "-i").stdout.strip()
@@ -359,9 +359,9 @@ def test_thirty_containers_in_each_machine(cloud: Cloud, both: Sequence[VirtualM
             for number in range(30)
         }
         assert len(addresses) == 60
-        ports = [each for each in cloud.demo.list("ports", network_id=network["id"]) if each["name"]]
+        ports = [port for port in cloud.demo.list("ports", network_id=network["id"]) if port["name"]]
         assert len(ports) == 60
-        assert {each["fixed_ips"][0]["ip_address"] for each in ports} == addresses
+        assert {port["fixed_ips"][0]["ip_address"] for port in ports} == addresses
         far = both[1].host.docker("exec", "c29", "hostname", "-i").stdout.strip()
         Container(both[0].host, "c29").reaches(far, 30)
         Container(both[0].host, "c0").reaches(far, 30)

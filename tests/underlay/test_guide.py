@@ -56,8 +56,8 @@ def public(cloud: Cloud) -> Iterator[None]:
 
 
 def _remove_way_out(demo: Project) -> None:
-    for each in demo.list("floatingips"):
-        demo.delete("floatingips", each["id"])
+    for floatingip in demo.list("floatingips"):
+        demo.delete("floatingips", floatingip["id"])
     for router in demo.list("routers"):
         for port in demo.list("ports", device_id=router["id"]):
             body = {"port_id": port["id"]}
@@ -121,10 +121,10 @@ def test_the_chapter_is_true(cloud: Cloud, fresh: VirtualMachine, tmp_path: Path
 
 def test_every_command_of_the_chapter_is_run_but_the_installation() -> None:
     text = (DOCS / CHAPTER).read_text()
-    run = [each.command for each in steps(text)]
+    run = [step.command for step in steps(text)]
     shown = re.findall(r"^ *\$ (.*)$", text, re.MULTILINE)
-    left = [each for each in shown if not any(each in command for command in run)]
+    left = [line for line in shown if not any(line in command for command in run)]
     programs_of_the_installation = ["apt-get", "git", "python3", "pip", "pip", "ln"]
     of_the_unit = ["install-unit", "umask", "systemctl", "systemctl"]  # which test_unit.py stands for
-    assert [each.split()[0].rpartition("/")[2] for each in left] == programs_of_the_installation + of_the_unit
+    assert [line.split()[0].rpartition("/")[2] for line in left] == programs_of_the_installation + of_the_unit
     assert len(run) > 30

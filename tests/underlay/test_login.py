@@ -119,7 +119,7 @@ def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Clo
         f"{PROGRAM}: no password is given and there is no terminal to ask for it: set OS_PASSWORD,"
         " or use an application credential\n"
     )
-    ours, its = pty.openpty()
+    controller, its = pty.openpty()
     process = subprocess.Popen(
         vm.host.enter([str(installed()), "--unix-socket=/run/other.sock"]),
         env=environment,
@@ -131,13 +131,13 @@ def test_without_a_password_a_terminal_is_asked_and_detach_is_refused(cloud: Clo
     try:
         asked = ""
         while "password" not in asked:
-            asked += os.read(ours, 100).decode()
-        os.write(ours, b"demo-secret\n")
+            asked += os.read(controller, 100).decode()
+        os.write(controller, b"demo-secret\n")
         eventually((vm.host.paths.run / "other.sock").exists, 20, "it listens")
     finally:
         process.terminate()
         process.wait(20)
-        os.close(ours)
+        os.close(controller)
         os.close(its)
 
 

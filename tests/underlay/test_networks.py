@@ -114,7 +114,7 @@ def test_each_container_is_a_tagged_port_under_the_machines_trunk(cloud: Cloud, 
         f"ovn-docker-endpoint={endpoint}",
     }
     assert marks <= set(port["tags"])
-    assert {each["ip_address"] for each in port["fixed_ips"]} == {"10.23.0.2", "fd23::2"}
+    assert {fixed_ip["ip_address"] for fixed_ip in port["fixed_ips"]} == {"10.23.0.2", "fd23::2"}
     [trunk] = cloud.demo.list("trunks", port_id=vm.vif["id"])
     [under] = trunk["sub_ports"]
     assert under["port_id"] == port["id"]
@@ -126,7 +126,7 @@ def test_security_groups_apply(cloud: Cloud, vm: VirtualMachine) -> None:
     closed = cloud.demo.create("security-groups", name=f"closed-{uuid4()}")
     vm.create_network("open", "--subnet=10.24.0.0/24")
     one = vm.start("one", "open")
-    [network] = [each for each in cloud.demo.list("networks") if _is(vm, each)]
+    [network] = [network for network in cloud.demo.list("networks") if _is(vm, network)]
     vm.create_network(
         "guarded",
         "--subnet=10.24.0.0/24",

@@ -54,12 +54,12 @@ def test_containers_are_under_the_machines_port_without_a_trunk(cloud: Cloud, vm
     one.reaches("10.60.0.3", 20)
     two.reaches("10.60.0.2", 20)
     assert cloud.demo.list("trunks", port_id=vm.vif["id"]) == []
-    ports = [each for each in cloud.demo.list("ports") if each["description"] == resources.mark(vm.vif["id"])]
-    profiles = [profile(cloud, each["id"]) for each in ports]
-    assert [each["parent_name"] for each in profiles] == [vm.vif["id"]] * 2
-    assert sorted(each["tag"] for each in profiles) == sorted(vm.vlans().values())
+    ports = [port for port in cloud.demo.list("ports") if port["description"] == resources.mark(vm.vif["id"])]
+    profiles = [profile(cloud, port["id"]) for port in ports]
+    assert [profile["parent_name"] for profile in profiles] == [vm.vif["id"]] * 2
+    assert sorted(profile["tag"] for profile in profiles) == sorted(vm.vlans().values())
     assert len(set(vm.vlans().values())) == 2
-    bound = [cloud.operator.get("ports", each["id"]) for each in ports]
+    bound = [cloud.operator.get("ports", port["id"]) for port in ports]
     assert {(each["binding:host_id"], each["binding:vif_type"]) for each in bound} == {
         (vm.hypervisor.name, "ovs")
     }
@@ -92,7 +92,7 @@ def test_an_address_of_neutrons_is_kept_when_its_port_leaves_the_machines(
         named = f"neutron.subnet={subnet['id']}"
         vm.create_network("leased", "--ipam-driver=openvswitch", f"--ipam-opt={named}", f"--opt={named}")
         vm.start("one", "leased")
-        [port] = [each for each in cloud.demo.list("ports", network_id=network["id"]) if each["name"]]
+        [port] = [port for port in cloud.demo.list("ports", network_id=network["id"]) if port["name"]]
         assert profile(cloud, port["id"])["parent_name"] == vm.vif["id"]
         request = docker_requests.of(new_id(), port["name"])
         assert vm.plugin.call("DeleteEndpoint", request).ok

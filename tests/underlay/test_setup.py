@@ -84,7 +84,7 @@ def test_a_fault_of_the_machine_is_found(
         bare.host.run(command)
     try:
         found = bare.findings()
-        assert [each["kind"] for each in found] == [kind]
+        assert [finding["kind"] for finding in found] == [kind]
         assert found[0]["repair"] is None
     finally:
         mac = f'other-config:hwaddr="{bare.vif["mac_address"]}"'
@@ -115,7 +115,7 @@ def test_a_machine_with_another_machine_s_port_takes_nothing_from_it(
     one.reaches("10.64.0.3", 20)
     before = sorted(each["id"] for each in cloud.demo.list("ports") + cloud.demo.list("networks"))
     found = copied.findings(verb="repair", OS_VIF_ID=original.vif["id"])
-    assert [(each["kind"], each["repaired"]) for each in found] == [("vif-elsewhere", False)]
+    assert [(finding["kind"], finding["repaired"]) for finding in found] == [("vif-elsewhere", False)]
     copied.stop_driver()
     login = copied.environment(cloud.demo, OS_VIF_ID=original.vif["id"])
     copied.start_driver("--health-check-on", "--health-check-interval=1", environment=login)
@@ -153,7 +153,7 @@ def test_a_port_that_is_not_plugged_in_is_found(bare: VirtualMachine) -> None:
     tap = f"tap-{bare.host.name}"
 
     def down() -> bool:
-        return "vif-down" in [each["kind"] for each in bare.all_findings()]
+        return "vif-down" in [finding["kind"] for finding in bare.all_findings()]
 
     bare.hypervisor.run(["ovs-vsctl", "remove", "Interface", tap, "external_ids", "iface-id"])
     try:
@@ -168,7 +168,7 @@ def test_a_trunk_that_is_missing_is_made_by_a_repair(cloud: Cloud, bare: Virtual
     [trunk] = cloud.demo.list("trunks", port_id=bare.vif["id"])
     cloud.demo.delete("trunks", trunk["id"])
     assert "trunk-missing" in bare.kinds()
-    assert [each["kind"] for each in bare.findings("--dry-run", verb="repair")] == ["trunk-missing"]
+    assert [finding["kind"] for finding in bare.findings("--dry-run", verb="repair")] == ["trunk-missing"]
     assert cloud.demo.list("trunks", port_id=bare.vif["id"]) == []
     [repaired] = bare.findings(verb="repair")
     assert repaired["repaired"] is True
@@ -186,7 +186,7 @@ def test_a_driver_makes_the_trunk_with_its_health_check(cloud: Cloud, vm: Virtua
 def test_a_cloud_without_trunks_is_found(cloud: Cloud, bare: VirtualMachine) -> None:
     with _without_trunks(cloud):
         found = bare.findings()
-        assert [(each["kind"], each["subject"]) for each in found] == [("cloud-lacks", "trunk")]
+        assert [(finding["kind"], finding["subject"]) for finding in found] == [("cloud-lacks", "trunk")]
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def test_it_does_its_whole_work(cloud: Cloud, guarded: VirtualMachine) -> None:
     plugin = Plugin(socket(guarded))
     eventually(lambda: plugin.call("Database").body["docker_last_synched"], 30, "a pass succeeds")
     eventually(
-        lambda: {each["name"] for each in cloud.demo.list("ports")} >= {"one", "two"},
+        lambda: {port["name"] for port in cloud.demo.list("ports")} >= {"one", "two"},
         30,
         "the ports are named for their containers",
     )

@@ -124,7 +124,7 @@ def test_a_pool_gives_all_but_its_reserved_addresses(subnet: str, span: str, add
     of = pool(subnet, span)
     assert given_by(of) == addresses
     assert of.size() == len(addresses)
-    assert all(of.has(ipaddress.ip_address(each)) for each in addresses)
+    assert all(of.has(ipaddress.ip_address(address)) for address in addresses)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_pool_gives_all_but_its_reserved_addresses(subnet: str, span: str, add
 def test_a_large_pool_knows_its_size_without_counting(subnet: str, size: int) -> None:
     assert pool(subnet).size() == size
     first = ipaddress.ip_network(subnet).network_address
-    assert [str(pool(subnet).address(each)) for each in pool(subnet).window(None, 2)] == [
+    assert [str(pool(subnet).address(number)) for number in pool(subnet).window(None, 2)] == [
         str(first + 1),
         str(first + 2),
     ]
@@ -279,10 +279,10 @@ def test_a_free_subnet_is_the_first_that_overlaps_none(
     taken: list[str], version: int, expected: str | None
 ) -> None:
     defaults = [
-        address_pools.parse_default_pool(each)
-        for each in ("base=10.8.0.0/22,size=24", "base=fd00:8::/48,size=64", "base=10.9.0.0/24,size=28")
+        address_pools.parse_default_pool(pool_)
+        for pool_ in ("base=10.8.0.0/22,size=24", "base=fd00:8::/48,size=64", "base=10.9.0.0/24,size=28")
     ]
-    found = address_pools.free_subnet(defaults, [ipaddress.ip_network(each) for each in taken], version)
+    found = address_pools.free_subnet(defaults, [ipaddress.ip_network(subnet) for subnet in taken], version)
     assert (str(found) if found else None) == expected
 
 
@@ -300,7 +300,7 @@ def test_a_free_subnet_is_the_first_that_overlaps_none(
     ],
 )
 def test_exclude_ips_is_read_as_ovn_writes_it(text: str, spans: list[tuple[str, str]]) -> None:
-    expected = [tuple(int(ipaddress.ip_address(each)) for each in span) for span in spans]
+    expected = [tuple(int(ipaddress.ip_address(address)) for address in span) for span in spans]
     assert address_pools.excluded(text) == expected
 
 

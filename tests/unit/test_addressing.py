@@ -117,7 +117,7 @@ def test_a_made_mac_is_valid_unicast_local_and_always_the_same(endpoint_id: str)
     ],
 )
 def test_an_endpoint_with_an_ipv4_address_has_dockers_mac_for_it(addresses: list[str], expected: str) -> None:
-    ips = [ipaddress.ip_address(each) for each in addresses]
+    ips = [ipaddress.ip_address(address) for address in addresses]
     assert addressing.mac_for("one", ips) == addressing.mac_for("other", ips) == expected
 
 
@@ -153,7 +153,7 @@ def test_link_names_show_the_beginning_of_dockers_id() -> None:
 
 @pytest.mark.parametrize("pair", [("short", "shorter"), ("a" * 14, "a" * 13), ("x.y" * 10, "x-y" * 10)])
 def test_ids_that_cannot_be_shown_have_different_link_names(pair: tuple[str, str]) -> None:
-    names = [name for each in pair for name in addressing.link_names(each)]
+    names = [name for endpoint_id in pair for name in addressing.link_names(endpoint_id)]
     assert len(set(names)) == 4
 
 
@@ -212,7 +212,7 @@ def test_a_row_id_never_changes() -> None:
     st.lists(st.text(max_size=8), min_size=1, max_size=4),
 )
 def test_row_ids_of_different_things_differ(one: list[str], other: list[str]) -> None:
-    names = [[part.replace("\x00", "") for part in each] for each in (one, other)]
+    names = [[part.replace("\x00", "") for part in parts] for parts in (one, other)]
     same = names[0] == names[1]
     assert (addressing.row_id(*names[0]) == addressing.row_id(*names[1])) is same
 

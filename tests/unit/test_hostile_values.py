@@ -68,8 +68,8 @@ def test_it_forges_no_key_of_the_log(text: str) -> None:
 
 @hostile
 def test_it_gives_docker_s_user_one_line_that_no_terminal_acts_on(text: str) -> None:
-    told = json.loads(messages.encode_error(f"logical switch {text} is wrong"))
-    assert not CONTROL.search(told["Err"])
+    answer = json.loads(messages.encode_error(f"logical switch {text} is wrong"))
+    assert not CONTROL.search(answer["Err"])
 
 
 @hostile

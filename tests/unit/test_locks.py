@@ -62,8 +62,8 @@ def test_the_floors_that_are_tested_are_those_of_the_project() -> None:
     project = _pyproject()["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["underlay"]]
     locked = _locked(FLOORS)
-    assert [locked[_name(each)].split()[0] for each in wanted] == [
-        f"{_name(each)}=={each.partition('>=')[2]}" for each in wanted
+    assert [locked[_name(requirement)].split()[0] for requirement in wanted] == [
+        f"{_name(requirement)}=={requirement.partition('>=')[2]}" for requirement in wanted
     ]
 
 

@@ -95,7 +95,7 @@ def test_a_database_is_asked_at_each_reading() -> None:
     counted = Metrics("1.2.3", {name: lambda name=name: up[name] for name in up})  # type: ignore[misc]
     name = "ovn_docker_database_connected"
     shown = read(counted.exposition())
-    assert [value(shown, name, database=each) for each in up] == [1, 0]
+    assert [value(shown, name, database=database) for database in up] == [1, 0]
     up["OVN_Northbound"] = False
     assert value(read(counted.exposition()), name, database="OVN_Northbound") == 0
 

@@ -39,7 +39,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert StateFile(path).load() == content
     assert json.loads(path.read_text())["version"] == 1
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [each.name for each in path.parent.iterdir()] == ["state.json"]
+    assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
 def test_the_mode_does_not_depend_on_the_umask_or_on_what_was_there(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_just_now_is_one_clear_error_and_stays(tmp_pa
         f"the state file {path} cannot be read: {os.strerror(errno.EMFILE)}: it stays as it is; try again"
     )
     assert StateFile(path).load() == {"networks": {"a": 1}}
-    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
         numbers.append(content["number"])
     assert max(numbers) > 0
     StateFile(path).update(lambda _: {})
-    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_full_disk_is_one_clear_error_and_the_old_content_stays(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_clear_error_and_the_old_content_stays(tmp_path: Path
         signal.signal(signal.SIGXFSZ, ignored)
     assert str(caught.value) == f"the state file {path} cannot be written: {os.strerror(errno.EFBIG)}"
     assert StateFile(path).load() == {"networks": {"a": 1}}
-    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_file_whose_directory_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:

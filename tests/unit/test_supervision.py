@@ -74,7 +74,7 @@ async def test_a_task_is_restarted_whatever_it_failed_of(text: str, caplog: pyte
     work = Failing(3, FAILURES[text])
     async with asyncio.timeout(10), supervised(Supervision(), work):
         await work.well.wait()
-    lines = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(lines) == 3
     for line in lines:
         assert line.startswith("the work failed, restarting it in ")
@@ -110,7 +110,7 @@ async def test_pauses_double_until_the_task_has_recovered(
 
     async with asyncio.timeout(10), supervised(supervision, lasts_the_fourth_time):
         await work.well.wait()
-    pauses = [each.args[1] for each in caplog.records if each.args]  # type: ignore[index]
+    pauses = [record.args[1] for record in caplog.records if record.args]  # type: ignore[index]
     assert pauses == [0.001, 0.002, 0.003, 0.001, 0.002]
 
 

@@ -49,7 +49,7 @@ def _tutorial(_lab: None, tmp_path_factory: pytest.TempPathFactory) -> None:
     stop_all_but({FIRST.number, SECOND.number})
     with ThreadPoolExecutor() as pool:
         list(pool.map(_prepare, (FIRST, SECOND), [tmp_path_factory.mktemp("tree") for _ in range(2)]))
-    names = "\n".join(f"{each.address} h{n}" for n, each in enumerate((FIRST, SECOND), 1))
+    names = "\n".join(f"{machine.address} h{n}" for n, machine in enumerate((FIRST, SECOND), 1))
     for machine in (FIRST, SECOND):
         machine.run(f"echo '{names}' >>/etc/hosts")
     player().play(TUTORIAL, until="Then stop the driver on each host")

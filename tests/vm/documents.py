@@ -69,8 +69,8 @@ class Player:
         try:
             eventually(good, step.within, "as shown")
         except AssertionError:
-            told = f"The document says {step.status} and\n{shown}"
-            raise AssertionError(f"{document}, on {step.host}: $ {step.command}\n{said}{told}") from None
+            expected = f"The document says {step.status} and\n{shown}"
+            raise AssertionError(f"{document}, on {step.host}: $ {step.command}\n{said}{expected}") from None
 
     def _script(self, step: Step) -> str:
         given = "".join(

@@ -11,7 +11,7 @@ def test_nothing_is_lost_and_nothing_stale_after_ten_minutes_of_faults(quick: Vm
     quick.run(f"{TREE}/scripts/quickstart --down", timeout=600)
     try:
         quick.run("modprobe -a openvswitch geneve")  # which a lab takes where it is
-        told = quick.run(f"cd {TREE} && scripts/chaos --minutes 10 --seed 7 --hosts 2", timeout=2700)
+        done = quick.run(f"cd {TREE} && scripts/chaos --minutes 10 --seed 7 --hosts 2", timeout=2700)
     finally:
         quick.run(f"{TREE}/scripts/quickstart", timeout=600)
-    assert "0 lost, 0 stale" in told, told
+    assert "0 lost, 0 stale" in done, done

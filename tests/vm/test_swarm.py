@@ -80,8 +80,8 @@ def swarm(plugged: tuple[Vm, Vm]) -> Iterator[tuple[Vm, Vm]]:
 
 
 def running(manager: Vm, service: str, tasks: int) -> bool:
-    told = manager.run(f"docker service ps --format '{{{{.CurrentState}}}}' {service}")
-    return told.count("Running") == tasks
+    states = manager.run(f"docker service ps --format '{{{{.CurrentState}}}}' {service}")
+    return states.count("Running") == tasks
 
 
 def fetch(address: str) -> str:

@@ -32,15 +32,15 @@ def test_the_driver_has_a_user_of_its_own_and_one_capability(quick: Vm) -> None:
 def test_systemd_finds_the_service_well_protected(quick: Vm) -> None:
     if quick.try_("command -v systemd-analyze").status != 0:
         pytest.skip("the machine has no systemd-analyze")
-    told = quick.run(f"systemd-analyze security --no-pager {UNIT}")
-    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
-    assert exposure, told
-    assert float(exposure[1]) <= MOST_EXPOSED, told
+    done = quick.run(f"systemd-analyze security --no-pager {UNIT}")
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done)
+    assert exposure, done
+    assert float(exposure[1]) <= MOST_EXPOSED, done
 
 
 def test_a_start_warns_of_nothing(quick: Vm) -> None:
     quick.finds_nothing_wrong()  # what a boot left has been repaired, which is a warning
     quick.run(f"systemctl restart {UNIT}")
     quick.finds_nothing_wrong()
-    told = quick.run(f"journalctl -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {UNIT})")
-    assert re.findall(r"^.*(?:WARN|ERROR).*$", told, re.MULTILINE) == []
+    done = quick.run(f"journalctl -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {UNIT})")
+    assert re.findall(r"^.*(?:WARN|ERROR).*$", done, re.MULTILINE) == []

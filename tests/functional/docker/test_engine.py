@@ -33,7 +33,7 @@ def docker(path: str) -> bytes | None:
     if path == "/_ping":
         return PING
     pages: dict[str, object] = {"/v1.45/networks": NETWORKS, "/v1.45/containers/json": []}
-    pages |= {f"/v1.45/networks/{each['Id']}": each for each in NETWORKS}
+    pages |= {f"/v1.45/networks/{network['Id']}": network for network in NETWORKS}
     return reply(pages[path]) if path in pages else reply({"message": "no such thing"}, "404 Not Found")
 
 
@@ -85,7 +85,7 @@ async def refusal(engine: Engine) -> OvnDockerError:
 async def test_a_docker_that_answers_is_read(path: Path) -> None:
     async with serving(path, docker) as engine:
         state = await engine.read()
-        assert {each.name for each in state.networks.values()} == {"one", "two"}
+        assert {network.name for network in state.networks.values()} == {"one", "two"}
         assert await engine.network_ids() == {"n1": "openvswitch", "n2": "x"}
 
 
@@ -113,7 +113,7 @@ async def test_a_manager_says_the_nodes_and_a_worker_is_not_asked(path: Path) ->
             found = (await engine.read()).swarm
             assert found is not None
             assert found.plugins == {"ovn:latest": True}
-            assert [each.name for each in found.nodes] == names
+            assert [node.name for node in found.nodes] == names
     async with serving(path, docker) as engine:
         assert (await engine.read()).swarm is None
 
@@ -287,7 +287,7 @@ async def heard(engine: Engine) -> list[str]:
 
 def chunks(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in parts) + end
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + end
 
 
 START = b'{"Type":"container","Action":"start","Actor":{"ID":"c1"}}\n'

@@ -67,7 +67,7 @@ async def test_a_driver_of_global_scope_warns_of_a_docker_that_refuses_it(
     async with serving(short_path / "docker.sock", docker_of("1.41")):
         daemons(*flags(short_path))
         await until(lambda: log.exists() and WARNING in log.read_text(), "it warns")
-    [line] = [each for each in log.read_text().splitlines() if WARNING in each]
+    [line] = [line for line in log.read_text().splitlines() if WARNING in line]
     assert "WARN" in line
     assert "start the driver with --docker-driver-scope local and restart dockerd" in line
 

@@ -23,8 +23,8 @@ CALLERS, MOST_SECONDS = 8, 20.0
 @pytest.fixture
 async def driver(cluster: Cluster, make_server: MakeServer, short_path: Path) -> AsyncIterator[DriverProcess]:
     """A driver that was given all three, those first that follow."""
-    followers = [each.remote for each in cluster.members if each is not cluster.leader()]
-    leaders = [each for each in cluster.remotes if each not in followers]
+    followers = [member.remote for member in cluster.members if member is not cluster.leader()]
+    leaders = [remote for remote in cluster.remotes if remote not in followers]
     open_vswitch = make_server("Open_vSwitch")
     configure(open_vswitch, ",".join(map(str, [*followers, *leaders])))
     with driver_process(short_path, str(open_vswitch.remote), apart=True) as process:
@@ -114,16 +114,16 @@ async def test_without_a_majority_it_is_said_and_with_it_the_driver_goes_on(
     cluster: Cluster, driver: DriverProcess
 ) -> None:
     leader = await new_leader(cluster)
-    others: Sequence[OvsdbServer] = [each for each in cluster.members if each is not leader]
-    for each in others:
-        each.kill()
+    others: Sequence[OvsdbServer] = [member for member in cluster.members if member is not leader]
+    for other in others:
+        other.kill()
     pid = driver.pid
     started = time.monotonic()
     with pytest.raises(Failure, match="OVN Northbound"):
         await call(driver.socket, "NetworkDriver.DeleteNetwork", NETWORK)
     assert time.monotonic() - started < 10
-    for each in others:
-        each.start()
+    for other in others:
+        other.start()
     leader = await new_leader(cluster)
     await soon(driver)
     assert driver.pid == pid

@@ -53,12 +53,12 @@ async def says_in_one_line(driver: DriverProcess, text: str) -> None:
         await call(driver.socket, "NetworkDriver.CreateNetwork", NETWORK)
     assert text in str(failure.value)
     assert "\n" not in str(failure.value)
-    await until(lambda: told(driver, text), "the log says so")
-    assert len(told(driver, text)) == 1
+    await until(lambda: logged(driver, text), "the log says so")
+    assert len(logged(driver, text)) == 1
     assert "Traceback" not in driver.log.read_text()
 
 
-def told(driver: DriverProcess, text: str) -> list[str]:
+def logged(driver: DriverProcess, text: str) -> list[str]:
     """The lines of the log that say so, but those of the verbs that failed of it."""
     return [line for line in driver.lines() if text in line and "|server|" not in line]
 

@@ -23,7 +23,7 @@ def neighbour() -> Iterator[Ip]:
     """A host at the other end of a link, and a network behind it: ip(8) there."""
     with other_network() as pid:
 
-        def there(*words: str) -> None:
+        def in_namespace(*words: str) -> None:
             inside = ["nsenter", "--target", str(pid), "--net", *words]
             subprocess.run(inside, check=True, timeout=10)
 
@@ -33,16 +33,16 @@ def neighbour() -> Iterator[Ip]:
         ip("address", "add", "2001:db8::1/64", "dev", "here0", "nodad")
         ip("link", "set", "here0", "up")
         ip("route", "add", "203.0.113.0/24", "via", HOST)
-        there("ip", "link", "set", "lo", "up")
-        there("ip", "address", "add", f"{HOST}/24", "dev", "there0")
-        there("ip", "address", "add", "2001:db8::2/64", "dev", "there0", "nodad")
-        there("ip", "link", "set", "there0", "up")
-        there("ip", "link", "add", "behind0", "type", "veth", "peer", "name", "behind1")
-        there("ip", "address", "add", f"{ROUTED}/24", "dev", "behind0")
-        there("ip", "link", "set", "behind0", "up")
-        there("ip", "link", "set", "behind1", "up")
-        there("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
-        yield there
+        in_namespace("ip", "link", "set", "lo", "up")
+        in_namespace("ip", "address", "add", f"{HOST}/24", "dev", "there0")
+        in_namespace("ip", "address", "add", "2001:db8::2/64", "dev", "there0", "nodad")
+        in_namespace("ip", "link", "set", "there0", "up")
+        in_namespace("ip", "link", "add", "behind0", "type", "veth", "peer", "name", "behind1")
+        in_namespace("ip", "address", "add", f"{ROUTED}/24", "dev", "behind0")
+        in_namespace("ip", "link", "set", "behind0", "up")
+        in_namespace("ip", "link", "set", "behind1", "up")
+        in_namespace("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
+        yield in_namespace
 
 
 @in_private_network
@@ -63,20 +63,20 @@ async def test_a_live_host_answers_at_once_and_a_dead_one_is_known_in_4_s() -> N
 @in_private_network
 async def test_a_host_that_was_switched_off_a_moment_ago_is_known_to_be_away() -> None:
     """The kernel has its link address still, and would wait for 5 s before it asks anew."""
-    with neighbour() as there:
+    with neighbour() as in_namespace:
         assert await peers.ask([HOST]) == {HOST: PeerAnswer.HERE}
-        there("ip", "address", "delete", f"{HOST}/24", "dev", "there0")
+        in_namespace("ip", "address", "delete", f"{HOST}/24", "dev", "there0")
         assert await peers.ask([HOST]) == {HOST: PeerAnswer.AWAY}
 
 
 @in_private_network
 async def test_a_silent_host_and_a_router_that_forbids_do_not_count_as_away() -> None:
-    with neighbour() as there:
-        there("ip", "route", "add", "prohibit", "203.0.113.77/32")
-        there("ip", "route", "add", "unreachable", "203.0.113.78/32")
+    with neighbour() as in_namespace:
+        in_namespace("ip", "route", "add", "prohibit", "203.0.113.77/32")
+        in_namespace("ip", "route", "add", "unreachable", "203.0.113.78/32")
         asked = {"203.0.113.77": PeerAnswer.SILENT, "203.0.113.78": PeerAnswer.AWAY}
         assert await peers.ask(list(asked)) == asked
-        there(
+        in_namespace(
             "ip", "route", "add", "blackhole", "192.0.2.1/32"
         )  # no answer leaves, but to who asks for the link
         assert await peers.ask([HOST]) == {HOST: PeerAnswer.SILENT}

@@ -123,8 +123,8 @@ def put_into_a_group() -> Iterator[Callable[[int], int]]:
 async def test_pairs_that_are_removed_at_once_are_removed_together() -> None:
     async with opened() as host:
         names = [f"o{number}" for number in range(20)]
-        for each in names:
-            await host.create(VethPair(each, f"i{each}", MAC, 1500, checksums=True))
+        for name in names:
+            await host.create(VethPair(name, f"i{name}", MAC, 1500, checksums=True))
         with put_into_a_group() as times:
             await asyncio.gather(*map(host.delete, names))
             assert links() == set()

@@ -98,16 +98,16 @@ async def curl(*words: str) -> tuple[int, str]:
 
 @in_private_network
 async def test_another_host_is_refused_and_this_one_is_served_at_every_address() -> None:
-    with neighbour() as there:
+    with neighbour() as neighbour_command:
         async with serving() as served:
             base = f"http://{HERE}:{served.port}"
             for path in ("NetworkDriver.Database", "healthz", "metrics"):
-                status, body = await curl(*there, f"{base}/{path}")
+                status, body = await curl(*neighbour_command, f"{base}/{path}")
                 assert (status, "plain TCP serves this host only" in json.loads(body)["Err"]) == (403, True)
                 for address in (HERE, "127.0.0.1", "0.0.0.0"):
                     assert (await curl(f"http://{address}:{served.port}/{path}"))[0] == 200
             for verb in ("Plugin.Activate", "NetworkDriver.Join"):
-                assert (await curl(*there, f"-X POST {base}/{verb}"))[0] == 403
+                assert (await curl(*neighbour_command, f"-X POST {base}/{verb}"))[0] == 403
             assert served.driver.calls == []
 
 
@@ -115,11 +115,11 @@ async def test_another_host_is_refused_and_this_one_is_served_at_every_address()
 async def test_no_body_of_another_host_is_read(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"x" * 300_000)
     flags = f"-H Content-Type:application/json --data-binary @{tmp_path / 'body'}"
-    with neighbour() as there:
+    with neighbour() as neighbour_command:
         async with serving() as served:
             url = f"http://{HERE}:{served.port}/NetworkDriver.Join"
-            assert (await curl(*there, f"{flags} {url}"))[0] == 403
-            assert (await curl(*there, f"{flags} -H Expect:100-continue {url}"))[0] == 403
+            assert (await curl(*neighbour_command, f"{flags} {url}"))[0] == 403
+            assert (await curl(*neighbour_command, f"{flags} -H Expect:100-continue {url}"))[0] == 403
 
 
 @in_private_network
@@ -129,14 +129,14 @@ async def test_many_rejected_connections_keep_nobody_out() -> None:
         "held=[socket.create_connection((sys.argv[1],int(sys.argv[2]))) for _ in range(300)]\n"
         "print('held',flush=True)\ntime.sleep(30)\n"
     )
-    with neighbour() as there:
+    with neighbour() as neighbour_command:
         async with serving(capacity=16) as served:
             process = await asyncio.create_subprocess_exec(
-                *there, "python3", "-c", script, HERE, str(served.port), stdout=subprocess.PIPE
+                *neighbour_command, "python3", "-c", script, HERE, str(served.port), stdout=subprocess.PIPE
             )
             assert process.stdout is not None
             assert await process.stdout.readline() == b"held\n"
-            assert (await curl(*there, f"http://{HERE}:{served.port}/healthz"))[0] == 403
+            assert (await curl(*neighbour_command, f"http://{HERE}:{served.port}/healthz"))[0] == 403
             assert (await curl(f"http://127.0.0.1:{served.port}/healthz"))[0] == 200
             process.kill()
             await process.wait()

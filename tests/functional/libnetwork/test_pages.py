@@ -146,5 +146,5 @@ async def test_the_log_names_the_container_of_an_endpoint_once_it_is_known(
     await watched.ask("/NetworkDriver.Leave", LEAVE, "POST")
     watched.names.note(REQUESTS["Leave"]["EndpointID"], "web")
     await watched.ask("/NetworkDriver.Leave", LEAVE, "POST")
-    lines = [each.getMessage() for each in caplog.records if "NetworkDriver.Leave" in each.getMessage()]
-    assert [" container=web " in each for each in lines] == [False, True]
+    lines = [record.getMessage() for record in caplog.records if "NetworkDriver.Leave" in record.getMessage()]
+    assert [" container=web " in line for line in lines] == [False, True]

@@ -201,7 +201,7 @@ def _no_collection() -> Iterator[None]:
 
 def held() -> int:
     """How many connections hold asyncio's buffers for TLS, of 256 KiB each."""
-    return sum(isinstance(each, SSLProtocol) for each in gc.get_objects())
+    return sum(isinstance(object_, SSLProtocol) for object_ in gc.get_objects())
 
 
 def first_message() -> bytes:

@@ -132,8 +132,8 @@ async def test_a_client_of_another_ca_is_not_served(server: OvsdbServer, pki: Pk
 async def test_an_expired_certificate_of_either_side_is_named(
     make_server: MakeServer, server: OvsdbServer, pki: Pki
 ) -> None:
-    ours = replace(pki.files("h1", "controller"), certificate=pki.expire("h1", "switch"))
-    async with connected([remote(server)], NB, tls=ours) as client:
+    outdated = replace(pki.files("h1", "controller"), certificate=pki.expire("h1", "switch"))
+    async with connected([remote(server)], NB, tls=outdated) as client:
         await outage(client, "the server does not accept our certificate: it has expired")
     theirs = replace(pki.files("central", "switch"), certificate=pki.expire("central", "controller"))
     expired = serve(make_server, theirs)

@@ -39,7 +39,7 @@ class SmallNeutron:
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Row]] = {
-            each: {} for each in ("networks", "subnets", "ports", "trunks", "security-groups")
+            table: {} for table in ("networks", "subnets", "ports", "trunks", "security-groups")
         }
         self.page = 0
         self.before_page: Callable[[], object] = lambda: None
@@ -89,14 +89,14 @@ class SmallNeutron:
     def _page(self, table: str, query: Query) -> Row:
         self.asked.append((table, query))
         key = table.replace("-", "_")
-        found = sorted((each for each in self.tables[table].values() if _fits(each, query)), key=_id)
+        found = sorted((row for row in self.tables[table].values() if _fits(row, query)), key=_id)
         if not self.page:
             return {key: found}
         marker = next((value for name, value in query if name == "marker"), "")
         if marker:
             self.before_page()
             self._row(table, marker)
-        left = [each for each in found if each["id"] > marker]
+        left = [row for row in found if row["id"] > marker]
         shown = left[: self.page]
         body: Row = {key: shown}
         if len(shown) == self.page:
@@ -129,15 +129,15 @@ class SmallNeutron:
         return made
 
     def _address(self, port: Row) -> None:
-        others = [each for each in self.ports if each["network_id"] == port["network_id"]]
-        taken = {fixed["ip_address"] for each in others for fixed in each["fixed_ips"]}
+        others = [other for other in self.ports if other["network_id"] == port["network_id"]]
+        taken = {fixed["ip_address"] for other in others for fixed in other["fixed_ips"]}
         port.setdefault("mac_address", f"fa:16:3e:00:00:{len(self.ports):02x}")
         for fixed in port.setdefault("fixed_ips", []):
-            free = (str(each) for each in self._hosts(fixed["subnet_id"]) if str(each) not in taken)
+            free = (str(address) for address in self._hosts(fixed["subnet_id"]) if str(address) not in taken)
             fixed.setdefault("ip_address", next(free))
             if fixed["ip_address"] in taken:
                 raise RefusedError(409, "IpAddressInUse")
-        if port["mac_address"] in {each["mac_address"] for each in others}:
+        if port["mac_address"] in {other["mac_address"] for other in others}:
             raise RefusedError(409, "MacAddressInUse")
 
     def _hosts(self, subnet_id: str) -> Iterator[object]:
@@ -146,30 +146,32 @@ class SmallNeutron:
         return iter(hosts)
 
     def _subports(self) -> set[str]:
-        return {each["port_id"] for trunk in self.tables["trunks"].values() for each in trunk["sub_ports"]}
+        return {
+            sub_port["port_id"] for trunk in self.tables["trunks"].values() for sub_port in trunk["sub_ports"]
+        }
 
     def _remove(self, table: str, row: Row) -> None:
         if table == "ports" and row["id"] in self._subports():
             raise RefusedError(409, "PortInUse")
-        if table == "networks" and any(each["network_id"] == row["id"] for each in self.ports):
+        if table == "networks" and any(port["network_id"] == row["id"] for port in self.ports):
             raise RefusedError(409, "NetworkInUse")
         del self.tables[table][row["id"]]
 
     def _add_subports(self, trunk: Row, new: Sequence[Row]) -> None:
-        for each in new:
-            if self._row("ports", each["port_id"])["device_id"]:
+        for subport in new:
+            if self._row("ports", subport["port_id"])["device_id"]:
                 raise RefusedError(409, "PortInUse")
-            if each["port_id"] in self._subports():
+            if subport["port_id"] in self._subports():
                 raise RefusedError(409, "TrunkPortInUse")
-            if each["segmentation_id"] in {other["segmentation_id"] for other in trunk["sub_ports"]}:
+            if subport["segmentation_id"] in {other["segmentation_id"] for other in trunk["sub_ports"]}:
                 raise RefusedError(409, "DuplicateSubPort")
-            trunk["sub_ports"].append(each)
+            trunk["sub_ports"].append(subport)
 
     def _remove_subports(self, trunk: Row, old: Sequence[Row]) -> None:
-        gone = {each["port_id"] for each in old}
-        if not gone <= {each["port_id"] for each in trunk["sub_ports"]}:
+        gone = {subport["port_id"] for subport in old}
+        if not gone <= {sub_port["port_id"] for sub_port in trunk["sub_ports"]}:
             raise RefusedError(404, "SubPortNotFound")
-        trunk["sub_ports"] = [each for each in trunk["sub_ports"] if each["port_id"] not in gone]
+        trunk["sub_ports"] = [sub_port for sub_port in trunk["sub_ports"] if sub_port["port_id"] not in gone]
 
 
 class DirectNeutron:
@@ -211,7 +213,7 @@ def _fits(row: Row, query: Query) -> bool:
 
 def _has(row: Row, name: str, values: set[str]) -> bool:
     if name == "fixed_ips":
-        addresses = {f"ip_address={each['ip_address']}" for each in row["fixed_ips"]}
+        addresses = {f"ip_address={fixed_ip['ip_address']}" for fixed_ip in row["fixed_ips"]}
         return bool(addresses & values)
     if name == "tags":
         return values <= set(row["tags"])

@@ -45,7 +45,10 @@ async def test_one_login_serves_all_requests(openstack: SmallOpenStack) -> None:
         await neutron.post("ports", {"port": {}})
         assert neutron.answers()
     assert len(openstack.logins) == 1
-    assert [each[:2] for each in openstack.requests] == [("GET", "v2.0/networks"), ("POST", "v2.0/ports")]
+    assert [request[:2] for request in openstack.requests] == [
+        ("GET", "v2.0/networks"),
+        ("POST", "v2.0/ports"),
+    ]
 
 
 async def test_the_project_is_known_from_the_login(openstack: SmallOpenStack) -> None:

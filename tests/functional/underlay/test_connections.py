@@ -43,8 +43,8 @@ class Server:
             yield self
         finally:
             server.close()
-            for each in self._connections:
-                each.cancel()
+            for connection in self._connections:
+                connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +133,7 @@ async def test_a_request_that_may_have_been_carried_out_is_not_repeated(
     await neutron.get("networks")
     with pytest.raises(UnreachableError, match="cannot be reached"):
         await neutron.post("ports", {})
-    assert [each for methods in server.requests.values() for each in methods] == ["GET", "POST"]
+    assert [method for methods in server.requests.values() for method in methods] == ["GET", "POST"]
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used(

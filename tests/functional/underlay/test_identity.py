@@ -73,7 +73,7 @@ async def test_it_is_logged_once_and_served_as_soon_as_the_interface_appears(
     open_vswitch: OvsdbServer, short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with underlay_host.machine(open_vswitch, short_path, mac=OTHER_MAC) as vm:
-        work = [asyncio.create_task(each()) for each in vm.parts.daemon_work.values()]
+        work = [asyncio.create_task(start()) for start in vm.parts.daemon_work.values()]
         await until(lambda: "it is another machine's" in caplog.text, "it is in the log")
         with pytest.raises(ConfigError):
             await vm.parts.driver.create_network(network())
@@ -81,8 +81,8 @@ async def test_it_is_logged_once_and_served_as_soon_as_the_interface_appears(
         ip("link", "set", "ens3", "address", underlay_host.MAC)
         await vm.parts.driver.create_network(network())
         assert vm.parts.driver.outage() == ""
-        for each in work:
-            each.cancel()
+        for task in work:
+            task.cancel()
 
 
 @in_private_network

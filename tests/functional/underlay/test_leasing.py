@@ -64,4 +64,4 @@ async def test_a_leased_address_is_its_endpoint_s_and_under_the_trunk_afterwards
         [port] = vm.ports()
         assert (port["name"], port["device_id"]) == (ENDPOINT, "")
         [trunk] = vm.neutron.tables["trunks"].values()
-        assert [each["port_id"] for each in trunk["sub_ports"]] == [port["id"]]
+        assert [sub_port["port_id"] for sub_port in trunk["sub_ports"]] == [port["id"]]

@@ -35,7 +35,9 @@ async def test_every_verb_finds_a_port_that_is_named_for_its_container(
         assert port["name"] == "box"
         assert (await driver.endpoint_info(of())).value["neutron_port"] == port["id"]
         held = await inventory.held([NET])
-        assert [(each.endpoint_id, each.vlan is None) for each in held.endpoints] == [(ENDPOINT, False)]
+        assert [(endpoint.endpoint_id, endpoint.vlan is None) for endpoint in held.endpoints] == [
+            (ENDPOINT, False)
+        ]
         assert held.leases == ()
         await driver.delete_endpoint(of())
         assert vm.ports() == []
@@ -64,4 +66,4 @@ async def test_a_leased_address_loses_the_name_with_its_endpoint(
         assert vm.ports() == [port]
         assert port["name"] == ""
         held = await vm.parts.inventory.held([NET])
-        assert [each.address for each in held.leases] == [leased.address.partition("/")[0]]
+        assert [lease.address for lease in held.leases] == [leased.address.partition("/")[0]]

@@ -27,7 +27,7 @@ async def test_the_health_check_sees_every_port_and_network(
         for page in (1, 2, 5, 6):
             vm.neutron.page = page
             held = await vm.parts.inventory.held([NET])
-            assert [each.endpoint_id for each in held.endpoints if each.vlan is None] == []
+            assert [endpoint.endpoint_id for endpoint in held.endpoints if endpoint.vlan is None] == []
             assert len(held.endpoints) == 5
             assert held.networks[NET].whole
 
@@ -42,7 +42,7 @@ async def test_no_vlan_is_given_twice_though_the_claims_are_on_many_pages(
         for vlan in range(FIRST_VLAN, LAST_VLAN):
             claim(vm, vlan)
         await vm.parts.driver.create_endpoint(endpoint())
-        [port] = [each for each in vm.ports() if each["name"] == endpoint().endpoint_id]
+        [port] = [port for port in vm.ports() if port["name"] == endpoint().endpoint_id]
         assert port["binding:profile"]["tag"] == LAST_VLAN
 
 
@@ -71,7 +71,7 @@ async def test_ids_are_asked_for_in_batches(open_vswitch: OvsdbServer, short_pat
         assert setup is not None
         assert len(setup.networks) == IDS + 1
         batches = [[name for name, _ in query].count("id") for table, query in vm.neutron.asked]
-        assert sorted(each for each in batches if each) == [1, IDS]
+        assert sorted(batch for batch in batches if batch) == [1, IDS]
 
 
 @in_private_network
@@ -86,5 +86,5 @@ async def test_a_list_is_read_anew_when_the_last_of_a_page_is_removed_meanwhile(
         first, *rest = sorted(made)
         vm.neutron.before_page = lambda: vm.neutron.tables["networks"].pop(rest[0], None)
         found = await neutron.get("networks", {"name": "many"})
-        assert [each["id"] for each in found["networks"]] == [first, *rest[1:]]
+        assert [network["id"] for network in found["networks"]] == [first, *rest[1:]]
         assert (await neutron.get("networks", {"limit": "1"}))["networks"]

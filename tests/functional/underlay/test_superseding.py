@@ -52,7 +52,7 @@ async def test_a_port_without_a_link_gives_way_to_a_new_endpoint_with_its_addres
         [port] = vm.ports()
         assert port["name"] == endpoint().endpoint_id
         [trunk] = vm.neutron.tables["trunks"].values()
-        assert [each["port_id"] for each in trunk["sub_ports"]] == [port["id"]]
+        assert [sub_port["port_id"] for sub_port in trunk["sub_ports"]] == [port["id"]]
 
 
 @in_private_network

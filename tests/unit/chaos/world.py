@@ -81,4 +81,4 @@ def hosts() -> list[Host]:
 
 def changed(name: str, **values: object) -> list[Host]:
     """The hosts, of which one is different."""
-    return [replace(each, **values) if each.name == name else each for each in hosts()]  # type: ignore[arg-type]
+    return [replace(host, **values) if host.name == name else host for host in hosts()]  # type: ignore[arg-type]

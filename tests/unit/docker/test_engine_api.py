@@ -52,7 +52,7 @@ def test_a_network_with_two_pools_is_read_with_its_subnets_in_canonical_form() -
 
 def test_an_endpoint_without_sandbox_belongs_to_no_container_yet() -> None:
     read = models.read_network(body("network-without-sandbox.json"))
-    owners = {each.endpoint_id[:8]: each.container_id[:8] for each in read.endpoints.values()}
+    owners = {endpoint.endpoint_id[:8]: endpoint.container_id[:8] for endpoint in read.endpoints.values()}
     assert owners == {"535fc55b": "15561a12", "11580ebe": ""}
 
 
@@ -80,9 +80,9 @@ def test_a_node_is_read_with_its_network_plugins_and_availability() -> None:
     listed[1]["Spec"]["Availability"] = "drain"
     listed[2]["Status"]["State"] = "down"
     nodes = models.read_nodes(json.dumps(listed).encode())
-    assert [(each.name, each.usable) for each in nodes] == [("h1", True), ("h2", False), ("h3", False)]
-    assert all({"ovn:latest", "bridge"} <= each.plugins for each in nodes)
-    assert not any("local" in each.plugins for each in nodes), "that is a volume driver"
+    assert [(node.name, node.usable) for node in nodes] == [("h1", True), ("h2", False), ("h3", False)]
+    assert all({"ovn:latest", "bridge"} <= node.plugins for node in nodes)
+    assert not any("local" in node.plugins for node in nodes), "that is a volume driver"
 
 
 def test_a_pool_that_docker_or_our_ipam_chose_is_said_with_its_gateway() -> None:
@@ -128,7 +128,7 @@ def test_the_list_of_networks_says_the_driver_of_each() -> None:
 def test_a_container_is_read_with_its_endpoints() -> None:
     read = models.read_container(body("container-alpha.json"))
     assert (read.name, read.labels) == ("alpha", {"tier": "front", "empty": ""})
-    assert {each[0][:8]: each[1][:8] for each in read.endpoints} == {
+    assert {endpoint[0][:8]: endpoint[1][:8] for endpoint in read.endpoints} == {
         "cbd99bd4": "535fc55b",
         "2cee4aed": "931900e6",
     }
@@ -137,7 +137,7 @@ def test_a_container_is_read_with_its_endpoints() -> None:
 def test_a_container_that_others_link_to_has_its_own_name_in_the_list_too() -> None:
     """``docker run --link beta:alias --name gamma``: beta is listed as /beta and /gamma/alias."""
     listed = models.read_container_list(body("containers.json"))
-    assert sorted(each.name for each in listed.values()) == ["alpha", "beta", "gamma"]
+    assert sorted(row.name for row in listed.values()) == ["alpha", "beta", "gamma"]
     turned = [{"Id": "x", "Names": ["/alpha/alias", "/beta"]}]
     assert models.read_container_list(json.dumps(turned).encode()) == {"x": Container("x", "beta", {})}
 
@@ -152,13 +152,13 @@ def test_a_container_is_named_alike_in_the_list_and_by_itself() -> None:
 
 def test_events_say_which_container_they_are_about() -> None:
     events = [models.read_event(line) for line in body("events.jsonl").splitlines()]
-    assert [(each.type, each.action) for each in events] == [
+    assert [(event.type, event.action) for event in events] == [
         ("network", "connect"),
         ("container", "start"),
         ("container", "rename"),
         ("network", "connect"),
     ]
-    assert {each.container_id for each in events} == {
+    assert {event.container_id for event in events} == {
         "6c9c3931d8f49d34020733e604c50737aa0d573f0d68e26cd4dad60213edf603"
     }
     assert models.read_event(b'{"Type":"network","Action":"create","Actor":{"ID":"n"}}').container_id == ""
@@ -263,4 +263,4 @@ def test_an_ipv6_subnet_is_not_a_pool_of_a_network_without_ipv6(*, ipv6: bool, p
     config = [{"Subnet": "fd00::/64"}, {"Subnet": "10.0.0.0/24"}]
     shown = {"Id": "n1", "Name": "foo", "EnableIPv6": ipv6, "IPAM": {"Driver": "ovn", "Config": config}}
     read = models.read_network(json.dumps(shown).encode())
-    assert [each.subnet for each in read.pools] == pools
+    assert [pool.subnet for pool in read.pools] == pools

@@ -17,8 +17,8 @@ def read(name: str, **changes: object) -> Stopped:
     for path, value in changes.items():
         *parents, last = path.split("__")
         where = content
-        for each in parents:
-            where = where[each]
+        for parent in parents:
+            where = where[parent]
         where[last] = value
     found = read_stopped(json.dumps(content).encode())
     assert found is not None

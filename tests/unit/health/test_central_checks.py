@@ -31,7 +31,7 @@ NOW = 1_700_000_000.0
 def test_a_central_that_is_slow_or_late_is_told_with_the_seconds(
     central: Central | None, lines: list[str]
 ) -> None:
-    assert [each.line for each in check(replace(agreeing(docker()), central=central))] == lines
+    assert [finding.line for finding in check(replace(agreeing(docker()), central=central))] == lines
 
 
 def test_a_slow_central_is_the_same_finding_whatever_the_seconds_are() -> None:
@@ -39,7 +39,7 @@ def test_a_slow_central_is_the_same_finding_whatever_the_seconds_are() -> None:
         check(replace(agreeing(docker()), central=Central(seconds, seconds, relay=True)))
         for seconds in (6.0, 7.0)
     )
-    assert [each.kind for each in one] == ["central-slow", "northd-behind", "central-relay"]
+    assert [part.kind for part in one] == ["central-slow", "northd-behind", "central-relay"]
     assert one == other
 
 

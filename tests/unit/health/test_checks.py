@@ -39,8 +39,8 @@ WORLD = docker(PLAIN, LEASED, CLAIMED, FOREIGN, NOTHING, containers=[BOX, PEER])
 GOOD = agreeing(WORLD, ["claimed"])
 GONE = long_id("gone")
 ONE = next(iter(PLAIN.endpoints.values()))
-LEASE = next(each for each in GOOD.held.leases if each.address == "10.0.2.2")
-CLAIM = next(each for each in GOOD.held.leases if each.address == "10.0.3.2")
+LEASE = next(lease for lease in GOOD.held.leases if lease.address == "10.0.2.2")
+CLAIM = next(lease for lease in GOOD.held.leases if lease.address == "10.0.3.2")
 LOST = LostAddress(LEASE.key, LEASE.address, LEASE.endpoint_id, "container db on host h1 has it")
 LINK = addressing.link_names(ONE.endpoint_id)[0]
 
@@ -52,7 +52,7 @@ def held(**changes: object) -> Snapshot:
 
 
 def with_networks(*networks: OwnedNetwork) -> Snapshot:
-    return held(networks={**GOOD.held.networks, **{each.network_id: each for each in networks}})
+    return held(networks={**GOOD.held.networks, **{network.network_id: network for network in networks}})
 
 
 def other_port(**changes: object) -> Snapshot:
@@ -107,26 +107,26 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
     (
         "lease-missing",
         f"{LEASE.key} {LEASE.address} {LEASE.endpoint_id}",
-        held(leases=tuple(each for each in GOOD.held.leases if each != LEASE)),
+        held(leases=tuple(lease for lease in GOOD.held.leases if lease != LEASE)),
     ),
     (
         "lease-missing",
         f"{CLAIM.key} {CLAIM.address} {CLAIM.endpoint_id}",
-        held(leases=tuple(each for each in GOOD.held.leases if each != CLAIM)),
+        held(leases=tuple(lease for lease in GOOD.held.leases if lease != CLAIM)),
     ),
     (
         "lease-missing",
         f"{LEASE.key} {LEASE.address} {LEASE.endpoint_id}",
         held(
             leases=tuple(
-                lease(each.key, each.address, "") if each == LEASE else each for each in GOOD.held.leases
+                lease(entry.key, entry.address, "") if entry == LEASE else entry for entry in GOOD.held.leases
             )
         ),
     ),
     (
         "address-taken",
         f"{LEASE.key} {LEASE.address} {LEASE.endpoint_id}",
-        held(leases=tuple(each for each in GOOD.held.leases if each != LEASE), taken=(LOST,)),
+        held(leases=tuple(lease for lease in GOOD.held.leases if lease != LEASE), taken=(LOST,)),
     ),
     (
         "lease-stale",
@@ -157,7 +157,7 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "subject", "snapshot"), ONE_OF_EACH, ids=[f"{n}-{each[0]}" for n, each in enumerate(ONE_OF_EACH)]
+    ("kind", "subject", "snapshot"), ONE_OF_EACH, ids=[f"{n}-{case[0]}" for n, case in enumerate(ONE_OF_EACH)]
 )
 def test_one_difference_is_one_finding(kind: str, subject: str, snapshot: Snapshot) -> None:
     [finding] = check(snapshot)
@@ -173,13 +173,15 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
         "lookup-off",
         "vtep-down",
     }  # see test_lookup_findings.py
-    of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found} | {each.kind for each in check(REFUSED)}
-    of_the_setup = {each[0] for each in test_openstack_checks.ONE_OF_EACH}
+    of_a_swarm = {kind for _, found in PLUGINS for kind, _ in found} | {
+        finding.kind for finding in check(REFUSED)
+    }
+    of_the_setup = {case[0] for case in test_openstack_checks.ONE_OF_EACH}
     of_the_stopped = {"container-down", "sharer-down"}  # see test_container_checks.py
-    of_the_name = {each.kind for each in check(TAKEN)}
+    of_the_name = {finding.kind for finding in check(TAKEN)}
     of_all_hosts = {"central-slow", "northd-behind", "central-relay"}  # see test_central_checks.py
     others = of_a_running_container | of_the_switch | of_the_setup | of_a_swarm | of_the_stopped
-    of_the_host = {each[0] for each in test_host_checks.ONE_OF_EACH}
+    of_the_host = {case[0] for case in test_host_checks.ONE_OF_EACH}
     of_others = {"driver-down", "switch-twice"}  # see cli/cluster_checks.py
     of_others |= {"northd-down", "southbound-down"}  # see cli/cluster_checks.py
     of_others |= {"peer-down", "tunnel-blocked", "tunnel-down"}  # see cli/cluster_checks.py
@@ -187,7 +189,7 @@ def test_every_kind_of_finding_has_a_difference_that_gives_it() -> None:
     assert {kind for kind, _, _ in ONE_OF_EACH} | others == KINDS.keys()
 
 
-@pytest.mark.parametrize("snapshot", [each for _, _, each in ONE_OF_EACH])
+@pytest.mark.parametrize("snapshot", [example for _, _, example in ONE_OF_EACH])
 def test_a_text_has_no_long_id_and_claims_nothing_that_was_not_done(snapshot: Snapshot) -> None:
     [finding] = check(snapshot)
     assert re.findall(r"\b[0-9a-f]{64}\b", finding.text) == []
@@ -217,7 +219,7 @@ def test_a_text_names_things_as_docker_does(snapshot: Snapshot, text: str) -> No
 
 
 def test_under_the_name_of_another_machine_that_is_all_that_is_found() -> None:
-    assert [(each.kind, each.subject, each.text) for each in check(TAKEN)] == [
+    assert [(finding.kind, finding.subject, finding.text) for finding in check(TAKEN)] == [
         ("name-taken", "h1", "beta has the name h1")
     ]
 
@@ -228,35 +230,39 @@ def test_an_auxiliary_address_may_be_the_gateway_that_nobody_named(
     others: dict[str, str],
     lost: bool,  # noqa: FBT001  (a parameter of the test)
 ) -> None:
-    of = [each for each in GOOD.held.pools if each.cidr == "10.0.2.0/24"]
-    pools = tuple(replace(each, gateway="", aux_addresses=others) for each in LEASED.pools[:1])
+    of = [pool for pool in GOOD.held.pools if pool.cidr == "10.0.2.0/24"]
+    pools = tuple(replace(pool, gateway="", aux_addresses=others) for pool in LEASED.pools[:1])
     one = replace(LEASED, pools=(*pools, *LEASED.pools[1:]))
     addresses = {"10.0.2.1", *others.values()} - ({"10.0.2.1"} if lost else set())
-    reserved = tuple(OwnedPool(row_id(each), of[0].key, each, of[0].tokens) for each in sorted(addresses))
-    rest = tuple(each for each in GOOD.held.reserved if each.cidr != "10.0.2.1")
+    reserved = tuple(
+        OwnedPool(row_id(address), of[0].key, address, of[0].tokens) for address in sorted(addresses)
+    )
+    rest = tuple(reservation for reservation in GOOD.held.reserved if reservation.cidr != "10.0.2.1")
     snapshot = replace(
         held(reserved=(*rest, *reserved)),
         docker=replace(GOOD.docker, networks={**GOOD.docker.networks, one.network_id: one}),
     )
-    assert [each.kind for each in check(snapshot)] == ["pool-missing"] * lost
+    assert [finding.kind for finding in check(snapshot)] == ["pool-missing"] * lost
 
 
 def test_each_pool_that_does_not_know_this_host_is_found() -> None:
     without = held(
-        pools=tuple(each for each in GOOD.held.pools if each.cidr != "fd02::/64"),
-        reserved=tuple(each for each in GOOD.held.reserved if ":" not in each.cidr),
+        pools=tuple(pool for pool in GOOD.held.pools if pool.cidr != "fd02::/64"),
+        reserved=tuple(reservation for reservation in GOOD.held.reserved if ":" not in reservation.cidr),
     )
-    assert [(each.kind, each.subject) for each in check(without)] == [
+    assert [(finding.kind, finding.subject) for finding in check(without)] == [
         ("pool-missing", f"{LEASED.network_id} fd02::/64")
     ]
-    unreserved = held(reserved=tuple(each for each in GOOD.held.reserved if each.cidr != "10.0.2.1"))
-    assert [(each.kind, each.subject) for each in check(unreserved)] == [
+    unreserved = held(
+        reserved=tuple(reservation for reservation in GOOD.held.reserved if reservation.cidr != "10.0.2.1")
+    )
+    assert [(finding.kind, finding.subject) for finding in check(unreserved)] == [
         ("pool-missing", f"{LEASED.network_id} 10.0.2.0/24")
     ]
     others = held(
-        pools=tuple(replace(each, tokens=frozenset()) for each in GOOD.held.pools), reserved=()
+        pools=tuple(replace(pool, tokens=frozenset()) for pool in GOOD.held.pools), reserved=()
     )  # other hosts have holds on them
-    assert {each.kind for each in check(others)} == {"pool-missing"}
+    assert {finding.kind for finding in check(others)} == {"pool-missing"}
     assert len(check(others)) == 3
 
 
@@ -272,8 +278,8 @@ def test_an_endpoint_that_is_plugged_in_and_not_joined_yet_is_docker_s() -> None
     early = replace(agreeing(docker(waiting)), attached=(interface,), links=links)
     assert check(early) == []
     forgotten = replace(early, docker=docker(replace(made, endpoints={})))
-    assert [each.kind for each in check(forgotten)] == ["endpoint-stale", "interface-stale"]
-    assert all(each.removes for each in check(forgotten)), "and so it has to be seen for 10 s"
+    assert [finding.kind for finding in check(forgotten)] == ["endpoint-stale", "interface-stale"]
+    assert all(finding.removes for finding in check(forgotten)), "and so it has to be seen for 10 s"
 
 
 NAMES = st.sampled_from(["red", "green", "blue"])
@@ -288,11 +294,11 @@ def networks(draw: st.DrawFn, boxes: Sequence[Container]) -> Network:
     )
     driver = draw(st.sampled_from([DRIVER, f"{DRIVER}:latest", "other"]))
     ipam = draw(st.sampled_from([OWN_IPAM, DOCKERS] if subnets else ["null"]))
-    members = draw(st.lists(st.sampled_from(boxes), unique_by=lambda each: each.name))
+    members = draw(st.lists(st.sampled_from(boxes), unique_by=lambda named: named.name))
     made = network(name, *subnets, members=members, driver=driver, ipam=ipam)
     if draw(st.booleans()):  # endpoints of which nobody has joined any
         made = replace(
-            made, endpoints={k: replace(each, container_id="") for k, each in made.endpoints.items()}
+            made, endpoints={k: replace(endpoint, container_id="") for k, endpoint in made.endpoints.items()}
         )
     return made
 
@@ -300,8 +306,8 @@ def networks(draw: st.DrawFn, boxes: Sequence[Container]) -> Network:
 @st.composite
 def worlds(draw: st.DrawFn) -> DockerState:
     boxes = [container("one"), container("two", {"tier": "front"})]
-    running = draw(st.lists(st.sampled_from(boxes), unique_by=lambda each: each.name))
-    made = draw(st.lists(networks(boxes), unique_by=lambda each: each.name))
+    running = draw(st.lists(st.sampled_from(boxes), unique_by=lambda named: named.name))
+    made = draw(st.lists(networks(boxes), unique_by=lambda named: named.name))
     return docker(*made, containers=running)
 
 
@@ -322,7 +328,9 @@ def torn(draw: st.DrawFn) -> Snapshot:
     """What Docker has at one time with parts of what was held at that and at another."""
     now, then = draw(worlds()), draw(worlds())
     one, other = agreeing(now, draw(st.lists(NAMES))), agreeing(then, draw(st.lists(NAMES)))
-    inside = [addressing.link_names(each.endpoint_id)[1] for each in (*one.attached, *other.attached)]
+    inside = [
+        addressing.link_names(attachment.endpoint_id)[1] for attachment in (*one.attached, *other.attached)
+    ]
     mixed = {
         name: some(draw, getattr(one.held, name), getattr(other.held, name))
         for name in ("endpoints", "leases", "pools", "reserved")
@@ -345,46 +353,54 @@ def torn(draw: st.DrawFn) -> Snapshot:
 @settings(max_examples=80)
 @given(torn())
 def test_nothing_is_removed_that_docker_has(snapshot: Snapshot) -> None:
-    has = {one.endpoint_id for each in snapshot.docker.networks.values() for one in each.endpoints.values()}
-    leased = [each for each in snapshot.docker.networks.values() if each.has_foreign_ipam]
-    used = {address for each in leased for one in each.endpoints.values() for address in one.addresses}
-    ours: dict[str, Callable[[Finding], bool]] = {
-        "network-stale": lambda each: each.subject in snapshot.docker.networks,
-        "endpoint-stale": lambda each: each.subject in has,
-        "interface-stale": lambda each: each.subject in has,
-        "link-stale": lambda each: each.subject in {end for e in has for end in addressing.link_names(e)},
-        "switch-stale": lambda each: each.evidence.network_id in snapshot.docker.networks,
-        "lease-stale": lambda each: (
-            each.evidence.endpoint_id in has
-            or (not each.evidence.endpoint_id and each.evidence.address in used)
+    has = {
+        one.endpoint_id for network in snapshot.docker.networks.values() for one in network.endpoints.values()
+    }
+    leased = [network for network in snapshot.docker.networks.values() if network.has_foreign_ipam]
+    used = {address for network in leased for one in network.endpoints.values() for address in one.addresses}
+    is_in_use: dict[str, Callable[[Finding], bool]] = {
+        "network-stale": lambda finding: finding.subject in snapshot.docker.networks,
+        "endpoint-stale": lambda finding: finding.subject in has,
+        "interface-stale": lambda finding: finding.subject in has,
+        "link-stale": lambda finding: (
+            finding.subject in {end for e in has for end in addressing.link_names(e)}
         ),
-        "pool-stale": lambda each: each.evidence.cidr in {p.subnet for n in leased for p in n.pools},
-        "reserved-stale": lambda each: any(
-            pool_key(one, pool.subnet) == each.evidence.key and one.network_id[:12] in each.evidence.tokens
+        "switch-stale": lambda finding: finding.evidence.network_id in snapshot.docker.networks,
+        "lease-stale": lambda finding: (
+            finding.evidence.endpoint_id in has
+            or (not finding.evidence.endpoint_id and finding.evidence.address in used)
+        ),
+        "pool-stale": lambda finding: finding.evidence.cidr in {p.subnet for n in leased for p in n.pools},
+        "reserved-stale": lambda finding: any(
+            pool_key(one, pool.subnet) == finding.evidence.key
+            and one.network_id[:12] in finding.evidence.tokens
             for one in leased
             for pool in one.pools
             if any(
-                h.key == each.evidence.key and each.evidence.tokens & h.tokens for h in snapshot.held.pools
+                h.key == finding.evidence.key and finding.evidence.tokens & h.tokens
+                for h in snapshot.held.pools
             )
         ),
     }
     findings = check(snapshot)
-    assert [each for each in findings if each.removes and ours[each.kind](each)] == []
-    if any(each.kind == "interface-alive" for each in findings):
-        assert [each for each in findings if each.removes] == []
-    for each in findings:
-        assert each.text
-        assert "\n" not in each.text
+    assert [finding for finding in findings if finding.removes and is_in_use[finding.kind](finding)] == []
+    if any(finding.kind == "interface-alive" for finding in findings):
+        assert [finding for finding in findings if finding.removes] == []
+    for finding in findings:
+        assert finding.text
+        assert "\n" not in finding.text
 
 
 def test_nothing_is_removed_while_docker_does_not_know_a_running_container() -> None:
     strangers = replace(GOOD, docker=docker())
     findings = check(strangers)
-    assert {each.kind for each in findings} == {"interface-alive"}
-    assert {each.subject for each in findings} == {each.endpoint_id for each in GOOD.attached}
+    assert {finding.kind for finding in findings} == {"interface-alive"}
+    assert {finding.subject for finding in findings} == {
+        attachment.endpoint_id for attachment in GOOD.attached
+    }
     idle = replace(strangers, attached=(), links=frozenset())
     assert {"network-stale", "endpoint-stale", "lease-stale", "pool-stale", "reserved-stale"} == {
-        each.kind for each in check(idle)
+        finding.kind for finding in check(idle)
     }
 
 
@@ -392,20 +408,25 @@ def test_a_stale_lease_goes_before_its_address_is_leased_again() -> None:
     """Both are confirmed in one pass, and the address is free for no longer than that."""
     taken = held(
         leases=tuple(
-            lease(each.key, each.address, GONE) if each == LEASE else each for each in GOOD.held.leases
+            lease(entry.key, entry.address, GONE) if entry == LEASE else entry for entry in GOOD.held.leases
         )
     )
-    assert [each.kind for each in check(taken)] == ["lease-stale", "lease-missing"]
+    assert [finding.kind for finding in check(taken)] == ["lease-stale", "lease-missing"]
 
 
 def test_a_container_whose_address_another_host_has_gets_no_port() -> None:
     """It would be the second with one address."""
     lost = held(
-        leases=tuple(each for each in GOOD.held.leases if each != LEASE),
-        endpoints=tuple(each for each in GOOD.held.endpoints if each.endpoint_id != LEASE.endpoint_id),
+        leases=tuple(lease for lease in GOOD.held.leases if lease != LEASE),
+        endpoints=tuple(
+            endpoint for endpoint in GOOD.held.endpoints if endpoint.endpoint_id != LEASE.endpoint_id
+        ),
         taken=(LOST,),
     )
-    off = [replace(each, installed=each.endpoint_id != LEASE.endpoint_id) for each in GOOD.attached]
+    off = [
+        replace(attachment, installed=attachment.endpoint_id != LEASE.endpoint_id)
+        for attachment in GOOD.attached
+    ]
     [finding] = check(replace(lost, attached=tuple(off)))
     assert finding.text == (
         "container box on network leased has lost its address 10.0.2.2 in OVN: container db on host h1 has"
@@ -427,7 +448,7 @@ THERE = replace(PLAIN, driver=MANAGED)
 
 
 def in_a_swarm(swarm: Swarm, *elsewhere: Network, world: Snapshot = GOOD) -> Snapshot:
-    known = {each.network_id: each for each in elsewhere}
+    known = {network.network_id: network for network in elsewhere}
     return replace(world, docker=replace(world.docker, swarm=swarm, elsewhere=known))
 
 
@@ -456,7 +477,7 @@ def test_a_managers_hold_on_the_pool_of_a_network_elsewhere_stays() -> None:
     hold = OwnedPool(row_id("pool"), pool_key(far, "10.0.9.0/24"), "10.0.9.0/24", frozenset({"t"}))
     world = held(pools=(*GOOD.held.pools, hold))
     assert check(in_a_swarm(Swarm({MANAGED: True}), far, world=world)) == []
-    assert [each.kind for each in check(world)] == ["pool-stale"]
+    assert [finding.kind for finding in check(world)] == ["pool-stale"]
 
 
 PLUGINS: list[tuple[Snapshot, list[tuple[str, str]]]] = [
@@ -492,10 +513,10 @@ def test_a_node_without_the_plugin_is_told_with_what_to_do(
     snapshot: Snapshot, found: list[tuple[str, str]]
 ) -> None:
     findings = check(snapshot)
-    assert [(each.kind, each.subject) for each in findings] == found
-    for each in findings:
-        assert not each.repair
-        assert "install" in each.text or "docker plugin enable openvswitch:latest" in each.text
+    assert [(finding.kind, finding.subject) for finding in findings] == found
+    for finding in findings:
+        assert not finding.repair
+        assert "install" in finding.text or "docker plugin enable openvswitch:latest" in finding.text
 
 
 def test_a_docker_that_makes_no_global_network_is_told_with_the_flag() -> None:

@@ -26,7 +26,7 @@ def endpoint_on(one: Network) -> str:
 
 
 def stopped(name: str, error: str, *networks: Network, shares: str = "", wanted: bool = True) -> Stopped:
-    ids = {each.name: each.network_id for each in networks}
+    ids = {network.name: network.network_id for network in networks}
     return Stopped(long_id("container", name), name, ids, shares, "always", wanted, error)
 
 
@@ -34,7 +34,7 @@ def with_stopped(
     *ended: Stopped, elsewhere: Mapping[str, Network] | None = None, held: tuple[str, ...] = ()
 ) -> Snapshot:
     world = agreeing(replace(WORLD, stopped=ended, elsewhere=elsewhere or {}))
-    more = {each: OwnedNetwork(each, whole=True, keys={}) for each in held}
+    more = {network_id: OwnedNetwork(network_id, whole=True, keys={}) for network_id in held}
     return replace(world, held=replace(world.held, networks={**world.held.networks, **more}))
 
 
@@ -42,7 +42,9 @@ def started(*ended: Stopped, **world: object) -> list[tuple[str, str]]:
     """Of the findings about them, the kinds and whom they would start."""
     found = check(with_stopped(*ended, **world))  # type: ignore[arg-type]
     return [
-        (each.kind, each.evidence.name) for each in found if each.kind in {"container-down", "sharer-down"}
+        (finding.kind, finding.evidence.name)
+        for finding in found
+        if finding.kind in {"container-down", "sharer-down"}
     ]
 
 
@@ -106,7 +108,9 @@ def test_who_shares_the_network_of_a_container_comes_after_it() -> None:
 
 
 def test_a_finding_is_the_same_though_the_reason_names_another_endpoint() -> None:
-    one, two = (check(with_stopped(stopped("web", f"{JOIN} of {each}", OURS))) for each in ("e1", "e2"))
+    one, two = (
+        check(with_stopped(stopped("web", f"{JOIN} of {endpoint_id}", OURS))) for endpoint_id in ("e1", "e2")
+    )
     assert one == two
     [finding] = one
     assert finding.line.endswith(": NetworkDriver.Join: OVN did not install the flows of e1")

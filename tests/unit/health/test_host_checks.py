@@ -80,7 +80,7 @@ def test_what_is_well_or_cannot_be_seen_is_not_told(setup: HostSetup | None) -> 
 
 def test_an_address_that_went_with_ovs_vswitchd_is_not_a_finding_too() -> None:
     gone = replace(without("ovs-vswitchd"), addresses={"192.0.2.1": None})
-    assert [each.kind for each in check_host(gone)] == ["vswitchd-down"]
+    assert [finding.kind for finding in check_host(gone)] == ["vswitchd-down"]
 
 
 def test_a_tunnel_that_leads_nowhere_is_told_with_the_reason() -> None:
@@ -96,7 +96,7 @@ def test_tunnels_that_are_down_for_one_reason_are_one_finding() -> None:
     down = [Tunnel(f"192.0.2.{number}", "", "eth0", carrier=False) for number in range(10, 16)]
     other = Tunnel("192.0.2.20", "no", "", carrier=True)
     found = list(check_tunnels([*down, other]))
-    assert [each.subject for each in found] == [
+    assert [finding.subject for finding in found] == [
         "Open vSwitch says no",
         "interface eth0 has no carrier",
     ]

@@ -89,4 +89,4 @@ def test_two_hosts_without_a_tunnel_address_are_not_taken_for_one() -> None:
 def test_the_text_names_the_other_machine_and_what_to_type(held: bool, words: tuple[str, ...]) -> None:  # noqa: FBT001
     text = taken("h1", judge(evidence(STRANGER, held=held)))
     assert text.startswith("beta (tunnel address 10.0.0.2) has the name h1 (external_ids:system-id) in OVN")
-    assert [each for each in words if each not in text] == []
+    assert [word for word in words if word not in text] == []

@@ -25,13 +25,13 @@ def snapshot(lookups: LookupState) -> Snapshot:
 )
 def test_each_difference_is_a_finding(lookups: LookupState, kinds: list[str]) -> None:
     found = list(check_lookups(snapshot(lookups)))
-    assert [each.kind for each in found] == kinds
+    assert [finding.kind for finding in found] == kinds
     assert set(kinds) <= set(KINDS)
 
 
 def test_a_vtep_that_is_down_is_the_subject_whatever_the_text_says() -> None:
     found = check_lookups(snapshot(LookupState(down=(("192.0.2.9 one", "OVN has no tunnel to it"),))))
-    assert [each.subject for each in found] == ["192.0.2.9 one"]
+    assert [finding.subject for finding in found] == ["192.0.2.9 one"]
 
 
 def test_a_finding_tells_how_many_and_one_of_them() -> None:

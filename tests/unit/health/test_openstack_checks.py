@@ -40,7 +40,9 @@ GOOD = replace(
     AGREEING,
     setup=SETUP,
     store="Neutron",
-    held=replace(AGREEING.held, endpoints=tuple(replace(each, vlan=7) for each in AGREEING.held.endpoints)),
+    held=replace(
+        AGREEING.held, endpoints=tuple(replace(endpoint, vlan=7) for endpoint in AGREEING.held.endpoints)
+    ),
 )
 
 
@@ -91,7 +93,7 @@ def test_nothing_is_found_where_all_is_set_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "subject", "snapshot"), ONE_OF_EACH, ids=[f"{n}-{each[0]}" for n, each in enumerate(ONE_OF_EACH)]
+    ("kind", "subject", "snapshot"), ONE_OF_EACH, ids=[f"{n}-{case[0]}" for n, case in enumerate(ONE_OF_EACH)]
 )
 def test_one_fault_is_one_finding(kind: str, subject: str, snapshot: Snapshot) -> None:
     [finding] = check(snapshot)
@@ -100,12 +102,13 @@ def test_one_fault_is_one_finding(kind: str, subject: str, snapshot: Snapshot) -
 
 
 def test_what_has_no_repair_says_what_to_do() -> None:
-    unrepaired = [each for _, _, snapshot in ONE_OF_EACH for each in check(snapshot) if not each.repair]
+    unrepaired = [
+        finding for _, _, snapshot in ONE_OF_EACH for finding in check(snapshot) if not finding.repair
+    ]
     assert len(unrepaired) == len(ONE_OF_EACH) - 3
-    for each in unrepaired:
-        assert any(
-            word in each.text for word in ("'", "ask", "see", "docs/", "login", "another machine's")
-        ), each.text
+    words = ("'", "ask", "see", "docs/", "login", "another machine's")
+    for finding in unrepaired:
+        assert any(word in finding.text for word in words), finding.text
 
 
 @pytest.mark.parametrize("status", ["ACTIVE", "DOWN", "BUILD"])
@@ -159,19 +162,19 @@ def test_nothing_is_repaired_where_it_is_in_doubt_whose_what_is_held_is(
 ) -> None:
     for reading in (GOOD, elsewhere(GOOD)):
         found = check(replace(reading, setup=replace(SETUP, **changes)))  # type: ignore[arg-type]
-        assert kind in {each.kind for each in found}
-        assert [each for each in found if each.repair] == []
+        assert kind in {finding.kind for finding in found}
+        assert [finding for finding in found if finding.repair] == []
 
 
 @pytest.mark.parametrize(
     "kind", sorted({kind for kind, _, _ in ONE_OF_EACH if KINDS[kind].bars is not Bars.NOTHING})
 )
 def test_nothing_is_removed_while_the_set_up_is_broken(kind: str) -> None:
-    for each in (snapshot for name, _, snapshot in ONE_OF_EACH if name == kind):
-        found = check(elsewhere(each))
-        assert kind in {each.kind for each in found}
-        assert [each for each in found if each.removes] == []
-    assert [each for each in check(elsewhere(GOOD)) if each.removes]
+    for snapshot_ in (snapshot for name, _, snapshot in ONE_OF_EACH if name == kind):
+        found = check(elsewhere(snapshot_))
+        assert kind in {finding.kind for finding in found}
+        assert [finding for finding in found if finding.removes] == []
+    assert [finding for finding in check(elsewhere(GOOD)) if finding.removes]
 
 
 def test_every_kind_of_the_set_up_is_tried() -> None:

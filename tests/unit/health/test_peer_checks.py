@@ -10,7 +10,7 @@ FINE = Tunnel("192.0.2.2", "", "eth0", carrier=True, chassis="h2")
 
 
 def tunnels(count: int) -> list[Tunnel]:
-    return [replace(FINE, remote=f"192.0.2.{each}", chassis=f"h{each}") for each in range(2, 2 + count)]
+    return [replace(FINE, remote=f"192.0.2.{number}", chassis=f"h{number}") for number in range(2, 2 + count)]
 
 
 def first(among: object, count: int) -> list[Tunnel]:
@@ -19,7 +19,7 @@ def first(among: object, count: int) -> list[Tunnel]:
 
 
 def test_hosts_that_are_away_are_one_finding_that_names_them() -> None:
-    away = {each.remote: PeerAnswer.AWAY for each in tunnels(5)}
+    away = {tunnel.remote: PeerAnswer.AWAY for tunnel in tunnels(5)}
     [finding] = check_peers(tunnels(6), away | {"192.0.2.7": PeerAnswer.HERE}, {"h2": "box", "h3": "h3"})
     assert finding.kind == "peer-down"
     named = "h2 (box, 192.0.2.2), h3 (192.0.2.3), h4 (192.0.2.4) and 2 more"
@@ -43,13 +43,13 @@ def test_a_host_that_says_nothing_or_was_not_asked_is_no_finding() -> None:
 
 
 def test_a_tunnel_that_bfd_says_is_down_to_a_host_that_is_there_is_told() -> None:
-    down = [replace(each, bfd="down") for each in tunnels(2)]
-    [finding] = check_peers(down, {each.remote: PeerAnswer.HERE for each in down}, {})
+    down = [replace(tunnel, bfd="down") for tunnel in tunnels(2)]
+    [finding] = check_peers(down, {tunnel.remote: PeerAnswer.HERE for tunnel in down}, {})
     assert finding.kind == "tunnel-blocked"
     assert finding.text.startswith("the tunnel to h2 (192.0.2.2), h3 (192.0.2.3) is down, as BFD says")
     assert list(check_peers(down, {}, {})) == []  # nobody was asked
-    up = [replace(each, bfd="up") for each in down]
-    assert list(check_peers(up, {each.remote: PeerAnswer.HERE for each in up}, {})) == []
+    up = [replace(tunnel, bfd="up") for tunnel in down]
+    assert list(check_peers(up, {tunnel.remote: PeerAnswer.HERE for tunnel in up}, {})) == []
 
 
 def test_only_what_nothing_here_prevents_is_asked_and_each_address_once() -> None:
@@ -65,5 +65,5 @@ def test_of_many_hosts_some_are_asked_those_that_seem_away_first() -> None:
     assert len(chosen) == MOST
     assert chosen[:2] == many[-2:]
     assert chosen[2:] == many[: MOST - 2]
-    assert len(to_ask(many, {each.remote for each in many}, first)) == MOST
+    assert len(to_ask(many, {tunnel.remote for tunnel in many}, first)) == MOST
     assert to_ask(many[:3], (), first) == many[:3]

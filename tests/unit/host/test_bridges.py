@@ -33,7 +33,7 @@ def answers(
     bridge = {
         "name": "breth0",
         "fail_mode": "secure" if secure else NONE,
-        "ports": ["set", [each["_uuid"] for each in ports]],
+        "ports": ["set", [port["_uuid"] for port in ports]],
     }
     return [{"rows": [bridge]}, {"rows": list(ports)}, {"rows": interfaces}]
 
@@ -54,11 +54,11 @@ def test_a_bridge_is_read_with_its_ports() -> None:
         )
     )
     assert (found.name, found.secure) == ("breth0", True)
-    local, uplink, ours = found.ports
+    local, uplink, own = found.ports
     assert found.local == local
     assert found.others == (uplink,)
     assert (uplink.mac, uplink.mtu, uplink.error, uplink.trunks) == ("", None, "no such device", (5, 9))
-    assert (ours.ours, ours.tag, ours.trunks) == (True, 7, ())
+    assert (own.ours, own.tag, own.trunks) == (True, 7, ())
 
 
 def test_a_native_vlan_lets_others_pass() -> None:

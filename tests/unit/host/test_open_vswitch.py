@@ -162,7 +162,7 @@ def test_a_tunnel_of_ovns_is_nobodys_vtep() -> None:
 
 
 def test_a_tunnel_names_its_host_and_the_state_of_bfd() -> None:
-    one, two, three = (["uuid", f"00000000-0000-0000-0000-00000000000{each}"] for each in (1, 2, 3))
+    one, two, three = (["uuid", f"00000000-0000-0000-0000-00000000000{number}"] for number in (1, 2, 3))
     ports = [
         {"interfaces": one, "external_ids": to_map({"ovn-chassis-id": "h2@192.0.2.2%192.0.2.1"})},
         {"interfaces": ["set", [two, three]], "external_ids": to_map({})},

@@ -81,4 +81,4 @@ def test_no_more_names_are_kept_than_a_host_may_have_containers() -> None:
         names.note(str(number), "web")
     names.note("0", "web")
     names.note("new", "web")
-    assert [names.of(each) for each in ("0", "1", "2", "new")] == ["web", "", "web", "web"]
+    assert [names.of(endpoint_id) for endpoint_id in ("0", "1", "2", "new")] == ["web", "", "web", "web"]

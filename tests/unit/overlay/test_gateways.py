@@ -26,5 +26,5 @@ from ovn_docker.overlay.gateways import choose
 def test_the_first_address_of_each_version_in_a_pool_is_the_gateway(
     networks: list[str], pools: list[str], expected: dict[int, str]
 ) -> None:
-    found = choose(map(ipaddress.ip_interface, networks), [network(each, "pool") for each in pools])
+    found = choose(map(ipaddress.ip_interface, networks), [network(pool, "pool") for pool in pools])
     assert found == expected

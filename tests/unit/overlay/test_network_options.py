@@ -35,7 +35,7 @@ def test_a_network_as_docker_asks_for_it() -> None:
         {"com.docker.network.enable_ipv6": True, "com.docker.network.internal": True} | with_mtu("1400"),
     )
     assert [str(pool) for pool in switch.pools] == ["192.168.1.0/24", "10.0.0.0/8", "fd00::/64"]
-    assert [str(each) for each in switch.gateways] == ["192.168.1.1", "None", "fd00::1"]
+    assert [str(gateway) for gateway in switch.gateways] == ["192.168.1.1", "None", "fd00::1"]
     assert (switch.network_id, switch.internal, switch.mtu) == ("n", True, 1400)
 
 

@@ -30,7 +30,7 @@ spaces = st.sampled_from([b"", b" ", b"\n", b"\r\n\t"])
 def feed(stream: bytes, cuts: list[int]) -> list[Message]:
     decoder = Decoder()
     ends = [0, *sorted(cuts), len(stream)]
-    return [each for start, end in itertools.pairwise(ends) for each in decoder.feed(stream[start:end])]
+    return [message for start, end in itertools.pairwise(ends) for message in decoder.feed(stream[start:end])]
 
 
 @settings(max_examples=60)
@@ -38,7 +38,7 @@ def feed(stream: bytes, cuts: list[int]) -> list[Message]:
 def test_any_stream_cut_anywhere_gives_the_same_messages(
     data: st.DataObject, sent: list[dict[str, Any]], space: bytes
 ) -> None:
-    stream = b"".join(encode(each) + space for each in sent)
+    stream = b"".join(encode(message) + space for message in sent)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))
     assert feed(stream, cuts) == sent
 

@@ -123,5 +123,5 @@ def test_an_operation_without_a_table_is_refused_without_one() -> None:
 
 
 def test_rows_come_in_batches() -> None:
-    assert [list(each) for each in operations.in_batches(range(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert [list(batch) for batch in operations.in_batches(range(5), 2)] == [[0, 1], [2, 3], [4]]
     assert list(operations.in_batches([], 2)) == []

@@ -50,7 +50,7 @@ def test_a_map_survives_the_way_there_and_back(pairs: dict[str, str]) -> None:
 
 @given(st.lists(st.uuids(), unique=True, max_size=4))
 def test_a_set_of_row_ids_survives_the_way_there_and_back(uuids: list[UUID]) -> None:
-    assert operations.members(operations.to_set(operations.reference(each) for each in uuids)) == uuids
+    assert operations.members(operations.to_set(operations.reference(uuid) for uuid in uuids)) == uuids
 
 
 def test_what_is_not_a_map_reads_as_an_empty_one() -> None:

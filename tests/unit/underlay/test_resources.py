@@ -31,7 +31,7 @@ def test_what_is_made_carries_its_mark_in_the_same_request() -> None:
         resources.new_subnet("n", "x", "vif", ipaddress.ip_network("10.9.0.0/24"), None)["subnet"],
         resources.new_port(spec, "vif")["port"],
     )
-    assert {each["description"] for each in bodies} == {"ovn-docker-host=vif"}
+    assert {body["description"] for body in bodies} == {"ovn-docker-host=vif"}
     assert bodies[2]["fixed_ips"] == [{"subnet_id": "s", "ip_address": "10.9.0.5"}, {"subnet_id": "t"}]
     assert not {"mac_address", "security_groups", "port_security_enabled"} & set(bodies[2])
 
