@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ovn_docker.daemon.supervision import Supervision, Work
 from ovn_docker.docker.engine import Engine
@@ -40,15 +40,9 @@ from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.remotes import TlsFiles
 from ovn_docker.settings import TRUNK, Settings
 from ovn_docker.state_file import StateFile
-from ovn_docker.underlay.neutron.credentials import Credentials
-from ovn_docker.underlay.neutron.neutron_client import Neutron
-from ovn_docker.underlay.neutron_ipam import UnderlayIpam
-from ovn_docker.underlay.neutron_networks import NeutronNetworkRefs, UnderlayNetworks
-from ovn_docker.underlay.neutron_ports import EndpointPorts
-from ovn_docker.underlay.neutron_undo import NeutronUndo
-from ovn_docker.underlay.underlay_driver import NEUTRON_SPACE, Cloud, UnderlayDriver, VifIdentity
-from ovn_docker.underlay.underlay_inventory import UnderlayInventory
-from ovn_docker.underlay.vlans import ChildPorts, ProfilePorts, TrunkPorts
+
+if TYPE_CHECKING:
+    from ovn_docker.underlay.neutron.credentials import Credentials
 
 LOG = logging.getLogger(__name__)
 
@@ -284,7 +278,7 @@ class VirtualMachine:
         child_ports: ``trunk`` or ``profile``, how endpoints' ports are under it.
     """
 
-    credentials: Credentials
+    credentials: "Credentials"
     vif: str
     bridge: str
     child_ports: str = TRUNK
@@ -296,22 +290,32 @@ def assemble_underlay(machine: VirtualMachine, settings: Settings, about: About)
     Raises:
         ConfigError: a setting cannot be used.
     """
+    # The overlay's program does not need these, and starts without waiting for them.
+    from ovn_docker.underlay import neutron_ipam, neutron_networks, neutron_ports, vlans  # noqa: PLC0415
+    from ovn_docker.underlay import underlay_driver as underlay  # noqa: PLC0415
+    from ovn_docker.underlay.neutron.neutron_client import Neutron  # noqa: PLC0415
+    from ovn_docker.underlay.neutron_undo import NeutronUndo  # noqa: PLC0415
+    from ovn_docker.underlay.underlay_inventory import UnderlayInventory  # noqa: PLC0415
+
     host = this_host(settings)
     ovs, links, engine = host.ovs, host.links, host.engine
     attachments = Attachments(ovs, links, machine.bridge)
     neutron, vif, is_trunk = Neutron(machine.credentials), machine.vif, machine.child_ports == TRUNK
     undo = NeutronUndo(answers=neutron.answers)
-    children: ChildPorts = TrunkPorts(neutron, vif) if is_trunk else ProfilePorts(neutron, vif)
-    cloud = Cloud(
+    refs = neutron_networks.NeutronNetworkRefs(settings.state_file)
+    children: vlans.ChildPorts = (
+        vlans.TrunkPorts(neutron, vif) if is_trunk else vlans.ProfilePorts(neutron, vif)
+    )
+    cloud = underlay.Cloud(
         neutron=neutron,
         host=vif,
-        networks=UnderlayNetworks(neutron, vif, NeutronNetworkRefs(settings.state_file), undo),
-        ports=EndpointPorts(neutron, vif, children),
+        networks=neutron_networks.UnderlayNetworks(neutron, vif, refs, undo),
+        ports=neutron_ports.EndpointPorts(neutron, vif, children),
         children=children,
         undoing=undo,
-        identity=VifIdentity(neutron, vif, attachments),
+        identity=underlay.VifIdentity(neutron, vif, attachments),
     )
-    driver = UnderlayDriver(cloud, attachments, settings.scope, lambda: timestamp(utc_now()), about)
+    driver = underlay.UnderlayDriver(cloud, attachments, settings.scope, lambda: timestamp(utc_now()), about)
     inventory = UnderlayInventory(cloud, attachments, trunked=is_trunk)
     own_repairs: dict[str, Repair] = {
         "interface-missing": inventory.plug,
@@ -324,11 +328,11 @@ def assemble_underlay(machine: VirtualMachine, settings: Settings, about: About)
         backend=neutron,
         links=links,
         driver=driver,
-        ipam=UnderlayIpam(cloud),
+        ipam=neutron_ipam.UnderlayIpam(cloud),
         engine=engine,
         inventory=inventory,
         reader=Reader(engine, inventory, attachments, DriverReading(settings.driver_name, settings.scope)),
-        repairs=Repairs(driver, inventory, attachments, NEUTRON_SPACE, own_repairs),
+        repairs=Repairs(driver, inventory, attachments, underlay.NEUTRON_SPACE, own_repairs),
         about=lambda: {"auth_url": machine.credentials.where, "child_ports": machine.child_ports},
         work={"the connection to Neutron": neutron.run},
         daemon_work={"the look at OS_VIF_ID": cloud.identity.run},
