@@ -193,9 +193,11 @@ def test_it_reaches_ovn_by_tls_with_the_files_of_the_mount(tenant: Tenant, lab: 
 
 def _northbound_at(host: Machine, remote: str) -> None:
     """Say where Northbound is, and wait until the plugin is there."""
+    managed = Managed(host)
+    before = len(managed.log())
     host.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f'external_ids:ovn-nb="{remote}"'])
     line = f"OVN Northbound is served by {remote}"
-    eventually(lambda: line in Managed(host).log().splitlines()[-1], 20, f"the plugin is at {remote}")
+    eventually(lambda: line in managed.log()[before:], 20, f"the plugin is at {remote}")
 
 
 # --- What it may --------------------------------------------------------------------------------------------
