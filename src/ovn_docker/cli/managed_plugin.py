@@ -39,7 +39,8 @@ class _Word(ctypes.Structure):
 def keep_only(numbers: Iterable[int]) -> None:
     """Drop every other capability for good: no program that is executed gets one back.
 
-    This holds for the calling thread and those that it starts. One that the process lacks is no error.
+    This holds for the calling thread and those that it starts. A capability that the process lacks is
+    not an error.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     wanted = sum(1 << number for number in set(numbers))
