@@ -11,7 +11,7 @@ from typing import Any
 
 from ovn_docker import logs
 from ovn_docker.cli import cluster_checks, target
-from ovn_docker.cli.target import reach
+from ovn_docker.cli.target import REACH_TIMEOUT
 from ovn_docker.daemon.components import Components, running
 from ovn_docker.errors import ConfigError, OvnDockerError, UnreachableError
 from ovn_docker.health.checks import check
@@ -115,7 +115,7 @@ async def _inspect(assemble: Callable[[], Components], arguments: argparse.Names
 async def _inspect_all(parts: Components, arguments: argparse.Namespace) -> CheckResult:
     for client in (parts.ovs, parts.backend):
         if isinstance(client, Client):  # Neutron is reached by the reading
-            await reach(client)
+            await client.reached(REACH_TIMEOUT)
     repair, notes = arguments.repair and not arguments.dry_run, []
     if arguments.take_over and parts.presence:
         notes.append(await _take_over(parts.presence, repair=repair))

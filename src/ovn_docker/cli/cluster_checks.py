@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ovn_docker.cli.target import reach
+from ovn_docker.cli.target import REACH_TIMEOUT
 from ovn_docker.daemon.components import Components, OverlayComponents
 from ovn_docker.docker.models import names
 from ovn_docker.errors import DatabaseError, OvnDockerError, UnreachableError
@@ -113,7 +113,7 @@ async def southbound_findings(ovs: Client, client: Client, absent_for: float = A
     if not settings.southbound:
         return []  # this is finding setting-missing
     try:
-        await reach(client)
+        await client.reached(REACH_TIMEOUT)
     except UnreachableError as error:
         return [] if NOT_LEADER in client.outage() else [_unreachable(str(error))]
     deadline = time.monotonic() + absent_for

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from ovn_docker import logs, settings
-from ovn_docker.cli.target import Databases, following, reach
+from ovn_docker.cli.target import REACH_TIMEOUT, Databases, following
 from ovn_docker.errors import ConflictError, LockError, NotFoundError, UnreachableError
 from ovn_docker.health import host_cleanup, host_liveness
 from ovn_docker.health.host_cleanup import AT_ONCE, HostCleanup, Leftovers, remains
@@ -97,8 +97,8 @@ async def _run(arguments: argparse.Namespace) -> int:
     files = settings.read_database_tls(arguments)
     tls = TlsFiles(*map(str, files)) if files else None
     async with following(arguments.ovsdb, tls) as databases:
-        await reach(databases.ovs)
-        await reach(databases.northbound)
+        await databases.ovs.reached(REACH_TIMEOUT)
+        await databases.northbound.reached(REACH_TIMEOUT)
         if arguments.swarm_network is not None:
             return await _free(databases, arguments)
         if arguments.host is None:
@@ -157,7 +157,7 @@ async def _list(databases: Databases, *, deep: bool) -> list[Listed]:
 async def _chassis(databases: Databases) -> Mapping[str, str] | None:
     """The hosts in Southbound, or None when it cannot be reached."""
     try:
-        await reach(databases.southbound)
+        await databases.southbound.reached(REACH_TIMEOUT)
     except UnreachableError:
         return None
     return southbound.read_chassis(databases.southbound.replica)

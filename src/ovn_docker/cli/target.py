@@ -1,7 +1,6 @@
 """The driver that a command looks at, overlay or underlay, and the databases as a command uses them."""
 
 import argparse
-import asyncio
 import contextlib
 import getpass
 import importlib.util
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from ovn_docker import settings
 from ovn_docker.daemon import components
 from ovn_docker.daemon.components import Components, VirtualMachine, assemble_overlay
-from ovn_docker.errors import ConfigError, UnreachableError
+from ovn_docker.errors import ConfigError
 from ovn_docker.host import ovn_settings
 from ovn_docker.ovn import southbound
 from ovn_docker.ovsdb.client import Client
@@ -114,12 +113,3 @@ async def following(ovsdb: str, tls: TlsFiles | None = None) -> AsyncIterator[Da
         ovn_settings.following(ovs, ovn_settings.SOUTHBOUND, southbound.WATCHES) as sb,
     ):
         yield Databases(ovs, northbound, sb)
-
-
-async def reach(client: Client) -> None:
-    """Wait until a database answers; UnreachableError if it does not in time."""
-    try:
-        async with asyncio.timeout(REACH_TIMEOUT):
-            await client.ready()
-    except TimeoutError:
-        raise UnreachableError(client.outage() or f"{client.title} does not answer") from None

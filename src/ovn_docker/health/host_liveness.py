@@ -202,10 +202,9 @@ class Collector:
 
     async def _reached(self, sb: Client) -> bool:
         try:
-            async with asyncio.timeout(REACH_TIMEOUT):
-                await sb.ready()
-        except TimeoutError:
-            self._log_once("", f"cannot look for dead hosts: {sb.outage()}")
+            await sb.reached(REACH_TIMEOUT)
+        except UnreachableError as error:
+            self._log_once("", f"cannot look for dead hosts: {error}")
             return False
         self._logged.pop("", None)
         return True

@@ -299,6 +299,18 @@ class Client:
         """Wait until transactions are served, without limit."""
         await self._ready.wait()
 
+    async def reached(self, seconds: float) -> None:
+        """Wait until transactions are served, for so many seconds.
+
+        Raises:
+            UnreachableError: with the text of `outage`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ready()
+        except TimeoutError:
+            raise UnreachableError(self.outage() or f"{self.title} does not answer") from None
+
     async def available(self) -> None:
         """Wait until transactions are served, for as long as an outage allows (`OUTAGE_TIMEOUT`,
         `LATE_TIMEOUT`).

@@ -198,7 +198,7 @@ class VtepPorts:
 
     async def look(self, remote: IPAddress, vni: int, switch: UUID, *, strict: bool) -> VtepPortProspect:
         """See whether a VTEP can have a port; change nothing."""
-        await self._reached()
+        await self._southbound.reached(REACH_TIMEOUT)
         keys = await self.keys(switch)
         encaps, chassis, datapaths = await self._southbound.request(southbound.fabric())
         [options] = await self._northbound.transact([nb_global.vxlan_mode_get()])
@@ -301,7 +301,7 @@ class VtepPorts:
             last: whether no other network has the VTEP in this mode.
             also: operations for Northbound, in the same transaction.
         """
-        await self._reached()
+        await self._southbound.reached(REACH_TIMEOUT)
         if last:
             await self._southbound.request([southbound.chassis_del(remote)])
         keys = await self.keys(switch)
@@ -316,11 +316,3 @@ class VtepPorts:
             vteps.lsp_vtep_del(switch, remote),
             *([] if pinned else vteps.ls_unpin_key(switch, keys)),
         ]
-
-    async def _reached(self) -> None:
-        try:
-            async with asyncio.timeout(REACH_TIMEOUT):
-                await self._southbound.ready()
-        except TimeoutError:
-            outage = self._southbound.outage() or "OVN Southbound does not answer"
-            raise UnreachableError(outage) from None
