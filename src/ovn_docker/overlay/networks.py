@@ -152,16 +152,11 @@ class SharedNetworks:
 
     async def _find(self, network: SharedNetwork) -> UUID | None:
         """The switch of that name; None if the network has to create it."""
-        [result] = await self._northbound.transact([switches.ls_find(network.switch)])
-        rows = result["rows"]
-        if len(rows) > 1:
-            raise ConflictError(
-                f"OVN has {len(rows)} logical switches named {network.switch}: rename all but one"
-            )
-        if rows:
+        row = await switch_named(self._northbound, network.switch)
+        if row is not None:
             mark = await self._northbound.mark()
-            _agree(network, mapping(rows[0]["external_ids"]), mark.host)
-            return switches.read_uuid(rows[0])
+            _agree(network, mapping(row["external_ids"]), mark.host)
+            return switches.read_uuid(row)
         if not network.create:
             raise NotFoundError(_how_to_make(network))
         return None
@@ -217,6 +212,19 @@ class SharedNetworks:
             }
             for network in self.all()
         }
+
+
+async def switch_named(northbound: Northbound, name: str) -> Row | None:
+    """The row of the only logical switch of that name, as `switches.ls_find` reads it, or None.
+
+    Raises:
+        ConflictError: there are several.
+    """
+    [found] = await northbound.transact([switches.ls_find(name)])
+    rows: list[Row] = found["rows"]
+    if len(rows) > 1:
+        raise ConflictError(f"OVN has {len(rows)} logical switches named {name}: rename all but one")
+    return rows[0] if rows else None
 
 
 def _agree(network: SharedNetwork, ids: dict[str, str], host: str) -> None:

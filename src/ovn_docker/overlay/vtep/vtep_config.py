@@ -18,6 +18,7 @@ from ovn_docker.errors import (
     UnreachableError,
 )
 from ovn_docker.host.open_vswitch import VxlanPort
+from ovn_docker.overlay import networks
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.overlay.vtep.lookup_flows import Vtep
 from ovn_docker.overlay.vtep.vtep_ports import VtepPorts, names, without_vxlan
@@ -165,16 +166,9 @@ class Vteps:
         return bool(present)
 
     async def switch_named(self, name: str) -> UUID | None:
-        """The row of the only logical switch of that name, or None.
-
-        Raises:
-            ConflictError: there are several.
-        """
-        [found] = await self._northbound.transact([switches.ls_find(name)])
-        rows = [switches.read_uuid(row) for row in found["rows"]]
-        if len(rows) > 1:
-            raise ConflictError(f"OVN has {len(rows)} logical switches named {name}: rename all but one")
-        return rows[0] if rows else None
+        """The row id of the only logical switch of that name, or None; raises as `networks.switch_named`."""
+        row = await networks.switch_named(self._northbound, name)
+        return None if row is None else switches.read_uuid(row)
 
 
 def _check(remote: IPAddress, vni: int, switch: UUID, known: Sequence[ConfiguredVtep]) -> None:
