@@ -100,7 +100,7 @@ class Flag:
     @property
     def dest(self) -> str:
         """``health_check_on``, its attribute of argparse's namespace."""
-        return self.names[-1].removeprefix("--").replace("-", "_")
+        return _dest(self.names[-1])
 
     def default_text(self, program: str) -> str | None:
         """The default as typed."""
@@ -149,6 +149,11 @@ class Flag:
         if value.lower() not in TRUE | FALSE:
             raise ConfigError(f"setting {self.dest.upper()} is '{value}': set it to true or false")
         return [name] if value.lower() in TRUE else []
+
+
+def _dest(name: str) -> str:
+    """The attribute that argparse makes of a flag's long name."""
+    return name.removeprefix("--").replace("-", "_")
 
 
 TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
@@ -504,7 +509,7 @@ def _tls(given: argparse.Namespace, *, tcp: bool) -> Tls | None:
 
 def _files(given: argparse.Namespace, *flags: str) -> tuple[Path, Path, Path] | None:
     """The files of three flags that go together."""
-    paths = {flag: getattr(given, flag.removeprefix("--").replace("-", "_")) for flag in flags}
+    paths = {flag: getattr(given, _dest(flag)) for flag in flags}
     missing = [flag for flag, path in paths.items() if path is None]
     if len(missing) == len(paths):
         return None
