@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from ovn_docker_lab.daemons import NB_SOCKET, SB_SOCKET, external_ids, underlay_bridge
+from ovn_docker_lab.daemons import NB_SOCKET, SB_SOCKET, SERVICES, external_ids, underlay_bridge
 from ovn_docker_lab.image import IMAGE
 from ovn_docker_lab.machine import Machine
 from ovn_docker_lab.namespaces import START_TIMEOUT
-from ovn_docker_lab.plan import NB_PORT, SB_PORT
+from ovn_docker_lab.plan import CENTRAL, NB_PORT, OUTSIDE, SB_PORT
 from ovn_docker_lab.processes import wait_until
 
 Report = Callable[[str], None]
@@ -18,21 +18,23 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def bring_up(central: Machine, hosts: Sequence[Machine], image: Path, report: Report) -> None:
+def bring_up(
+    central: Machine, outside: Machine, hosts: Sequence[Machine], image: Path, report: Report
+) -> None:
     """Make and join the namespaces of a lab and start all daemons; each dockerd imports the tar `image`.
 
     Raises:
         HostError: a step failed; the end of the failed daemon's log is in the error's notes.
     """
-    machines = (central, *hosts)
+    machines = (central, outside, *hosts)
     report(f"making namespaces for {', '.join(machine.name for machine in machines)}")
     _in_parallel(Machine.make, machines)
     central.make_underlay()
-    for host in hosts:
-        host.plug_into(central)
+    for machine in (outside, *hosts):
+        machine.plug_into(central)
     on_host = "Open vSwitch and Docker" if central.settings.docker else "Open vSwitch"
     report(f"starting the databases and northd on the central, {on_host} on every host")
-    _in_parallel(lambda machine: _start_first(machine, is_central=machine is central, image=image), machines)
+    _in_parallel(lambda machine: _start_first(machine, image), machines)
     report(f"starting ovn-controller{' and the driver' if central.settings.driver else ''} on every host")
     _in_parallel(_start_controller, hosts)
 
@@ -42,9 +44,13 @@ def _in_parallel(function: Callable[[_Item], _Result], items: Sequence[_Item]) -
         return list(pool.map(function, items))
 
 
-def _start_first(machine: Machine, *, is_central: bool, image: Path) -> None:
-    if is_central:
+def _start_first(machine: Machine, image: Path) -> None:
+    if machine.name == CENTRAL:
         _start_central(machine)
+        return
+    if machine.name == OUTSIDE:
+        machine.address_underlay()
+        machine.start(SERVICES)
         return
     _start_switch(machine)
     if machine.settings.docker:

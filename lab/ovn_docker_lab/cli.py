@@ -28,11 +28,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     take_down = _add_command(commands, "down", _down, "take a lab down, whatever state it is in")
     _add_name(take_down)
     _add_command(commands, "ls", _ls, "list labs and their daemons")
-    execute = _add_command(commands, "exec", _exec, "run a command on a host, or on 'central'")
+    execute = _add_command(commands, "exec", _exec, "run a command on a host, on 'central' or on 'outside'")
     docker = _add_command(commands, "docker", _docker, "run docker on a host")
     for command, rest in ((execute, "CMD"), (docker, "ARGS")):
         _add_name(command)
-        command.add_argument("host", metavar="HOST", help="h1, h2, ... or central")
+        command.add_argument("host", metavar="HOST", help="h1, h2, ..., central or outside")
         command.add_argument("rest", metavar=rest, nargs=argparse.REMAINDER)
     _add_faults(commands)
 
@@ -45,7 +45,7 @@ def _add_faults(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     repair = _add_command(commands, "repair", _repair, "plug a machine in again and start its dead daemons")
     for command in (kill, start, reboot, cut, repair):
         _add_name(command)
-        command.add_argument("host", metavar="HOST", help="h1, h2, ... or central")
+        command.add_argument("host", metavar="HOST", help="h1, h2, ..., central or outside")
     for command in (kill, start):
         command.add_argument("daemon", metavar="DAEMON", help="as ls shows it")
     start.add_argument("rest", metavar="ARGS", nargs=argparse.REMAINDER)
@@ -61,6 +61,11 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--datapath",
         choices=("system", "netdev"),
         help="the kernel's or the userspace datapath (default: the kernel's if it is there)",
+    )
+    up.add_argument(
+        "--forwarding",
+        action="store_true",
+        help="the hosts' kernels forward packets before Docker starts, which then does not make FORWARD drop",
     )
 
 
@@ -91,6 +96,7 @@ def _up(arguments: argparse.Namespace) -> int:
         docker=docker,
         driver=docker and not arguments.no_driver,
         datapath=arguments.datapath,
+        forwarding=arguments.forwarding,
         report=_report,
     )
     option = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
@@ -120,7 +126,7 @@ def _ls(_arguments: argparse.Namespace) -> int:
             _report(f"{name}: incomplete, take it down")
             continue
         _report(f"{name}: {_count(lab)}, {lab.settings.datapath} datapath, {lab.directory}")
-        for machine in (lab.central, *lab.hosts):
+        for machine in (lab.central, lab.outside, *lab.hosts):
             _report(f"  {machine.name:8} {machine.address!s:14} {_states(machine)}")
     return 0
 

@@ -1,5 +1,6 @@
 """Command lines of the daemons of a lab and where each shows that it is up; does no I/O."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 from ovn_docker.errors import NotFoundError
 from ovn_docker_lab.plan import (
     CENTRAL,
+    OUTSIDE,
+    WORLD,
     LabSettings,
     MachinePaths,
     northbound_remote,
     southbound_remote,
     underlay_address,
+    underlay_address6,
 )
 
 OVS_SOCKET = "/run/openvswitch/db.sock"
@@ -19,6 +23,9 @@ NB_SOCKET = "/run/ovn/ovnnb_db.sock"
 SB_SOCKET = "/run/ovn/ovnsb_db.sock"
 BOOT_ORDER = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "driver", "dockerd")
 """Daemons of a host in the order of its boot: the driver is up before Docker asks for it."""
+
+SERVICES = "services"
+"""What runs on the machine outside: a web server, an echo over UDP and a DNS server."""
 
 UNDERLAY_LINK = "eth0"
 UNDERLAY_BRIDGE = "br-phy"
@@ -88,6 +95,14 @@ def central_daemons(paths: MachinePaths) -> Mapping[str, Daemon]:
         Daemon("northd", northd.command, northd.socket),
     )
     return {daemon.name: daemon for daemon in daemons}
+
+
+def outside_daemons(paths: MachinePaths) -> Mapping[str, Daemon]:
+    """The daemons of the machine outside by name."""
+    addresses = (underlay_address(OUTSIDE).ip, underlay_address6(OUTSIDE).ip, *WORLD)
+    program = (sys.executable, "-m", "ovn_docker_lab.outside_services", str(paths.outside_socket))
+    command = (*program, *(str(address) for address in addresses))
+    return {SERVICES: Daemon(SERVICES, command, str(paths.outside_socket))}
 
 
 def daemon_named(daemons: Mapping[str, Daemon], name: str, machine: str) -> Daemon:
@@ -196,4 +211,4 @@ def underlay_device(machine: str, settings: LabSettings) -> str:
     """The link that carries the machine's underlay address."""
     if machine == CENTRAL:
         return "underlay"
-    return UNDERLAY_BRIDGE if settings.datapath == "netdev" else UNDERLAY_LINK
+    return UNDERLAY_BRIDGE if settings.datapath == "netdev" and machine != OUTSIDE else UNDERLAY_LINK

@@ -3,7 +3,9 @@
 import io
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ovn_docker.errors import HostError
 
@@ -14,8 +16,13 @@ _FILES = {
 }
 
 
-def write_image(busybox: Path, tar: Path) -> None:
+def write_image(busybox: Path, tar: Path, programs: Mapping[str, Path] = MappingProxyType({})) -> None:
     """Write a tar file for `docker import`: a root file system with a static busybox and a link per applet.
+
+    Args:
+        busybox: the program.
+        tar: what is written.
+        programs: further programs and libraries, by their path in the image without a leading slash.
 
     Raises:
         HostError: busybox does not run.
@@ -29,6 +36,8 @@ def write_image(busybox: Path, tar: Path) -> None:
         _add_bytes(archive, _entry("bin/busybox", tarfile.REGTYPE, 0o755), busybox.read_bytes())
         for applet in applets:
             archive.addfile(_entry(f"bin/{applet}", tarfile.SYMTYPE, 0o777, linkname="busybox"))
+        for name, file in programs.items():
+            _add_bytes(archive, _entry(name, tarfile.REGTYPE, 0o755), file.read_bytes())
 
 
 def _applets(busybox: Path) -> list[str]:

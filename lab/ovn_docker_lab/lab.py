@@ -10,7 +10,7 @@ from ovn_docker.errors import ConflictError, NotFoundError
 from ovn_docker_lab.bringup import Report, bring_up
 from ovn_docker_lab.image import write_image
 from ovn_docker_lab.machine import Machine, machine_of
-from ovn_docker_lab.plan import BASE, CENTRAL, DEFAULT_NAME, LabSettings, check_name, host_names
+from ovn_docker_lab.plan import BASE, CENTRAL, DEFAULT_NAME, OUTSIDE, LabSettings, check_name, host_names
 from ovn_docker_lab.requirements import (
     check_driver,
     check_image_source,
@@ -28,10 +28,11 @@ def _silent(_line: str) -> None:
 
 
 class Lab:
-    """Emulated hosts and their central on one machine.
+    """Emulated hosts, their central and a machine outside, on one machine.
 
     Attributes:
         central: machine with the Northbound and Southbound databases and northd.
+        outside: machine without Docker or OVN, the hosts' router, which answers over HTTP, UDP and DNS.
         hosts: the other machines, h1 first.
     """
 
@@ -40,6 +41,7 @@ class Lab:
         self.directory = base / name
         self.settings = settings
         self.central = machine_of(name, CENTRAL, settings, base)
+        self.outside = machine_of(name, OUTSIDE, settings, base)
         self.hosts = tuple(machine_of(name, host, settings, base) for host in host_names(settings.hosts))
 
     @classmethod
@@ -51,6 +53,7 @@ class Lab:
         docker: bool = True,
         driver: bool | None = None,
         datapath: str | None = None,
+        forwarding: bool = False,
         report: Report = _silent,
     ) -> "Lab":
         """Make a lab; when that fails, nothing of it is left.
@@ -61,6 +64,9 @@ class Lab:
             docker: each host has a dockerd, with the image busybox.
             driver: each host has the overlay driver; by default when it has Docker.
             datapath: "system" or "netdev"; by default the kernel's (system) where it is available.
+            forwarding: the hosts' kernels forward packets before Docker starts, so that Docker leaves the
+                policy of the chain FORWARD alone; by default it finds that off, as on a fresh machine, and
+                sets DROP.
             report: takes one line of progress.
 
         Raises:
@@ -75,7 +81,7 @@ class Lab:
         with_driver = docker if driver is None else driver
         if with_driver:
             check_driver()
-        settings = LabSettings(hosts, docker, with_driver, choose_datapath(datapath))
+        settings = LabSettings(hosts, docker, with_driver, choose_datapath(datapath), forwarding)
         lab = cls(name, settings)
         lab._make_directory()
         try:
@@ -100,7 +106,7 @@ class Lab:
         image = self.directory / "image.tar"
         if self.settings.docker:
             write_image(check_image_source(), image)
-        bring_up(self.central, self.hosts, image, report)
+        bring_up(self.central, self.outside, self.hosts, image, report)
 
     @classmethod
     def find(cls, name: str = DEFAULT_NAME, base: Path = BASE) -> "Lab":
@@ -120,7 +126,7 @@ class Lab:
         return sorted(entry.name for entry in base.iterdir() if entry.is_dir()) if base.is_dir() else ()
 
     def machine(self, name: str) -> Machine:
-        """Machine by name, "h1", "h2", ... or "central", or NotFoundError."""
+        """Machine by name, "h1", "h2", ..., "central" or "outside", or NotFoundError."""
         return machine_of(self.name, name, self.settings, self.directory.parent)
 
     def down(self) -> None:

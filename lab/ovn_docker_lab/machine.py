@@ -16,10 +16,11 @@ from ovn_docker_lab.daemons import (
     central_daemons,
     daemon_named,
     host_daemons,
+    outside_daemons,
     underlay_device,
 )
 from ovn_docker_lab.namespaces import START_TIMEOUT, Namespaces
-from ovn_docker_lab.plan import CENTRAL, LabSettings, MachinePaths
+from ovn_docker_lab.plan import CENTRAL, OUTSIDE, LabSettings, MachinePaths
 from ovn_docker_lab.processes import alive, read_process, send, spawn, start_time, wait_until, write_process
 from ovn_docker_lab.requirements import DRIVER, find_driver
 from ovn_docker_lab.teardown import end_processes, lab_processes, remove_cgroups
@@ -30,13 +31,15 @@ DOCKERD_TIMEOUT = 120.0
 
 
 class Machine(Namespaces):
-    """A host or the central of a lab."""
+    """A host of a lab, its central, or the machine outside."""
 
     @property
     def daemons(self) -> Mapping[str, Daemon]:
         """Daemons by name, in the order of their start."""
         if self.name == CENTRAL:
             return central_daemons(self.paths)
+        if self.name == OUTSIDE:
+            return outside_daemons(self.paths)
         daemons = dict(host_daemons(self.paths, find_driver() or DRIVER))
         if not self.settings.docker:
             del daemons["dockerd"]
@@ -146,12 +149,12 @@ class Machine(Namespaces):
     # The machine as a whole
 
     def reboot(self) -> None:
-        """Cut this host's power and boot it; see power_off() and power_on()."""
+        """Cut this machine's power and boot it; see power_off() and power_on()."""
         self.power_off()
         self.power_on()
 
     def power_off(self) -> None:
-        """End every process of this host at once, its containers' too; its links and /run go with them.
+        """End every process of this machine at once, its containers' too; its links and /run go with them.
 
         What is on disk stays: Open vSwitch's database, Docker's data, /etc and /var/lib/ovn-docker.
 
@@ -159,7 +162,7 @@ class Machine(Namespaces):
             ConfigError: it is the central, on which the underlay depends.
             HostError: a process does not end.
         """
-        self._check_is_host()
+        self._check_is_not_central()
         end_processes(self.paths.directory)
         if left := lab_processes(self.paths.directory):
             pids = ", ".join(str(process.pid) for process in left)
@@ -170,11 +173,11 @@ class Machine(Namespaces):
             shutil.rmtree(self.paths.directory / name, ignore_errors=True)
 
     def power_on(self) -> None:
-        """Boot this host after power_off(): new namespaces, a link to the underlay, and then all daemons.
+        """Boot this machine after power_off(): new namespaces, a link to the underlay, then all daemons.
 
         They start in BOOT_ORDER, each with the arguments of its last start; ConflictError when it is on.
         """
-        self._check_is_host()
+        self._check_is_not_central()
         if self.paths.ready.exists():
             raise ConflictError(f"{self.name} of lab {self.paths.lab} is on: power it off first")
         self.make()
@@ -182,6 +185,8 @@ class Machine(Namespaces):
         # The kernel removes the old link some time after the namespace that its other end was in.
         central.run(["ip", "link", "delete", self.name], check=False)
         self.plug_into(central)
+        if self.name == OUTSIDE:
+            self.address_underlay()
         self._start_missing()
 
     def cut_off(self) -> None:
@@ -212,11 +217,11 @@ class Machine(Namespaces):
         self._start_missing()
 
     def _start_missing(self) -> None:
-        for daemon in self.daemons if self.name == CENTRAL else BOOT_ORDER:
+        for daemon in BOOT_ORDER if self.is_host else self.daemons:
             if daemon in self.daemons and not self.running(daemon):
                 self.start_again(daemon)
 
-    def _check_is_host(self) -> None:
+    def _check_is_not_central(self) -> None:
         if self.name == CENTRAL:
             raise ConfigError(
                 f"the central of lab {self.paths.lab} cannot be switched off, for the underlay is in it: "
@@ -227,8 +232,10 @@ class Machine(Namespaces):
 def machine_of(lab: str, name: str, settings: LabSettings, base: Path) -> Machine:
     """Machine of a lab by its name, or NotFoundError."""
     number = int(name[1:]) if name[:1] == "h" and name[1:].isdecimal() else 0
-    if name != CENTRAL and (not 1 <= number <= settings.hosts or name != f"h{number}"):
-        raise NotFoundError(f"lab {lab} has no host {name!r}: it has h1 to h{settings.hosts} and {CENTRAL}")
+    if name not in (CENTRAL, OUTSIDE) and (not 1 <= number <= settings.hosts or name != f"h{number}"):
+        raise NotFoundError(
+            f"lab {lab} has no host {name!r}: it has h1 to h{settings.hosts}, {CENTRAL} and {OUTSIDE}"
+        )
     return Machine(MachinePaths(lab, name, base), settings)
 
 

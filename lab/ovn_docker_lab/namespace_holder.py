@@ -2,7 +2,7 @@
 
 import shlex
 
-from ovn_docker_lab.plan import MachinePaths
+from ovn_docker_lab.plan import OUTSIDE, MachinePaths, underlay_address
 
 PRIVATE_ETC = ("docker", "openvswitch", "ovn")
 """Directories below /etc of which each machine has its own."""
@@ -32,6 +32,11 @@ for name in {etc}; do
 done
 mkdir -p {state}
 mount --bind {directory}/state {state}
+# It may be a link to a file in /run, which is empty now.
+resolv_conf=$(readlink -m /etc/resolv.conf)
+mkdir -p "${{resolv_conf%/*}}"
+[ -e "$resolv_conf" ] || : >"$resolv_conf"
+mount --bind {directory}/etc/resolv.conf "$resolv_conf"
 # A sysfs shows the network devices of the namespace that mounted it. It hides the cgroups, of version 1 or
 # 2, so they are put back as they were.
 mount --rbind /sys/fs/cgroup {directory}/cgroup
@@ -40,14 +45,25 @@ mount --rbind {directory}/cgroup /sys/fs/cgroup
 umount -R -l {directory}/cgroup
 hostname {machine}
 ip link set lo up
+# New namespaces may have inherited either from the machine (kernel documentation, ip-sysctl.rst).
+echo {forwarding} >/proc/sys/net/ipv4/ip_forward
+for name in all default; do
+    echo {forwarding} >/proc/sys/net/ipv6/conf/$name/forwarding
+done
 : > {directory}/ready
 sleep infinity
 """
 
 
-def holder_script(paths: MachinePaths) -> str:
+def resolv_conf() -> str:
+    """The file /etc/resolv.conf of every machine, which names the server of the machine outside."""
+    return f"nameserver {underlay_address(OUTSIDE).ip}\n"
+
+
+def holder_script(paths: MachinePaths, *, forwarding: bool) -> str:
     """The shell script that runs in new network, mount and UTS namespaces of a machine.
 
+    With `forwarding` its kernel forwards packets from the start, otherwise only once somebody asks for it.
     `ip netns exec` is not used: it mounts a new /sys without cgroups, and dockerd needs them.
     """
     return _SCRIPT.format(
@@ -55,6 +71,7 @@ def holder_script(paths: MachinePaths) -> str:
         machine=shlex.quote(paths.machine),
         etc=" ".join(PRIVATE_ETC),
         state=STATE,
+        forwarding=int(forwarding),
     )
 
 

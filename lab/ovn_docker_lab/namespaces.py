@@ -2,18 +2,27 @@
 
 import subprocess
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ovn_docker.errors import HostError
 from ovn_docker_lab.daemons import UNDERLAY_BRIDGE, UNDERLAY_LINK, underlay_device
-from ovn_docker_lab.namespace_holder import PRIVATE_ETC, RUN_DIRECTORIES, holder_command, holder_script
+from ovn_docker_lab.namespace_holder import (
+    PRIVATE_ETC,
+    RUN_DIRECTORIES,
+    holder_command,
+    holder_script,
+    resolv_conf,
+)
 from ovn_docker_lab.plan import (
     CENTRAL,
+    OUTSIDE,
+    WORLD,
     LabSettings,
     MachinePaths,
     northbound_remote,
     southbound_remote,
     underlay_address,
+    underlay_address6,
 )
 from ovn_docker_lab.processes import Process, alive, read_process, spawn, wait_until, write_process
 from ovn_docker_lab.requirements import environment
@@ -27,7 +36,7 @@ class Namespaces:
     """Network, mount and UTS namespace of a machine.
 
     Attributes:
-        name: "h1", "h2", ... or "central"; also its host name and, on a host, its system-id.
+        name: "h1", "h2", ..., "central" or "outside"; also its host name and, on a host, its system-id.
         paths: its files as seen from outside.
     """
 
@@ -40,6 +49,15 @@ class Namespaces:
     def address(self) -> IPv4Address:
         """Address in the network that joins the machines of the lab."""
         return underlay_address(self.name).ip
+
+    @property
+    def address6(self) -> IPv6Address:
+        """IPv6 address in that network."""
+        return underlay_address6(self.name).ip
+
+    @property
+    def is_host(self) -> bool:
+        return self.name not in (CENTRAL, OUTSIDE)
 
     # Commands
 
@@ -101,7 +119,7 @@ class Namespaces:
 
     def docker_command(self, arguments: Sequence[str]) -> list[str]:
         """Command line of docker on this host; HostError where there is no dockerd."""
-        if not self.settings.docker or self.name == CENTRAL:
+        if not self.settings.docker or not self.is_host:
             raise HostError(f"{self.name} of lab {self.paths.lab} has no Docker: use a host of a lab with it")
         return ["docker", *arguments]
 
@@ -127,7 +145,9 @@ class Namespaces:
             HostError: a mount failed; the error's notes have the reason.
         """
         self._make_directories()
-        self.paths.holder_script.write_text(holder_script(self.paths))
+        self.paths.resolv_conf.write_text(resolv_conf())
+        script = holder_script(self.paths, forwarding=self.settings.forwarding and self.is_host)
+        self.paths.holder_script.write_text(script)
         process = spawn(list(holder_command(self.paths)), self.paths.log(HOLDER), self.environment())
         write_process(self.paths.pid(HOLDER), process)
         wait_until(lambda: not alive(process) or self.paths.ready.exists(), START_TIMEOUT)
@@ -151,7 +171,7 @@ class Namespaces:
         self.run(["sh", "-c", "f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 0 > $f"])
 
     def plug_into(self, central: "Namespaces") -> None:
-        """Join this host to the central's bridge by a veth that has the host's name there."""
+        """Join this machine to the central's bridge by a veth that has the machine's name there."""
         inside = ["name", UNDERLAY_LINK, "netns", str(self._holder().pid)]
         peer = ["name", self.name, "netns", str(central._holder().pid)]  # noqa: SLF001 - of the same class
         command = ["ip", "link", "add", *inside, "type", "veth", "peer", *peer]
@@ -165,7 +185,7 @@ class Namespaces:
         self.run(["ethtool", "-K", UNDERLAY_LINK, "tx", "off"])
 
     def address_underlay(self) -> None:
-        """Give the underlay address to the link that carries it, once that link exists.
+        """Give the underlay addresses and a default route to the link that carries them, once it exists.
 
         A bridge of the userspace datapath and its address go whenever ovs-vswitchd ends. The link beneath it
         does not answer ARP: its MAC address is not the bridge's, and a tunnel that a neighbour sends there
@@ -173,6 +193,12 @@ class Namespaces:
         """
         device = underlay_device(self.name, self.settings)
         batch = f"addr replace {underlay_address(self.name)} dev {device}\nlink set {device} up\n"
+        batch += f"addr replace {underlay_address6(self.name)} dev {device} nodad\n"
+        if self.is_host:
+            batch += f"route replace default via {underlay_address(OUTSIDE).ip} dev {device}\n"
+            batch += f"route replace default via {underlay_address6(OUTSIDE).ip} dev {device}\n"
+        if self.name == OUTSIDE:
+            batch += "".join(f"addr replace {address} dev lo\n" for address in WORLD)
         if device == UNDERLAY_BRIDGE:
             batch += f"link set {UNDERLAY_LINK} arp off\n"
         if not wait_until(lambda: self._try_ip_batch(batch), START_TIMEOUT):

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
 from ovn_docker.errors import ConfigError, NotFoundError
@@ -10,14 +10,19 @@ from ovn_docker.errors import ConfigError, NotFoundError
 BASE = Path("/var/lib/ovn-docker-lab")
 DEFAULT_NAME = "lab"
 CENTRAL = "central"
+OUTSIDE = "outside"
 # Outside the ranges that Docker takes subnets from by itself (RFC 6890: for benchmarks of network devices).
 UNDERLAY = IPv4Network("198.18.0.0/24")
+UNDERLAY6 = IPv6Network("2001:2::/64")
+WORLD = (IPv4Address("203.0.113.1"), IPv6Address("2001:db8:203::1"))
+"""Addresses of the machine outside that are on no link of the hosts (RFC 5737 and 3849: for documents)."""
 NB_PORT = 6641
 SB_PORT = 6642
 MOST_HOSTS = 50
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
 _FIRST_HOST = 10
+_OTHER_MACHINES = {CENTRAL: 1, OUTSIDE: 2}
 
 
 def check_name(name: str) -> str:
@@ -40,16 +45,24 @@ def host_names(count: int) -> tuple[str, ...]:
 
 
 def underlay_address(machine: str) -> IPv4Interface:
-    """Address of a machine in the network that joins the hosts: the central has .1, host N has .(10 + N)."""
-    if machine == CENTRAL:
-        return _underlay_interface(1)
+    """Address of a machine in the network that joins the machines.
+
+    The central has .1, the machine outside .2 and host N .(10 + N).
+    """
+    return IPv4Interface(f"{UNDERLAY[_number(machine)]}/{UNDERLAY.prefixlen}")
+
+
+def underlay_address6(machine: str) -> IPv6Interface:
+    """IPv6 address of a machine in the same network, which ends in the digits of its IPv4 address."""
+    return IPv6Interface(f"{UNDERLAY6.network_address}{_number(machine)}/{UNDERLAY6.prefixlen}")
+
+
+def _number(machine: str) -> int:
+    if machine in _OTHER_MACHINES:
+        return _OTHER_MACHINES[machine]
     if not re.fullmatch(r"h[1-9][0-9]?", machine):
-        raise NotFoundError(f"a lab has no host {machine!r}: hosts are h1, h2, ... and {CENTRAL}")
-    return _underlay_interface(_FIRST_HOST + int(machine[1:]))
-
-
-def _underlay_interface(number: int) -> IPv4Interface:
-    return IPv4Interface(f"{UNDERLAY[number]}/{UNDERLAY.prefixlen}")
+        raise NotFoundError(f"a lab has no host {machine!r}: hosts are h1, h2, ..., {CENTRAL} and {OUTSIDE}")
+    return _FIRST_HOST + int(machine[1:])
 
 
 def northbound_remote() -> str:
@@ -64,15 +77,22 @@ def southbound_remote() -> str:
 
 @dataclass(frozen=True, slots=True)
 class LabSettings:
-    """The hosts of a lab: how many, with a dockerd or the overlay driver, and their OVS datapath type.
+    """The hosts of a lab.
 
-    That is "system" (the kernel's) or "netdev" (userspace).
+    Attributes:
+        hosts: how many.
+        docker: each has a dockerd.
+        driver: each has the overlay driver.
+        datapath: their OVS datapath type, "system" (the kernel's) or "netdev" (userspace).
+        forwarding: their kernels forward packets before Docker makes them; Docker then leaves the policy of
+            the chain FORWARD alone, and otherwise sets it to DROP.
     """
 
     hosts: int
     docker: bool
     driver: bool
     datapath: str
+    forwarding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +118,17 @@ class MachinePaths:
 
     @property
     def etc(self) -> Path:
-        """What the machine sees as /etc/docker, /etc/openvswitch and /etc/ovn."""
+        """What the machine sees as /etc/docker, /etc/openvswitch, /etc/ovn and /etc/resolv.conf."""
         return self.directory / "etc"
+
+    @property
+    def resolv_conf(self) -> Path:
+        return self.etc / "resolv.conf"
+
+    @property
+    def outside_socket(self) -> Path:
+        """Where the services of the machine outside show that they are up."""
+        return self.run / "services.sock"
 
     @property
     def state(self) -> Path:

@@ -28,6 +28,7 @@ _DOCKER_PACKAGES = {
     "dockerd": "docker.io",
     "docker": "docker-cli",
     "iptables": "iptables",
+    "nft": "nftables",
     "busybox": "busybox-static",
 }
 _FOREIGN_SETTINGS = ("DOCKER_", "OVS_", "OVN_")

@@ -115,7 +115,9 @@ ensure_docker_client() { have docker || without_services install_package docker-
 ovn_programs=(ovs-vswitchd:openvswitch-switch ovn-northd:ovn-central ovn-controller:ovn-host)
 # Read by the scripts.
 # shellcheck disable=SC2034
-lab_programs=(ip:iproute2 ethtool:ethtool busybox:busybox-static "${ovn_programs[@]}" dockerd:docker.io)
+lab_programs=(
+  ip:iproute2 ethtool:ethtool busybox:busybox-static "${ovn_programs[@]}" dockerd:docker.io nft:nftables
+)
 
 # install_tools TARGET: the virtual environment for the tests, the bench and chaos, with this clone's driver and lab in it.
 install_tools() {

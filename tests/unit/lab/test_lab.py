@@ -9,15 +9,24 @@ import pytest
 from ovn_docker.cli import main
 from ovn_docker.errors import ConfigError, HostError, NotFoundError
 from ovn_docker_lab.cli import add_commands
-from ovn_docker_lab.daemons import central_daemons, external_ids, host_daemons
+from ovn_docker_lab.daemons import (
+    central_daemons,
+    external_ids,
+    host_daemons,
+    outside_daemons,
+    underlay_device,
+)
 from ovn_docker_lab.image import write_image
+from ovn_docker_lab.namespace_holder import holder_script, resolv_conf
 from ovn_docker_lab.plan import (
     MOST_HOSTS,
+    OUTSIDE,
     LabSettings,
     MachinePaths,
     check_name,
     host_names,
     underlay_address,
+    underlay_address6,
 )
 from ovn_docker_lab.requirements import missing_packages
 
@@ -49,8 +58,10 @@ def test_a_name_that_is_no_part_of_a_path_is_refused(name: str) -> None:
 
 
 def test_every_machine_has_an_address_of_its_own() -> None:
-    machines = ("central", *host_names(MOST_HOSTS))
+    machines = ("central", "outside", *host_names(MOST_HOSTS))
     assert len({underlay_address(machine) for machine in machines}) == len(machines)
+    assert len({underlay_address6(machine) for machine in machines}) == len(machines)
+    assert str(underlay_address6("h2")) == "2001:2::12/64"
     with pytest.raises(ConfigError, match="51 hosts"):
         host_names(MOST_HOSTS + 1)
     for machine in ("", "h0", "h01", "h1 ", "h100"):
@@ -59,8 +70,9 @@ def test_every_machine_has_an_address_of_its_own() -> None:
 
 
 def test_every_daemon_names_the_lab_or_answers_in_it() -> None:
-    central = MachinePaths("mine", "central", Path("/labs"))
-    for daemon in (*host_daemons(HOST, "driver").values(), *central_daemons(central).values()):
+    central, outside = (MachinePaths("mine", name, Path("/labs")) for name in ("central", OUTSIDE))
+    hosts, others = host_daemons(HOST, "driver"), (central_daemons(central), outside_daemons(outside))
+    for daemon in (*hosts.values(), *(daemon for daemons in others for daemon in daemons.values())):
         assert "/labs/mine/" in " ".join(daemon.command)
         assert daemon.socket.startswith("/labs/mine/")
     assert len(f"{MachinePaths('a' * 15, 'central').run}/openvswitch/ovs-vswitchd.4194304.ctl") < 108
@@ -76,6 +88,17 @@ def test_a_host_gets_the_settings_of_the_guide() -> None:
     }
 
 
+def test_the_userspace_datapath_moves_only_a_host_s_address_to_a_bridge() -> None:
+    assert [underlay_device(name, SETTINGS) for name in ("h1", OUTSIDE)] == ["br-phy", "eth0"]
+
+
+@pytest.mark.parametrize("forwarding", [False, True])
+def test_a_host_forwards_packets_only_when_told_to(forwarding: bool) -> None:  # noqa: FBT001
+    script = holder_script(HOST, forwarding=forwarding)
+    assert f"echo {int(forwarding)} >/proc/sys/net/ipv4/ip_forward\n" in script
+    assert resolv_conf() == "nameserver 198.18.0.2\n"
+
+
 def test_missing_programs_are_named_as_packages() -> None:
     installed = {"ip", "unshare", "nsenter", "ethtool", "hostname"}
     missing = missing_packages(lambda program: program if program in installed else None, docker=False)
@@ -87,8 +110,9 @@ def test_every_applet_is_a_link_to_busybox_and_busybox_is_the_program(tmp_path: 
     busybox, tar = tmp_path / "program", tmp_path / "image.tar"
     busybox.write_text("#!/bin/sh\nprintf 'busybox\\nsh\\nls\\n'\n")
     busybox.chmod(0o755)
-    write_image(busybox, tar)
+    write_image(busybox, tar, {"bin/also": busybox})
     with tarfile.open(tar) as archive:
+        assert archive.getmember("bin/also").size == busybox.stat().st_size
         assert archive.getmember("bin/ls").linkname == "busybox"
         content = archive.extractfile("bin/busybox")
         assert content is not None
