@@ -12,10 +12,11 @@ import pytest
 from ovn_docker.errors import ConfigError, ConflictError, HostError, NotFoundError
 from ovn_docker_lab import Lab, Machine, down
 from ovn_docker_lab.daemons import UNDERLAY_BRIDGE
-from ovn_docker_lab.plan import BASE
+from ovn_docker_lab.plan import BASE, WORLD
 from ovn_docker_lab.processes import send, start_time
 from ovn_docker_lab.teardown import lab_processes
 from tests.integration.conftest import lab_name
+from tests.integration.probing import GLIBC, MUSL, PROBE_IMAGE, build, import_probe, write_probe_image
 from tests.polling import eventually
 
 pytestmark = pytest.mark.integration
@@ -208,6 +209,55 @@ def boxes(docked: Lab) -> Iterator[Machine]:
     host.docker("rm", "--force", "stays", "goes")
 
 
+@pytest.fixture(scope="module")
+def probe(docked: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network of Docker's own on a host with the image of the probe."""
+    host = docked.hosts[0]
+    import_probe(host, write_probe_image(build(tmp_path_factory.mktemp("probe"))))
+    host.docker("network", "create", "plain")
+    return "plain"
+
+
+def in_probe(lab: Lab, network: str, command: str) -> str:
+    run = ("run", "--rm", "--network", network, PROBE_IMAGE)
+    return lab.hosts[0].docker(*run, "sh", "-c", command).stdout
+
+
+@pytest.mark.parametrize("lookup", [MUSL, GLIBC, "busybox nslookup", "busybox ping -c1 -4"])
+def test_a_container_asks_the_machine_outside_for_names(docked: Lab, probe: str, lookup: str) -> None:
+    assert str(WORLD[0]) in in_probe(docked, probe, f"{lookup} example.test")
+
+
+def test_the_machine_outside_sees_a_host_in_place_of_its_containers(docked: Lab, probe: str) -> None:
+    host = docked.hosts[0]
+    http, udp = (f"probe {kind} {WORLD[0]}" for kind in ("tcp", "udp"))
+    saw = in_probe(docked, probe, f"{udp} 7 | head -n 1; {http} 80").splitlines()
+    assert [line.split()[0] for line in saw] == [str(host.address)] * 2
+
+
+def test_the_machine_outside_answers_over_ipv6_and_logs_who_asks(docked: Lab) -> None:
+    host = docked.hosts[1]
+    wget = ["busybox", "timeout", "5", "busybox", "wget", "-qO-", f"http://[{WORLD[1]}]/from-h2"]
+    assert host.run(wget).stdout == f"{host.address6}\n"
+    assert f"http {host.address6} /from-h2" in docked.outside.log("services").splitlines()
+
+
+def test_docker_finds_forwarding_off_so_that_its_policy_is_to_drop(docked: Lab) -> None:
+    for host in docked.hosts:
+        assert host.run(["iptables", "-S", "FORWARD"]).stdout.startswith("-P FORWARD DROP\n")
+
+
+def test_a_lab_may_forward_from_the_start_so_that_docker_changes_no_policy() -> None:
+    made = Lab.up(lab_name("forwards"), 1, driver=False, forwarding=True)
+    try:
+        policy = made.hosts[0].run(["iptables", "-S", "FORWARD"]).stdout
+        forwarding = made.central.run(["cat", "/proc/sys/net/ipv4/ip_forward"]).stdout
+    finally:
+        made.down()
+    assert policy.startswith("-P FORWARD ACCEPT\n")
+    assert forwarding == "0\n"
+
+
 def running_boxes(host: Machine) -> list[str]:
     return sorted(host.docker("ps", "--format", "{{.Names}}").stdout.split())
 
@@ -244,7 +294,9 @@ def test_a_reboot_keeps_what_is_on_disk_and_nothing_else(boxes: Machine, docked:
     boxes.run(["ovs-vsctl", "br-exists", "kept"])
     assert all(boxes.running(daemon) for daemon in boxes.daemons)
     assert "stays" in running_boxes(boxes)
-    assert all(reaches(boxes, other) for other in (docked.hosts[1], docked.central))
+    assert all(reaches(boxes, other) for other in (docked.hosts[1], docked.central, docked.outside))
+    policy = boxes.run(["iptables", "-S", "FORWARD"]).stdout
+    assert policy.startswith("-P FORWARD DROP\n"), "it forwards nothing by itself after a boot too"
 
 
 def test_a_machine_that_is_cut_off_reaches_nobody_until_repaired(docked: Lab) -> None:
@@ -276,6 +328,9 @@ def test_faults_are_commands_too(docked: Lab) -> None:
     eventually(lambda: reaches(host, docked.central), 5, "the host is plugged in again")
     assert run_command("reboot", *name, "h2").returncode == 0
     assert host.docker("info", "--format", "{{.LiveRestoreEnabled}}").stdout == "true\n"
+    assert run_command("reboot", *name, "outside").returncode == 0
+    assert reaches(host, docked.outside)
+    assert docked.outside.running("services")
     refused = run_command("reboot", *name, "central")
     assert (refused.returncode, "cannot be switched off" in refused.stderr) == (1, True)
 
