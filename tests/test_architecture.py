@@ -31,6 +31,8 @@ PURE = [
     "ovsdb.jsonrpc",
     "ovn.switches",
     "host.open_vswitch",
+    "host.ruleset",
+    "host.iptables_chain",
     "ovn.leases",
     "ovn.hosts",
     "ovn.surveys",

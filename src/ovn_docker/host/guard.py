@@ -9,39 +9,45 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ovn_docker.errors import HostError
+from ovn_docker.host.nfnetlink import (
+    APPEND,
+    ARP,
+    BUFFER,
+    CREATE,
+    DEL_CHAIN,
+    DEL_RULE,
+    DEL_TABLE,
+    DUMP,
+    GET_RULE,
+    INET,
+    NETLINK_NETFILTER,
+    NEW_CHAIN,
+    NEW_RULE,
+    NEW_TABLE,
+    NFNLGRP_NFTABLES,
+    SUBSYSTEM,
+    KernelSocket,
+    attribute,
+    message,
+    messages,
+    nested,
+    number,
+    text,
+    transaction,
+)
 
-# --- Netfilter's rules as messages of nfnetlink (linux/netfilter/nf_tables.h). Pure. ------------------------
-# pyroute2 does not report whether the kernel took a transaction, and some releases do not know link groups.
-
-
-SUBSYSTEM = 10
-"""NFNL_SUBSYS_NFTABLES."""
-
-NEW_TABLE, DEL_TABLE, NEW_CHAIN, NEW_RULE, GET_RULE, DEL_RULE = 0, 2, 3, 6, 7, 8
-BATCH_BEGIN, BATCH_END = 0x10, 0x11
-"""NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END: the messages between them are one transaction."""
-
-ERROR, DONE = 2, 3
-"""NLMSG_ERROR and NLMSG_DONE (linux/netlink.h)."""
-
-REQUEST, ACKNOWLEDGE, DUMP, CREATE, APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
-NESTED = 0x8000
-
-INET, ARP = 1, 3
-"""NFPROTO_INET and NFPROTO_ARP."""
+TABLE = "ovn-docker"
+COMMENT = "what containers send is OVN's to deliver"
 
 FIRST_HOOK = 0
 """NF_INET_PRE_ROUTING, and NF_ARP_IN."""
 
 INPUT_GROUP = 21
 """NFT_META_IIFGROUP."""
-
-HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,115 +60,55 @@ class Chain:
     priority: int
 
     def rebuild(self, groups: Sequence[int], comment: str) -> list[bytes]:
-        """Operations after which the table has this chain only, with one rule for each link group.
+        """Operations after which the chain has one rule for each link group, and no other.
 
         The rules count and drop the packets of these groups. `comment` is each rule's, as nft(8) shows it.
+        What else the table has is left alone: ruleset.py's chains are in it too.
         """
-        table = _text_attribute(1, self.table)
-        hook = _nested(4, _number(1, FIRST_HOOK), _number(2, self.priority))
-        chain = table + _text_attribute(3, self.name) + hook + _text_attribute(7, "filter")
-        position, user_data = table + _text_attribute(2, self.name), _attribute(7, _comment(comment))
-        rules = [position + _nested(4, *_drop(group)) + user_data for group in groups]
+        table = text(1, self.table)
+        hook = nested(4, number(1, FIRST_HOOK), number(2, self.priority))
+        bare = table + text(3, self.name)
+        chain = bare + hook + text(7, "filter")
+        position, user_data = table + text(2, self.name), attribute(7, _comment(comment))
+        rules = [position + nested(4, *_drop(group)) + user_data for group in groups]
         return [
             message(NEW_TABLE, self.family, CREATE, table),
-            message(DEL_TABLE, self.family, 0, table),  # a delete fails without a table, hence the line above
-            message(NEW_TABLE, self.family, CREATE, table),
+            message(NEW_CHAIN, self.family, CREATE, bare),  # a delete fails without a chain
+            message(DEL_RULE, self.family, 0, table + text(2, self.name)),
+            message(DEL_CHAIN, self.family, 0, bare),
             message(NEW_CHAIN, self.family, CREATE, chain),
             *(message(NEW_RULE, self.family, CREATE | APPEND, rule) for rule in rules),
         ]
 
     def read(self) -> bytes:
         """The request for its rules."""
-        return message(
-            GET_RULE, self.family, DUMP, _text_attribute(1, self.table) + _text_attribute(2, self.name)
-        )
-
-
-def message(kind: int, family: int, flags: int, attributes: bytes) -> bytes:
-    """A message of nftables."""
-    return _message(SUBSYSTEM << 8 | kind, family, REQUEST | flags, 0, attributes)
-
-
-def transaction(operations: list[bytes]) -> bytes:
-    """The operations as one transaction; the answer is an acknowledgement of its end, or errors."""
-    begin = _message(BATCH_BEGIN, 0, REQUEST, SUBSYSTEM, b"")
-    end = _message(BATCH_END, 0, REQUEST | ACKNOWLEDGE, SUBSYSTEM, b"")
-    return b"".join([begin, *operations, end])
-
-
-def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and body of what the kernel sent."""
-    while len(data) >= HEADER.size:
-        length, kind, *_ = HEADER.unpack_from(data)
-        if length < HEADER.size:
-            return
-        yield kind, data[HEADER.size : length]
-        data = data[_padded(length) :]
+        return message(GET_RULE, self.family, DUMP, text(1, self.table) + text(2, self.name))
 
 
 def _drop(group: int) -> tuple[bytes, ...]:
     """`iifgroup GROUP counter drop`: through register 1, and the verdict through register 0."""
     return (
-        _expression("meta", _number(1, 1) + _number(2, INPUT_GROUP)),
-        _expression(
-            "cmp", _number(1, 1) + _number(2, 0) + _nested(3, _attribute(1, struct.pack("=I", group)))
-        ),
+        _expression("meta", number(1, 1) + number(2, INPUT_GROUP)),
+        _expression("cmp", number(1, 1) + number(2, 0) + nested(3, attribute(1, struct.pack("=I", group)))),
         _expression("counter", b""),
-        _expression("immediate", _number(1, 0) + _nested(2, _nested(2, _number(1, 0)))),
+        _expression("immediate", number(1, 0) + nested(2, nested(2, number(1, 0)))),
     )
 
 
 def _expression(name: str, data: bytes) -> bytes:
-    return _nested(1, _text_attribute(1, name), _nested(2, data))
+    return nested(1, text(1, name), nested(2, data))
 
 
-def _comment(text: str) -> bytes:
+def _comment(words: str) -> bytes:
     """User data as libnftnl writes it: type, length, text."""
-    encoded = text.encode() + b"\0"
+    encoded = words.encode() + b"\0"
     return bytes([0, len(encoded)]) + encoded
 
 
-def _message(kind: int, family: int, flags: int, resource: int, attributes: bytes) -> bytes:
-    body = struct.pack("!BBH", family, 0, resource) + attributes
-    return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
-
-
-def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("!i", value))
-
-
-def _text_attribute(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
-
-
-def _nested(kind: int, *attributes: bytes) -> bytes:
-    return _attribute(kind | NESTED, b"".join(attributes))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = 4 + len(value)
-    return (struct.pack("=HH", length, kind) + value).ljust(_padded(length), b"\0")
-
-
-def _padded(length: int) -> int:
-    return (length + 3) & ~3
-
-
-TABLE = "ovn-docker"
 CHAINS = (Chain(INET, TABLE, "guard", -450), Chain(ARP, TABLE, "guard", 0))
 """IPv4 and IPv6 before defragmentation (NF_IP_PRI_RAW_BEFORE_DEFRAG), and ARP."""
 
-COMMENT = "what containers send is OVN's to deliver"
-
-NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
-"""linux/netlink.h and linux/netfilter/nfnetlink.h."""
-
-TIMEOUT = 2.0
-"""Seconds for the kernel to answer; it answers a transaction that it refuses once per error."""
-
-REMOVALS = {SUBSYSTEM << 8 | kind for kind in (DEL_TABLE, DEL_RULE)}
-
-BUFFER = 1 << 16
+REMOVALS = {SUBSYSTEM << 8 | kind for kind in (DEL_TABLE, DEL_CHAIN, DEL_RULE)}
 
 
 class Guard:
@@ -172,13 +118,11 @@ class Guard:
 
     def __init__(self, groups: Sequence[int]) -> None:
         self._groups = groups
-        self._socket: socket.socket | None = None
+        self._netlink = KernelSocket()
 
     def close(self) -> None:
         """Close the socket; the rules stay, because containers run on."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._netlink.close()
 
     def ensure(self) -> None:
         """Make the rules if they are missing; costs 30 µs if they are not. HostError if the kernel
@@ -187,7 +131,7 @@ class Guard:
         try:
             if not self._complete():
                 rebuilds = [chain.rebuild(self._groups, COMMENT) for chain in CHAINS]
-                self._ask(transaction([operation for rebuild in rebuilds for operation in rebuild]))
+                self._netlink.ask(transaction([operation for rebuild in rebuilds for operation in rebuild]))
         except OSError as error:
             raise HostError(f"netfilter's table {TABLE} could not be made: {_text(error)}") from error
 
@@ -199,37 +143,19 @@ class Guard:
             return False
 
     def _complete(self) -> bool:
-        found = [self._ask(chain.read()).count(COMMENT.encode()) for chain in CHAINS]
+        found = [self._netlink.ask(chain.read()).count(COMMENT.encode()) for chain in CHAINS]
         return found == [len(self._groups)] * len(CHAINS)
-
-    def _ask(self, request: bytes) -> bytes:
-        """Send a request and return the whole answer; raises its first error."""
-        netlink = self._open()
-        netlink.send(request)
-        answer = b""
-        while True:
-            received = netlink.recv(BUFFER)
-            answer += received
-            for kind, body in messages(received):
-                [code] = struct.unpack_from("=i", body) if kind == ERROR else [0]
-                if code:
-                    self.close()  # and so discard the answers to what followed
-                    raise OSError(-code, os.strerror(-code))
-                if kind in {ERROR, DONE}:
-                    return answer
-
-    def _open(self) -> socket.socket:
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-            self._socket.settimeout(TIMEOUT)
-        return self._socket
 
 
 class RulesetWatch:
-    """Calls `removed` when our rules may have been removed; an event loop waits on its socket."""
+    """Calls `removed` when our rules may have been removed; an event loop waits on its socket.
 
-    def __init__(self, removed: Callable[[], object]) -> None:
+    `names` are of tables or chains: whatever is removed that has one of them in it, or refers to it.
+    """
+
+    def __init__(self, removed: Callable[[], object], names: Collection[str] = (TABLE,)) -> None:
         self._removed = removed
+        self._names = [name.encode() for name in names]
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
@@ -257,9 +183,12 @@ class RulesetWatch:
                     raise
                 removed = True
                 continue
-            removed |= any(kind in REMOVALS and TABLE.encode() in body for kind, body in messages(data))
+            removed |= any(kind in REMOVALS and self._concerns(body) for kind, body in messages(data))
         if removed:
             self._removed()
+
+    def _concerns(self, body: bytes) -> bool:
+        return any(name in body for name in self._names)
 
 
 def _text(error: OSError) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ovn_docker.errors import HostError
-from ovn_docker.host import guard, veth
-from ovn_docker.host.guard import NETLINK_NETFILTER
+from ovn_docker.host import nfnetlink, veth
+from ovn_docker.host.nfnetlink import NETLINK_NETFILTER
 from ovn_docker.host.veth import Links, VethPair
 from tests.functional.private_network import attribute, in_private_network, ip
 from tests.integration.frames import (
@@ -119,9 +119,9 @@ def flush_ruleset() -> None:
     """As `nft flush ruleset` does."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
         netlink.settimeout(5)
-        netlink.send(guard.transaction([guard.message(guard.DEL_TABLE, 0, 0, b"")]))
-        [(kind, body)] = guard.messages(netlink.recv(4096))
-        assert (kind, body[:4]) == (guard.ERROR, bytes(4))
+        netlink.send(nfnetlink.transaction([nfnetlink.message(nfnetlink.DEL_TABLE, 0, 0, b"")]))
+        [(kind, body)] = nfnetlink.messages(netlink.recv(4096))
+        assert (kind, body[:4]) == (nfnetlink.ERROR, bytes(4))
 
 
 @in_private_network
@@ -208,9 +208,9 @@ def table_of_somebody_else() -> Iterator[None]:
     """A table of our name that another socket owns (NFT_TABLE_F_OWNER): nobody else may change it."""
     name, owned = b"\x0f\0\x01\0ovn-docker\0\0", b"\x08\0\x02\0\0\0\0\x02"
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as owner:
-        make = guard.message(guard.NEW_TABLE, guard.INET, guard.CREATE, name + owned)
-        owner.send(guard.transaction([make]))
-        [(_, body)] = guard.messages(owner.recv(4096))
+        make = nfnetlink.message(nfnetlink.NEW_TABLE, nfnetlink.INET, nfnetlink.CREATE, name + owned)
+        owner.send(nfnetlink.transaction([make]))
+        [(_, body)] = nfnetlink.messages(owner.recv(4096))
         assert body[:4] == bytes(4)
         yield
 
