@@ -79,8 +79,8 @@ class Firewall:
         except HostError as error:
             LOG.warning("%s", error)
 
-    def close(self) -> None:
-        """Stop watching; the rules stay, because containers run on."""
+    async def close(self) -> None:
+        """Stop watching, and finish what is under way; the rules stay, because containers run on."""
         loop = asyncio.get_running_loop()
         for watch in (self._bridges, self._ruleset):
             if watch is not None:
@@ -88,7 +88,7 @@ class Firewall:
                 watch.close()
         self._bridges = self._ruleset = None
         if self._restoring is not None:
-            self._restoring.cancel()
+            await self._restoring
 
     def problem(self) -> str:
         """Why containers have no way out over this host, and what to type; "" if they have."""

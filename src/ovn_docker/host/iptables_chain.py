@@ -18,6 +18,7 @@ CHAINS = {
     FORWARDING: (
         "-o og-+ -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT",
         "-o og-+ -j RETURN",
+        "-i og-+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         # Docker's own rules say what is published there.
         "-i og-+ -o docker0 -j RETURN",
         "-i og-+ -o docker_gwbridge -j RETURN",

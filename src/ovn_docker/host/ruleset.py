@@ -130,6 +130,13 @@ IN_ADDR, IP6 = b"\x07in-addr\x04arpa\x00", b"\x03ip6\x04arpa\x00"
 
 LONGEST_LABEL = 63
 
+ZONE = 65053
+"""The conntrack zone of what goes to the responder and back; OVN numbers its own from 1 on.
+
+A client may ask for another name from the same port within 30 s, and conntrack alone would send that the
+same way: with one zone for both, a busy container's short names would go to servers that do not know them.
+"""
+
 A_QUERY = "@th,80,1 0 @th,96,16 1"
 """DNS's header says: a query, with one question."""
 
@@ -140,17 +147,17 @@ def _bytes_at(offset: int, value: bytes) -> str:
 
 
 def _for_responder() -> Iterator[str]:
-    """Rules that redirect queries for names of one label, and for names of addresses, to the responder.
+    """Rules that send queries for names of one label, and for names of addresses, to the responder.
 
     One rule for each length of the label: nft cannot compute an offset. A reverse name of IPv4 has four
     labels of one to three digits before its last ones; that of IPv6 has 32 labels of one.
     """
     for length in range(1, LONGEST_LABEL + 1):
         first, end = _bytes_at(HEADER, bytes([length])), _bytes_at(HEADER + 1 + length, b"\0")
-        yield f"{first} {end} goto redirected"
+        yield f"{first} {end} goto for_responder"
     for labels in range(4 * 2, 4 * 4 + 1):
-        yield f"{_bytes_at(HEADER + labels, IN_ADDR)} goto redirected"
-    yield f"{_bytes_at(HEADER + 32 * 2, IP6)} goto redirected"
+        yield f"{_bytes_at(HEADER + labels, IN_ADDR)} goto for_responder"
+    yield f"{_bytes_at(HEADER + 32 * 2, IP6)} goto for_responder"
 
 
 def _publish(*, family: str, number: int) -> tuple[str, ...]:
@@ -163,25 +170,31 @@ def _publish(*, family: str, number: int) -> tuple[str, ...]:
 ESTABLISHED = "ct state established,related accept"
 PUBLISHED = "ct status dnat accept"
 PORTS = "meta l4proto { tcp, udp, sctp } fib daddr type local jump published"
-QUERY = f"udp dport 53 {A_QUERY} jump queries"
+ASKING = (OPEN, SEALED, "docker_gwbridge")
+"""Links from which containers ask for names; those that publish ports ask from docker_gwbridge."""
 
 CHAINS: Mapping[str, RuleChain] = {
-    "loopback": RuleChain(
+    "received": RuleChain(
         "type filter hook prerouting priority raw",
-        # route_localnet, which a port published on 127.0.0.1 needs, lets them in: CVE-2020-8558.
-        (f'iifname "{OPEN}" ip daddr 127.0.0.0/8 drop',),
+        (
+            # route_localnet, which a port published on 127.0.0.1 needs, lets them in: CVE-2020-8558.
+            f'iifname "{OPEN}" ip daddr 127.0.0.0/8 drop',
+            *(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in ASKING),
+        ),
     ),
-    "redirected": RuleChain("", (f"meta l4proto udp redirect to :{RESPONDER_PORT}",)),
+    "for_responder": RuleChain("", (f"ct zone set {ZONE}",)),
     "queries": RuleChain("", tuple(_for_responder())),
     "published": RuleChain("", (*_publish(family="ip", number=4), *_publish(family="ip6", number=6))),
     "arriving": RuleChain(
         "type nat hook prerouting priority dstnat",
         (
-            f'iifname "{OPEN}" {QUERY}',
-            f'iifname "{SEALED}" {QUERY}',
-            f'iifname "docker_gwbridge" {QUERY}',
+            f"ct zone {ZONE} meta l4proto udp redirect to :{RESPONDER_PORT}",
             PORTS,
         ),
+    ),
+    "answered": RuleChain(
+        "type filter hook output priority raw",
+        tuple(f'oifname "{link}" udp sport {RESPONDER_PORT} ct zone set {ZONE}' for link in ASKING),
     ),
     "from_host": RuleChain("type nat hook output priority dstnat", (PORTS,)),
     "leaving": RuleChain(
@@ -211,9 +224,7 @@ CHAINS: Mapping[str, RuleChain] = {
         "",
         (
             # Not what is sent to the port itself: a sealed network must not ask for names of the world.
-            f'iifname "{OPEN}" {PUBLISHED}',
-            f'iifname "{SEALED}" {PUBLISHED}',
-            f'iifname "docker_gwbridge" {PUBLISHED}',
+            *(f'iifname "{link}" {PUBLISHED}' for link in ASKING),
             'iifname "lo" accept',
             "counter drop",
         ),

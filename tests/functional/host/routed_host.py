@@ -7,6 +7,7 @@ with the address that they saw. A socket belongs to the namespace of the thread 
 import asyncio
 import contextlib
 import ctypes
+import functools
 import ipaddress
 import select
 import shutil
@@ -36,7 +37,7 @@ FAMILIES = (0, 1)
 PORT = 80
 """On which every peer answers, over TCP and UDP."""
 
-PATIENCE = 0.4
+PATIENCE = 0.25
 """Seconds after which no answer comes any more; all is in one kernel."""
 
 
@@ -84,21 +85,27 @@ def routed_host(*names: str, forwards: bool = True) -> Iterator[dict[str, Peer]]
     """The host of the calling thread with these peers, one network each."""
     for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         Path("/proc/sys/net", setting).write_text("1" if forwards else "0")
-    for setting in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"):
-        Path("/proc/sys/net", setting).write_text("0")  # each refusal is told
+    # Each refusal is told, and IPv6 is there at once.
+    for setting in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit", "ipv6/conf/default/accept_dad"):
+        Path("/proc/sys/net", setting).write_text("0")
     with contextlib.ExitStack() as stack:
         peers = {name: _join(stack, name) for name in names}
         for peer in peers.values():
             stack.enter_context(answering(peer))
-            # IPv6 is not there at once on a link that has just come up.
-            eventually(lambda peer=peer: ask(None, peer.address[1]).startswith("saw"), 5, f"{peer} answers")
+            eventually(functools.partial(_answers, peer), 5, f"{peer} answers")
         yield peers
+
+
+def _answers(peer: Peer) -> bool:
+    """IPv6 is not there at once on a link that has just come up."""
+    return ask(None, peer.address[1]).startswith("saw")
 
 
 def _join(stack: contextlib.ExitStack, name: str) -> Peer:
     link, ipv4, ipv6 = NETWORKS[name]
     pid = stack.enter_context(other_network())
     peer = Peer(pid, link, (f"{ipv4}.1", f"{ipv6}1"), (f"{ipv4}.8", f"{ipv6}8"))
+    peer.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
     ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     ip("address", "add", f"{ipv4}.1/24", "dev", link)
     ip("address", "add", f"{ipv6}1/64", "dev", link, "nodad")
@@ -149,8 +156,8 @@ def answering(peer: Peer | None, port: int = PORT, says: str = "saw ") -> Iterat
             stopped.close()
 
 
-def ask(peer: Peer | None, address: str, port: int = PORT, *, udp: bytes = b"") -> str:
-    """What a peer, or the host, is answered over TCP, or to one datagram.
+def ask(peer: Peer | None, address: str, port: int = PORT, *, udp: bytes = b"", source: int = 0) -> str:
+    """What a peer, or the host, is answered over TCP, or to one datagram, from a source port of its own.
 
     "refused" if it is told that nobody answers, "silence" if it is told nothing.
     """
@@ -158,6 +165,7 @@ def ask(peer: Peer | None, address: str, port: int = PORT, *, udp: bytes = b"") 
     make = peer.socket if peer else socket.socket
     with make(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as client:
         client.settimeout(PATIENCE)
+        client.bind(("", source))
         try:
             client.connect((address, port))
             if udp:
@@ -210,7 +218,7 @@ async def firewall(**settings: str) -> AsyncIterator[Firewall]:
     try:
         yield made
     finally:
-        made.close()
+        await made.close()
 
 
 def flush() -> None:

@@ -1,5 +1,7 @@
 """What may pass a host, tried with real packets: the way out, isolation, sealed networks, Docker."""
 
+import functools
+
 import pytest
 
 from ovn_docker.host.ruleset import Published
@@ -128,6 +130,10 @@ async def test_a_bridge_of_the_administrator_s_is_a_way_out() -> None:
             assert ask(peers["one"], peers["lan"].address[0]) == f"saw {peers['lan'].gateway[0]}"
 
 
+def _says(peer: Peer, address: str, says: str) -> bool:
+    return ask(peer, address).startswith(says)
+
+
 @in_private_network
 async def test_a_bridge_that_docker_makes_later_is_closed_at_once() -> None:
     with routed_host("one", "lan") as peers:
@@ -136,7 +142,7 @@ async def test_a_bridge_that_docker_makes_later_is_closed_at_once() -> None:
             for later, says in (("br-fedcba987654", "silence"), ("br-ex", "saw"), ("docker0", "silence")):
                 ip("link", "set", "dev", name, "name", later)
                 name = later
-                await until(lambda says=says: ask(peers["one"], address).startswith(says))
+                await until(functools.partial(_says, peers["one"], address, says))
             ip("link", "delete", "dev", name)
             await until(
                 lambda: "docker0" not in run("nft", "list", "set", "inet", "ovn-docker", "docker_bridges")
