@@ -116,7 +116,7 @@ ovn_programs=(ovs-vswitchd:openvswitch-switch ovn-northd:ovn-central ovn-control
 # Read by the scripts.
 # shellcheck disable=SC2034
 lab_programs=(
-  ip:iproute2 ethtool:ethtool busybox:busybox-static "${ovn_programs[@]}" dockerd:docker.io nft:nftables
+  ip:iproute2 ethtool:ethtool busybox:busybox-static nft:nftables iptables:iptables "${ovn_programs[@]}" dockerd:docker.io
 )
 
 # install_tools TARGET: the virtual environment for the tests, the bench and chaos, with this clone's driver and lab in it.

@@ -270,7 +270,9 @@ class Firewall:
     # --- Programs -------------------------------------------------------------------------------------------
 
     def _program(self, name: str) -> str | None:
-        return shutil.which(name, path=self._path)
+        """Where a program is; of iptables' the variant on nft will do, as the plugin has it."""
+        names = (name, name.replace("tables-", "tables-nft-"))
+        return next(filter(None, (shutil.which(each, path=self._path) for each in names)), None)
 
     async def _run(self, name: str, *arguments: str, text: str = "") -> str:
         """Run a program on a text and return what it prints; HostError with its first words if it fails."""

@@ -49,20 +49,11 @@ def repair(saved: str) -> str:
 def removal(saved: str) -> str:
     """What removes our chains, as input for ``iptables-restore --noflush``; "" if there are none."""
     rules = _rules(saved)
-    lines = [
-        f"-D {name} -j {chain}" for name, each in rules.items() for chain in CHAINS if f"-j {chain}" in each
-    ]
+    jumps = {f"-j {chain}" for chain in CHAINS}
+    lines = [f"-D {name} {rule}" for name, each in rules.items() for rule in each if rule in jumps]
     present = [chain for chain in CHAINS if chain in rules]
     lines += [f"{command} {chain}" for chain in present for command in ("-F", "-X")]
     return "\n".join(["*filter", *lines, "COMMIT", ""]) if lines else ""
-
-
-def forward_policy(saved: str) -> str:
-    """The policy of FORWARD, ``ACCEPT`` or ``DROP``; "" if there is no such chain."""
-    for line in saved.splitlines():
-        if line.startswith(":FORWARD "):
-            return line.split()[1]
-    return ""
 
 
 def _rules(saved: str) -> dict[str, list[str]]:
@@ -87,7 +78,7 @@ def _jump(rules: dict[str, list[str]], home: str, chain: str) -> Iterator[str]:
     """Make `home` jump to a chain of ours, and nothing else."""
     jump, here = f"-j {chain}", rules.get(home, [])
     end = here.index("-j RETURN") if "-j RETURN" in here else len(here)
-    elsewhere = [name for name, each in rules.items() if name != home and jump in each]
+    elsewhere = [name for name, each in rules.items() for rule in each if name != home and rule == jump]
     if jump in here[:end] and not elsewhere:
         return
     yield from (f"-D {name} {jump}" for name in elsewhere)

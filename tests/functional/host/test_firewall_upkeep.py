@@ -24,6 +24,8 @@ from tests.functional.private_network import in_private_network
 
 pytestmark = [pytest.mark.functional, NEEDS_NFT]
 
+ROOT = Path(__file__).parents[3]
+
 PORT = Published(6, "", 8080, "10.77.0.8", 80)
 
 
@@ -230,3 +232,19 @@ async def test_removing_leaves_nothing_but_what_others_made() -> None:
         assert run("iptables-save", "-t", "filter").splitlines()[1:-1] == before
     await made.remove()
     links.close()
+
+
+@in_private_network
+async def test_uninstalling_removes_the_rules_without_the_driver() -> None:
+    links = Links()
+    await links.create(PAIR)
+    links.close()
+    run("iptables", "-N", "DOCKER-USER")
+    run("iptables", "-A", "FORWARD", "-j", "DOCKER-USER")
+    before = run("iptables-save", "-t", "filter").splitlines()[1:-1]
+    async with firewall() as made:
+        await made.publish([PORT], [])
+    for _ in range(2):
+        run("bash", "-ec", f". {ROOT}/scripts/lib/rules.sh; remove_rules")
+        assert "ovn-docker" not in run("nft", "list", "ruleset").lower()
+        assert run("iptables-save", "-t", "filter").splitlines()[1:-1] == before
