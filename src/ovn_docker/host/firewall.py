@@ -145,6 +145,7 @@ class Firewall:
                 return
             wanted = (known - gone) | frozenset(added)
             self._serve_loopback(added)
+            self._published = None  # until it is known how this ends: the caller's time may be up
             try:
                 await self._run("nft", "-f", "-", text=ruleset.change(wanted - (known - gone), gone))
                 self._published = wanted
@@ -155,7 +156,10 @@ class Firewall:
         """What the kernel publishes for us; HostError if it does not say."""
         async with self._lock:
             document = await self._document()
-            return ruleset.published_in(document) if document else frozenset()
+            found = ruleset.published_in(document) if document else frozenset()
+            # What only the kernel knows can be withdrawn, and what only we know is restored.
+            self._published = (self._published or frozenset()) | found
+            return found
 
     async def remove(self) -> None:
         """Remove all rules, the guard's too; for uninstalling. HostError if the kernel refuses."""

@@ -173,6 +173,14 @@ PORTS = "meta l4proto { tcp, udp, sctp } fib daddr type local jump published"
 ASKING = (OPEN, SEALED, "docker_gwbridge")
 """Links from which containers ask for names; those that publish ports ask from docker_gwbridge."""
 
+ANSWERS = (
+    f"udp sport {RESPONDER_PORT}",
+    # That no responder is there: behind ICMP's header are the query's IP header and its UDP ports.
+    f"icmp type destination-unreachable @th,{8 * (8 + 20 + 2)},16 {RESPONDER_PORT}",
+    f"icmpv6 type destination-unreachable @th,{8 * (8 + 40 + 2)},16 {RESPONDER_PORT}",
+)
+"""What comes back from the responder's port."""
+
 CHAINS: Mapping[str, RuleChain] = {
     "received": RuleChain(
         "type filter hook prerouting priority raw",
@@ -194,9 +202,10 @@ CHAINS: Mapping[str, RuleChain] = {
     ),
     "answered": RuleChain(
         "type filter hook output priority raw",
-        tuple(f'oifname "{link}" udp sport {RESPONDER_PORT} ct zone set {ZONE}' for link in ASKING),
+        tuple(f'oifname "{link}" {answer} ct zone set {ZONE}' for link in ASKING for answer in ANSWERS),
     ),
-    "from_host": RuleChain("type nat hook output priority dstnat", (PORTS,)),
+    # nft 1.0.6, Debian 12's, has no name for this priority here.
+    "from_host": RuleChain("type nat hook output priority -100", (PORTS,)),
     "leaving": RuleChain(
         "type nat hook postrouting priority srcnat",
         (

@@ -97,6 +97,16 @@ async def test_all_else_goes_where_the_container_sends_it(payload: bytes) -> Non
 
 
 @in_private_network
+async def test_without_a_responder_a_query_is_refused_at_once() -> None:
+    with routed_host("one", "sealed", "outside") as peers:
+        async with firewall():
+            for name in ("one", "sealed"):
+                for family in FAMILIES:
+                    server = peers["outside"].address[family]
+                    assert ask(peers[name], server, 53, udp=query("db")) == "refused"
+
+
+@in_private_network
 async def test_the_responder_hears_sealed_networks_and_publishers_too() -> None:
     with routed_host("sealed", "gwbridge", "outside") as peers, answering(None, RESPONDER_PORT, "responder "):
         run("iptables", "-P", "INPUT", "DROP")

@@ -1,6 +1,7 @@
 """How the rules come into the kernel, stay there beside everybody else's, and go."""
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,27 @@ async def test_elements_that_are_missing_are_found_and_restored() -> None:
         assert await made.missing() == ("published port tcp . 8080",)
         await made.restore()
         assert await made.published() == {PORT}
+
+
+@in_private_network
+async def test_a_port_is_withdrawn_after_a_caller_ran_out_of_time() -> None:
+    async with firewall() as made:
+        for _ in range(20):
+            publishing = asyncio.create_task(made.publish([PORT], []))
+            await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            await made.publish([], [PORT])
+            assert await made.published() == frozenset()
+
+
+@in_private_network
+async def test_a_port_that_only_the_kernel_knows_can_be_withdrawn() -> None:
+    async with firewall() as made:
+        run("nft", "add", "element", "inet", "ovn-docker", "any4", "{ tcp . 8080 : 10.77.0.8 . 80 }")
+        assert await made.published() == {PORT}
+        await made.publish([], [PORT])
+        assert await made.published() == frozenset()
 
 
 @in_private_network
