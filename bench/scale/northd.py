@@ -56,7 +56,7 @@ def _changes(central: Central) -> list[Figure]:
         page.NETWORK_MADE: switches.ls_add(Switch(_NETWORK, (subnet,), (subnet[1],)), mark),
         page.PORT_MADE: switches.lsp_add(port, switch, (), mark),
         page.PORT_GONE: [switches.lsp_del(_NETWORK, _ENDPOINT, switch)],
-        page.NETWORK_GONE: [switches.ls_del(switch)],
+        page.NETWORK_GONE: switches.ls_del(switch),
     }
     figures = []
     for item, operations in changes.items():

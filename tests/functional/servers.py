@@ -107,6 +107,13 @@ class OvsdbServer:
         assert isinstance(rows, list)
         return rows
 
+    def ports(self, *columns: str) -> list[dict[str, Any]]:
+        """All rows of Logical_Switch_Port but the gateway ports of switches."""
+        where = [["type", "!=", "localport"]]
+        query = {"op": "select", "table": "Logical_Switch_Port", "where": where, "columns": list(columns)}
+        [answer] = self.transact(query)
+        return list(answer["rows"])
+
     def appctl(self, *words: str) -> str:
         return run("ovs-appctl", "-t", self.directory / "ctl", *words)
 

@@ -467,7 +467,7 @@ async def test_a_killed_server_is_met_again_under_load(
     northbound.start()
     second = await asyncio.gather(*adding)
     assert {status for status, _ in first + second} == {200}
-    names = {row["name"] for row in northbound.rows("Logical_Switch_Port", "name")}
+    names = {row["name"] for row in northbound.ports("name")}
     assert names == {f"e{number}" for number in range(2, 60)}
     assert await asyncio.to_thread(daemon.stop) == 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovn_docker_lab import Lab, down
+from tests.integration.probing import Probe, build, import_probe, write_probe_image
 
 _TEST_LAB = re.compile(r"t([0-9]+)-.*")
 
@@ -44,6 +45,16 @@ def lab(_no_labs_of_dead_runs: None) -> Iterator[Lab]:
         yield shared
     finally:
         shared.down()
+
+
+@pytest.fixture(scope="session")
+def probe(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Probe:
+    """The program that asks and tells, and its image on both hosts of the lab."""
+    program = build(tmp_path_factory.mktemp("probe"))
+    tar = write_probe_image(program)
+    for host in lab.hosts:
+        import_probe(host, tar)
+    return Probe(program)
 
 
 @pytest.fixture(scope="session")

@@ -107,10 +107,16 @@ static void answer_udp(int it, const char *name) {
   sendto(it, text, length, 0, (struct sockaddr *)&peer, size);
 }
 
+static void end(int number) {
+  (void)number;
+  _exit(0);
+}
+
 static void serve(const char *name, char **ports, int count) {
   struct pollfd polled[2 * MOST_PORTS];
   if (count > MOST_PORTS) fail("too many ports");
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGTERM, end); /* as process 1 it would not end of it */
   for (int i = 0; i < count; i++) {
     polled[2 * i] = (struct pollfd){.fd = listener(SOCK_STREAM, atoi(ports[i])), .events = POLLIN};
     polled[2 * i + 1] = (struct pollfd){.fd = listener(SOCK_DGRAM, atoi(ports[i])), .events = POLLIN};
@@ -120,13 +126,7 @@ static void serve(const char *name, char **ports, int count) {
       if (polled[i].revents) (i % 2 ? answer_udp : answer_tcp)(polled[i].fd, name);
 }
 
-static void end(int number) {
-  (void)number;
-  _exit(0);
-}
-
 int main(int count, char **words) {
-  signal(SIGTERM, end); /* as process 1 it would not end of it */
   if (count == 3 && !strcmp(words[1], "lookup")) lookup(words[2]);
   else if (count == 4 && !strcmp(words[1], "tcp")) ask(SOCK_STREAM, words[2], words[3], 0);
   else if ((count == 4 || count == 5) && !strcmp(words[1], "udp"))

@@ -3,9 +3,11 @@
 import itertools
 import json
 import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ovn_docker_lab import Machine
@@ -90,11 +92,11 @@ class Tenant:
         self._networks: list[str] = []
         self._containers: list[str] = []
 
-    def network(self, subnet: str | None, *options: str) -> Network:
+    def network(self, subnet: str | None, *options: str, driver: str = DRIVER) -> Network:
         """Make a network."""
         name = f"net{next(self._numbers)}"
         pool = () if subnet is None else ("--subnet", subnet)
-        made = self.docker("network", "create", "--driver", DRIVER, *pool, *options, name)
+        made = self.docker("network", "create", "--driver", driver, *pool, *options, name)
         self._networks.append(name)
         return Network(name, made.stdout.strip())
 
@@ -105,11 +107,18 @@ class Tenant:
         return name
 
     def container(
-        self, network: Network, *options: str, command: str = "sleep 3600", name: str = ""
+        self,
+        network: Network,
+        *options: str,
+        command: str = "sleep 3600",
+        name: str = "",
+        image: str = IMAGE,
     ) -> Container:
         """Start a container that runs a shell command."""
         name = name or self.name()
-        self.docker("run", "-d", "--net", network.name, "--name", name, *options, IMAGE, "sh", "-c", command)
+        if name not in self._containers:
+            self._containers.append(name)
+        self.docker("run", "-d", "--net", network.name, "--name", name, *options, image, "sh", "-c", command)
         return Container(self.host, name)
 
     def try_container(self, network: Network) -> str:
@@ -145,6 +154,12 @@ class Tenant:
         for name in self._networks:
             self.docker("network", "rm", name, check=False)
         self._containers, self._networks = [], []
+
+
+def ovn_docker(host: Machine, *words: str) -> Result:
+    """`ovn-docker WORD...` on a host."""
+    program = str(Path(sys.executable).with_name("ovn-docker"))
+    return host.run([program, *words], check=False, timeout=60)
 
 
 def in_parallel(*works: Any) -> list[Any]:  # noqa: ANN401

@@ -210,7 +210,7 @@ def boxes(docked: Lab) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def probe(docked: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
+def plain_network(docked: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A network of Docker's own on a host with the image of the probe."""
     host = docked.hosts[0]
     import_probe(host, write_probe_image(build(tmp_path_factory.mktemp("probe"))))
@@ -224,14 +224,14 @@ def in_probe(lab: Lab, network: str, command: str) -> str:
 
 
 @pytest.mark.parametrize("lookup", [MUSL, GLIBC, "busybox nslookup", "busybox ping -c1 -4"])
-def test_a_container_asks_the_machine_outside_for_names(docked: Lab, probe: str, lookup: str) -> None:
-    assert str(WORLD[0]) in in_probe(docked, probe, f"{lookup} example.test")
+def test_a_container_asks_the_machine_outside_for_names(docked: Lab, plain_network: str, lookup: str) -> None:
+    assert str(WORLD[0]) in in_probe(docked, plain_network, f"{lookup} example.test")
 
 
-def test_the_machine_outside_sees_a_host_in_place_of_its_containers(docked: Lab, probe: str) -> None:
+def test_the_machine_outside_sees_a_host_in_place_of_its_containers(docked: Lab, plain_network: str) -> None:
     host = docked.hosts[0]
     http, udp = (f"probe {kind} {WORLD[0]}" for kind in ("tcp", "udp"))
-    saw = in_probe(docked, probe, f"{udp} 7 | head -n 1; {http} 80").splitlines()
+    saw = in_probe(docked, plain_network, f"{udp} 7 | head -n 1; {http} 80").splitlines()
     assert [line.split()[0] for line in saw] == [str(host.address)] * 2
 
 

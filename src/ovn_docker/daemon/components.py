@@ -23,8 +23,11 @@ from ovn_docker.health.repairs import Repair, Repairs, endpoint_request, startin
 from ovn_docker.health.snapshot import Inventory
 from ovn_docker.host import ovn_settings
 from ovn_docker.host.attachment import Attachments
+from ovn_docker.host.firewall import Firewall
+from ovn_docker.host.gateway_links import GatewayLinks
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
+from ovn_docker.overlay.egress import Egress
 from ovn_docker.overlay.ipam.allocator import AddressLeases
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
@@ -75,6 +78,7 @@ class Host:
     ovs: Client
     links: Links
     engine: Engine
+    firewall: Firewall = field(default_factory=Firewall)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,17 +204,15 @@ def assemble_overlay(
     ipam = OverlayIpam(database, leases, settings.default_pools, settings.context, time.monotonic)
     ip_lookup = IpLookup(ovs, shared, settings.driver_name, wanted=settings.ip_lookup)
     policy = SharingPolicy(settings.distributed, settings.context, ADDRESS_SPACES)
-    driver = OverlayDriver(attachments, shared, foreign, ipam, ip_lookup, policy, settings.scope, about)
+    egress = Egress(shared, GatewayLinks(ovs, links), host.firewall, settings.driver_name)
+    driver = OverlayDriver(
+        attachments, shared, foreign, ipam, ip_lookup, egress, policy, settings.scope, about
+    )
     inventory = OverlayInventory(database, shared, ipam, settings.context, some_time)
     reader = HostReader(attachments, links)
     central = partial(look_at_central, nb)
     names = DriverReading(settings.driver_name, settings.scope, presence, reader, central)
-    own_repairs: dict[str, Repair] = {
-        # no Join follows, so nothing is plugged in ahead of it
-        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
-        **dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.repair),
-        **starting(engine),
-    }
+    own_repairs = _overlay_repairs(driver, ip_lookup, egress, engine)
     return OverlayComponents(
         ovs=ovs,
         backend=nb,
@@ -219,7 +221,7 @@ def assemble_overlay(
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, names, ip_lookup.inspect),
+        reader=Reader(engine, inventory, attachments, names, ip_lookup.inspect, egress.inspect),
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, own_repairs),
         about=lambda: {"lookup": ip_lookup.about(), **_tls_paths(nb)},
         work=_northbound_work(ovs, nb),
@@ -229,6 +231,7 @@ def assemble_overlay(
             "the look at this host": reader.run,
             "IP lookup": ip_lookup.run,
             "plugging in before Join": driver.plugging.run,
+            "the way out": egress.run,
         },
         presence=presence,
         host=reader,
@@ -237,6 +240,21 @@ def assemble_overlay(
         shared=shared,
         ip_lookup=ip_lookup,
     )
+
+
+def _overlay_repairs(
+    driver: OverlayDriver, ip_lookup: IpLookup, egress: Egress, engine: Engine
+) -> dict[str, Repair]:
+    """The repairs of what only the overlay driver has, by the kind of the finding."""
+    return {
+        # no Join follows, so nothing is plugged in ahead of it
+        "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
+        **dict.fromkeys(("lookup-missing", "lookup-surplus"), ip_lookup.repair),
+        "rules-missing": egress.restore_rules,
+        "gateway-missing": egress.restore,
+        "gateway-stale": egress.remove_link,
+        **starting(engine),
+    }
 
 
 def _northbound_work(ovs: Client, nb: Client) -> dict[str, Work]:

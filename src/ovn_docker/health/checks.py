@@ -177,6 +177,28 @@ def check_alive(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("interface-alive", endpoint_id, text)
 
 
+def check_egress(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each network that is to have a way out by this host has it."""
+    state, docker = snapshot.egress, snapshot.docker
+
+    def named(network_id: str) -> str:
+        known = docker.networks.get(network_id)
+        return known.name if known else short(network_id)
+
+    if state.rules:
+        text = f"netfilter lacks rules for what containers send and receive, such as {state.rules[0]}"
+        yield Finding("rules-missing", "netfilter", text)
+    for network_id, what in state.missing:
+        yield Finding("gateway-missing", network_id, f"network {named(network_id)} lacks {what}", network_id)
+    for network_id, reason in state.closed:
+        text = f"containers of network {named(network_id)} use docker_gwbridge as the way out: {reason}"
+        yield Finding("egress-closed", network_id, text)
+    for switch, link in state.stale:
+        yield Finding(
+            "gateway-stale", switch, f"link {link} is of a network that Docker does not have", switch
+        )
+
+
 def check_lookups(snapshot: Snapshot) -> Iterator[Finding]:
     """The switch has the flows of IP lookups that it should, and no others of ours."""
     for kind, flows, problem in (
@@ -359,6 +381,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_alive,
     check_links,
     check_switches,
+    check_egress,
     check_lookups,
     lease_checks.check_stale_pools,
     check_plugins,

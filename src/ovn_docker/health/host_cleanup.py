@@ -16,7 +16,7 @@ from ovn_docker.ovn import hosts, leases, switches
 from ovn_docker.ovn.hosts import Index, Use
 from ovn_docker.ovn.leases import CLAIM, KIND, LEASE
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import Operation, Row, assert_lock, in_batches, mapping, members
+from ovn_docker.ovsdb.operations import Operation, Row, assert_lock, in_batches, mapping
 
 LOG = logging.getLogger(__name__)
 
@@ -155,7 +155,11 @@ async def remains(nb: Client, host: str, *, deep: bool = False) -> Leftovers:
         ports=len(own),
         leases=len(await find.leases()),
         uses=len(await find.uses()),
-        switches=sum(own.issuperset(members(row["ports"])) for result in held for row in result["rows"]),
+        switches=sum(
+            own.issuperset(switches.read_occupants(row, switch))
+            for switch, result in zip(created, held, strict=True)
+            for row in result["rows"]
+        ),
     )
 
 
@@ -228,7 +232,8 @@ class HostCleanup:
     async def _switches(self, created: Sequence[UUID]) -> int:
         removed = 0
         for batch in in_batches(created, BATCH):
-            results = await self._transact([hosts.switch_drop(self._host, switch) for switch in batch])
+            drops = [drop for switch in batch for drop in hosts.switch_drop(self._host, switch)]
+            results = await self._transact(drops)
             removed += sum(result["count"] for result in results)
         return removed
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ovn_docker.docker.engine import Engine
@@ -15,7 +15,15 @@ from ovn_docker.health.findings import Finding
 from ovn_docker.health.host_checks import check_host
 from ovn_docker.health.host_identity import Standing
 from ovn_docker.health.presence import Presence
-from ovn_docker.health.snapshot import Central, HostSetup, Inventory, LookupState, Owned, Snapshot
+from ovn_docker.health.snapshot import (
+    Central,
+    EgressState,
+    HostSetup,
+    Inventory,
+    LookupState,
+    Owned,
+    Snapshot,
+)
 from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.veth import Links
@@ -105,9 +113,11 @@ class Reader:
         attachments: Attachments,
         driver: DriverReading,
         lookups: Callable[[], Awaitable[LookupState]] | None = None,
+        egress: Callable[[Sequence[str]], Awaitable[EgressState]] | None = None,
     ) -> None:
-        """`lookups` compares the flows of IP lookups."""
+        """`lookups` compares the flows of IP lookups, `egress` the ways out of networks, by NetworkID."""
         self._lookups = lookups
+        self._egress = egress
         self._engine = engine
         self._inventory = inventory
         self._attachments = attachments
@@ -156,6 +166,7 @@ class Reader:
         await self._reached()
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = LookupState() if self._lookups is None else await self._lookups()
+        egress = EgressState() if self._egress is None else await self._egress(own)
         unguarded = await self._attachments.unguarded()
         setup = await self._inventory.setup()
         refuses_global = await self._engine.refuses_global() if self._driver.scope == "global" else ""
@@ -169,6 +180,7 @@ class Reader:
             links,
             self._inventory.pool_key,
             lookups=lookups,
+            egress=egress,
             store=self._inventory.store,
             setup=setup,
             refuses_global=refuses_global,

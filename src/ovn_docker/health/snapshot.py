@@ -275,6 +275,23 @@ class LookupState:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressState:
+    """What the ways out of this host's networks lack.
+
+    Attributes:
+        rules: what the kernel's rules lack, for people.
+        missing: NetworkID, and what can be made again.
+        closed: NetworkID, and why its containers use docker_gwbridge.
+        stale: row id of a switch that no network of this host is on, and the name of its link here.
+    """
+
+    rules: tuple[str, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
+    closed: tuple[tuple[str, str], ...] = ()
+    stale: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Central:
     """The servers that all hosts share.
 
@@ -315,6 +332,7 @@ class Snapshot:
     links: frozenset[str]
     pool_key: Callable[[Network, str], str]
     lookups: LookupState = LookupState()
+    egress: EgressState = EgressState()
     store: str = "OVN"
     setup: Setup | None = None
     refuses_global: str = ""

@@ -257,15 +257,16 @@ class Attachments:
             outside=outside,
             inside=inside,
             mac=spec.mac,
-            mtu=spec.mtu or await self._tunnel_mtu(settings, encrypted=spec.encrypted),
+            mtu=spec.mtu or await self.tunnel_mtu(encrypted=spec.encrypted),
             checksums=datapath != open_vswitch.NETDEV or settings.tso,
             heard=datapath == open_vswitch.NETDEV,
         )
 
-    async def _tunnel_mtu(self, settings: OvnSettings, *, encrypted: bool) -> int:
+    async def tunnel_mtu(self, *, encrypted: bool) -> int:
         """The smallest MTU that a tunnel endpoint leaves, by the MTU of the interface that has its
         address.
         """
+        settings = self.settings()
         encapsulations = list(settings.encapsulations)
         mtus = []
         for address in settings.encap_ips:

@@ -40,6 +40,7 @@ NO_IPV6_FORWARDING = (
     "containers have no way out over IPv6, because this host forwards none: type"
     " 'sysctl -w net.ipv6.conf.all.forwarding=1'"
 )
+NOT_LOADED = "containers have no way out over this host, for its rules are not loaded yet"
 INSTALL = "'apt-get install iptables'"
 REASONS = {
     "Operation not permitted": "not permitted: the driver needs CAP_NET_ADMIN",
@@ -53,12 +54,18 @@ REASONS = {
 class Firewall:
     """The rules of this network namespace for the way out, published ports and name queries."""
 
-    def __init__(self, path: str = PATH) -> None:
-        """Make one that has done nothing yet; `path` is where the programs are found, as in $PATH."""
+    def __init__(self, path: str = PATH, *, responder: bool = False) -> None:
+        """Make one that has done nothing yet.
+
+        Args:
+            path: where the programs are found, as in $PATH.
+            responder: whether the driver answers containers' queries for names, at `RESPONDER_PORT`.
+        """
+        self._responder = responder
         self._path = path
         self._lock = asyncio.Lock()
         self._published: frozenset[Published] | None = None
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {"nft": NOT_LOADED}
         self._bridges: BridgeWatch | None = None
         self._in_set: frozenset[str] = frozenset()
         self._ruleset: RulesetWatch | None = None
@@ -116,6 +123,7 @@ class Firewall:
             except HostError as error:
                 self._problems["nft"] = str(error)
                 return ()
+            self._problems["nft"] = NOT_LOADED if lost else ""
             self._serve_loopback(self._published or ())
             return lost
 
@@ -181,7 +189,7 @@ class Firewall:
 
     async def _load(self, published: frozenset[Published]) -> None:
         bridges = self._bridges.names if self._bridges else frozenset(docker_bridges.present().values())
-        await self._run("nft", "-f", "-", text=ruleset.load(published, bridges))
+        await self._run("nft", "-f", "-", text=ruleset.load(published, bridges, responder=self._responder))
         self._published, self._in_set = published, bridges
         self._bridges_changed()
         self._serve_loopback(published)

@@ -34,7 +34,7 @@ DATAPATH = "Datapath"
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
 ADDRESSES, VLAN = "ovn-docker-addresses", "ovn-docker-vlan"
 STATUS, SANDBOX = "iface-status", "vm-id"
-VTEP, DRIVER = "ovn-docker-vtep", "ovn-docker-driver"
+VTEP, DRIVER, GATEWAY = "ovn-docker-vtep", "ovn-docker-driver", "ovn-docker-gateway"
 
 WATCHES = {
     ROOT: Watch(("external_ids", "other_config")),
@@ -267,7 +267,7 @@ def read_attached(row: Mapping[str, object]) -> Attached:
     )
 
 
-def _ofport(row: Mapping[str, object]) -> int | None:
+def _ofport(row: Mapping[str, Any]) -> int | None:
     """The OpenFlow port; ovs-vswitchd writes -1 if it could not use the interface."""
     port = optional(row.get("ofport", ["set", []]))
     return int(port) if port is not None and int(port) > 0 else None
@@ -398,6 +398,81 @@ def del_vtep_port(remote: str) -> Operation:
     """Remove a port of `add_vtep_port`."""
     port = reference(addressing.row_id(PORT, VTEP, remote))
     return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
+
+
+# --- Gateway ports: this host's end of the way out of a switch. ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLink:
+    """An internal port of the integration bridge that is a switch's gateway on this host.
+
+    Attributes:
+        switch: the row id of the switch, as text.
+        iface_id: the name of the switch's gateway port in OVN.
+        name: of the link.
+        mac: of the link.
+        addresses: with their prefix lengths, ``10.77.0.1/24``.
+        mtu: in bytes.
+        driver: the name of the driver that made it.
+    """
+
+    switch: str
+    iface_id: str
+    name: str
+    driver: str
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    mtu: int | None = None
+
+
+def gateway_link_id(switch: str) -> UUID:
+    """The row id of the Interface of a switch's gateway port."""
+    return addressing.row_id(INTERFACE, GATEWAY, switch)
+
+
+def add_gateway_link(bridge: str, link: GatewayLink) -> list[Operation]:
+    """Add the port; the last count is 0 if the bridge does not exist (ovs-vswitchd.conf.db(5), internal)."""
+    port = addressing.row_id(PORT, GATEWAY, link.switch)
+    ids = {
+        IFACE_ID: link.iface_id,
+        GATEWAY: link.switch,
+        ADDRESSES: " ".join(link.addresses),
+        DRIVER: link.driver,
+    }
+    row: Row = {"name": link.name, "type": "internal", "mac": link.mac, "external_ids": to_map(ids)}
+    if link.mtu is not None:
+        row["mtu_request"] = link.mtu
+    return [
+        insert(INTERFACE, gateway_link_id(link.switch), row),
+        insert(PORT, port, {"name": link.name, "interfaces": reference(gateway_link_id(link.switch))}),
+        mutate(BRIDGE, [("name", "==", bridge)], ("ports", "insert", reference(port))),
+    ]
+
+
+def del_gateway_link(switch: str) -> Operation:
+    """Remove the port from whichever bridge it is on; count is 0 if it is on none."""
+    port = reference(addressing.row_id(PORT, GATEWAY, switch))
+    return mutate(BRIDGE, [("ports", "includes", port)], ("ports", "delete", port))
+
+
+def gateway_links(replica: Replica) -> list[GatewayLink]:
+    """All gateway ports of this host; MAC address and MTU are not read."""
+    found = []
+    for row in replica.rows(INTERFACE).values():
+        ids = mapping(row.get("external_ids"))
+        if GATEWAY in ids and row.get("type") == "internal":
+            addresses = tuple(ids.get(ADDRESSES, "").split())
+            name = str(row.get("name", ""))
+            driver = ids.get(DRIVER, "")
+            found.append(GatewayLink(ids[GATEWAY], ids.get(IFACE_ID, ""), name, driver, addresses=addresses))
+    return found
+
+
+def gateway_progress(replica: Replica, switch: str) -> tuple[bool, str]:
+    """Whether ovs-vswitchd has made the link of a switch's gateway port, and why it could not, or ""."""
+    row = replica.row(INTERFACE, gateway_link_id(switch)) or {}
+    return _ofport(row) is not None, optional(row.get("error", ["set", []])) or ""
 
 
 # --- The bridges of a host and the ports on them. -----------------------------------------------------------

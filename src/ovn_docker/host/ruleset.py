@@ -187,7 +187,6 @@ CHAINS: Mapping[str, RuleChain] = {
         (
             # route_localnet, which a port published on 127.0.0.1 needs, lets them in: CVE-2020-8558.
             f'iifname "{OPEN}" ip daddr 127.0.0.0/8 drop',
-            *(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in ASKING),
         ),
     ),
     "for_responder": RuleChain("", (f"ct zone set {ZONE}",)),
@@ -249,6 +248,9 @@ CHAINS: Mapping[str, RuleChain] = {
     ),
 }
 
+QUERIES = tuple(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in ASKING)
+"""Further rules of the chain `received`, only where a responder runs: else short names would be nobody's."""
+
 MAPS: Mapping[str, str] = {
     "any4": "inet_proto . inet_service : ipv4_addr . inet_service",
     "one4": "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
@@ -259,9 +261,10 @@ MAPS: Mapping[str, str] = {
 BRIDGES = "docker_bridges"
 
 
-def load(published: Iterable[Published], bridges: Iterable[str]) -> str:
+def load(published: Iterable[Published], bridges: Iterable[str], *, responder: bool) -> str:
     """Commands after which the table has all our chains, these published ports and Docker's bridges.
 
+    `responder` says whether one answers queries on this host.
     They are one transaction, so no packet meets a table that is half made. The guard's chain stays as it is.
     """
     chains = [f"chain inet {TABLE} {name}" for name in CHAINS]
@@ -278,6 +281,7 @@ def load(published: Iterable[Published], bridges: Iterable[str]) -> str:
         *(f"delete {chain}" for chain in chains),
         *(_add_chain(name, chain) for name, chain in CHAINS.items()),
         *(f"add rule inet {TABLE} {name} {rule}" for name, chain in CHAINS.items() for rule in chain.rules),
+        *(f"add rule inet {TABLE} received {rule}" for rule in (QUERIES if responder else ())),
         *_elements("add", published),
         *(f'add element inet {TABLE} {BRIDGES} {{ "{name}" }}' for name in sorted(set(bridges))),
     )

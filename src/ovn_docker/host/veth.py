@@ -181,6 +181,10 @@ class Links:
         """The names of all links of our groups."""
         return await self._run(lambda: _in_groups({GROUP, LEAVING}))
 
+    async def over_netlink(self, work: Callable[[Any], T]) -> T:
+        """What `work` returns, which is called with pyroute2's IPRoute on the netlink thread."""
+        return await self._run(lambda: work(self._open()))
+
     async def holding(self, address: str) -> str | None:
         """The name of the link that has an IP address, or None."""
         return await self._run(lambda: self._holding(address))

@@ -71,7 +71,7 @@ def warn_of_published_ports(request: messages.ProgramExternalConnectivityRequest
 
     Docker asks for them only where Join named a gateway.
     """
-    if (request.options or {}).get("com.docker.network.portmap"):
+    if messages.publishes(request.options):
         LOG.warning(
             "endpoint %s: published ports are not opened, its way out is %s", request.endpoint_id, way_out
         )

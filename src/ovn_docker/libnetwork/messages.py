@@ -19,6 +19,7 @@ INTERNAL = "com.docker.network.internal"
 GENERIC = "com.docker.network.generic"
 MTU = "com.docker.network.driver.mtu"
 DOCKER_OPTIONS = "com.docker.network."
+PORT_MAP = "com.docker.network.portmap"
 ADDRESS_TYPE = "RequestAddressType"
 GATEWAY_TYPE = "com.docker.network.gateway"
 SERIAL = "com.docker.network.ipam.serial"
@@ -182,6 +183,11 @@ class ProgramExternalConnectivityRequest(EndpointRequest, frozen=True):
     """The endpoint becomes its container's gateway; the options name exposed and published ports."""
 
     options: Options | None = msgspec.field(default=None, name="Options")
+
+
+def publishes(options: Options | None) -> bool:
+    """Whether a container, by the options of its Join, publishes ports."""
+    return bool((options or {}).get(PORT_MAP))
 
 
 class DiscoverRequest(Message, frozen=True):

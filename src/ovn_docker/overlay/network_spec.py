@@ -4,7 +4,7 @@ Source: the guide, "Streching logical switch across multiple application cluster
 """
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages, network_options
 from ovn_docker.libnetwork.messages import CreateNetworkRequest
+from ovn_docker.ovn import switches
 from ovn_docker.ovn.switches import Switch
 
 CONTEXT, CREATE, SWITCH, PORT_SECURITY, SWARM = "context", "create", "switch", "port_security", "swarm"
-OPTIONS = (CONTEXT, CREATE, SWITCH, PORT_SECURITY, SWARM)
+EGRESS = "egress"
+OPTIONS = (CONTEXT, CREATE, SWITCH, PORT_SECURITY, EGRESS, SWARM)
 """A network's options besides Docker's own. AllocateNetwork adds the last, to mark a swarm's network."""
 
 
@@ -49,6 +51,8 @@ class SharedNetwork:
         create: whether to create the switch if it does not exist.
         leased: whether our IPAM gave the addresses, so that each has a lease.
         mtu: bytes, or None to follow the encapsulation.
+        gateways: of each pool, or "".
+        egress: as `Switch.egress`.
     """
 
     network_id: str
@@ -62,17 +66,20 @@ class SharedNetwork:
     internal: bool
     mtu: int | None
     port_security: bool = True
+    gateways: tuple[str, ...] = ()
+    egress: str = switches.BY_DOCKER
 
     def as_switch(self) -> Switch:
         """What the network asks of its switch."""
-        gateway = ipaddress.ip_address(self.gateway) if self.gateway else None
+        gateways = self.gateways or (self.gateway,)
         return Switch(
             network_id=self.network_id,
             pools=tuple(addressing.network(pool, "pool") for pool in self.pools),
-            gateways=(gateway,),
+            gateways=tuple(ipaddress.ip_address(text) if text else None for text in gateways),
             internal=self.internal,
             mtu=self.mtu,
             port_security=self.port_security,
+            egress=self.egress,
         )
 
     @property
@@ -102,9 +109,10 @@ class SharedNetwork:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "SharedNetwork":
         """From the state file."""
-        content = {PORT_SECURITY: True, **content}  # an older version's file, which always had it
+        older: dict[str, Any] = {PORT_SECURITY: True, "gateways": (), EGRESS: switches.BY_DOCKER}
+        content = {**older, **content}  # what an older version's file lacks
         known = {field.name: content[field.name] for field in fields(cls)}
-        return cls(**{**known, "pools": tuple(content["pools"])})
+        return cls(**known | {key: tuple(content[key]) for key in ("pools", "gateways")})
 
 
 def shared(
@@ -146,6 +154,8 @@ def shared(
         internal=switch.internal,
         mtu=switch.mtu,
         port_security=switch.port_security,
+        gateways=tuple(str(gateway) if gateway is not None else "" for gateway in switch.gateways),
+        egress=switch.egress,
     )
 
 
@@ -197,7 +207,27 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
         internal=options.get(messages.INTERNAL) is True,
         mtu=network_options.mtu(own, pools),
         port_security=truth(PORT_SECURITY, own.get(PORT_SECURITY)) is not False,
+        egress=_egress(own),
     )
+
+
+def _egress(options: Mapping[str, Any]) -> str:
+    """The way out of a network's containers; of what others made, or a swarm, it is Docker's."""
+    choices = switches.BY_HOST, switches.BY_DOCKER, switches.NOWHERE
+    chosen = _chosen(EGRESS, options.get(EGRESS, ""), ("", *choices))
+    named = SWITCH in options
+    if not named and truth(SWARM, options.get(SWARM)) is not True:
+        return chosen or switches.BY_DOCKER
+    if chosen in {switches.BY_HOST, switches.NOWHERE}:
+        what = f"logical switch '{options[SWITCH]}' was made by others" if named else "a swarm needs docker"
+        raise RequestError(f"option '{EGRESS}' is '{chosen}': {what}: leave the option out")
+    return switches.BY_DOCKER
+
+
+def _chosen(option: str, text: str, choices: Sequence[str]) -> str:
+    if text not in choices:
+        raise RequestError(f"option '{option}' is '{text}': give {' or '.join(filter(None, choices))}")
+    return text
 
 
 def auxiliary(request: CreateNetworkRequest) -> dict[IPNetwork, list[IPAddress]]:

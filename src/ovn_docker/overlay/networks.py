@@ -25,7 +25,7 @@ from ovn_docker.overlay.network_spec import SharedNetwork, SharingPolicy, auxili
 from ovn_docker.overlay.northbound import Northbound
 from ovn_docker.ovn import switches
 from ovn_docker.ovn.switches import Switch
-from ovn_docker.ovsdb.operations import Row, mapping, members
+from ovn_docker.ovsdb.operations import Row, mapping
 from ovn_docker.state_file import StateFile, StateSection
 
 LOG = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class SharedNetworks:
             await self._remember(replace(network, row=str(found)))
         except BaseException:
             if known is None and network.create:  # Docker will not ask to delete what it could not create
-                self._northbound.client.take_back([switches.ls_del(switches.switch_id(network.switch))])
+                self._northbound.client.take_back(switches.ls_del(switches.switch_id(network.switch)))
             raise
 
     async def delete(self, network: SharedNetwork) -> None:
@@ -109,8 +109,7 @@ class SharedNetworks:
         """
         if network.create:
             switch = switches.switch_id(network.switch)
-            [deleted] = await self._northbound.transact([switches.ls_del(switch)])
-            if not deleted["count"]:
+            if not switches.was_deleted(await self._northbound.transact(switches.ls_del(switch))):
                 await self._warn_of_foreign_ports(network.switch, switch)
         await self._save(
             lambda networks: {key: each for key, each in networks.items() if key != network.network_id}
@@ -119,7 +118,8 @@ class SharedNetworks:
     async def _warn_of_foreign_ports(self, name: str, switch: UUID) -> None:
         """Log that an administrator has to remove the switch, if only ports of others keep it."""
         [held] = await self._northbound.transact([switches.ls_ports(switch)])
-        ports = [port for row in held["rows"] for port in members(row["ports"])][:MAX_PORTS_SHOWN]
+        ports = [port for row in held["rows"] for port in switches.read_occupants(row, switch)]
+        ports = ports[:MAX_PORTS_SHOWN]
         owners = (
             await self._northbound.transact([switches.lsp_owner(port) for port in ports]) if ports else []
         )
@@ -336,8 +336,8 @@ class NetworkMaking:
         await self._ipam.allocated(request.network_id, subnets, alone=alone)
         return messages.AllocateNetworkResponse(options={**options, network_spec.SWARM: "true"})
 
-    async def create(self, request: messages.CreateNetworkRequest) -> None:
-        """Create the switch, or use a shared one. A repeat finds it, and equal."""
+    async def create(self, request: messages.CreateNetworkRequest) -> Switch | None:
+        """Create the switch and return what it is; None for a shared one. A repeat finds it, and equal."""
         switch = switch_for(request)
         leased = any(data.address_space in self._policy.address_spaces for data in ipam_data(request))
         options = generic(request.options or {}, network_spec.OPTIONS)
@@ -352,7 +352,7 @@ class NetworkMaking:
         if network is None:
             await self._ipam.opened(auxiliary(request))
             await self._create_own(switch)
-            return
+            return switch
         if leased and self._shared.get(network.network_id) is None:
             self._check_context(switch.pools, options)
         async with self._one_by_one:
@@ -360,6 +360,7 @@ class NetworkMaking:
                 await self._check_alone(network)
             await self._ipam.opened(auxiliary(request))
             await self._shared.create(network, switch)
+            return None
 
     def _check_context(
         self, subnets: Sequence[IPNetwork], options: Mapping[str, Any], *, swarm: bool = False

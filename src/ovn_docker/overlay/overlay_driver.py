@@ -16,6 +16,7 @@ from ovn_docker.host import open_vswitch
 from ovn_docker.host.attachment import Attachments, AttachSpec
 from ovn_docker.libnetwork import messages, network_options
 from ovn_docker.libnetwork.api import warn_of_published_ports
+from ovn_docker.overlay.egress import Egress
 from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
 from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
@@ -25,9 +26,8 @@ from ovn_docker.overlay.networks import NetworkMaking, SharedNetworks, no_networ
 from ovn_docker.overlay.overlay_inventory import own_switches
 from ovn_docker.overlay.plugging import MissingFlows, Plugging
 from ovn_docker.overlay.vtep.ip_lookup import IpLookup
-from ovn_docker.ovn import leases, nb_global, switches
+from ovn_docker.ovn import gateway_ports, leases, nb_global, switches
 from ovn_docker.ovn.switches import Switch, SwitchPort
-from ovn_docker.ovsdb.operations import members
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class OverlayDriver:
         occupied: ForeignAddresses,
         ipam: OverlayIpam,
         lookups: IpLookup,
+        egress: Egress,
         policy: SharingPolicy,
         scope: str,
         about: Callable[[], Mapping[str, Any]],
@@ -65,6 +66,7 @@ class OverlayDriver:
         self._making = NetworkMaking(shared, policy, ipam)
         self._ipam = ipam
         self._lookups = lookups
+        self._egress = egress
         self._about = about
         self.plugging = Plugging()
 
@@ -86,8 +88,12 @@ class OverlayDriver:
         await self._ipam.freed(request.network_id)
 
     async def create_network(self, request: messages.CreateNetworkRequest) -> None:
-        """Create the switch, or use a shared one. A repeat finds it, and equal."""
-        await self._making.create(request)
+        """Create the switch, or use a shared one, and this host's link to its gateway.
+
+        A repeat finds it, and equal.
+        """
+        own = await self._making.create(request)
+        await self._egress.opened(request.network_id, own)
 
     async def delete_network(self, request: messages.NetworkRequest) -> None:
         """Remove the switch, unless another's port is on it; leave a shared one.
@@ -98,23 +104,26 @@ class OverlayDriver:
         network = self._shared.get(request.network_id)
         if network is not None:
             await self._shared.delete(network)
+            await self._egress.closed(request.network_id, UUID(network.row))
             return
         switch = switches.switch_id(request.network_id)
+        await self._egress.closed(request.network_id, switch)
         ports: list[UUID] | None = []
         while ports is not None:
-            delete = [switches.ls_del(switch, ports)]
-            [deleted] = await self._northbound.transact(delete, delete)
-            if deleted["count"] and ports:
+            delete = switches.ls_del(switch, ports)
+            deleted = switches.was_deleted(await self._northbound.transact(delete, delete))
+            if deleted and ports:
                 mark = await self._northbound.mark()
                 await self._northbound.transact([leases.claims_del(request.network_id, mark.host)])
-            ports = None if deleted["count"] else await self._leftovers(request.network_id)
+            ports = None if deleted else await self._leftovers(request.network_id)
 
     async def _leftovers(self, network_id: str) -> list[UUID] | None:
         """The ports on a network's switch, if all are leftovers of this host; None without a switch."""
-        [held] = await self._northbound.transact([switches.ls_ports(switches.switch_id(network_id))])
+        switch = switches.switch_id(network_id)
+        [held] = await self._northbound.transact([switches.ls_ports(switch)])
         if not held["rows"]:
             return None
-        ports = [port for row in held["rows"] for port in members(row["ports"])]
+        ports = [port for row in held["rows"] for port in switches.read_occupants(row, switch)]
         if not ports:
             return []
         owners = await self._northbound.transact([switches.lsp_owner(port) for port in ports])
@@ -226,13 +235,14 @@ class OverlayDriver:
     async def join(self, request: messages.JoinRequest) -> messages.JoinResponse:
         """Plug a veth pair into the integration bridge; Docker moves its other end into the container.
 
-        The answer waits for the port's flows, so that the container's first packet arrives. Without a router
-        on the switch it names no gateway, and Docker adds its own gateway bridge (remote.md, Join).
+        The answer waits for the port's flows, so that the container's first packet arrives. Where it names no
+        gateway, Docker adds its own gateway bridge (remote.md, Join), which also publishes the ports.
         """
         network = self._shared.get(request.network_id)
         row = switches.switch_id(request.network_id) if network is None else UUID(network.row)
         port = switches.lsp_get(request.network_id, request.endpoint_id)
-        found, ports = await self._northbound.transact([switches.ls_get(row), port])
+        queries = [switches.ls_get(row), port, gateway_ports.port_get(row)]
+        found, ports, gateway = await self._northbound.transact(queries)
         if not found["rows"]:
             raise NotFoundError(no_network(request.network_id))
         if not ports["rows"]:
@@ -241,6 +251,8 @@ class OverlayDriver:
         if network is not None:
             switch = network.as_switch()
         gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
+        if not (gateways or messages.publishes(request.options)):
+            gateways = await self._egress.gateways(switch, row, gateway["rows"])
         made = SwitchPort(request.network_id, request.endpoint_id, switches.read_addresses(ports["rows"][0]))
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
         spec = await self._spec(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
@@ -250,7 +262,7 @@ class OverlayDriver:
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),
             gateway_ipv6=gateways.get(6, ""),
-            disable_gateway_service=switch.internal,
+            disable_gateway_service=switch.sealed,
         )
 
     async def _spec(

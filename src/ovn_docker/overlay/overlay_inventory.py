@@ -36,7 +36,7 @@ from ovn_docker.ovn import hosts, leases, surveys, switches
 from ovn_docker.ovn.hosts import Entries, Index
 from ovn_docker.ovn.leases import CLAIM, LEASE, RESERVED, Lease
 from ovn_docker.ovn.switches import Mark
-from ovn_docker.ovsdb.operations import Row, in_batches, mapping, members
+from ovn_docker.ovsdb.operations import Row, in_batches, mapping
 
 # --- The rows of this host in Northbound: by its index, or once by a scan of all tables. --------------------
 # A scan costs the server's only thread 2 us for each row of any host. So it is made when an operator asks for
@@ -284,7 +284,14 @@ class OverlayInventory:
         queries = [switches.ls_ports(switches.read_uuid(row)) for row in rows]
         results = await self._northbound.transact(queries)
         own = {switches.port_id(switches.read_network_id(row), row["name"]) for row in own_ports}
-        ports = [{port for row in result["rows"] for port in members(row["ports"])} for result in results]
+        ports = [
+            {
+                port
+                for held in result["rows"]
+                for port in switches.read_occupants(held, switches.read_uuid(row))
+            }
+            for row, result in zip(rows, results, strict=True)
+        ]
         return [row for row, on in zip(rows, ports, strict=True) if on <= (own if _is_own(row) else set())]
 
     async def complete(self, held: Owned, missing: Sequence[Finding]) -> Owned:
@@ -356,7 +363,7 @@ class OverlayInventory:
 
     async def remove_switch(self, switch: OwnedSwitch) -> None:
         """Remove an unused switch, unless a port is on it by now."""
-        await self._northbound.transact([switches.ls_del(switch.row)])
+        await self._northbound.transact(switches.ls_del(switch.row))
 
     async def readdress(self, endpoint: Endpoint) -> None:
         """Write the endpoint's addresses to its port again."""

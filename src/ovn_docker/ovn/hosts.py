@@ -24,7 +24,7 @@ from ovn_docker.ovn.leases import (
     drop,
     kind_list,
 )
-from ovn_docker.ovn.switches import CREATED, HOST, PORT, SWITCH, Mark, read_uuid
+from ovn_docker.ovn.switches import CREATED, HOST, PORT, SWITCH, Mark, ls_del, read_uuid
 from ovn_docker.ovsdb.operations import (
     Condition,
     Operation,
@@ -248,9 +248,9 @@ def switches_of(host: str) -> Operation:
     return select(SWITCH, [_marked(host)], ["_uuid", "ports"])
 
 
-def switch_drop(host: str, switch: UUID) -> Operation:
-    """Delete a switch if the host made it and it has no port of anybody; count is 0 when it stays."""
-    return delete(SWITCH, [row_is(switch), _marked(host), ("ports", "==", to_set(()))])
+def switch_drop(host: str, switch: UUID) -> list[Operation]:
+    """Delete a switch if the host made it and it has no port but its gateway port, as `ls_del` does."""
+    return ls_del(switch, (), _marked(host))
 
 
 def _marked(host: str) -> Condition:

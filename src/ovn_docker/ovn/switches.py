@@ -5,13 +5,15 @@ EndpointID. Their row ids follow from those ids, so each verb is one transaction
 its index, and a repeat of it meets the row that the first left.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
+from ovn_docker.ovn import gateway_ports
 from ovn_docker.ovsdb.operations import (
     Condition,
     Operation,
@@ -38,6 +40,10 @@ NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-cr
 INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
 ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
+EGRESS = "ovn-docker-egress"
+
+BY_HOST, BY_DOCKER, NOWHERE = "host", "docker", "none"
+"""Values of `EGRESS`: out of a network's gateway port, by docker_gwbridge, or no way out."""
 
 VERSION_DIGIT, OWN_VERSION = 14, "5"
 """Position of a UUID's version in its text, and the version that `addressing.row_id` makes."""
@@ -68,6 +74,7 @@ class Switch:
         mtu: bytes, as requested with ``-o``, or None to follow the encapsulation.
         host: that made it.
         port_security: whether its containers may use only their own MAC and IP addresses.
+        egress: `BY_HOST`, `BY_DOCKER` or `NOWHERE`.
     """
 
     network_id: str
@@ -77,6 +84,17 @@ class Switch:
     mtu: int | None = None
     host: str = ""
     port_security: bool = True
+    egress: str = BY_DOCKER
+
+    @property
+    def gateway_addresses(self) -> tuple[IPAddress, ...]:
+        """Those of its gateway port; none where it gets none."""
+        return tuple(filter(None, self.gateways)) if self.egress != BY_DOCKER else ()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether nothing leads out of it."""
+        return self.internal or self.egress == NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +130,7 @@ def port_id(network_id: str, endpoint_id: str) -> UUID:
 
 
 def ls_add(switch: Switch, mark: Mark, name: str = "", context: str = "") -> list[Operation]:
-    """Make the switch, unless somebody else has made one of that name.
+    """Make the switch with its gateway port, unless somebody else has made one of that name.
 
     Refused with `ConstraintError` when the row is there, with `RequirementError` when only the name is:
     Logical_Switch has no unique index on its name, so the transaction has to look.
@@ -128,13 +146,17 @@ def ls_add(switch: Switch, mark: Mark, name: str = "", context: str = "") -> lis
     uuid = switch_id(name)
     foreign = [("name", "==", name), ("_uuid", "!=", reference(uuid))]
     row = {"name": name, "external_ids": to_map(ids)}
-    return [require(SWITCH, foreign, ["_uuid"], []), insert(SWITCH, uuid, row)]
+    gateways = switch.gateway_addresses
+    if gateways:
+        row["ports"] = reference(gateway_ports.port_id(uuid))
+    gateway = [gateway_ports.port_insert(uuid, gateways)] if gateways else []
+    return [require(SWITCH, foreign, ["_uuid"], []), *gateway, insert(SWITCH, uuid, row)]
 
 
 def ls_add_undo(name: str, network_id: str, mark: Mark) -> list[Operation]:
     """Undo the `ls_add` of this name that carried this mark, and no other."""
     same = ("external_ids", "includes", to_map(_marks(network_id, mark)))
-    return [delete(SWITCH, [row_is(switch_id(name)), same, ("ports", "==", to_set(()))])]
+    return ls_del(switch_id(name), (), same)
 
 
 def ls_get(switch: UUID) -> Operation:
@@ -178,10 +200,21 @@ def ls_listing(switch: UUID) -> Operation:
     return select(SWITCH, [row_is(switch)], ["_version", "ports"])
 
 
-def ls_del(switch: UUID, ports: Sequence[UUID] = ()) -> Operation:
-    """Delete the switch if these are exactly its ports; the answer's count is 0 when it was not."""
-    unchanged = ("ports", "==", to_set(reference(port) for port in ports))
-    return delete(SWITCH, [row_is(switch), unchanged])
+def ls_del(switch: UUID, ports: Sequence[UUID] = (), *conditions: Condition) -> list[Operation]:
+    """Delete the switch if these are exactly its ports besides its gateway port; see `was_deleted`.
+
+    The switch has to meet the other conditions too.
+    """
+    with_gateway = [*ports, gateway_ports.port_id(switch)]
+    return [
+        delete(SWITCH, [row_is(switch), ("ports", "==", to_set(map(reference, those))), *conditions])
+        for those in (ports, with_gateway)
+    ]
+
+
+def was_deleted(results: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether `ls_del`, with these results, found the switch and deleted it."""
+    return any(result["count"] for result in results)
 
 
 def ls_list(host: str) -> Operation:
@@ -302,6 +335,12 @@ def lsp_del_anywhere(network_id: str, endpoint_id: str) -> Operation:
     return mutate(SWITCH, [("ports", "includes", port)], ("ports", "delete", port))
 
 
+def read_occupants(row: Row, switch: UUID) -> list[UUID]:
+    """The ports of a switch but its gateway port, as `ls_ports` reads them."""
+    gateway = gateway_ports.port_id(switch)
+    return [port for port in members(row["ports"]) if port != gateway]
+
+
 def lsp_state(uuid: UUID) -> Operation:
     """Read what addresses a port has, of any owner."""
     columns = ["_uuid", "name", "type", "options", "addresses", "dynamic_addresses", "external_ids"]
@@ -348,6 +387,7 @@ def read_switch(network_id: str, row: Row) -> Switch:
         mtu=int(mtu) if mtu.isdecimal() else None,
         host=ids.get(HOST, ""),
         port_security=ids.get(PORT_SECURITY) != "false",
+        egress=ids.get(EGRESS, BY_DOCKER),
     )
 
 
@@ -387,6 +427,8 @@ def _switch_ids(switch: Switch) -> dict[str, str]:
         ids[MTU] = str(switch.mtu)
     if not switch.port_security:
         ids[PORT_SECURITY] = "false"
+    if switch.egress != BY_DOCKER:
+        ids[EGRESS] = switch.egress
     return ids
 
 

@@ -37,6 +37,6 @@ async def test_without_dockers_socket_the_health_check_removes_nothing(
             await until(lambda: driver.lines("health"), "the log says so")
             [line] = [line for line in driver.lines() if str(path) in line]
             assert "health check: " in line
-            assert len(northbound.rows("Logical_Switch_Port", "name")) == 1
+            assert len(northbound.ports("name")) == 1
             await story.tell(SHARED[joined:])
         assert driver.pid == pid

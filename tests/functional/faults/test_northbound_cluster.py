@@ -86,7 +86,7 @@ async def new_leader(cluster: Cluster, *others: OvsdbServer | None) -> OvsdbServ
 
 
 def ports(server: OvsdbServer) -> set[str]:
-    return {row["name"] for row in server.rows("Logical_Switch_Port", "name")}
+    return {row["name"] for row in server.ports("name")}
 
 
 async def test_no_call_fails_while_one_leader_after_the_other_is_killed(

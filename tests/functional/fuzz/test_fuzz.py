@@ -97,7 +97,7 @@ def check_rows(clients: list[FuzzClient], journal: Journal, nb: OvsdbServer, ovs
     joined = {endpoint for client in clients for endpoint in client.ledger.joined}
     switches = {row["name"] for row in nb.rows("Logical_Switch", "name")}
     own = {name for name in switches if not re.fullmatch("[0-9a-f]{64}", name)}  # the others are shared
-    ports = {row["name"] for row in nb.rows("Logical_Switch_Port", "name")}
+    ports = {row["name"] for row in nb.ports("name")}
     plugged = {mapping(row["external_ids"])["iface-id"] for row in ovs.rows("Interface", "external_ids")}
     made = endpoints | perhaps  # client of which is plugged in before its Join
     strays = (own - networks) | (ports - made) | (plugged - joined - made)

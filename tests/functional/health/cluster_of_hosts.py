@@ -153,7 +153,7 @@ class Databases:
         return hosts.read_list(found["rows"])
 
     def ports(self) -> list[str]:
-        return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))
+        return sorted(row["name"] for row in self.northbound.ports("name"))
 
     @contextlib.asynccontextmanager
     async def driver(self, host: str, southbound: str = "") -> AsyncIterator[Local]:

@@ -150,7 +150,7 @@ async def test_a_switch_with_ports_of_others_stays_with_them(hosts: Hosts) -> No
 async def test_a_port_is_found_on_whatever_switch_it_is_by_now(hosts: Hosts) -> None:
     await fill(hosts.northbound, 1)
     hosts.nbctl("ls-add", "elsewhere")
-    [row] = hosts.northbound.rows("Logical_Switch_Port", "_uuid")
+    [row] = hosts.northbound.ports("_uuid")
     everywhere: list[Any] = []
     hosts.northbound.transact(
         mutate("Logical_Switch", everywhere, ("ports", "delete", to_set([row["_uuid"]]))),

@@ -213,7 +213,7 @@ def run(*command: str, text: str = "") -> str:
 @contextlib.asynccontextmanager
 async def firewall(**settings: str) -> AsyncIterator[Firewall]:
     """A firewall that has been started."""
-    made = Firewall(**settings)
+    made = Firewall(**settings, responder=True)
     await made.start()
     try:
         yield made

@@ -110,11 +110,15 @@ def picture(northbound: OvsdbServer) -> dict[str, list[Any]]:
     """All that the driver holds in Northbound, without moments and chance."""
     rows = northbound.rows("DHCP_Options", "cidr", "options", "external_ids")
     rows = [each for each in rows if mapping(each["external_ids"])["ovn-docker"] not in {"host", "hosts"}]
-    ports = northbound.rows("Logical_Switch_Port", "_uuid", "name", "addresses", "port_security")
+    ports = northbound.ports("_uuid", "name", "addresses", "port_security")
     names = {each["_uuid"][1]: each["name"] for each in ports}
     return {
         "switches": sorted(
-            (each["name"], sorted(names[str(port)] for port in members(each["ports"])), _pools_of(each))
+            (
+                each["name"],
+                sorted(names[str(port)] for port in members(each["ports"]) if str(port) in names),
+                _pools_of(each),
+            )
             for each in northbound.rows("Logical_Switch", "name", "ports", "external_ids")
         ),
         "ports": sorted((each["name"], each["addresses"], each["port_security"]) for each in ports),

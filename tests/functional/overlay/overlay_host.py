@@ -92,7 +92,7 @@ class Host:
 
     def ports(self) -> list[str]:
         """The names of all logical switch ports."""
-        return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))
+        return sorted(row["name"] for row in self.northbound.ports("name"))
 
     def switches(self) -> list[str]:
         return sorted(row["name"] for row in self.northbound.rows("Logical_Switch", "name"))

@@ -268,7 +268,7 @@ class Hosts:
 
     def port_security(self) -> dict[str, str]:
         """The port security of each port by name, "" for none."""
-        rows = self.northbound.rows("Logical_Switch_Port", "name", "port_security")
+        rows = self.northbound.ports("name", "port_security")
         return {row["name"]: " ".join(members(row["port_security"])) for row in rows}
 
     def rows(self, kind: str) -> list[str]:
@@ -280,7 +280,7 @@ class Hosts:
         return sorted(row["name"] for row in self.northbound.rows("Logical_Switch", "name"))
 
     def ports(self) -> list[str]:
-        return sorted(row["name"] for row in self.northbound.rows("Logical_Switch_Port", "name"))
+        return sorted(row["name"] for row in self.northbound.ports("name"))
 
     def allowed_switch(self, name: str) -> None:
         """An administrator's switch that every host may use."""

@@ -257,7 +257,7 @@ async def test_only_a_containers_names_are_written_and_replaced_at_its_port(
         hosts.nbctl("set", "Logical_Switch_Port", container.endpoint_id, "external_ids:admin=me")
 
         def marks() -> dict[str, str]:
-            [row] = hosts.northbound.rows("Logical_Switch_Port", "external_ids")
+            [row] = hosts.northbound.ports("external_ids")
             return dict(switches.read_marks(row))
 
         before = marks()
@@ -483,11 +483,12 @@ async def act(docker: Docker, chance: random.Random, number: int) -> None:
 def lose_at_random(hosts: Hosts, chance: random.Random) -> None:
     """Delete and change rows of everything that the driver made."""
     for table in ("DHCP_Options", "Logical_Switch_Port", "Logical_Switch"):
-        for row in hosts.northbound.rows(table, "_uuid"):
+        is_port = table == "Logical_Switch_Port"
+        for row in hosts.northbound.ports("_uuid") if is_port else hosts.northbound.rows(table, "_uuid"):
             if chance.random() < 0.35:
                 continue
             where = [row_is(UUID(row["_uuid"][1]))]
-            if table != "Logical_Switch_Port":
+            if not is_port:
                 hosts.northbound.transact({"op": "delete", "table": table, "where": where})
             elif chance.random() < 0.5:
                 hosts.northbound.transact(

@@ -77,7 +77,7 @@ async def ports(
 
 def names(hosts: Hosts) -> set[str]:
     """What the ports say of their containers."""
-    rows = hosts.northbound.rows("Logical_Switch_Port", "external_ids")
+    rows = hosts.northbound.ports("external_ids")
     return {switches.read_marks(row).get("ovn-docker-name", "") for row in rows}
 
 

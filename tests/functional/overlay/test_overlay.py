@@ -74,7 +74,7 @@ async def test_what_docker_makes_is_visible_as_the_guide_says(place: Place) -> N
         expected = {"subnet": "192.168.1.0/24", "gateway_ip": "192.168.1.1"} | MARKS
         assert expected.items() <= mapping(switch["external_ids"]).items()
         columns = ("name", "addresses", "port_security", "external_ids")
-        port = only(host.northbound.rows("Logical_Switch_Port", *columns))
+        port = only(host.northbound.ports(*columns))
         addresses = "02:42:c0:a8:01:02 192.168.1.2"
         assert (port["name"], port["addresses"], port["port_security"]) == (ENDPOINT, addresses, addresses)
         assert mapping(port["external_ids"]) == MARKS
@@ -195,7 +195,7 @@ async def test_an_endpoint_gets_the_addresses_that_docker_chose(
         await host.driver.create_network(network("10.0.0.0/24", "10.1.0.0/16", "fd00::/64"))
         answer = await host.driver.create_endpoint(endpoint(address, ipv6, mac))
         assert (answer.interface is None) is bool(mac)
-        port = only(host.northbound.rows("Logical_Switch_Port", "addresses", "port_security"))
+        port = only(host.northbound.ports("addresses", "port_security"))
         assert port == {"addresses": stored, "port_security": stored}
         info = (await host.driver.endpoint_info(of())).value
         assert [info["mac_address"], *info["ip_address"].split()] == stored.split()
@@ -240,9 +240,7 @@ async def test_a_second_endpoint_may_not_change_the_first(place: Place) -> None:
         ):
             with pytest.raises(ConflictError, match="made by host chassis-1"):
                 await host.driver.create_endpoint(other)
-        assert only(host.northbound.rows("Logical_Switch_Port", "addresses"))["addresses"].endswith(
-            "10.0.0.2"
-        )
+        assert only(host.northbound.ports("addresses"))["addresses"].endswith("10.0.0.2")
 
 
 @in_private_network
@@ -396,4 +394,4 @@ async def test_an_id_of_swarm_names_rows_like_any_other(place: Place) -> None:
         answer = await host.driver.join(join(OTHER_NET, eid))
         assert answer.interface_name.src_name == "z8y7x6w5v4u3t_c"
         assert (host.switches(), host.ports()) == ([OTHER_NET], [eid])
-        assert text_of(only(host.northbound.rows("Logical_Switch_Port", "type"))["type"]) == ""
+        assert text_of(only(host.northbound.ports("type"))["type"]) == ""

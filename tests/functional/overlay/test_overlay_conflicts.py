@@ -437,7 +437,7 @@ def _all(prefix: str, number: int) -> Any:  # noqa: ANN401  (an OVSDB value)
 
 def port_named(place: Place, name: str) -> Any:  # noqa: ANN401  (an OVSDB value)
     """A reference to the logical switch port of a name."""
-    return only([row for row in place.northbound.rows(PORT, "_uuid", "name") if row["name"] == name])["_uuid"]
+    return only([row for row in place.northbound.ports("_uuid", "name") if row["name"] == name])["_uuid"]
 
 
 @in_private_network

@@ -340,4 +340,4 @@ async def test_an_endpoint_is_shown_without_a_sandbox_until_it_is_joined(place: 
         await created(host)
         shown = (await host.driver.database())["networks"][NET]["Containers"][OUTSIDE]
         assert (shown["EndpointID"], shown["SandboxID"], shown["Error"]) == (ENDPOINT, "", "")
-        assert only(host.northbound.rows("Logical_Switch_Port", "name"))["name"] == ENDPOINT
+        assert only(host.northbound.ports("name"))["name"] == ENDPOINT

@@ -13,7 +13,14 @@ from ovn_docker.addressing import row_id
 from ovn_docker.docker.models import Container, DockerState, Network, Node, Swarm
 from ovn_docker.health.checks import LONGEST_LABEL, MOST_LABELS, check, is_name, names_of
 from ovn_docker.health.findings import KINDS, Finding
-from ovn_docker.health.snapshot import LostAddress, OwnedNetwork, OwnedPool, OwnedSwitch, Snapshot
+from ovn_docker.health.snapshot import (
+    EgressState,
+    LostAddress,
+    OwnedNetwork,
+    OwnedPool,
+    OwnedSwitch,
+    Snapshot,
+)
 from tests.agreement import (
     DOCKERS,
     DRIVER,
@@ -103,6 +110,18 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
     ("interface-dead", FIRST_ATTACHED.endpoint_id, other_interface(installed=False, error="no such device")),
     ("interface-lost", FIRST_ATTACHED.endpoint_id, replace(GOOD, links=GOOD.links - {LINK})),
     ("guard-missing", "ovn-docker", replace(GOOD, unguarded=True)),
+    ("rules-missing", "netfilter", replace(GOOD, egress=EgressState(rules=("a chain",)))),
+    (
+        "gateway-missing",
+        PLAIN.network_id,
+        replace(GOOD, egress=EgressState(missing=((PLAIN.network_id, "a link"),))),
+    ),
+    (
+        "egress-closed",
+        PLAIN.network_id,
+        replace(GOOD, egress=EgressState(closed=((PLAIN.network_id, "no nft"),))),
+    ),
+    ("gateway-stale", "switch", replace(GOOD, egress=EgressState(stale=(("switch", "og-1"),)))),
     ("link-stale", "0123456789abcde", replace(GOOD, links=GOOD.links | {"0123456789abcde"})),
     (
         "lease-missing",

@@ -155,6 +155,7 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-lost",
         "interface-alive",
         "address-taken",
+        "egress-closed",
         "lookup-off",
         "vtep-down",
         "name-taken",

@@ -56,12 +56,12 @@ def test_what_is_removed_is_told_only_if_something_was() -> None:
     operations = [
         unplug,
         *leases.lease_del("k", ADDRESS, "h"),
-        switches.ls_del(SWITCH),
+        *switches.ls_del(SWITCH),
         switches.ls_get(SWITCH),
     ]
-    nothing: list[dict[str, Any]] = [{"count": 0}] * 4 + [{"rows": []}]
+    nothing: list[dict[str, Any]] = [{"count": 0}] * 5 + [{"rows": []}]
     assert hosts.removed(operations, nothing) == {}
-    all_of_it: list[dict[str, Any]] = [{"count": 1}] * 4 + [{"rows": []}]
+    all_of_it: list[dict[str, Any]] = [{"count": 1}] * 5 + [{"rows": []}]
     assert hosts.removed(operations, all_of_it) == {PORT_ID: "port", LEASE_ID: "row", SWITCH: "switch"}
     assert hosts.removed([switches.lsp_del_anywhere("n", "e")], [{"count": 1}]) == {PORT_ID: "port"}
 

@@ -49,5 +49,5 @@ def test_striking_out_names_token_and_host_and_deletes_only_what_nobody_uses() -
 def test_a_removal_asks_for_the_hosts_mark_once_more() -> None:
     mark = ("external_ids", "includes", to_map({"ovn-docker-host": "h1"}))
     check, _ = hosts.ports_del("h1", [ROW])
-    for operation in (check, *hosts.lease_drop("h1", ROW), hosts.switch_drop("h1", ROW)):
+    for operation in (check, *hosts.lease_drop("h1", ROW), *hosts.switch_drop("h1", ROW)):
         assert mark in operation["where"], operation

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ovn_docker.addressing import network
-from ovn_docker.ovn import switches
+from ovn_docker.ovn import gateway_ports, switches
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.operations import Operation, mapping, members, reference
 
@@ -100,7 +100,8 @@ def test_a_port_carries_its_addresses_twice_and_joins_its_switch_by_row_id() -> 
     "operation",
     [
         switches.ls_get(OWN),
-        switches.ls_del(OWN),
+        *switches.ls_del(OWN),
+        gateway_ports.port_get(OWN),
         switches.ls_ports(OWN),
         switches.ls_exists(OWN),
         switches.ls_state(NET, OWN),

@@ -46,7 +46,7 @@ async def free(database: Northbound | Client, network_id: str) -> None:
         _, removed = await database.transact(leave, leave)
         if removed["count"] and "/" in row["cidr"]:
             await forget_reserved(database, switches.read_marks(row)[leases.POOL])
-    delete = [switches.ls_del(switches.switch_id(network_id))]
+    delete = switches.ls_del(switches.switch_id(network_id))
     await database.transact(delete, delete)
 
 

@@ -1,0 +1,294 @@
+"""The way out of containers: which gateway Join names, and this host's link for it.
+
+OVN's part is the gateway port, which is made with the switch. This host's part is a link with the gateway's
+addresses, from which the kernel routes (host/ruleset.py). Without one of them containers use docker_gwbridge.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ovn_docker.errors import HostError, NotFoundError, OvnDockerError
+from ovn_docker.health.snapshot import EgressState
+from ovn_docker.host.firewall import Firewall
+from ovn_docker.host.gateway_links import GatewayLinks, link_name
+from ovn_docker.host.open_vswitch import GatewayLink
+from ovn_docker.overlay.networks import SharedNetworks, no_network
+from ovn_docker.ovn import gateway_ports, nb_global, switches
+from ovn_docker.ovn.switches import Switch
+from ovn_docker.ovsdb.operations import Operation, Row
+
+LOG = logging.getLogger(__name__)
+
+START_TIMEOUT = 3.0
+"""Seconds for which the first request for a way out waits for the rules to be loaded, which takes 0.1 s."""
+
+NO_PORT = "its logical switch has no gateway port: remove the network on all hosts and create it again"
+"""Of a switch that was made for a network without `-o egress=host`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A network's gateway as Northbound has it.
+
+    Attributes:
+        switch: the row id of the network's switch.
+        network: what this host's network asks for.
+        mac: of the gateway port, or "" without one.
+        ips: of the gateway port.
+        expected: whether the switch was made with a gateway port.
+    """
+
+    switch: UUID
+    network: Switch
+    mac: str
+    ips: tuple[str, ...]
+    expected: bool
+
+    @property
+    def wanted(self) -> bool:
+        """Whether this host is to have a link for it."""
+        return self.network.egress != switches.BY_DOCKER
+
+    def link(self, driver: str, mtu: int | None = None) -> GatewayLink:
+        """This host's link."""
+        return GatewayLink(
+            switch=str(self.switch),
+            iface_id=gateway_ports.port_name(self.switch),
+            name=link_name(gateway_ports.port_id(self.switch), sealed=self.network.sealed),
+            driver=driver,
+            mac=self.mac,
+            addresses=tuple(self._with_prefix(ip) for ip in self.ips),
+            mtu=mtu,
+        )
+
+    def _with_prefix(self, text: str) -> str:
+        ip = ipaddress.ip_address(text)
+        lengths = [pool.prefixlen for pool in self.network.pools if ip in pool]
+        return f"{ip}/{lengths[0] if lengths else ip.max_prefixlen}"
+
+
+def _made(network: Switch) -> Gateway:
+    """The gateway of a network that has just been created, on a switch of its own."""
+    row, gateways = switches.switch_id(network.network_id), network.gateway_addresses
+    mac = gateway_ports.mac_of(row, gateways)
+    return Gateway(row, network, mac, tuple(map(str, gateways)), expected=bool(gateways))
+
+
+class Egress:
+    """The ways out of this host's networks."""
+
+    def __init__(self, shared: SharedNetworks, links: GatewayLinks, firewall: Firewall, driver: str) -> None:
+        """`driver` is the name of this driver, which its links carry."""
+        self._northbound = shared.database
+        self._shared = shared
+        self._links = links
+        self._firewall = firewall
+        self._driver = driver
+        self._lock = asyncio.Lock()
+        self._wanted, self._loaded = asyncio.Event(), asyncio.Event()
+        self._ready: set[UUID] = set()
+        self._logged: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Once this host has a network with a way out of its own, load the rules and set up its links.
+
+        It keeps watch over the rules until cancelled. What fails is tried again by each pass.
+        """
+        try:
+            await self._wanted_here()
+            await self._firewall.start()
+            self._loaded.set()
+            for link in self._own_links():
+                try:
+                    await self._links.set_up(link)
+                except HostError as error:
+                    LOG.debug("%s", error)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._loaded.clear()
+            await self._firewall.close()
+
+    async def _wanted_here(self) -> None:
+        """Wait for a link in Open_vSwitch, or for the first network that is to have one."""
+        while not (self._wanted.is_set() or self._own_links()):
+            wanted = asyncio.ensure_future(self._wanted.wait())
+            linked = asyncio.ensure_future(self._links.until_one(self._driver))
+            try:
+                await asyncio.wait({wanted, linked}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                wanted.cancel()
+                linked.cancel()
+
+    # --- The verbs ------------------------------------------------------------------------------------------
+
+    async def opened(self, network_id: str, own: Switch | None) -> None:
+        """Make the link of a network that was created; what fails is logged, and tried again by each pass.
+
+        `own` is its switch, where that is the network's alone.
+        """
+        shared = self._shared.get(network_id)
+        network = own if shared is None else shared.as_switch()
+        if network is None or network.egress == switches.BY_DOCKER:
+            return
+        try:
+            reason = await self._open(await self._read(network_id) if own is None else _made(own))
+        except OvnDockerError as error:
+            reason = str(error)
+        self._log(network_id, reason)
+
+    async def closed(self, network_id: str, switch: UUID) -> None:
+        """Remove the link of a network that was deleted, unless another of this host is on its switch."""
+        self._logged.pop(network_id, None)
+        if self._links.of(str(switch)) and all(UUID(network.row) != switch for network in self._shared.all()):
+            self._ready.discard(switch)
+            await self._links.remove(str(switch))
+
+    async def gateways(self, network: Switch, switch: UUID, ports: Sequence[Row]) -> Mapping[int, str]:
+        """By IP version, the gateway that a container of a network is to use now; of IPv4 only.
+
+        Args:
+            network: what this host's network asks for.
+            switch: the row id of its switch.
+            ports: the gateway port, as `gateway_ports.port_get` reads it.
+        """
+        if network.egress != switches.BY_HOST or network.internal:
+            return {}
+        mac, ips = gateway_ports.read_port(ports)
+        gateway = Gateway(switch, network, mac, ips, expected=True)
+        try:
+            reason = await self._open(gateway)
+        except OvnDockerError as error:
+            reason = str(error)
+        self._log(network.network_id, reason)
+        if reason:
+            return {}
+        found = {ipaddress.ip_address(ip).version: ip for ip in reversed(ips)}
+        return {version: ip for version, ip in found.items() if version == 4}  # noqa: PLR2004
+
+    def _log(self, network_id: str, reason: str) -> None:
+        """Log once why a network uses docker_gwbridge."""
+        if reason and self._logged.get(network_id) != reason:
+            LOG.warning(
+                "network %s: its containers use docker_gwbridge as the way out: %s", network_id, reason
+            )
+        self._logged[network_id] = reason
+
+    # --- This host's links ----------------------------------------------------------------------------------
+
+    async def _read(self, network_id: str) -> Gateway:
+        """A network's gateway; NotFoundError if its switch is gone."""
+        [found] = await self._read_all([network_id])
+        if found is None:
+            raise NotFoundError(no_network(network_id))
+        return found
+
+    async def _read_all(self, network_ids: Iterable[str]) -> list[Gateway | None]:
+        """The gateways of networks; None where a switch is gone."""
+        rows = {network_id: self._row(network_id) for network_id in network_ids}
+        queries: list[Operation] = []
+        for row in rows.values():
+            queries += [switches.ls_get(row), gateway_ports.port_get(row)]
+        results = await self._northbound.transact(queries) if queries else []
+        pairs = zip(results[::2], results[1::2], strict=True)
+        return [self._gateway(*item, *pair) for item, pair in zip(rows.items(), pairs, strict=True)]
+
+    def _gateway(
+        self, network_id: str, row: UUID, found: Mapping[str, Any], ports: Mapping[str, Any]
+    ) -> Gateway | None:
+        if not found["rows"]:
+            return None
+        made = switches.read_switch(network_id, found["rows"][0])
+        shared = self._shared.get(network_id)
+        network = made if shared is None else shared.as_switch()
+        mac, ips = gateway_ports.read_port(ports["rows"])
+        return Gateway(row, network, mac, ips, expected=made.egress != switches.BY_DOCKER)
+
+    def _row(self, network_id: str) -> UUID:
+        shared = self._shared.get(network_id)
+        return switches.switch_id(network_id) if shared is None else UUID(shared.row)
+
+    async def _open(self, gateway: Gateway) -> str:
+        """Make the link unless it is there; why there can be none, or ""."""
+        self._wanted.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._loaded.wait()
+        if problem := self._firewall.problem():
+            return problem
+        if gateway.switch in self._ready and self._links.is_up(str(gateway.switch)):
+            return ""
+        async with self._lock:
+            return await self._make(gateway)
+
+    async def _make(self, gateway: Gateway) -> str:
+        if reason := await self._obstacle(gateway):
+            return reason
+        attachments = self._northbound.attachments
+        encrypted = nb_global.encrypted(self._northbound.client.replica)
+        mtu = gateway.network.mtu or await attachments.tunnel_mtu(encrypted=encrypted)
+        await self._links.ensure(attachments.bridge, gateway.link(self._driver, mtu))
+        self._ready.add(gateway.switch)
+        return ""
+
+    async def _obstacle(self, gateway: Gateway) -> str:
+        """Why this host can have no link for a gateway, or ""."""
+        if problem := self._firewall.problem():
+            return problem
+        if not gateway.ips:
+            return NO_PORT
+        pools, name = gateway.network.pools, gateway.link(self._driver).name
+        if found := await self._links.overlap(pools, name):
+            return f"this host has its own {found}: give the network another subnet with --subnet"
+        return ""
+
+    def _own_links(self) -> list[GatewayLink]:
+        return [link for link in self._links.all() if link.driver == self._driver]
+
+    # --- The health check -----------------------------------------------------------------------------------
+
+    async def inspect(self, network_ids: Iterable[str]) -> EgressState:
+        """What is missing of the ways out of these networks, which are all of this driver's on this host."""
+        missing: list[tuple[str, str]] = []
+        closed: list[tuple[str, str]] = []
+        known = list(network_ids)
+        gateways = {
+            network_id: gateway
+            for network_id, gateway in zip(known, await self._read_all(known), strict=True)
+            if gateway is not None and gateway.wanted
+        }
+        rules = await self._firewall.missing() if gateways else ()
+        for network_id, gateway in gateways.items():
+            if gateway.expected and not gateway.ips:
+                missing.append((network_id, f"gateway port {gateway_ports.port_name(gateway.switch)} in OVN"))
+            elif reason := await self._obstacle(gateway):
+                closed.append((network_id, reason))
+            elif not await self._links.complete(gateway.link(self._driver)):
+                missing.append((network_id, f"link {gateway.link(self._driver).name} of its gateway"))
+        used = {str(self._row(network_id)) for network_id in known}
+        stale = tuple((link.switch, link.name) for link in self._own_links() if link.switch not in used)
+        return EgressState(rules=rules, missing=tuple(missing), closed=tuple(closed), stale=stale)
+
+    async def restore(self, network_id: str) -> None:
+        """Make again what a network's way out lacks."""
+        gateway = await self._read(network_id)
+        if gateway.expected and not gateway.ips:
+            addresses = gateway.network.gateway_addresses
+            await self._northbound.transact(gateway_ports.port_add(gateway.switch, addresses))
+            gateway = await self._read(network_id)
+        async with self._lock:
+            if reason := await self._make(gateway):
+                raise HostError(reason)
+
+    async def restore_rules(self, _: object = None) -> None:
+        """Load the rules again."""
+        await self._firewall.restore()
+
+    async def remove_link(self, switch: str) -> None:
+        """Remove the link of a switch that no network of this host is on."""
+        await self._links.remove(switch)
