@@ -20,6 +20,7 @@ PURE = [
     "addressing",
     "address_pools",
     "docker.models",
+    "dns.messages",
     "health.checks",
     "health.findings",
     "health.host_checks",
@@ -61,7 +62,7 @@ IMPURE = {
     "pyroute2",
 }
 PROCESSES = {"subprocess", "multiprocessing"}
-REQUEST_PATH = ["overlay", "underlay", "host", "libnetwork", "ovsdb", "ovn"]
+REQUEST_PATH = ["overlay", "underlay", "dns", "host", "libnetwork", "ovsdb", "ovn"]
 
 
 def module(path: Path) -> str:
