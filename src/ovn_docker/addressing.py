@@ -90,6 +90,13 @@ def mac(text: str) -> str:
     return text.lower()
 
 
+def link_local(mac: str) -> ipaddress.IPv6Interface:
+    """The link-local address of an interface with a MAC address (RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    host = bytes([octets[0] ^ 0x02, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
+    return ipaddress.IPv6Interface((bytes.fromhex("fe80") + bytes(6) + host, 64))
+
+
 def mac_for(endpoint_id: str, addresses: Sequence[IPAddress] = ()) -> str:
     """The default MAC address of an endpoint: locally administered, always the same.
 

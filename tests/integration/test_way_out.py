@@ -91,17 +91,19 @@ def test_a_container_has_one_interface_and_the_gateway_as_default_route(world: W
 
 
 @host_number
+def test_the_gateway_is_the_default_route_over_ipv6_too(world: World, number: int) -> None:
+    assert f"default via {GATEWAY6} dev eth0" in world.boxes[number].run("ip -6 route").stdout
+
+
+@family
+@host_number
 @pytest.mark.parametrize(("kind", "port"), [(TCP, 80), (UDP, ECHO)])
 def test_the_outside_sees_the_container_s_own_host(
-    world: World, probe: Probe, number: int, kind: str, port: int
+    world: World, probe: Probe, number: int, version: int, kind: str, port: int
 ) -> None:
-    _, host = world.addresses(number, 4)
-    assert probe.asks(world.boxes[number], kind, WORLD[0], port).split()[0] == host
-
-
-@host_number
-def test_there_is_no_way_out_over_ipv6_yet(world: World, number: int) -> None:
-    assert "default" not in world.boxes[number].run("ip -6 route").stdout
+    _, host = world.addresses(number, version)
+    outside = WORLD[0] if version == 4 else WORLD[1]
+    assert probe.asks(world.boxes[number], kind, outside, port).split()[0] == host
 
 
 @host_number

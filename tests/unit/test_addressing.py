@@ -127,6 +127,17 @@ def test_a_made_mac_stays_with_the_ipv6_address(address: addressing.IPAddress, o
     assert addressing.mac(made) == made == addressing.mac_for(other, [address])
 
 
+@pytest.mark.parametrize(
+    ("mac", "expected"),
+    [
+        ("02:42:0a:4d:00:01", "fe80::42:aff:fe4d:1/64"),
+        ("34:56:78:9a:bc:de", "fe80::3656:78ff:fe9a:bcde/64"),
+    ],
+)
+def test_a_link_local_address_is_that_of_the_mac(mac: str, expected: str) -> None:
+    assert str(addressing.link_local(mac)) == expected
+
+
 def test_made_macs_differ_between_endpoints() -> None:
     assert len({addressing.mac_for(f"endpoint{number}") for number in range(1000)}) == 1000
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_docker import addressing
 from ovn_docker.addressing import IPInterface, IPNetwork
 from ovn_docker.errors import ConstraintError, HostError
 from ovn_docker.host import open_vswitch, veth
@@ -32,6 +33,8 @@ CREATE_TIMEOUT = 4.0
 IFF_UP = 0x1
 """linux/if.h."""
 
+IPV6 = 6
+
 NO_DAD = 0x02
 """IFA_F_NODAD: nobody else of the network can have the gateway's address (linux/if_addr.h)."""
 
@@ -42,6 +45,18 @@ MAIN_TABLE, UNICAST = 254, 1
 def link_name(port: UUID, *, sealed: bool) -> str:
     """The name of the link of a gateway port, by the port's row id in Northbound."""
     return (SEALED if sealed else OPEN) + port.hex[:DIGITS]
+
+
+def interfaces(link: GatewayLink) -> tuple[IPInterface, ...]:
+    """The addresses that a link is to have.
+
+    With IPv6 the link-local one is among them: the kernel asks with it for the MAC address of a container
+    that it forwards to, and asks nobody without one (linux net/ipv6/ndisc.c, ndisc_solicit).
+    """
+    found = tuple(map(ipaddress.ip_interface, link.addresses))
+    if any(interface.version == IPV6 for interface in found):
+        found += (addressing.link_local(link.mac),)
+    return found
 
 
 class GatewayLinks:
@@ -117,9 +132,9 @@ class GatewayLinks:
 
     async def set_up(self, link: GatewayLink) -> None:
         """Give a link that exists its addresses, and set it up; HostError if the kernel refuses."""
-        interfaces = [ipaddress.ip_interface(text) for text in link.addresses]
+        addresses = interfaces(link)
         try:
-            await self._links.over_netlink(lambda netlink: _set_up(netlink, link.name, interfaces))
+            await self._links.over_netlink(lambda netlink: _set_up(netlink, link.name, addresses))
         except (OSError, _errors()) as error:
             raise HostError(f"gateway link {link.name} could not be set up: {error}") from error
 
@@ -128,7 +143,7 @@ class GatewayLinks:
         if not self.is_up(link.switch):
             return False
         held = await self._links.over_netlink(lambda netlink: _addresses(netlink, link.name))
-        return set(link.addresses) <= held
+        return set(map(str, interfaces(link))) <= held
 
     async def remove(self, switch: str) -> None:
         """Remove the port of a switch; one that is gone is success."""
@@ -152,13 +167,13 @@ def _index(name: str) -> int:
     return socket.if_nametoindex(name)
 
 
-def _set_up(netlink: Any, name: str, interfaces: Iterable[IPInterface]) -> None:  # noqa: ANN401
+def _set_up(netlink: Any, name: str, addresses: Iterable[IPInterface]) -> None:  # noqa: ANN401
     index = _index(name)
     netlink.link("set", index=index, IFLA_AF_SPEC=NO_LINK_LOCAL)
     held = _addresses(netlink, name)
-    for interface in interfaces:
+    for interface in addresses:
         if str(interface) not in held:
-            flags = {"flags": NO_DAD} if interface.version == 6 else {}  # noqa: PLR2004
+            flags = {"flags": NO_DAD} if interface.version == IPV6 else {}
             netlink.addr(
                 "add", index=index, address=str(interface.ip), prefixlen=interface.network.prefixlen, **flags
             )

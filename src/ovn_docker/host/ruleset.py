@@ -173,6 +173,8 @@ PORTS = "meta l4proto { tcp, udp, sctp } fib daddr type local jump published"
 ASKING = (OPEN, SEALED, "docker_gwbridge")
 """Links from which containers ask for names; those that publish ports ask from docker_gwbridge."""
 
+ROUTERS = "icmpv6 type { nd-router-advert, nd-redirect }"
+
 ANSWERS = (
     f"udp sport {RESPONDER_PORT}",
     # That no responder is there: behind ICMP's header are the query's IP header and its UDP ports.
@@ -187,6 +189,8 @@ CHAINS: Mapping[str, RuleChain] = {
         (
             # route_localnet, which a port published on 127.0.0.1 needs, lets them in: CVE-2020-8558.
             f'iifname "{OPEN}" ip daddr 127.0.0.0/8 drop',
+            # A container must not become a router of the host's (RFC 4861 sections 6.2 and 8).
+            *(f'iifname "{link}" {ROUTERS} drop' for link in (OPEN, SEALED)),
         ),
     ),
     "for_responder": RuleChain("", (f"ct zone set {ZONE}",)),

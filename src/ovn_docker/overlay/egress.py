@@ -16,7 +16,7 @@ from uuid import UUID
 from ovn_docker.errors import HostError, NotFoundError, OvnDockerError
 from ovn_docker.health.snapshot import EgressState
 from ovn_docker.host.firewall import Firewall
-from ovn_docker.host.gateway_links import GatewayLinks, link_name
+from ovn_docker.host.gateway_links import IPV6, GatewayLinks, link_name
 from ovn_docker.host.open_vswitch import GatewayLink
 from ovn_docker.overlay.networks import SharedNetworks, no_network
 from ovn_docker.ovn import gateway_ports, nb_global, switches
@@ -24,6 +24,9 @@ from ovn_docker.ovn.switches import Switch
 from ovn_docker.ovsdb.operations import Operation, Row
 
 LOG = logging.getLogger(__name__)
+
+BY_BRIDGE = "use docker_gwbridge as the way out"
+"""What containers do where this host has no link for the gateway of their network."""
 
 START_TIMEOUT = 3.0
 """Seconds for which the first request for a way out waits for the rules to be loaded, which takes 0.1 s."""
@@ -93,7 +96,7 @@ class Egress:
         self._lock = asyncio.Lock()
         self._wanted, self._loaded = asyncio.Event(), asyncio.Event()
         self._ready: set[UUID] = set()
-        self._logged: dict[str, str] = {}
+        self._logged: dict[tuple[str, str], str] = {}
 
     async def run(self) -> None:
         """Once this host has a network with a way out of its own, load the rules and set up its links.
@@ -140,17 +143,19 @@ class Egress:
             reason = await self._open(await self._read(network_id) if own is None else _made(own))
         except OvnDockerError as error:
             reason = str(error)
-        self._log(network_id, reason)
+        self._log(network_id, reason, BY_BRIDGE)
 
     async def closed(self, network_id: str, switch: UUID) -> None:
         """Remove the link of a network that was deleted, unless another of this host is on its switch."""
-        self._logged.pop(network_id, None)
+        self._logged = {key: reason for key, reason in self._logged.items() if key[0] != network_id}
         if self._links.of(str(switch)) and all(UUID(network.row) != switch for network in self._shared.all()):
             self._ready.discard(switch)
             await self._links.remove(str(switch))
 
     async def gateways(self, network: Switch, switch: UUID, ports: Sequence[Row]) -> Mapping[int, str]:
-        """By IP version, the gateway that a container of a network is to use now; of IPv4 only.
+        """By IP version, the gateway that a container of a network is to use now.
+
+        Where the host leads IPv4 out but not IPv6, there is none of IPv6.
 
         Args:
             network: what this host's network asks for.
@@ -165,19 +170,22 @@ class Egress:
             reason = await self._open(gateway)
         except OvnDockerError as error:
             reason = str(error)
-        self._log(network.network_id, reason)
+        self._log(network.network_id, reason, BY_BRIDGE)
         if reason:
             return {}
-        found = {ipaddress.ip_address(ip).version: ip for ip in reversed(ips)}
-        return {version: ip for version, ip in found.items() if version == 4}  # noqa: PLR2004
+        found: dict[int, str] = {ipaddress.ip_address(ip).version: ip for ip in reversed(ips)}
+        if IPV6 in found:
+            problem = self._firewall.ipv6_problem()
+            self._log(network.network_id, problem, "have no way out over IPv6")
+            if problem:
+                del found[IPV6]
+        return found
 
-    def _log(self, network_id: str, reason: str) -> None:
-        """Log once why a network uses docker_gwbridge."""
-        if reason and self._logged.get(network_id) != reason:
-            LOG.warning(
-                "network %s: its containers use docker_gwbridge as the way out: %s", network_id, reason
-            )
-        self._logged[network_id] = reason
+    def _log(self, network_id: str, reason: str, what: str) -> None:
+        """Log a reason once for each network, and what its containers do."""
+        if reason and self._logged.get((network_id, what)) != reason:
+            LOG.warning("network %s: its containers %s: %s", network_id, what, reason)
+        self._logged[network_id, what] = reason
 
     # --- This host's links ----------------------------------------------------------------------------------
 

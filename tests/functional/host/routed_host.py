@@ -57,9 +57,9 @@ class Peer:
     gateway: tuple[str, str]
     address: tuple[str, str]
 
-    def socket(self, family: int, kind: int) -> socket.socket:
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket of the peer's."""
-        return _in_namespace(self.pid, lambda: socket.socket(family, kind))
+        return _in_namespace(self.pid, lambda: socket.socket(family, kind, protocol))
 
     def run(self, *command: str) -> str:
         """What a program in the peer's namespace prints."""

@@ -1,6 +1,9 @@
 """What may pass a host, tried with real packets: the way out, isolation, sealed networks, Docker."""
 
 import functools
+import socket
+import struct
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +75,27 @@ async def test_a_container_reaches_its_host_as_on_a_bridge() -> None:
                 saw = f"saw {peers['one'].address[family]}"
                 assert ask(peers["one"], peers["one"].gateway[family], 8000) == saw
                 assert ask(peers["one"], peers["outside"].gateway[family], 8000) == saw
+
+
+@in_private_network
+async def test_a_container_cannot_become_a_router_of_its_host() -> None:
+    with routed_host("one", "sealed", "outside") as peers:
+        async with firewall():
+            for peer in peers.values():
+                Path("/proc/sys/net/ipv6/conf", peer.link, "accept_ra").write_text("2")
+                advertise_itself(peer)
+            await until(lambda: "proto ra" in run("ip", "-6", "route", "show", "default"))
+            routes = run("ip", "-6", "route", "show", "default").splitlines()
+            assert {route.split()[4] for route in routes} == {peers["outside"].link}
+
+
+def advertise_itself(peer: Peer) -> None:
+    """Say to all on its link that it is a router (RFC 4861 section 4.2); the kernel sees to the checksum."""
+    advertisement = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    with peer.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+        raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        raw.sendto(advertisement, ("ff02::1", 0))
 
 
 @in_private_network
