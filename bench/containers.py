@@ -9,6 +9,7 @@ from functools import partial
 
 from bench.figures import (
     BRIDGE,
+    BRIDGED,
     INCUMBENT,
     INTERNAL,
     NONE,
@@ -35,6 +36,7 @@ def _networks(site: Site) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     ours = f"--driver={site.plugin_name}"
     found = {
         OURS: ("ours", (ours, "--subnet=10.201.0.0/24")),
+        BRIDGED: ("bridged", (ours, "-o", "egress=docker", "--subnet=10.207.0.0/24")),
         INTERNAL: ("internal", (ours, "--internal", "--subnet=10.202.0.0/24")),
         ROUTED: (_ROUTED, (ours, "--subnet=10.205.0.0/24")),
         OWN_BRIDGE: ("own-bridge", ("--driver=bridge", "--subnet=10.204.0.0/24")),
@@ -96,7 +98,7 @@ def measure_runs(site: Site, rounds: int) -> list[Figure]:
                     del names[title]
                 site.settle()
         shares = Samples("shares", site.ports)
-        for title in [name for name in (OURS, INTERNAL, ROUTED) if name in names]:
+        for title in [name for name in (OURS, BRIDGED, INTERNAL, ROUTED) if name in names]:
             network_id = _network_id(site, names[title])
             for verb, duration in durations(site.log[logged:], network_id):
                 shares.add(title, f"{verb}, by the driver's log", duration)
@@ -113,9 +115,9 @@ def _run_one(site: Site, samples: Samples, title: str, network: str) -> None:
 
 def _add_differences(samples: Samples, shares: Samples) -> None:
     """Docker's gateway bridge, and a network at all: differences between containers of the same round."""
-    for whole, without in zip(samples.of(OURS, RUN), samples.of(INTERNAL, RUN), strict=False):
-        shares.add(OURS, GATEWAY_BRIDGE, whole - without)
-    for title in (OURS, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, OVERLAY):
+    for whole, without in zip(samples.of(BRIDGED, RUN), samples.of(OURS, RUN), strict=False):
+        shares.add(BRIDGED, GATEWAY_BRIDGE, whole - without)
+    for title in (OURS, BRIDGED, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, OVERLAY):
         for mine, bare in zip(samples.of(title, RUN), samples.of(NONE, RUN), strict=False):
             shares.add(title, "more than --net none, in docker run -d", mine - bare)
 
@@ -132,7 +134,7 @@ def measure_bursts(site: Site, bursts: int, size: int) -> list[Figure]:
     samples = Samples("burst", site.ports)
     with networks(site) as names:
         for _ in range(bursts):
-            for title in (OURS, INTERNAL, INCUMBENT, OWN_BRIDGE):
+            for title in (OURS, BRIDGED, INTERNAL, INCUMBENT, OWN_BRIDGE):
                 if title in names:
                     work = partial(_burst, site, samples, title, (names[title], size))
                     site.attempt(f"{size} containers of {title}", work)

@@ -7,6 +7,7 @@ import msgspec
 
 OURS = "ovn-docker"
 OURS_TCP = "ovn-docker over TCP"
+BRIDGED = "ovn-docker, docker_gwbridge"
 INTERNAL = "ovn-docker --internal"
 ROUTED = "ovn-docker, OVN router"
 INCUMBENT = "incumbent"
@@ -16,7 +17,7 @@ OVERLAY = "Docker's overlay"
 NONE = "none"
 MACHINES = "the machines"
 
-CONTESTANTS = (OURS, OURS_TCP, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, OVERLAY, NONE)
+CONTESTANTS = (OURS, OURS_TCP, BRIDGED, INTERNAL, ROUTED, INCUMBENT, BRIDGE, OWN_BRIDGE, OVERLAY, NONE)
 """In the order of a table's columns."""
 
 

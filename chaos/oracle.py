@@ -55,6 +55,7 @@ def compare(hosts: Sequence[Host], central: Central) -> list[Difference]:
     ]
     for host in hosts:
         found += [*_check_interfaces(host), *_check_links(host), *_check_state_file(host)]
+        found += _check_gateways(host, central)
     return sorted(found)
 
 
@@ -110,6 +111,11 @@ def _check_switches(hosts: Sequence[Host], central: Central) -> Iterator[Differe
     yield from _missing_and_stale(
         "logical switch", "central", wanted, [switch.name for switch in central.switches], allowed
     )
+    for switch in central.switches:
+        if switch.name in allowed:
+            yield from _wrong(
+                "logical switch", switch.name, "central", {"gateway ports": (switch.gateways, 1)}
+            )
 
 
 def _check_ports(hosts: Sequence[Host], central: Central) -> Iterator[Difference]:
@@ -265,6 +271,16 @@ def _interface_values(interface: Interface, endpoint: Endpoint) -> Mapping[str, 
 def _check_links(host: Host) -> Iterator[Difference]:
     wanted = {endpoint.id[:_LINK_NAME]: _owner_of(host, endpoint) for endpoint in host.endpoints}
     return _missing_and_stale("link", host.name, wanted, host.links)
+
+
+def _check_gateways(host: Host, central: Central) -> Iterator[Difference]:
+    """This host is the gateway of its networks, as far as their switches exist, and of no other network."""
+    ids = {switch.name: switch.uuid for switch in central.switches}
+    names = [(network, switch_of(network)) for network in host.networks.values()]
+    wanted = {ids[name]: f"network {network.name}" for network, name in names if name in ids}
+    gone = [switch for switch in host.gateways if switch not in ids.values()]
+    allowed = gone if any(name not in ids for _, name in names) else []
+    return _missing_and_stale("gateway link", host.name, wanted, host.gateways, allowed)
 
 
 def _check_state_file(host: Host) -> Iterator[Difference]:

@@ -10,6 +10,9 @@ from chaos.records import Central, Endpoint, Hold, Host, Interface, Network, Por
 from ovn_docker_lab import Lab, Machine
 
 GROUP = "0x0d0c"
+GATEWAY = "ovn-docker-gateway"
+"""The mark of a switch's gateway port, and of a host's link for it (docs/reference/names-and-marks.md)."""
+
 BRIDGE = "br-int"
 
 Row = Mapping[str, Any]
@@ -36,6 +39,7 @@ def _read_host(host: Machine) -> Host:
         sum(1 for container in containers if container["State"]["Running"]),
         interfaces_of(rows(interfaces), bridged),
         tuple(link["ifname"] for link in json.loads(links or "[]") if link),
+        gateways_of(rows(interfaces)),
         _remembered(host),
     )
 
@@ -85,13 +89,21 @@ def endpoints_of(networks: Iterable[Row], containers: Iterable[Row]) -> tuple[En
 
 
 def interfaces_of(listed: Iterable[Row], bridged: Sequence[str]) -> tuple[Interface, ...]:
-    """Interfaces with the driver's mark or a logical port, from `ovs-vsctl list Interface`."""
+    """Those with the driver's mark or a logical port but gateway links, from `ovs-vsctl list Interface`."""
     found = []
     for row in listed:
         ids = mapping(row["external_ids"])
-        if "iface-id" in ids or any(key.startswith("ovn-docker") for key in ids):
+        ours = "iface-id" in ids or any(key.startswith("ovn-docker") for key in ids)
+        if ours and GATEWAY not in ids:
             found.append(_interface(row, ids, bridged))
     return tuple(found)
+
+
+def gateways_of(listed: Iterable[Row]) -> tuple[str, ...]:
+    """The switches for which a host has a gateway link that works, from `ovs-vsctl list Interface`."""
+    working = [row for row in listed if next(iter(members(row["ofport"])), -1) > 0]
+    marks = [mapping(row["external_ids"]).get(GATEWAY) for row in working]
+    return tuple(sorted(switch for switch in marks if switch))
 
 
 def _interface(row: Row, ids: Mapping[str, str], bridged: Sequence[str]) -> Interface:
@@ -111,7 +123,7 @@ def _read_central(central: Machine) -> Central:
     nb: Callable[[str], list[Row]] = lambda table: _list(central, "ovn-nbctl", table)  # noqa: E731
     bindings = chassis_of(_list(central, "ovn-sbctl", "Port_Binding"), _list(central, "ovn-sbctl", "Chassis"))
     return Central(
-        switches_of(nb("Logical_Switch")),
+        switches_of(nb("Logical_Switch"), nb("Logical_Switch_Port")),
         ports_of(nb("Logical_Switch_Port"), nb("Logical_Switch"), bindings),
         holds_of(nb("DHCP_Options")),
     )
@@ -121,13 +133,26 @@ def _list(central: Machine, program: str, table: str) -> list[Row]:
     return rows(central.run([program, "--format=json", "list", table]).stdout)
 
 
-def switches_of(listed: Iterable[Row]) -> tuple[Switch, ...]:
-    """All switches, from `ovn-nbctl list Logical_Switch`."""
-    return tuple(Switch(row["name"], mapping(row["external_ids"])) for row in listed)
+def switches_of(listed: Iterable[Row], ports: Iterable[Row]) -> tuple[Switch, ...]:
+    """All switches, from `ovn-nbctl list` of both tables."""
+    gateways = {row["_uuid"][1] for row in ports if _is_gateway(row)}
+    return tuple(
+        Switch(
+            row["_uuid"][1],
+            row["name"],
+            mapping(row["external_ids"]),
+            len(gateways.intersection(members(row["ports"]))),
+        )
+        for row in listed
+    )
+
+
+def _is_gateway(port: Row) -> bool:
+    return GATEWAY in mapping(port["external_ids"])
 
 
 def ports_of(listed: Iterable[Row], switches: Iterable[Row], bindings: Mapping[str, str]) -> tuple[Port, ...]:
-    """All ports, from `ovn-nbctl list` of both tables and what chassis_of() gave."""
+    """All ports but gateway ports, from `ovn-nbctl list` of both tables and what chassis_of() gave."""
     on = {uuid: switch["name"] for switch in switches for uuid in members(switch["ports"])}
     return tuple(
         Port(
@@ -139,6 +164,7 @@ def ports_of(listed: Iterable[Row], switches: Iterable[Row], bindings: Mapping[s
             bindings.get(row["name"], ""),
         )
         for row in listed
+        if not _is_gateway(row)
     )
 
 

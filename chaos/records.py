@@ -76,6 +76,7 @@ class Host:
         running: how many containers run.
         interfaces: of the driver in Open vSwitch.
         links: names of the kernel's links in our group, outside of containers.
+        gateways: row ids of the switches for which it has a gateway link.
         remembered: NetworkIDs in the driver's state file.
     """
 
@@ -85,20 +86,30 @@ class Host:
     running: int
     interfaces: tuple[Interface, ...]
     links: tuple[str, ...]
+    gateways: tuple[str, ...]
     remembered: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A row of Logical_Switch; `ids` are its external_ids."""
+    """A row of Logical_Switch.
 
+    Attributes:
+        uuid: row id.
+        name: of the switch.
+        ids: external_ids.
+        gateways: how many gateway ports it has.
+    """
+
+    uuid: str
     name: str
     ids: Mapping[str, str]
+    gateways: int
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A row of Logical_Switch_Port.
+    """A row of Logical_Switch_Port that is no gateway port.
 
     Attributes:
         name: of the port.

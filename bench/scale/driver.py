@@ -26,6 +26,8 @@ LEASE, CREATE, DELETE, RELEASE = "RequestAddress", "CreateEndpoint", "DeleteEndp
 VERBS = (LEASE, CREATE, DELETE, RELEASE)
 _GATEWAY = {messages.ADDRESS_TYPE: messages.GATEWAY_TYPE}
 _SPACE = "ovn-docker"
+_OPTIONS = {messages.GENERIC: {"egress": "docker"}}
+"""These hosts have no network namespace for a gateway's link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Driver:
         data = messages.IPAMData(address_space=_SPACE, pool=subnet, gateway=gateway)
         await self.parts.driver.create_network(
             messages.CreateNetworkRequest(
-                network_id=network.network_id, options={}, ipv4_data=[data], ipv6_data=[]
+                network_id=network.network_id, options=_OPTIONS, ipv4_data=[data], ipv6_data=[]
             )
         )
         self.docker.add_network(network.network_id, subnet, gateway.partition("/")[0])

@@ -37,7 +37,7 @@ create_network() {
     0) return ;;
     2) fail "a Docker network with the name $demo_network exists that this script did not make: rename or remove it" ;;
   esac
-  # Docker makes this bridge for the way out of the first overlay network, and leaves it.
+  # Docker makes this bridge for published ports, and where the host cannot be the way out, and leaves it.
   docker network inspect docker_gwbridge >/dev/null 2>&1 || record network docker_gwbridge
   record network "$demo_network"
   docker network create -d openvswitch --label "$demo_label" --subnet="$subnet" "$demo_network" ||

@@ -6,6 +6,7 @@ from typing import Any
 
 from ovn_docker.host.veth import GROUP
 from ovn_docker.ovn import switches
+from ovn_docker.ovn.gateway_ports import GATEWAY
 from ovn_docker.ovsdb.operations import mapping, members
 from ovn_docker_lab import Lab, Machine
 
@@ -16,9 +17,24 @@ OURS = "ovn-docker-"
 
 
 def rows(central: Machine, table: str, *conditions: str) -> list[Row]:
-    """Rows of a table of Northbound, values in OVSDB's notation."""
+    """Rows of a table of Northbound without the gateway ports of switches, values in OVSDB's notation."""
     verb = ["find", table, *conditions] if conditions else ["list", table]
-    return _table(central.run(["ovn-nbctl", "--format=json", *verb]).stdout)
+    found = _table(central.run(["ovn-nbctl", "--format=json", *verb]).stdout)
+    return [row for row in found if GATEWAY not in marks(row)]
+
+
+def gateway_rows(central: Machine) -> list[Row]:
+    """The gateway ports of all switches in Northbound."""
+    found = _table(central.run(["ovn-nbctl", "--format=json", "list", PORT]).stdout)
+    return [row for row in found if GATEWAY in marks(row)]
+
+
+def ports_of(central: Machine, switch: str) -> list[str]:
+    """The names of a switch's ports but its gateway port."""
+    listed = central.run(["ovn-nbctl", "--bare", "lsp-list", switch]).stdout.splitlines()
+    names = [line.split()[1].strip("()") for line in listed]
+    gateways = {row["name"] for row in gateway_rows(central)}
+    return [name for name in names if name not in gateways]
 
 
 def row(central: Machine, table: str, name: str) -> Row:
@@ -29,9 +45,19 @@ def row(central: Machine, table: str, name: str) -> Row:
 
 
 def interfaces(host: Machine) -> list[Row]:
-    """Interfaces of a host's Open vSwitch that stand for a logical port."""
+    """Interfaces of a host's Open vSwitch that stand for a logical port of a container."""
+    return [interface for interface in _interfaces(host) if GATEWAY not in marks(interface)]
+
+
+def gateway_links(host: Machine) -> dict[str, str]:
+    """The links by which a host is a gateway, each with the row id of its switch."""
+    found = {str(interface["name"]): marks(interface).get(GATEWAY, "") for interface in _interfaces(host)}
+    return {name: switch for name, switch in found.items() if switch}
+
+
+def _interfaces(host: Machine) -> list[Row]:
     listed = _table(host.run(["ovs-vsctl", "--format=json", "list", "Interface"]).stdout)
-    return [interface for interface in listed if "iface-id" in mapping(interface["external_ids"])]
+    return [interface for interface in listed if "iface-id" in marks(interface)]
 
 
 def links(host: Machine) -> list[str]:
@@ -75,8 +101,9 @@ def leases(central: Machine) -> list[str]:
 
 
 def left(lab: Lab) -> list[str]:
-    """What of the driver's is in a lab, each in a few words."""
+    """What of the driver's is in a lab, each in a few words; a gateway link only without its switch."""
     found = []
+    switches_now = {row["_uuid"][1] for row in rows(lab.central, SWITCH)}
     for table in (SWITCH, PORT):
         own = [row for row in rows(lab.central, table) if any(map(_is_ours, marks(row)))]
         found += [f"{table} {row['name']}" for row in own]
@@ -84,6 +111,8 @@ def left(lab: Lab) -> list[str]:
     for host in lab.hosts:
         found += [f"interface {interface['name']} on {host.name}" for interface in interfaces(host)]
         found += [f"link {name} on {host.name}" for name in links(host)]
+        gateways = gateway_links(host).items()
+        found += [f"gateway link {name} on {host.name}" for name, row in gateways if row not in switches_now]
     return found
 
 
@@ -94,7 +123,7 @@ def wipe(lab: Lab) -> None:
     for lease in rows(lab.central, LEASE):
         lab.central.run(["ovn-nbctl", "--if-exists", "destroy", LEASE, lease["_uuid"][1]])
     for host in lab.hosts:
-        for interface in interfaces(host):
+        for interface in _interfaces(host):
             host.run(["ovs-vsctl", "--if-exists", "del-port", interface["name"]])
         for link in links(host):
             host.run(["ip", "link", "delete", link], check=False)

@@ -8,6 +8,7 @@ from chaos.connectivity import unreached
 from chaos.oracle import LOST, STALE, compare
 from chaos.reading import read
 from ovn_docker_lab import Lab, Machine
+from tests.integration import records
 from tests.integration.tenant import Container, Network, Tenant
 from tests.polling import eventually
 
@@ -86,3 +87,6 @@ def test_what_was_taken_from_a_container_is_seen(
     assert (LOST, "interface", host.name) in seen(lab)
     host.run(["ip", "link", "delete", name[:15]])
     eventually(lambda: (LOST, "link", host.name) in seen(lab), 5, "the link is gone")
+    [gateway] = records.gateway_links(host)
+    host.run(["ovs-vsctl", "del-port", gateway])
+    assert (LOST, "gateway link", host.name) in seen(lab)

@@ -95,7 +95,7 @@ def test_a_published_port_answers_from_another_host(tenant: Tenant, other: Tenan
 
 
 def test_a_container_reaches_the_world_through_docker_s_gateway_bridge(tenant: Tenant) -> None:
-    foo = tenant.network("10.10.1.0/24")
+    foo = tenant.network("10.10.1.0/24", "-o", "egress=docker")
     box = tenant.container(foo)
     links = box.links()
     assert set(links) == {"eth0", "eth1"}

@@ -7,12 +7,16 @@ import pytest
 from ovn_docker_lab import Machine
 from tests.integration import records
 from tests.integration.tenant import Network, Tenant
+from tests.integration.vtep_world import OVN_DOCKER
 from tests.polling import eventually
 
 pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = pytest.mark.integration
 
 ROUTER = "router"
+ROUTED = ("-o", "egress=docker")
+"""A network whose gateway address a router is to have."""
+
 Attach = Callable[..., None]
 
 
@@ -39,7 +43,7 @@ def attach(central: Machine, tenant: Tenant) -> Iterator[Attach]:
 
 
 def test_the_default_route_of_a_new_container_goes_to_the_router(tenant: Tenant, attach: Attach) -> None:
-    foo = tenant.network("10.17.1.0/24")
+    foo = tenant.network("10.17.1.0/24", *ROUTED)
     attach(foo, "10.17.1.1/24")
     box = tenant.container(foo)
     assert set(box.links()) == {"eth0"}, "no interface on docker_gwbridge"
@@ -53,8 +57,19 @@ def test_the_router_may_have_another_address_than_docker_s_gateway(tenant: Tenan
     assert tenant.container(foo).default_routes() == ["default via 10.17.1.254 dev eth0"]
 
 
+def test_a_router_with_the_gateway_s_own_address_is_found(tenant: Tenant, attach: Attach) -> None:
+    foo = tenant.network("10.17.1.0/24")
+    attach(foo, "10.17.1.1/24")
+    tenant.container(foo)
+    reason = "an OVN router has the address 10.17.1.1 of the network's gateway port"
+    done = tenant.host.run([OVN_DOCKER, "check"], check=False)
+    expected = f"egress-closed: containers of network {foo.name} cannot rely on their gateway: {reason}"
+    assert expected in done.stdout
+    assert reason in tenant.host.log("driver")
+
+
 def test_two_networks_behind_one_router_reach_each_other(tenant: Tenant, attach: Attach) -> None:
-    foo, bar = tenant.network("10.17.1.0/24"), tenant.network("10.17.2.0/24")
+    foo, bar = tenant.network("10.17.1.0/24", *ROUTED), tenant.network("10.17.2.0/24", *ROUTED)
     attach(foo, "10.17.1.1/24")
     attach(bar, "10.17.2.1/24")
     one = tenant.container(foo)
@@ -68,7 +83,7 @@ def test_two_networks_behind_one_router_reach_each_other(tenant: Tenant, attach:
 def test_networks_of_two_hosts_behind_one_router_reach_each_other(
     tenant: Tenant, other: Tenant, attach: Attach
 ) -> None:
-    foo, bar = tenant.network("10.17.1.0/24"), other.network("10.17.2.0/24")
+    foo, bar = tenant.network("10.17.1.0/24", *ROUTED), other.network("10.17.2.0/24", *ROUTED)
     attach(foo, "10.17.1.1/24")
     attach(bar, "10.17.2.1/24")
     one, two = tenant.container(foo), other.container(bar)
@@ -78,7 +93,7 @@ def test_networks_of_two_hosts_behind_one_router_reach_each_other(
 
 
 def test_the_router_is_the_way_out_over_ipv6_too(tenant: Tenant, attach: Attach) -> None:
-    foo = tenant.network("10.17.1.0/24", "--ipv6", "--subnet=fd00:17::/64")
+    foo = tenant.network("10.17.1.0/24", *ROUTED, "--ipv6", "--subnet=fd00:17::/64")
     attach(foo, "10.17.1.1/24", "fd00:17::1/64")
     box = tenant.container(foo)
     routes = box.run("ip -6 route").stdout
@@ -89,7 +104,7 @@ def test_the_router_is_the_way_out_over_ipv6_too(tenant: Tenant, attach: Attach)
 def test_a_router_attached_later_serves_the_containers_that_start_then(
     tenant: Tenant, attach: Attach
 ) -> None:
-    foo = tenant.network("10.17.1.0/24")
+    foo = tenant.network("10.17.1.0/24", *ROUTED)
     before = tenant.container(foo)
     attach(foo, "10.17.1.1/24")
     after = tenant.container(foo)
@@ -101,7 +116,7 @@ def test_a_router_attached_later_serves_the_containers_that_start_then(
 def test_a_router_that_is_gone_is_no_gateway_any_more(
     tenant: Tenant, attach: Attach, central: Machine
 ) -> None:
-    foo = tenant.network("10.17.1.0/24")
+    foo = tenant.network("10.17.1.0/24", *ROUTED)
     attach(foo, "10.17.1.1/24")
     central.run(["ovn-nbctl", "--wait=hv", "lsp-del", "down1"])
 
@@ -125,7 +140,7 @@ def test_an_internal_network_does_not_use_the_router(tenant: Tenant, attach: Att
 def test_a_network_with_a_router_is_removed_without_touching_the_router(
     tenant: Tenant, attach: Attach, central: Machine
 ) -> None:
-    foo = tenant.network("10.17.1.0/24")
+    foo = tenant.network("10.17.1.0/24", *ROUTED)
     attach(foo, "10.17.1.1/24")
     tenant.remove(tenant.container(foo))
     tenant.docker("network", "rm", foo.name, check=False)

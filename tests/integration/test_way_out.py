@@ -10,7 +10,6 @@ from ovn_docker_lab import Lab
 from ovn_docker_lab.plan import WORLD
 from tests.integration import records
 from tests.integration.probing import PROBE_IMAGE, SERVE, TCP, UDP, UNREACHED, Probe, forwarding_ipv6
-from tests.integration.records import PORT
 from tests.integration.tenant import OURS, Container, Network, Tenant
 from tests.polling import eventually
 
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.integration
 
 SUBNET, GATEWAY = "10.71.0.0/24", "10.71.0.1"
 SUBNET6, GATEWAY6 = "fd00:71::/64", "fd00:71::1"
-EGRESS = ("-o", "egress=host")
 ECHO = 7
 """The port of the machine outside that says who asks over UDP."""
 
@@ -63,12 +61,12 @@ def world(lab: Lab, probe: Probe, _ipv6: None) -> Iterator[World]:  # noqa: ARG0
     """Everybody, until the end of this file."""
     first, second = users = [Tenant(host) for host in lab.hosts]
     try:
-        networks = [user.network(SUBNET, *OURS, *EGRESS, "--ipv6", f"--subnet={SUBNET6}") for user in users]
+        networks = [user.network(SUBNET, *OURS, "--ipv6", f"--subnet={SUBNET6}") for user in users]
         boxes = [
             user.container(network, command=f"{SERVE} {user.host.name} 80", image=PROBE_IMAGE)
             for user, network in zip(users, networks, strict=True)
         ]
-        other = first.network("10.72.0.0/24", *OURS, *EGRESS)
+        other = first.network("10.72.0.0/24", *OURS)
         own = first.network("172.31.0.0/24", driver="bridge")
         stranger, plain, bridged = (
             first.container(network, command=f"{SERVE} {name} 80", image=PROBE_IMAGE)
@@ -191,7 +189,7 @@ def test_another_machine_does_not_get_in_by_a_route(world: World, probe: Probe, 
 
 
 def test_one_row_stands_for_the_gateway_whatever_the_number_of_hosts(world: World) -> None:
-    ports = records.rows(world.lab.central, PORT, "type=localport")
+    ports = records.gateway_rows(world.lab.central)
     on_network = [port for port in ports if GATEWAY in records.addresses(port)]
     assert len(on_network) == 1
     assert GATEWAY6 in records.addresses(on_network[0])

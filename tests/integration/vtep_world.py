@@ -94,7 +94,8 @@ def _furnish(lab: Lab, mode: str, processes: list[subprocess.Popen[bytes]]) -> W
 def network(tenant: Tenant, name: str, *more: str) -> Network:
     """A network of the subnet that all have, in a context of its own."""
     context = (*OURS, "--ipam-opt", f"context={name}", "-o", f"context={name}")
-    return tenant.network(SUBNET, *context, "--ipv6", "--subnet", SUBNET6, *more)
+    one_subnet_often = ("-o", "egress=docker")  # a host cannot be the gateway of one subnet twice
+    return tenant.network(SUBNET, *context, *one_subnet_often, "--ipv6", "--subnet", SUBNET6, *more)
 
 
 def vtep(host: Machine, verb: str, remote: str, network: Network, *more: str) -> str:

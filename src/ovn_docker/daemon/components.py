@@ -28,6 +28,7 @@ from ovn_docker.host.gateway_links import GatewayLinks
 from ovn_docker.host.veth import Links
 from ovn_docker.libnetwork.api import IpamDriver, NetworkDriver
 from ovn_docker.overlay.egress import Egress
+from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.allocator import AddressLeases
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
@@ -204,7 +205,9 @@ def assemble_overlay(
     ipam = OverlayIpam(database, leases, settings.default_pools, settings.context, time.monotonic)
     ip_lookup = IpLookup(ovs, shared, settings.driver_name, wanted=settings.ip_lookup)
     policy = SharingPolicy(settings.distributed, settings.context, ADDRESS_SPACES)
-    egress = Egress(shared, GatewayLinks(ovs, links), host.firewall, settings.driver_name)
+    egress = Egress(
+        shared, GatewayLinks(ovs, links), host.firewall, Gateways(nb, foreign), settings.driver_name
+    )
     driver = OverlayDriver(
         attachments, shared, foreign, ipam, ip_lookup, egress, policy, settings.scope, about
     )

@@ -190,8 +190,8 @@ def check_egress(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("rules-missing", "netfilter", text)
     for network_id, what in state.missing:
         yield Finding("gateway-missing", network_id, f"network {named(network_id)} lacks {what}", network_id)
-    for network_id, reason in state.closed:
-        text = f"containers of network {named(network_id)} use docker_gwbridge as the way out: {reason}"
+    for network_id, what, reason in state.closed:
+        text = f"containers of network {named(network_id)} {what}: {reason}"
         yield Finding("egress-closed", network_id, text)
     for switch, link in state.stale:
         yield Finding(

@@ -281,13 +281,13 @@ class EgressState:
     Attributes:
         rules: what the kernel's rules lack, for people.
         missing: NetworkID, and what can be made again.
-        closed: NetworkID, and why its containers use docker_gwbridge.
+        closed: NetworkID, what its containers do without a link for its gateway, and why there is none.
         stale: row id of a switch that no network of this host is on, and the name of its link here.
     """
 
     rules: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
-    closed: tuple[tuple[str, str], ...] = ()
+    closed: tuple[tuple[str, str, str], ...] = ()
     stale: tuple[tuple[str, str], ...] = ()
 
 

@@ -74,6 +74,11 @@ class GatewayLinks:
         """That of a switch, by its row id."""
         return next((link for link in self.all() if link.switch == switch), None)
 
+    async def find(self, switch: str) -> GatewayLink | None:
+        """That of a switch, also when this process has just started and has yet to read Open_vSwitch."""
+        await self._ovs.available()
+        return self.of(switch)
+
     async def until_one(self, driver: str) -> None:
         """Wait until Open_vSwitch has one that this driver made."""
         await self._ovs.replica.until(lambda: any(link.driver == driver for link in self.all()) or None)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from ovn_docker.addressing import IPNetwork
 from ovn_docker.errors import HostError, NotFoundError, OvnDockerError
 from ovn_docker.health.snapshot import EgressState
 from ovn_docker.host.firewall import Firewall
 from ovn_docker.host.gateway_links import IPV6, GatewayLinks, link_name
 from ovn_docker.host.open_vswitch import GatewayLink
+from ovn_docker.overlay.gateways import Gateways, choose
 from ovn_docker.overlay.networks import SharedNetworks, no_network
 from ovn_docker.ovn import gateway_ports, nb_global, switches
 from ovn_docker.ovn.switches import Switch
@@ -25,14 +27,13 @@ from ovn_docker.ovsdb.operations import Operation, Row
 
 LOG = logging.getLogger(__name__)
 
-BY_BRIDGE = "use docker_gwbridge as the way out"
-"""What containers do where this host has no link for the gateway of their network."""
-
 START_TIMEOUT = 3.0
 """Seconds for which the first request for a way out waits for the rules to be loaded, which takes 0.1 s."""
 
 NO_PORT = "its logical switch has no gateway port: remove the network on all hosts and create it again"
-"""Of a switch that was made for a network without `-o egress=host`."""
+"""Of a switch that was made for a network with `-o egress=docker`, or by an older version."""
+
+FOREIGN = "its logical switch was made by others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Gateway:
         mac: of the gateway port, or "" without one.
         ips: of the gateway port.
         expected: whether the switch was made with a gateway port.
+        foreign: whether somebody else than a driver has made the switch.
     """
 
     switch: UUID
@@ -52,11 +54,12 @@ class Gateway:
     mac: str
     ips: tuple[str, ...]
     expected: bool
+    foreign: bool = False
 
     @property
     def wanted(self) -> bool:
-        """Whether this host is to have a link for it."""
-        return self.network.egress != switches.BY_DOCKER
+        """Whether this host is to have a link for it: not for a switch that somebody else has made."""
+        return bool(self.network.gateway_addresses) and not self.foreign
 
     def link(self, driver: str, mtu: int | None = None) -> GatewayLink:
         """This host's link."""
@@ -83,18 +86,39 @@ def _made(network: Switch) -> Gateway:
     return Gateway(row, network, mac, tuple(map(str, gateways)), expected=bool(gateways))
 
 
+def _consequence(network: Switch) -> str:
+    """What the containers of a network do where this host has no link for its gateway."""
+    return "are not reached from their host" if network.sealed else "use docker_gwbridge as the way out"
+
+
+UNRELIABLE = "cannot rely on their gateway"
+
+
+def _rival(routed: Mapping[int, str], ips: Sequence[str]) -> str:
+    """Why the addresses of a router on the switch and of the gateway port do not go together, or ""."""
+    both = [ip for ip in routed.values() if ip in ips]
+    if not both:
+        return ""
+    give = "give the router another address, or create the network with -o egress=docker"
+    return f"an OVN router has the address {both[0]} of the network's gateway port: {give}"
+
+
 class Egress:
     """The ways out of this host's networks."""
 
-    def __init__(self, shared: SharedNetworks, links: GatewayLinks, firewall: Firewall, driver: str) -> None:
+    def __init__(
+        self, shared: SharedNetworks, links: GatewayLinks, firewall: Firewall, routers: Gateways, driver: str
+    ) -> None:
         """`driver` is the name of this driver, which its links carry."""
         self._northbound = shared.database
         self._shared = shared
         self._links = links
         self._firewall = firewall
+        self._routers = routers
         self._driver = driver
         self._lock = asyncio.Lock()
         self._wanted, self._loaded = asyncio.Event(), asyncio.Event()
+        self._runs = False
         self._ready: set[UUID] = set()
         self._logged: dict[tuple[str, str], str] = {}
 
@@ -103,6 +127,7 @@ class Egress:
 
         It keeps watch over the rules until cancelled. What fails is tried again by each pass.
         """
+        self._runs = True
         try:
             await self._wanted_here()
             await self._firewall.start()
@@ -114,6 +139,7 @@ class Egress:
                     LOG.debug("%s", error)
             await asyncio.get_running_loop().create_future()
         finally:
+            self._runs = False
             self._loaded.clear()
             await self._firewall.close()
 
@@ -140,40 +166,60 @@ class Egress:
         if network is None or network.egress == switches.BY_DOCKER:
             return
         try:
-            reason = await self._open(await self._read(network_id) if own is None else _made(own))
+            gateway = await self._read(network_id) if own is None else _made(own)
+            reason = await self._open(gateway) if gateway.wanted else FOREIGN
         except OvnDockerError as error:
             reason = str(error)
-        self._log(network_id, reason, BY_BRIDGE)
+        self._log(network_id, reason, _consequence(network))
 
     async def closed(self, network_id: str, switch: UUID) -> None:
-        """Remove the link of a network that was deleted, unless another of this host is on its switch."""
+        """Remove the link of a network that is being deleted, unless another of this host is on its switch.
+
+        It is removed before what says that the network had one, so that a repeat finds it.
+        """
         self._logged = {key: reason for key, reason in self._logged.items() if key[0] != network_id}
-        if self._links.of(str(switch)) and all(UUID(network.row) != switch for network in self._shared.all()):
+        others = (each for each in self._shared.all() if each.network_id != network_id)
+        if await self._links.find(str(switch)) and all(UUID(each.row) != switch for each in others):
             self._ready.discard(switch)
             await self._links.remove(str(switch))
 
-    async def gateways(self, network: Switch, switch: UUID, ports: Sequence[Row]) -> Mapping[int, str]:
-        """By IP version, the gateway that a container of a network is to use now.
+    async def gateways(
+        self,
+        network: Switch,
+        switch: UUID,
+        ports: Sequence[Row],
+        pools: Sequence[IPNetwork],
+        *,
+        publishes: bool,
+    ) -> Mapping[int, str]:
+        """By IP version, the gateway that a container of a network is to use now: a router, or this host.
 
         Where the host leads IPv4 out but not IPv6, there is none of IPv6.
 
         Args:
-            network: what this host's network asks for.
+            network: what this host's network asks for, and who made its switch.
             switch: the row id of its switch.
             ports: the gateway port, as `gateway_ports.port_get` reads it.
+            pools: those of the container's addresses.
+            publishes: whether the container publishes ports, for which Docker needs docker_gwbridge.
         """
-        if network.egress != switches.BY_HOST or network.internal:
+        if network.internal:
             return {}
         mac, ips = gateway_ports.read_port(ports)
+        if routed := await self._routers.of(self._shared.get(network.network_id), switch, pools):
+            self._log(network.network_id, _rival(routed, ips), UNRELIABLE)
+            return routed
+        if network.egress != switches.BY_HOST or publishes or not network.host:
+            return {}
         gateway = Gateway(switch, network, mac, ips, expected=True)
         try:
             reason = await self._open(gateway)
         except OvnDockerError as error:
             reason = str(error)
-        self._log(network.network_id, reason, BY_BRIDGE)
+        self._log(network.network_id, reason, _consequence(network))
         if reason:
             return {}
-        found: dict[int, str] = {ipaddress.ip_address(ip).version: ip for ip in reversed(ips)}
+        found = choose(map(ipaddress.ip_interface, ips), pools)
         if IPV6 in found:
             problem = self._firewall.ipv6_problem()
             self._log(network.network_id, problem, "have no way out over IPv6")
@@ -215,7 +261,8 @@ class Egress:
         shared = self._shared.get(network_id)
         network = made if shared is None else shared.as_switch()
         mac, ips = gateway_ports.read_port(ports["rows"])
-        return Gateway(row, network, mac, ips, expected=made.egress != switches.BY_DOCKER)
+        expected = made.egress != switches.BY_DOCKER
+        return Gateway(row, network, mac, ips, expected=expected, foreign=not made.host)
 
     def _row(self, network_id: str) -> UUID:
         shared = self._shared.get(network_id)
@@ -224,9 +271,10 @@ class Egress:
     async def _open(self, gateway: Gateway) -> str:
         """Make the link unless it is there; why there can be none, or ""."""
         self._wanted.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_TIMEOUT):
-                await self._loaded.wait()
+        if self._runs:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(START_TIMEOUT):
+                    await self._loaded.wait()
         if problem := self._firewall.problem():
             return problem
         if gateway.switch in self._ready and self._links.is_up(str(gateway.switch)):
@@ -263,7 +311,7 @@ class Egress:
     async def inspect(self, network_ids: Iterable[str]) -> EgressState:
         """What is missing of the ways out of these networks, which are all of this driver's on this host."""
         missing: list[tuple[str, str]] = []
-        closed: list[tuple[str, str]] = []
+        closed: list[tuple[str, str, str]] = []
         known = list(network_ids)
         gateways = {
             network_id: gateway
@@ -275,12 +323,18 @@ class Egress:
             if gateway.expected and not gateway.ips:
                 missing.append((network_id, f"gateway port {gateway_ports.port_name(gateway.switch)} in OVN"))
             elif reason := await self._obstacle(gateway):
-                closed.append((network_id, reason))
+                closed.append((network_id, _consequence(gateway.network), reason))
+            elif reason := await self._rivalled(network_id, gateway):
+                closed.append((network_id, UNRELIABLE, reason))
             elif not await self._links.complete(gateway.link(self._driver)):
                 missing.append((network_id, f"link {gateway.link(self._driver).name} of its gateway"))
         used = {str(self._row(network_id)) for network_id in known}
         stale = tuple((link.switch, link.name) for link in self._own_links() if link.switch not in used)
         return EgressState(rules=rules, missing=tuple(missing), closed=tuple(closed), stale=stale)
+
+    async def _rivalled(self, network_id: str, gateway: Gateway) -> str:
+        shared = self._shared.get(network_id)
+        return _rival(await self._routers.of(shared, gateway.switch, gateway.network.pools), gateway.ips)
 
     async def restore(self, network_id: str) -> None:
         """Make again what a network's way out lacks."""

@@ -199,27 +199,34 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
     """The switch that a CreateNetwork asks for."""
     options = request.options or {}
     own = network_options.generic(options, OPTIONS)
-    pools = network_options.pools(request)
+    pools, gateways = network_options.pools(request), network_options.gateways(request)
     return Switch(
         network_id=request.network_id,
         pools=pools,
-        gateways=network_options.gateways(request),
+        gateways=gateways,
         internal=options.get(messages.INTERNAL) is True,
         mtu=network_options.mtu(own, pools),
         port_security=truth(PORT_SECURITY, own.get(PORT_SECURITY)) is not False,
-        egress=_egress(own),
+        egress=_egress(own, has_gateway=any(gateways)),
     )
 
 
-def _egress(options: Mapping[str, Any]) -> str:
-    """The way out of a network's containers; of what others made, or a swarm, it is Docker's."""
+def _egress(options: Mapping[str, Any], *, has_gateway: bool) -> str:
+    """The way out of a network's containers.
+
+    It is Docker's on what others made, in a swarm, and where there is no gateway: without an IPAM driver.
+    """
     choices = switches.BY_HOST, switches.BY_DOCKER, switches.NOWHERE
     chosen = _chosen(EGRESS, options.get(EGRESS, ""), ("", *choices))
-    named = SWITCH in options
-    if not named and truth(SWARM, options.get(SWARM)) is not True:
-        return chosen or switches.BY_DOCKER
+    others = ""
+    if SWITCH in options:
+        others = f"logical switch '{options[SWITCH]}' was made by others"
+    elif truth(SWARM, options.get(SWARM)):
+        others = "a swarm needs docker"
+    what = others or ("" if has_gateway else "the network has no gateway")
+    if not what or (chosen == switches.NOWHERE and not others):
+        return chosen or switches.BY_HOST
     if chosen in {switches.BY_HOST, switches.NOWHERE}:
-        what = f"logical switch '{options[SWITCH]}' was made by others" if named else "a swarm needs docker"
         raise RequestError(f"option '{EGRESS}' is '{chosen}': {what}: leave the option out")
     return switches.BY_DOCKER
 

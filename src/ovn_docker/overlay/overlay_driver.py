@@ -6,6 +6,7 @@ Between two calls nothing is kept but caches.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,6 @@ from ovn_docker.libnetwork import messages, network_options
 from ovn_docker.libnetwork.api import warn_of_published_ports
 from ovn_docker.overlay.egress import Egress
 from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
-from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam
 from ovn_docker.overlay.network_spec import SharingPolicy
@@ -61,7 +61,6 @@ class OverlayDriver:
         self._shared_ports = SharedPorts(shared, occupied)
         self._own_ports = OwnPorts(self._northbound)
         self._missing_flows = MissingFlows(self._northbound, attachments)
-        self._gateways = Gateways(self._northbound.client, occupied)
         self.scope = scope
         self._making = NetworkMaking(shared, policy, ipam)
         self._ipam = ipam
@@ -103,8 +102,8 @@ class OverlayDriver:
         """
         network = self._shared.get(request.network_id)
         if network is not None:
-            await self._shared.delete(network)
             await self._egress.closed(request.network_id, UUID(network.row))
+            await self._shared.delete(network)
             return
         switch = switches.switch_id(request.network_id)
         await self._egress.closed(request.network_id, switch)
@@ -249,11 +248,11 @@ class OverlayDriver:
             raise NotFoundError(_no_endpoint(request))
         switch = switches.read_switch(request.network_id, found["rows"][0])
         if network is not None:
-            switch = network.as_switch()
-        gateways = {} if switch.internal else await self._gateways.of(network, row, switch.pools)
-        if not (gateways or messages.publishes(request.options)):
-            gateways = await self._egress.gateways(switch, row, gateway["rows"])
+            switch = replace(network.as_switch(), host=switch.host)
         made = SwitchPort(request.network_id, request.endpoint_id, switches.read_addresses(ports["rows"][0]))
+        own = switch.pools_of(made.ips)
+        publishes = messages.publishes(request.options)
+        gateways = await self._egress.gateways(switch, row, gateway["rows"], own, publishes=publishes)
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
         spec = await self._spec(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
         await self.plugging.settled(request.endpoint_id)  # what CreateEndpoint began need not be done again

@@ -5,6 +5,7 @@ EndpointID. Their row ids follow from those ids, so each verb is one transaction
 its index, and a repeat of it meets the row that the first left.
 """
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +41,7 @@ NETWORK, HOST, CREATED = "ovn-docker-network", "ovn-docker-host", "ovn-docker-cr
 INTERNAL, MTU, POOL = "ovn-docker-internal", "ovn-docker-mtu", "ovn-docker-pool:"
 ALLOW, PORT_SECURITY = "ovn-docker-allow", "ovn-docker-port-security"
 SUBNET, GATEWAY, CONTEXT = "subnet", "gateway_ip", "subnet_context"
-EGRESS = "ovn-docker-egress"
+EGRESS, GATEWAYS = "ovn-docker-egress", "ovn-docker-gateways"
 
 BY_HOST, BY_DOCKER, NOWHERE = "host", "docker", "none"
 """Values of `EGRESS`: out of a network's gateway port, by docker_gwbridge, or no way out."""
@@ -96,6 +97,10 @@ class Switch:
         """Whether nothing leads out of it."""
         return self.internal or self.egress == NOWHERE
 
+    def pools_of(self, ips: Iterable[IPAddress]) -> tuple[IPNetwork, ...]:
+        """Those of its pools in which these addresses lie, in the order of the addresses."""
+        return tuple(pool for ip in ips for pool in self.pools if _holds(pool, ip))
+
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
@@ -117,6 +122,11 @@ class SwitchPort:
     def mac(self) -> str:
         """Its MAC address."""
         return self.addresses.partition(" ")[0]
+
+    @property
+    def ips(self) -> tuple[IPAddress, ...]:
+        """Its IP addresses."""
+        return tuple(map(ipaddress.ip_address, self.addresses.split()[1:]))
 
 
 def switch_id(network_id: str) -> UUID:
@@ -380,9 +390,11 @@ def read_switch(network_id: str, row: Row) -> Switch:
     ids = mapping(row["external_ids"])
     pools = [addressing.network(key.removeprefix(POOL), "pool") for key in ids if key.startswith(POOL)]
     mtu = ids.get(MTU, "")
+    gateways = [ipaddress.ip_address(text) for text in ids.get(GATEWAYS, "").split()]
     return Switch(
         network_id=network_id,
         pools=tuple(pools),
+        gateways=tuple(next((ip for ip in gateways if _holds(pool, ip)), None) for pool in pools),
         internal=ids.get(INTERNAL) == "true",
         mtu=int(mtu) if mtu.isdecimal() else None,
         host=ids.get(HOST, ""),
@@ -404,6 +416,10 @@ def read_network_id(row: Row) -> str:
 def read_marks(row: Row) -> Mapping[str, str]:
     """The external_ids of a row."""
     return mapping(row["external_ids"])
+
+
+def _holds(pool: IPNetwork, ip: IPAddress) -> bool:
+    return pool.version == ip.version and ip in pool
 
 
 def _marks(network_id: str, mark: Mark) -> dict[str, str]:
@@ -429,6 +445,7 @@ def _switch_ids(switch: Switch) -> dict[str, str]:
         ids[PORT_SECURITY] = "false"
     if switch.egress != BY_DOCKER:
         ids[EGRESS] = switch.egress
+        ids[GATEWAYS] = " ".join(map(str, switch.gateway_addresses))
     return ids
 
 

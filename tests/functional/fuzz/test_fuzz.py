@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from ovn_docker.ovn.gateway_ports import GATEWAY
+from ovn_docker.ovn.switches import read_uuid
 from ovn_docker.ovsdb.operations import mapping
 from tests.functional.faults.hosts import configure, held
 from tests.functional.faults.killing import DriverProcess, driver_process
@@ -98,9 +100,12 @@ def check_rows(clients: list[FuzzClient], journal: Journal, nb: OvsdbServer, ovs
     switches = {row["name"] for row in nb.rows("Logical_Switch", "name")}
     own = {name for name in switches if not re.fullmatch("[0-9a-f]{64}", name)}  # the others are shared
     ports = {row["name"] for row in nb.ports("name")}
-    plugged = {mapping(row["external_ids"])["iface-id"] for row in ovs.rows("Interface", "external_ids")}
+    marks = [mapping(row["external_ids"]) for row in ovs.rows("Interface", "external_ids")]
+    plugged = {each["iface-id"] for each in marks if GATEWAY not in each}
     made = endpoints | perhaps  # client of which is plugged in before its Join
     strays = (own - networks) | (ports - made) | (plugged - joined - made)
+    rows = {str(read_uuid(row)) for row in nb.rows("Logical_Switch", "_uuid")}
+    strays |= {each[GATEWAY] for each in marks if GATEWAY in each} - rows
     missing = (endpoints - ports) | (joined - plugged)
     assert strays == set(), "not made by a request:\n" + "\n".join(map(journal.about, sorted(strays)[:3]))
     assert missing == set(), "made and gone:\n" + "\n".join(map(journal.about, sorted(missing)[:3]))

@@ -54,7 +54,8 @@ def foreign_switch(place: Place, name: str) -> None:
 
 async def prepared(host: Host, *pools: str, internal: bool = False) -> None:
     await host.driver.create_network(network(*(pools or ("10.0.0.0/24",)), internal=internal))
-    await host.driver.create_endpoint(endpoint())
+    ipv6 = "fd00::2/64" if any(":" in pool for pool in pools) else ""
+    await host.driver.create_endpoint(endpoint(ipv6=ipv6))
 
 
 # --- What belongs to others ---------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ pytest_plugins = ("tests.integration.fixtures",)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 SUBNET, SUBNET6 = "10.68.0.0/24", "fd00:68::/64"
-EGRESS = ("-o", "egress=host")
 RESTORED = 40.0
 """Seconds; a pass of the health check begins every 2 s here, and looks twice at what it finds."""
 
@@ -60,9 +59,9 @@ def gets_out(box: Container) -> bool:
     return box.run(fetch, check=False).stdout.strip() == str(box.host.address)
 
 
-def container(tenant: Tenant, *options: str) -> Container:
+def container(tenant: Tenant, *options: str, ipam: Sequence[str] = OURS) -> Container:
     """A container with a way out, of both families."""
-    network = tenant.network(SUBNET, *OURS, *EGRESS, "--ipv6", f"--subnet={SUBNET6}")
+    network = tenant.network(SUBNET, *ipam, "--ipv6", f"--subnet={SUBNET6}")
     box = tenant.container(network, *options)
     assert set(box.links()) == {"eth0"}
     eventually(lambda: gets_out(box), 5, "it gets out")
@@ -71,7 +70,14 @@ def container(tenant: Tenant, *options: str) -> Container:
 
 @pytest.mark.parametrize("what", DAMAGES)
 def test_the_way_out_is_restored_when(what: str, tenant: Tenant, lab: Lab) -> None:
-    box = container(tenant)
+    _is_restored(container(tenant), what, lab)
+
+
+def test_the_way_out_is_restored_on_a_network_of_one_host(tenant: Tenant, lab: Lab) -> None:
+    _is_restored(container(tenant, ipam=()), "its port is gone", lab)
+
+
+def _is_restored(box: Container, what: str, lab: Lab) -> None:
     DAMAGES[what](box.host, lab.central)
     eventually(lambda: gets_out(box), RESTORED, f"it gets out again though {what}")
     eventually(lambda: is_whole(box.host), RESTORED, f"all is as it was before {what}")
@@ -129,7 +135,7 @@ def test_the_way_out_is_there_again_after_a_restart_of_ovs_vswitchd(tenant: Tena
 
 
 def test_the_way_out_is_there_again_after_a_reboot(users: Sequence[Tenant], lab: Lab) -> None:
-    networks = [user.network(SUBNET, *OURS, *EGRESS) for user in users]
+    networks = [user.network(SUBNET, *OURS) for user in users]
     box, other = (user.container(network, *COMES_BACK) for user, network in zip(users, networks, strict=True))
     lab.hosts[0].reboot()
     eventually(lambda: is_up(box), 60, "it is up")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chaos.oracle import LOST, STALE, WRONG, compare, switch_of
-from chaos.records import Central, Endpoint, Hold, Host, Switch
+from chaos.records import Central, Endpoint, Hold, Host
 from tests.unit.chaos import world
 
 GHOST = Endpoint("9" * 64, "", world.OWN.id, "02:42:0a:65:01:09", "10.101.1.9")
@@ -39,7 +39,7 @@ def test_a_lab_that_is_as_docker_has_it_has_no_difference() -> None:
 
 def test_a_shared_network_that_nobody_is_on_needs_no_switch() -> None:
     hosts = [replace(host, endpoints=(), interfaces=(), links=()) for host in world.hosts()]
-    central = Central((Switch(world.OWN.id, {}),), (), CENTRAL.holds[:2] + CENTRAL.holds[-2:])
+    central = Central((world.switch(world.OWN.id),), (), CENTRAL.holds[:2] + CENTRAL.holds[-2:])
     assert compare(hosts, central) == []
     assert compare(hosts, replace(central, switches=CENTRAL.switches)) == []
 
@@ -50,11 +50,15 @@ CENTRALS = {
     "shared switch lost": (LOST, "logical switch", replace(CENTRAL, switches=CENTRAL.switches[:1])),
     "switch stale": (
         *(STALE, "logical switch"),
-        replace(CENTRAL, switches=(*CENTRAL.switches, Switch("gone", {}))),
+        replace(CENTRAL, switches=(*CENTRAL.switches, world.switch("gone"))),
     ),
     "switch twice": (
         *(WRONG, "logical switch"),
-        replace(CENTRAL, switches=(*CENTRAL.switches, Switch(world.OWN.id, {}))),
+        replace(CENTRAL, switches=(*CENTRAL.switches, world.switch(world.OWN.id))),
+    ),
+    "switch without a gateway port": (
+        *(WRONG, "logical switch"),
+        replace(CENTRAL, switches=(CENTRAL.switches[0], replace(CENTRAL.switches[1], gateways=0))),
     ),
     "port lost": (LOST, "logical port", replace(CENTRAL, ports=CENTRAL.ports[1:])),
     "port stale": (
@@ -117,6 +121,11 @@ HOSTS = {
     "bridge": (WRONG, "interface", interface(bridged=False)),
     "link lost": (LOST, "link", world.changed("h1", links=())),
     "link stale": (STALE, "link", world.changed("h1", links=(*H1.links, "9" * 13 + "_c"))),
+    "gateway link lost": (LOST, "gateway link", world.changed("h1", gateways=H1.gateways[1:])),
+    "gateway link stale": (
+        *(STALE, "gateway link"),
+        world.changed("h1", gateways=(*H1.gateways, "row of another")),
+    ),
     "state lost": (LOST, "line of the state file", world.changed("h1", remembered=())),
     "state stale": (
         *(STALE, "line of the state file"),

@@ -44,6 +44,7 @@ def host(name: str) -> Host:
         1,
         tuple(interface(endpoint) for endpoint in ENDPOINTS[name]),
         tuple(endpoint.id[:15] for endpoint in ENDPOINTS[name]),
+        tuple(f"row of {switch_of(network)}" for network in networks),
         (SHARED[name].id,),
     )
 
@@ -55,6 +56,10 @@ def port(name: str, endpoint: Endpoint) -> Port:
     return Port(endpoint.id, switch, address, address, marks, name)
 
 
+def switch(name: str) -> Switch:
+    return Switch(f"row of {name}", name, {}, 1)
+
+
 def hold(kind: str, cidr: str, *users: str, **ids: str) -> Hold:
     marks = {f"ovn-docker-{key}": value for key, value in ids.items()}
     return Hold(kind, cidr, {"ovn-docker": kind, "ovn-docker-pool": SWITCH, **marks}, users)
@@ -62,7 +67,7 @@ def hold(kind: str, cidr: str, *users: str, **ids: str) -> Hold:
 
 def central() -> Central:
     return Central(
-        (Switch(OWN.id, {}), Switch(SWITCH, {})),
+        (switch(OWN.id), switch(SWITCH)),
         tuple(port(name, endpoint) for name, endpoints in ENDPOINTS.items() for endpoint in endpoints),
         (
             hold("pool", SHARED_SUBNET, "h1", "h2"),

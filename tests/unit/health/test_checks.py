@@ -119,7 +119,7 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
     (
         "egress-closed",
         PLAIN.network_id,
-        replace(GOOD, egress=EgressState(closed=((PLAIN.network_id, "no nft"),))),
+        replace(GOOD, egress=EgressState(closed=((PLAIN.network_id, "go nowhere", "no nft"),))),
     ),
     ("gateway-stale", "switch", replace(GOOD, egress=EgressState(stale=(("switch", "og-1"),)))),
     ("link-stale", "0123456789abcde", replace(GOOD, links=GOOD.links | {"0123456789abcde"})),

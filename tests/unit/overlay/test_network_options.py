@@ -10,9 +10,13 @@ from ovn_docker.errors import RequestError
 from ovn_docker.libnetwork import messages
 from ovn_docker.libnetwork.network_options import without_effect
 from ovn_docker.overlay.network_spec import switch_for
-from ovn_docker.ovn.switches import Switch
+from ovn_docker.ovn.switches import BY_DOCKER, BY_HOST, NOWHERE, Switch
 
 MTU = "com.docker.network.driver.mtu"
+PLAIN = Switch(network_id="n")
+"""What a CreateNetwork without options and pools asks for."""
+
+IPV4 = [{"Pool": "10.0.0.0/24", "Gateway": "10.0.0.1/24"}]
 
 
 def ask(ipv4: object = None, ipv6: object = None, options: object = None) -> Switch:
@@ -52,7 +56,7 @@ def test_a_network_as_docker_asks_for_it() -> None:
     ],
 )
 def test_dockers_own_options_are_left_alone(options: dict[str, Any] | None) -> None:
-    assert ask(None, None, options) == Switch(network_id="n")
+    assert ask(None, None, options) == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -155,4 +159,51 @@ def test_a_key_of_dockers_that_resembles_the_mtus_is_refused_with_a_hint(name: s
     ],
 )
 def test_no_key_of_dockers_own_is_taken_for_one_that_is_mistyped(name: str) -> None:
-    assert ask(None, None, generic(**{f"com.docker.network.{name}": "x"})) == Switch(network_id="n")
+    assert ask(None, None, generic(**{f"com.docker.network.{name}": "x"})) == PLAIN
+
+
+@pytest.mark.parametrize("chosen", [BY_HOST, BY_DOCKER, NOWHERE])
+def test_a_network_names_its_way_out(chosen: str) -> None:
+    assert ask(IPV4, None, generic(egress=chosen)).egress == chosen
+
+
+def test_containers_are_led_out_by_their_host_unless_told_otherwise() -> None:
+    assert ask(IPV4).egress == BY_HOST
+    assert ask(None, [{"Pool": "fd00::/64", "Gateway": "fd00::1/64"}]).egress == BY_HOST
+
+
+def test_a_network_without_a_gateway_has_docker_s_way_out_or_none() -> None:
+    assert ask([{"Pool": "10.0.0.0/24"}]).egress == BY_DOCKER
+    assert ask(None, None, generic(egress=BY_DOCKER)).egress == BY_DOCKER
+    assert ask(None, None, generic(egress=NOWHERE)).egress == NOWHERE
+    with pytest.raises(RequestError, match="'egress' is 'host': the network has no gateway: leave"):
+        ask(None, None, generic(egress=BY_HOST))
+
+
+@pytest.mark.parametrize("options", [{}, {"egress": BY_DOCKER}])
+@pytest.mark.parametrize("what", [{"switch": "office"}, {"swarm": "true"}])
+def test_others_switches_and_swarms_have_docker_s_way_out(
+    what: dict[str, str], options: dict[str, str]
+) -> None:
+    assert ask(IPV4, None, generic(**what, **options)).egress == BY_DOCKER
+
+
+@pytest.mark.parametrize("chosen", [BY_HOST, NOWHERE])
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ({"switch": "office"}, "logical switch 'office' was made by others"),
+        ({"swarm": "true"}, "a swarm needs docker"),
+    ],
+)
+def test_others_switches_and_swarms_are_refused_another_way_out(
+    what: dict[str, str], reason: str, chosen: str
+) -> None:
+    text = f"option 'egress' is '{chosen}': {reason}: leave the option out"
+    with pytest.raises(RequestError, match=re.escape(text)):
+        ask(IPV4, None, generic(**what, egress=chosen))
+
+
+def test_a_way_out_that_there_is_not_is_refused() -> None:
+    with pytest.raises(RequestError, match="'egress' is 'bridge': give host or docker or none"):
+        ask(None, None, generic(egress="bridge"))

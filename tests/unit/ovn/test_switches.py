@@ -1,6 +1,7 @@
 """What is written into Northbound for a network and its endpoints, and how it is read back."""
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ def test_a_switch_is_named_and_marked_as_the_guide_says() -> None:
         Switch(network_id=NET, pools=FULL.pools[:1], gateways=(None,)),
         Switch(network_id=NET, pools=FULL.pools[2:], gateways=FULL.gateways[2:], mtu=1280),
         FULL,
+        replace(FULL, egress=switches.BY_HOST),
     ],
 )
 def test_a_switch_is_read_as_it_was_written(switch: Switch) -> None:
@@ -60,6 +62,21 @@ def test_a_switch_is_read_as_it_was_written(switch: Switch) -> None:
     found = switches.read_switch(NET, row)
     assert (found.network_id, found.host) == (NET, MARK.host)
     assert (found.pools, found.internal, found.mtu) == (switch.pools, switch.internal, switch.mtu)
+    assert (found.egress, found.gateway_addresses) == (switch.egress, switch.gateway_addresses)
+
+
+@pytest.mark.parametrize(
+    ("ips", "expected"),
+    [
+        ([], []),
+        (["10.1.0.9"], ["10.1.0.0/24"]),
+        (["10.0.0.9", "fd00::9"], ["10.0.0.0/24", "fd00::/64"]),
+        (["10.2.0.9", "fd01::9"], []),
+    ],
+)
+def test_the_pools_of_addresses_are_those_in_which_they_lie(ips: list[str], expected: list[str]) -> None:
+    port = SwitchPort(NET, ENDPOINT, " ".join(["02:42:0a:00:00:09", *ips]))
+    assert list(map(str, FULL.pools_of(port.ips))) == expected
 
 
 def test_a_switch_without_pools_or_gateway_says_none() -> None:
