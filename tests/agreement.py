@@ -10,10 +10,12 @@ from dataclasses import replace
 
 from ovn_docker import address_pools, addressing
 from ovn_docker.addressing import row_id
+from ovn_docker.docker.dns_names import labels
 from ovn_docker.docker.models import Container, DockerState, Endpoint, Network, PoolConfig
 from ovn_docker.health.checks import names_of
 from ovn_docker.health.snapshot import Owned, OwnedEndpoint, OwnedLease, OwnedNetwork, OwnedPool, Snapshot
 from ovn_docker.host.open_vswitch import IFACE_ID, NETWORK, Attached
+from ovn_docker.ovn.names import Named
 
 DRIVER, CONTEXT = "openvswitch", "default"
 OWN_IPAM, DOCKERS = DRIVER, "default"
@@ -104,6 +106,12 @@ def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
             reserved=tuple(
                 replace(pool, cidr=str(addressing.network(pool.cidr, "pool")[1])) for pool in _pools(networks)
             ),
+            names=tuple(
+                _named(network, one, container)
+                for network, one in joined
+                if keys_of(network, network.name in claimed)
+                and (container := state.containers.get(one.container_id))
+            ),
         ),
         attached=tuple(attached(network.network_id, one.endpoint_id) for network, one in joined),
         links=frozenset(addressing.link_names(one.endpoint_id)[0] for _, one in joined),
@@ -113,6 +121,14 @@ def agreeing(state: DockerState, claimed: Sequence[str] = ()) -> Snapshot:
 
 def _whole(network: Network, keys: Mapping[str, str]) -> OwnedNetwork:
     return OwnedNetwork(network.network_id, whole=True, keys=keys)
+
+
+def _named(network: Network, endpoint: Endpoint, owner: Container) -> Named:
+    switch, called = (
+        addressing.row_id("switch", network.network_id),
+        labels([owner.name, owner.container_id[:12]]),
+    )
+    return Named(network.network_id, endpoint.endpoint_id, switch, tuple(endpoint.addresses), called)
 
 
 def _port(state: DockerState, endpoint: Endpoint) -> OwnedEndpoint:

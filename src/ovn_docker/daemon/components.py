@@ -32,6 +32,8 @@ from ovn_docker.overlay.gateways import Gateways
 from ovn_docker.overlay.ipam.allocator import AddressLeases
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, ADDRESS_SPACES, OverlayIpam, choose_at_random
+from ovn_docker.overlay.name_service import Askers, NameService
+from ovn_docker.overlay.naming import Naming
 from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
@@ -79,7 +81,7 @@ class Host:
     ovs: Client
     links: Links
     engine: Engine
-    firewall: Firewall = field(default_factory=Firewall)
+    firewall: Firewall = field(default_factory=partial(Firewall, responder=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,7 @@ class OverlayComponents(Components):
     northbound: Client
     shared: SharedNetworks
     ip_lookup: IpLookup
+    naming: Naming
 
 
 def this_host(settings: Settings) -> Host:
@@ -194,28 +197,27 @@ def assemble_overlay(
     """
     host = host or this_host(settings)
     ovs, links, engine = host.ovs, host.links, host.engine
-    file = StateFile(settings.state_file)
+    file, attachments = StateFile(settings.state_file), Attachments(ovs, links)
     nb = ovn_settings.ovn_client(ovs, ovn_settings.NORTHBOUND, vteps.WATCHES)
-    attachments = Attachments(ovs, links)
     presence = Presence(ovs, nb, ThisMachine(file, socket.gethostname(), links.holding), now)
     database = Northbound(nb, attachments, now, presence)
     shared = SharedNetworks(database, file)
-    foreign = ForeignAddresses(database, shared.switches_of)
+    foreign, naming = ForeignAddresses(database, shared.switches_of), Naming(shared, attachments)
     leases = AddressLeases(database, foreign, choose_at_random, shared.lease_from)
     ipam = OverlayIpam(database, leases, settings.default_pools, settings.context, time.monotonic)
     ip_lookup = IpLookup(ovs, shared, settings.driver_name, wanted=settings.ip_lookup)
     policy = SharingPolicy(settings.distributed, settings.context, ADDRESS_SPACES)
-    egress = Egress(
-        shared, GatewayLinks(ovs, links), host.firewall, Gateways(nb, foreign), settings.driver_name
-    )
+    gateways, routers = GatewayLinks(ovs, links), Gateways(nb, foreign)
+    egress = Egress(shared, gateways, host.firewall, routers, settings.driver_name)
+    names = NameService(Askers(ovs, shared, engine, naming), naming, engine)
     driver = OverlayDriver(
-        attachments, shared, foreign, ipam, ip_lookup, egress, policy, settings.scope, about
+        attachments, shared, foreign, ipam, ip_lookup, egress, naming, policy, settings.scope, about
     )
-    inventory = OverlayInventory(database, shared, ipam, settings.context, some_time)
-    reader = HostReader(attachments, links)
-    central = partial(look_at_central, nb)
-    names = DriverReading(settings.driver_name, settings.scope, presence, reader, central)
-    own_repairs = _overlay_repairs(driver, ip_lookup, egress, engine)
+    inventory = OverlayInventory(database, shared, ipam, settings.context, naming, some_time)
+    reader, central = HostReader(attachments, links), partial(look_at_central, nb)
+    reading = DriverReading(settings.driver_name, settings.scope, presence, reader, central)
+    own_repairs = _overlay_repairs(driver, ip_lookup, egress, naming, engine)
+    inspections = ip_lookup.inspect, egress.inspect, names.inspect
     return OverlayComponents(
         ovs=ovs,
         backend=nb,
@@ -224,7 +226,7 @@ def assemble_overlay(
         ipam=ipam,
         engine=engine,
         inventory=inventory,
-        reader=Reader(engine, inventory, attachments, names, ip_lookup.inspect, egress.inspect),
+        reader=Reader(engine, inventory, attachments, reading, *inspections),
         repairs=Repairs(driver, inventory, attachments, ADDRESS_SPACE, own_repairs),
         about=lambda: {"lookup": ip_lookup.about(), **_tls_paths(nb)},
         work=_northbound_work(ovs, nb),
@@ -235,6 +237,7 @@ def assemble_overlay(
             "IP lookup": ip_lookup.run,
             "plugging in before Join": driver.plugging.run,
             "the way out": egress.run,
+            "answers to name queries": names.run,
         },
         presence=presence,
         host=reader,
@@ -242,13 +245,18 @@ def assemble_overlay(
         northbound=nb,
         shared=shared,
         ip_lookup=ip_lookup,
+        naming=naming,
     )
 
 
 def _overlay_repairs(
-    driver: OverlayDriver, ip_lookup: IpLookup, egress: Egress, engine: Engine
+    driver: OverlayDriver, ip_lookup: IpLookup, egress: Egress, naming: Naming, engine: Engine
 ) -> dict[str, Repair]:
     """The repairs of what only the overlay driver has, by the kind of the finding."""
+
+    async def publish(container_id: str) -> None:
+        await naming.restore(await engine.container(container_id))
+
     return {
         # no Join follows, so nothing is plugged in ahead of it
         "endpoint-missing": lambda endpoint: driver.make_port(endpoint_request(endpoint)),
@@ -256,6 +264,8 @@ def _overlay_repairs(
         "rules-missing": egress.restore_rules,
         "gateway-missing": egress.restore,
         "gateway-stale": egress.remove_link,
+        "dns-name-missing": publish,
+        "dns-name-stale": naming.withdraw,
         **starting(engine),
     }
 

@@ -36,6 +36,8 @@ from ovn_docker.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
+NAMING = "the naming of containers"
+
 OVERDUE_INTERVALS = 3
 """Intervals of the health check without a good pass before /healthz reports it."""
 
@@ -93,10 +95,17 @@ async def serve(
 def watching(
     settings: Settings, parts: Components, metrics: Metrics, note_pass: Callable[[Report], None]
 ) -> dict[str, Work]:
-    """The health check, which calls `note_pass` after each pass, or else only the watch on Docker's scope."""
+    """What follows Docker: the naming of containers, and the health check or the watch on Docker's scope.
+
+    The health check calls `note_pass` after each pass. Without it only the overlay driver names containers.
+    """
     if not settings.health.on:
-        scope = {"the watch on Docker's scope": partial(watch_scope, parts.engine, settings.driver_name)}
-        return dict(scope) if settings.scope == "global" else {}
+        work: dict[str, Work] = {}
+        if settings.scope == "global":
+            work["the watch on Docker's scope"] = partial(watch_scope, parts.engine, settings.driver_name)
+        if isinstance(parts, OverlayComponents):
+            work[NAMING] = ContainerNaming(parts.engine, parts.inventory, lambda: None).run
+        return work
 
     def done(report: Report) -> None:
         note_pass(report)
@@ -107,7 +116,7 @@ def watching(
     naming = ContainerNaming(parts.engine, parts.inventory, reconciler.hurry)
     parts.ovs.when_connected(reconciler.hurry)
     parts.backend.when_connected(reconciler.want)
-    return {"the health check": reconciler.run, "the naming of ports": naming.run}
+    return {"the health check": reconciler.run, NAMING: naming.run}
 
 
 def measured(parts: Components) -> Metrics:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ovn_docker.docker import models
+from ovn_docker.docker import dns_names, models
 from ovn_docker.docker.models import Container, DockerState, Event, Network, Stopped, Swarm
 from ovn_docker.errors import ConfigError, HostError, NotFoundError, OvnDockerError, UnreachableError
 
@@ -59,6 +59,9 @@ def socket_path(address: str) -> str:
             f"--docker-socket '{address}' is not the address of a unix socket: write unix:///PATH"
         )
     return "/" + path.lstrip("/")
+
+
+GATEWAY_BRIDGE = "docker_gwbridge"
 
 
 class Engine:
@@ -148,12 +151,29 @@ class Engine:
             return ""
         return "" if models.read_node_state(await self._get("/info")) == "active" else version
 
+    async def docker_version(self) -> str:
+        """As in ``docker version``, ``26.1.5``, by the header that each answer has; "" without it."""
+        words = (await self._ping("Server")).split()
+        return next((word.removeprefix("Docker/") for word in words if word.startswith("Docker/")), "")
+
+    async def running(self) -> list[str]:
+        """The ids of the containers that run."""
+        return list(models.read_container_list(await self._get("/containers/json")))
+
     async def container(self, container_id: str) -> Container:
         """Read one container; NotFoundError when it is gone."""
-        container = models.read_container(await self._get(f"/containers/{container_id}/json"))
+        body = await self._get(f"/containers/{container_id}/json")
+        container = models.read_container(body)
         for _, endpoint_id in container.endpoints:
             self.named(endpoint_id, container.name)
-        return container
+        return replace(container, dns_names=dns_names.read_names(body))
+
+    async def askers(self) -> Mapping[str, str]:
+        """The beginning of the sandbox id of each container on docker_gwbridge, by its addresses there."""
+        try:
+            return dns_names.read_askers(await self._get(f"/networks/{GATEWAY_BRIDGE}"))
+        except NotFoundError:
+            return {}
 
     async def start(self, container_id: str) -> None:
         """Start a container, unless it runs already."""

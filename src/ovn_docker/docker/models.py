@@ -126,12 +126,14 @@ class Container:
         container_id: 64 hex digits.
         name: without a slash.
         endpoints: pairs of NetworkID and EndpointID, of its joined endpoints.
+        dns_names: by EndpointID, as `dns_names.read_names`.
     """
 
     container_id: str
     name: str
     labels: Mapping[str, str]
     endpoints: tuple[tuple[str, str], ...] = ()
+    dns_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

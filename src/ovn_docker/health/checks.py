@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker import addressing
 from ovn_docker.docker.models import Container, Endpoint, Network, Stopped, Swarm, names
-from ovn_docker.health import host_checks, lease_checks, openstack_checks
+from ovn_docker.health import host_checks, lease_checks, name_checks, openstack_checks
 from ovn_docker.health.findings import Finding, allowed, container_name, endpoint_name, short
 from ovn_docker.health.snapshot import OwnedEndpoint, Snapshot
 
@@ -382,6 +382,7 @@ CHECKS: tuple[Callable[[Snapshot], Iterator[Finding]], ...] = (
     check_links,
     check_switches,
     check_egress,
+    name_checks.check_names,
     check_lookups,
     lease_checks.check_stale_pools,
     check_plugins,

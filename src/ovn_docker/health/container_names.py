@@ -1,4 +1,4 @@
-"""Follows Docker's events, so that a container's name and labels are at its port within seconds.
+"""Follows Docker's events, so that a container is found by its names, and its port has its name and labels.
 
 dockerd gives a driver no names, and must not be asked for them inside a request. So writing them is a change
 of the port of its own, which costs ovn-northd as much as the port did. The names of containers that start
@@ -47,6 +47,7 @@ class ContainerNaming:
         self._few = asyncio.Semaphore(AT_ONCE)
         self._gathered: dict[EndpointIds, Mapping[str, str]] = {}
         self._came = asyncio.Event()
+        self._said = ""
 
     async def run(self) -> None:
         """Follow events until cancelled."""
@@ -64,14 +65,27 @@ class ContainerNaming:
                     async for event in self._engine.events(WANTED):
                         pause = FIRST_PAUSE
                         if event is None:
+                            self._said = ""
                             self._docker_is_back()
+                            reading.create_task(self._catch_up(reading))
                         elif event.container_id:
                             self._read_soon(reading, event.container_id)
             except* OvnDockerError as errors:
-                LOG.debug("Docker's events: %s", errors.exceptions)
+                self._say(str(errors.exceptions[0]))
             self._waiting.clear()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _say(self, problem: str) -> None:
+        """Log once why names are not known, which is often only until dockerd is up."""
+        if problem != self._said:
+            LOG.info("the names of containers are not known yet: %s", problem)
+        self._said = problem
+
+    async def _catch_up(self, reading: asyncio.TaskGroup) -> None:
+        """Read the names of the containers that run already, which no event will tell of."""
+        for container_id in await self._engine.running():
+            self._read_soon(reading, container_id)
 
     def _read_soon(self, reading: asyncio.TaskGroup, container_id: str) -> None:
         """Read a container's names while other events are read: dockerd delays an answer about one that it
@@ -87,8 +101,20 @@ class ContainerNaming:
             self._waiting.discard(container_id)
             container = await self._read(container_id)
         if container is not None and container.endpoints:
+            await self._publish(container)
             self._gathered |= dict.fromkeys(container.endpoints, names_of(container))
             self._came.set()
+
+    async def _publish(self, container: Container) -> None:
+        """Let other hosts find it by name, at once; what fails is left to the next pass."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await self._inventory.publish(container)
+        except (OvnDockerError, TimeoutError) as error:
+            LOG.info("container %s: its names are not published yet: %s", container.name, error)
+        except Exception as error:  # which must not end the following of events
+            LOG.debug("container %s", container.name, exc_info=error)
+            LOG.warning("container %s: its names are not published: %r", container.name, error)
 
     async def _read(self, container_id: str) -> Container | None:
         """A container; what fails is left to the next pass."""

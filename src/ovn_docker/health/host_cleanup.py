@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker.errors import ConflictError, ConstraintError, RequirementError
-from ovn_docker.ovn import hosts, leases, switches
+from ovn_docker.ovn import hosts, leases, names, switches
 from ovn_docker.ovn.hosts import Index, Use
 from ovn_docker.ovn.leases import CLAIM, KIND, LEASE
 from ovn_docker.ovsdb.client import Client
@@ -123,6 +123,10 @@ class Finder:
             rows = [row for row in rows if mapping(row["external_ids"]).get(KIND) in {LEASE, CLAIM}]
         return _uuids(rows)
 
+    async def names(self) -> list[Row]:
+        """The records of what its endpoints are called."""
+        return list(filter(names.is_record, await self._rows("row", [names.record_list(self._host)])))
+
     async def uses(self) -> list[Use]:
         """The pools and reserved addresses that it uses."""
         return hosts.uses(self._host, await self._rows("row", hosts.all_used()))
@@ -188,6 +192,7 @@ class HostCleanup:
             ConflictError: its ports change all the time.
         """
         find = await finder(self._nb, self._host, deep=self._deep)
+        await self._names(await find.names())
         removed = Leftovers(
             ports=await self._ports(find),
             leases=await self._leases(await find.leases()),
@@ -212,6 +217,10 @@ class HostCleanup:
                     await self._transact(hosts.ports_del(self._host, batch))
                     removed += len(batch)
         raise ConflictError(f"the ports of host {self._host} change while they are removed: is it running?")
+
+    async def _names(self, records: Sequence[Row]) -> None:
+        for batch in in_batches(records, BATCH):
+            await self._transact([each for record in batch for each in names.withdraw(record)])
 
     async def _leases(self, leased: Sequence[UUID]) -> int:
         removed = 0

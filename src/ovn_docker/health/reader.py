@@ -21,6 +21,7 @@ from ovn_docker.health.snapshot import (
     HostSetup,
     Inventory,
     LookupState,
+    NamesState,
     Owned,
     Snapshot,
 )
@@ -28,6 +29,7 @@ from ovn_docker.host.attachment import Attachments
 from ovn_docker.host.open_vswitch import Tunnel
 from ovn_docker.host.veth import Links
 from ovn_docker.ovn import nb_global
+from ovn_docker.ovn.names import Named
 from ovn_docker.ovsdb.client import Client
 
 INTERVAL = 15.0
@@ -114,10 +116,15 @@ class Reader:
         driver: DriverReading,
         lookups: Callable[[], Awaitable[LookupState]] | None = None,
         egress: Callable[[Sequence[str]], Awaitable[EgressState]] | None = None,
+        published: Callable[[Sequence[Named]], Awaitable[NamesState]] | None = None,
     ) -> None:
-        """`lookups` compares the flows of IP lookups, `egress` the ways out of networks, by NetworkID."""
+        """`lookups` compares the flows of IP lookups, `egress` the ways out of networks, by NetworkID.
+
+        `published` compares what names lead to with what this host has published.
+        """
         self._lookups = lookups
         self._egress = egress
+        self._published = published
         self._engine = engine
         self._inventory = inventory
         self._attachments = attachments
@@ -167,6 +174,7 @@ class Reader:
         links, attached = await self._attachments.links(), tuple(self._attachments.attached())
         lookups = LookupState() if self._lookups is None else await self._lookups()
         egress = EgressState() if self._egress is None else await self._egress(own)
+        published = NamesState() if self._published is None else await self._published(held.names)
         unguarded = await self._attachments.unguarded()
         setup = await self._inventory.setup()
         refuses_global = await self._engine.refuses_global() if self._driver.scope == "global" else ""
@@ -181,6 +189,7 @@ class Reader:
             self._inventory.pool_key,
             lookups=lookups,
             egress=egress,
+            names=published,
             store=self._inventory.store,
             setup=setup,
             refuses_global=refuses_global,

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from ovn_docker.docker.models import DockerState, Endpoint, Network
+from ovn_docker.docker.models import Container, DockerState, Endpoint, Network
 from ovn_docker.health.findings import Finding
 from ovn_docker.host.open_vswitch import Attached, Bridge, OvnSettings
+from ovn_docker.ovn.names import Named
 
 # --- Which daemons of Open vSwitch and OVN run on this host, by the sockets that they listen on -------------
 # The kernel lists the unix sockets of this network namespace, to everybody (proc(5), /proc/net/unix), and
@@ -249,6 +250,7 @@ class Owned:
     pools: tuple[OwnedPool, ...] = ()
     reserved: tuple[OwnedPool, ...] = ()
     taken: tuple[LostAddress, ...] = ()
+    names: tuple[Named, ...] = ()
 
     @property
     def cut_off(self) -> frozenset[str]:
@@ -272,6 +274,21 @@ class LookupState:
     stale: tuple[str, ...] = ()
     outage: str = ""
     down: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NamesState:
+    """What is wrong with the names that this host has published.
+
+    Attributes:
+        wrong: by EndpointID, a name of it that is not there or leads elsewhere.
+        bypassed: the version of a Docker that asks name servers past the driver, or "".
+        down: why nobody answers queries, or "".
+    """
+
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    bypassed: str = ""
+    down: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +350,7 @@ class Snapshot:
     pool_key: Callable[[Network, str], str]
     lookups: LookupState = LookupState()
     egress: EgressState = EgressState()
+    names: NamesState = NamesState()
     store: str = "OVN"
     setup: Setup | None = None
     refuses_global: str = ""
@@ -375,6 +393,9 @@ class Inventory(Protocol):
 
     async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
         """Write containers' names to their ports, except those that are gone; why some were not written."""
+
+    async def publish(self, container: Container) -> None:
+        """Let other hosts find a container by its names."""
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
         """Lease an address for an endpoint that has it; `leased`: our IPAM gave it."""

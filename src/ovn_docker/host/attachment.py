@@ -197,6 +197,10 @@ class Attachments:
         """All bridges of this host, with the ports on them."""
         return open_vswitch.read_bridges(await self._ovs.request(open_vswitch.bridges_get()))
 
+    def interface(self, endpoint_id: str) -> Attached | None:
+        """An endpoint's interface, or None where it is not plugged in."""
+        return open_vswitch.attached(self._ovs.replica, endpoint_id)
+
     def attached(self) -> list[Attached]:
         """Every interface that a driver of this project plugged in."""
         return open_vswitch.all_attached(self._ovs.replica)

@@ -34,6 +34,9 @@ DATAPATH = "Datapath"
 NETWORK, CREATED, IFACE_ID = "ovn-docker-network", "ovn-docker-created", "iface-id"
 ADDRESSES, VLAN = "ovn-docker-addresses", "ovn-docker-vlan"
 STATUS, SANDBOX = "iface-status", "vm-id"
+SERVERS, SEALED = "ovn-docker-dns", "ovn-docker-sealed"
+"""The name servers that an endpoint's container was given, and whether nothing leads out of its network."""
+
 VTEP, DRIVER, GATEWAY = "ovn-docker-vtep", "ovn-docker-driver", "ovn-docker-gateway"
 
 WATCHES = {

@@ -252,7 +252,11 @@ CHAINS: Mapping[str, RuleChain] = {
     ),
 }
 
-QUERIES = tuple(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in ASKING)
+QUERIES = (
+    # A container that another network leads out sends all its queries here, so they must not end here.
+    f'iifname "{SEALED}" udp dport 53 {A_QUERY} goto for_responder',
+    *(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in (OPEN, "docker_gwbridge")),
+)
 """Further rules of the chain `received`, only where a responder runs: else short names would be nobody's."""
 
 MAPS: Mapping[str, str] = {

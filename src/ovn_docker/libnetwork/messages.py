@@ -28,6 +28,9 @@ networkallocator.go setIPAMSerialAlloc)."""
 ENDPOINT_NAME = "com.docker.network.endpoint.name"
 """An option of each RequestAddress for a container, from Docker 29 on: the container's name (moby
 daemon/libnetwork/network.go createEndpoint)."""
+DNS_SERVERS = "com.docker.network.endpoint.dnsservers"
+"""An option of CreateEndpoint: the name servers of ``--dns``, or else of daemon.json, as a list (moby
+libnetwork/endpoint.go CreateOptionDNS)."""
 
 Options = dict[str, Any]
 

@@ -88,7 +88,7 @@ def _made(network: Switch) -> Gateway:
 
 def _consequence(network: Switch) -> str:
     """What the containers of a network do where this host has no link for its gateway."""
-    return "are not reached from their host" if network.sealed else "use docker_gwbridge as the way out"
+    return "find no names of other hosts" if network.sealed else "use docker_gwbridge as the way out"
 
 
 UNRELIABLE = "cannot rely on their gateway"
@@ -205,12 +205,29 @@ class Egress:
         """
         if network.internal:
             return {}
-        mac, ips = gateway_ports.read_port(ports)
         if routed := await self._routers.of(self._shared.get(network.network_id), switch, pools):
+            _, ips = gateway_ports.read_port(ports)
             self._log(network.network_id, _rival(routed, ips), UNRELIABLE)
             return routed
-        if network.egress != switches.BY_HOST or publishes or not network.host:
+        if network.sealed or publishes:
             return {}
+        return await self._by_host(network, switch, ports, pools)
+
+    async def hops(
+        self, network: Switch, switch: UUID, ports: Sequence[Row], pools: Sequence[IPNetwork]
+    ) -> Mapping[int, str]:
+        """By IP version, where a container of a sealed network is to send its name queries: to this host.
+
+        There is none on a network that is not sealed. The arguments are those of `gateways`.
+        """
+        return await self._by_host(network, switch, ports, pools) if network.sealed else {}
+
+    async def _by_host(
+        self, network: Switch, switch: UUID, ports: Sequence[Row], pools: Sequence[IPNetwork]
+    ) -> Mapping[int, str]:
+        if network.egress == switches.BY_DOCKER or not network.host:
+            return {}
+        mac, ips = gateway_ports.read_port(ports)
         gateway = Gateway(switch, network, mac, ips, expected=True)
         try:
             reason = await self._open(gateway)
@@ -220,7 +237,7 @@ class Egress:
         if reason:
             return {}
         found = choose(map(ipaddress.ip_interface, ips), pools)
-        if IPV6 in found:
+        if IPV6 in found and not network.sealed:
             problem = self._firewall.ipv6_problem()
             self._log(network.network_id, problem, "have no way out over IPv6")
             if problem:

@@ -5,7 +5,7 @@ another IPAM chose is claimed by a row of the same kind, so that of two hosts th
 """
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from ovn_docker import addressing
@@ -13,10 +13,11 @@ from ovn_docker.addressing import IPAddress, IPNetwork
 from ovn_docker.errors import ConflictError, ConstraintError, RequestError, RequirementError
 from ovn_docker.overlay import mac_claims
 from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
+from ovn_docker.overlay.naming import Naming
 from ovn_docker.overlay.network_spec import SharedNetwork
 from ovn_docker.overlay.networks import SharedNetworks, read_switch
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.ovn import leases, switches
+from ovn_docker.ovn import leases, names, switches
 from ovn_docker.ovn.leases import CLAIM, LEASE, Address, Lease
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.operations import Operation, Row
@@ -92,10 +93,11 @@ def outside(port: SwitchPort, requested: Sequence[IPNetwork], pools: Sequence[st
 class SharedPorts:
     """The ports of this host's endpoints on shared switches."""
 
-    def __init__(self, networks: SharedNetworks, foreign: ForeignAddresses) -> None:
+    def __init__(self, networks: SharedNetworks, foreign: ForeignAddresses, naming: Naming) -> None:
         self._northbound = networks.database
         self._networks = networks
         self._foreign = foreign
+        self._naming = naming
 
     async def add(
         self, network: SharedNetwork, port: SwitchPort, interfaces: Sequence[addressing.IPInterface]
@@ -210,20 +212,30 @@ class SharedPorts:
         return claimed
 
     async def delete(self, network: SharedNetwork, endpoint_id: str) -> None:
-        """Remove the port, and release its claims; Docker releases its leases."""
+        """Remove the port and its names, and release its claims; Docker releases its leases."""
         ids = network.network_id, endpoint_id
         mark = await self._northbound.mark()
         gone = leases.endpoint_del(endpoint_id, mark.host)
         unplug = switches.lsp_del(*ids, UUID(network.row))
-        [found] = await self._northbound.transact([switches.lsp_get(*ids)], [unplug, *gone])
+        queries = [switches.lsp_get(*ids), names.record_get(endpoint_id)]
+        found, recorded = await self._northbound.transact(queries, [unplug, *gone])
+        records = list(filter(names.is_record, recorded["rows"]))
         drops = [drop for row in found["rows"] for drop in _drops_of(network, row, mark, endpoint_id)]
         if not found["rows"]:  # an administrator removed the port, or the whole switch
             drops = gone
-        delete = [unplug, *drops]
-        deleted, *_ = await self._northbound.transact(delete, delete)
+        delete = [names.record_get(endpoint_id), unplug, *drops, *_withdraw(records)]
+        recorded, deleted, *_ = await self._northbound.transact(delete, delete)
+        late = [record for record in filter(names.is_record, recorded["rows"]) if record not in records]
+        if late:  # published since the first look; without a port no others follow
+            await self._northbound.transact(_withdraw(late), _withdraw(late))
+        self._naming.withdrawn(endpoint_id, [*records, *late])
         if found["rows"] and not deleted["count"]:
             await self._northbound.transact([switches.lsp_del_anywhere(*ids)])
         self._foreign.changed(network.switch)
+
+
+def _withdraw(records: Iterable[Row]) -> list[Operation]:
+    return [operation for record in records for operation in names.withdraw(record)]
 
 
 def _takes(

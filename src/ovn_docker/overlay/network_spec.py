@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+from uuid import UUID
 
 from ovn_docker import address_pools, addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
@@ -81,6 +82,11 @@ class SharedNetwork:
             port_security=self.port_security,
             egress=self.egress,
         )
+
+    @property
+    def row_id(self) -> UUID:
+        """The row id of the switch."""
+        return UUID(self.row)
 
     @property
     def is_own(self) -> bool:

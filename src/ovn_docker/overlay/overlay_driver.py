@@ -8,19 +8,22 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
 from ovn_docker import addressing
-from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError
+from ovn_docker.errors import ConflictError, ConstraintError, NotFoundError, OvnDockerError
 from ovn_docker.host import open_vswitch
 from ovn_docker.host.attachment import Attachments, AttachSpec
 from ovn_docker.libnetwork import messages, network_options
 from ovn_docker.libnetwork.api import warn_of_published_ports
 from ovn_docker.overlay.egress import Egress
 from ovn_docker.overlay.endpoints import OwnPorts, SharedPorts
-from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses
+from ovn_docker.overlay.ipam.foreign_addresses import ForeignAddresses, Recent
 from ovn_docker.overlay.ipam.ipam_driver import OverlayIpam
+from ovn_docker.overlay.name_service import read_servers
+from ovn_docker.overlay.naming import Naming
 from ovn_docker.overlay.network_spec import SharingPolicy
 from ovn_docker.overlay.networks import NetworkMaking, SharedNetworks, no_network
 from ovn_docker.overlay.overlay_inventory import own_switches
@@ -30,6 +33,9 @@ from ovn_docker.ovn import gateway_ports, leases, nb_global, switches
 from ovn_docker.ovn.switches import Switch, SwitchPort
 
 LOG = logging.getLogger(__name__)
+
+EARLY_TIMEOUT = 1.0
+"""Seconds for which a start waits for its name to be published; the event of the start does it otherwise."""
 
 
 class OverlayDriver:
@@ -47,6 +53,7 @@ class OverlayDriver:
         ipam: OverlayIpam,
         lookups: IpLookup,
         egress: Egress,
+        naming: Naming,
         policy: SharingPolicy,
         scope: str,
         about: Callable[[], Mapping[str, Any]],
@@ -58,7 +65,7 @@ class OverlayDriver:
         self._northbound = shared.database
         self._attachments = attachments
         self._shared = shared
-        self._shared_ports = SharedPorts(shared, occupied)
+        self._shared_ports = SharedPorts(shared, occupied, naming)
         self._own_ports = OwnPorts(self._northbound)
         self._missing_flows = MissingFlows(self._northbound, attachments)
         self.scope = scope
@@ -66,7 +73,9 @@ class OverlayDriver:
         self._ipam = ipam
         self._lookups = lookups
         self._egress = egress
+        self._naming = naming
         self._about = about
+        self._servers: Recent[str, str] = Recent()
         self.plugging = Plugging()
 
     def outage(self) -> str:
@@ -147,8 +156,23 @@ class OverlayDriver:
         """Make the port, and begin to plug it in, because a Join is next."""
         port, switch = await self.make_port(request)
         if switch is not None:
+            self._servers[port.endpoint_id] = read_servers((request.options or {}).get(messages.DNS_SERVERS))
+            await self._call(port)
             self.plugging.begin(port.endpoint_id, partial(self._plug_in, port, switch))
         return network_options.created(request, port.mac)
+
+    async def _call(self, port: SwitchPort) -> None:
+        """Publish the name of the container, where Docker has told it already; what fails is done later."""
+        network = self._shared.get(port.network_id)
+        ips = port.addresses.split()[1:]
+        for ip in map(ip_address, ips if network else ()):
+            if network is not None and (name := self._ipam.caller(network.key(ip), ip)):
+                try:
+                    async with asyncio.timeout(EARLY_TIMEOUT):
+                        await self._naming.publish_early(network, port.endpoint_id, ips, name)
+                except (OvnDockerError, TimeoutError) as error:
+                    LOG.info("container %s: its name is not published yet: %s", name, error)
+                return
 
     async def make_port(self, request: messages.CreateEndpointRequest) -> tuple[SwitchPort, Switch | None]:
         """Make the port of an endpoint; the switch that it is on, or None for a repeat.
@@ -253,6 +277,7 @@ class OverlayDriver:
         own = switch.pools_of(made.ips)
         publishes = messages.publishes(request.options)
         gateways = await self._egress.gateways(switch, row, gateway["rows"], own, publishes=publishes)
+        hops = {} if gateways else await self._egress.hops(switch, row, gateway["rows"], own)
         cause = partial(self._missing_flows.cause, request.network_id, request.endpoint_id)
         spec = await self._spec(made, switch, {open_vswitch.SANDBOX: request.sandbox_key.rpartition("/")[2]})
         await self.plugging.settled(request.endpoint_id)  # what CreateEndpoint began need not be done again
@@ -261,6 +286,7 @@ class OverlayDriver:
             interface_name=messages.InterfaceName(src_name=inside, dst_prefix="eth"),
             gateway=gateways.get(4, ""),
             gateway_ipv6=gateways.get(6, ""),
+            static_routes=self._naming.routes(request.endpoint_id, hops),
             disable_gateway_service=switch.sealed,
         )
 
@@ -269,12 +295,14 @@ class OverlayDriver:
     ) -> AttachSpec:
         """What to attach for a port; `ids` are external_ids known only at its Join."""
         mac, *addresses = port.addresses.split()
-        mark = await self._northbound.mark()
+        mark, servers = await self._northbound.mark(), self._servers.get(port.endpoint_id)
         marks = {
             open_vswitch.NETWORK: port.network_id,
             open_vswitch.CREATED: mark.created,
             open_vswitch.ADDRESSES: " ".join(addresses),
             open_vswitch.STATUS: "active",
+            **({open_vswitch.SEALED: "true"} if switch.sealed else {}),
+            **({open_vswitch.SERVERS: servers} if servers else {}),
         }
         return AttachSpec(
             endpoint_id=port.endpoint_id,

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from ovn_docker import address_pools, addressing
-from ovn_docker.docker.models import Endpoint, Network
+from ovn_docker.docker.models import Container, Endpoint, Network
 from ovn_docker.errors import ConflictError, ConstraintError, RequirementError
 from ovn_docker.health import host_cleanup
 from ovn_docker.health.checks import is_name
@@ -30,9 +30,10 @@ from ovn_docker.health.snapshot import (
     Setup,
 )
 from ovn_docker.overlay.ipam.ipam_driver import CONTEXT_OPTION, OverlayIpam, forget_reserved
+from ovn_docker.overlay.naming import Naming
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.northbound import Northbound
-from ovn_docker.ovn import hosts, leases, surveys, switches
+from ovn_docker.ovn import hosts, leases, names, surveys, switches
 from ovn_docker.ovn.hosts import Entries, Index
 from ovn_docker.ovn.leases import CLAIM, LEASE, RESERVED, Lease
 from ovn_docker.ovn.switches import Mark
@@ -69,13 +70,14 @@ class Rows:
     leases: Sequence[Row]
     pools: Sequence[Row]
     reserved: Sequence[Row]
+    names: Sequence[Row]
 
     def entries(self) -> dict[UUID, str]:
         """What a complete index names."""
         by_kind = {
             "switch": self.switches,
             "port": self.ports,
-            "row": [*self.leases, *self.pools, *self.reserved],
+            "row": [*self.leases, *self.pools, *self.reserved, *self.names],
         }
         return {switches.read_uuid(row): kind for kind, rows in by_kind.items() for row in rows}
 
@@ -133,6 +135,7 @@ class OwnRows:
             leases.lease_list(host),
             leases.kind_list(leases.POOL_ROW),
             leases.kind_list(leases.RESERVED),
+            names.record_list(host),
         ]
         rows = Rows(
             *(
@@ -195,6 +198,7 @@ def _sorted(rows: Mapping[str, Sequence[Row]]) -> Rows:
         leases=[*kinds.get(leases.LEASE, ()), *kinds.get(leases.CLAIM, ())],
         pools=kinds.get(leases.POOL_ROW, ()),
         reserved=kinds.get(leases.RESERVED, ()),
+        names=kinds.get(names.RECORD, ()),
     )
 
 
@@ -213,6 +217,7 @@ class OverlayInventory:
         shared: SharedNetworks,
         ipam: OverlayIpam,
         context: str,
+        naming: Naming,
         delay: Callable[[], float] = at_once,
     ) -> None:
         """`context` is that of a network that names none; `delay` is that of `OwnRows`."""
@@ -221,6 +226,7 @@ class OverlayInventory:
         self._shared = shared
         self._ipam = ipam
         self._context = context
+        self._naming = naming
 
     async def setup(self) -> Setup | None:
         return None
@@ -275,6 +281,7 @@ class OverlayInventory:
             leases=tuple(map(_lease, rows.leases)),
             pools=tuple(_pool(row, mark.host) for row in rows.pools),
             reserved=tuple(_pool(row, mark.host) for row in rows.reserved),
+            names=tuple(map(names.read_record, filter(names.is_record, rows.names))),
         )
 
     async def _without_ports_of_others(self, rows: Sequence[Row], own_ports: Sequence[Row]) -> Sequence[Row]:
@@ -388,6 +395,10 @@ class OverlayInventory:
             if renames:
                 await self._northbound.transact(renames)
         return {}
+
+    async def publish(self, container: Container) -> None:
+        """Publish a container's names, where its networks are shared by hosts."""
+        await self._naming.publish_container(container)
 
     async def lease(self, key: str, address: str, endpoint: Endpoint, leased: bool) -> None:  # noqa: FBT001
         """Lease an address for an endpoint that has it; a ConflictError says who has the lease."""

@@ -39,7 +39,8 @@ SWARM = "ovn-docker-swarm"
 HOLD, NAME = "ovn-docker-hold", "ovn-docker-name"
 
 LEASE, CLAIM, RESERVED = "lease", "claim", "reserved"
-POOL_ROW, HOST_ROW = "pool", "host"
+POOL_ROW, HOST_ROW, NAMES = "pool", "host", "names"
+"""Other kinds of rows: pools, a host's own row (hosts.py), and the names of an endpoint (names.py)."""
 
 Address = IPAddress | str
 """An IP address, or a MAC address as text."""
@@ -210,8 +211,8 @@ def pool_list(context: str) -> Operation:
 def lease_list(host: str) -> Operation:
     """Read all leases and claims of a host (a scan: not for a container's path)."""
     marked = ("external_ids", "includes", to_map({HOST: host}))
-    no_host = ("external_ids", "excludes", to_map({KIND: HOST_ROW}))  # the host's own row, hosts.py
-    return select(TABLE, [marked, no_host], ["_uuid", "cidr", "external_ids"])
+    others = [("external_ids", "excludes", to_map({KIND: kind})) for kind in (HOST_ROW, NAMES)]
+    return select(TABLE, [marked, *others], ["_uuid", "cidr", "external_ids"])
 
 
 def kind_list(kind: str) -> Operation:

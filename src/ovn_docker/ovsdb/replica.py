@@ -29,12 +29,17 @@ class Watch:
 
 
 class Replica:
-    """Watched rows by table and row id."""
+    """Watched rows by table and row id.
+
+    Attributes:
+        changes: how often something has changed; for caches of what is computed from it.
+    """
 
     def __init__(self, watches: Mapping[str, Watch]) -> None:
         self.watches = dict(watches)
         self._tables: dict[str, dict[UUID, Row]] = {table: {} for table in watches}
         self._waiting: set[asyncio.Future[None]] = set()
+        self.changes = 0
 
     def rows(self, table: str) -> Mapping[UUID, Row]:
         return self._tables[table]
@@ -58,6 +63,7 @@ class Replica:
 
     def update(self, updates: Mapping[str, Any]) -> None:
         """Take one <table-updates2> (ovsdb-server(7), section 4.1.14)."""
+        self.changes += 1
         for table, changes in updates.items():
             rows = self._tables[table]
             for uuid, change in changes.items():

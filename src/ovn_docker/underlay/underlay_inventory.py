@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from uuid import UUID
 
-from ovn_docker.docker.models import Endpoint, Network
+from ovn_docker.docker.models import Container, Endpoint, Network
 from ovn_docker.errors import OvnDockerError
 from ovn_docker.health.checks import NAME
 from ovn_docker.health.openstack_checks import NEEDED, TRUNK
@@ -184,6 +184,9 @@ class UnderlayInventory:
         await self._attachments.plug_again(
             endpoint.network_id, endpoint.endpoint_id, endpoint.mac, endpoint.addresses, vlan
         )
+
+    async def publish(self, container: Container) -> None:
+        """Nothing: Neutron has its own names."""
 
     async def rename(self, names: Names) -> Mapping[EndpointIds, str]:
         """Name ports for their containers, one by one: Neutron has no transactions."""

@@ -13,11 +13,14 @@ from ovn_docker.health import host_cleanup
 from ovn_docker.health.host_cleanup import HostCleanup, Leftovers, remains
 from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as schema
+from ovn_docker.ovn import names
 from ovn_docker.ovn import switches as nb
+from ovn_docker.ovn.names import Named
 from ovn_docker.ovn.switches import Mark, Switch, SwitchPort
 from ovn_docker.ovsdb.client import Client
 from ovn_docker.ovsdb.operations import Operation, insert, mutate, to_map, to_set
 from tests.functional.conftest import MakeServer
+from tests.functional.overlay.named_host import a_network, filed, left, published, records
 from tests.functional.overlay.shared_host import SUBNET, Hosts
 from tests.functional.servers import OvsdbServer, Proxy, connected, running
 
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.functional
 DATABASE = "OVN_Northbound"
 DEAD, ALIVE = Mark("h0", "2030-01-02T03:04:05Z"), Mark("h1", "2030-01-02T03:04:05Z")
 PRIVATE = "10.7.0.0/24"
+RECORD = {names.ENDPOINT: "e", names.SWITCH: str(nb.switch_id("n"))}
 WRITTEN = {
     "Logical_Switch": ("name", "external_ids", "ports"),
     "Logical_Switch_Port": ("name", "external_ids", "addresses"),
@@ -98,6 +102,65 @@ async def test_what_the_drivers_of_a_dead_host_made_is_gone_and_all_else_untouch
         assert plain.network_id in hosts.switches()
         assert await alive.request(theirs.pool_ids[0], boxes[0].ip) == boxes[0].addresses[0]
         await box.rm()
+
+
+async def test_the_names_of_a_dead_host_are_gone_and_those_of_others_stay(hosts: Hosts) -> None:
+    async with hosts.host("h1") as alive:
+        theirs = await a_network(alive, SUBNET)
+        stays = await published(alive, "web", theirs, aliases=("other",))
+        before = filed(hosts)
+        async with hosts.host("h0") as dead:
+            ours = await a_network(dead, SUBNET)
+            for number in range(3):
+                await published(dead, f"box-{number}", ours, aliases=("web", "box"))
+            assert len(filed(hosts)["web"]) == 4
+        assert (await give_up(hosts.northbound)).ports == 3
+        assert filed(hosts) == before
+        assert set(records(hosts)) == {stays.endpoint_id}
+        await stays.rm()
+        assert left(hosts) == set()
+
+
+async def test_names_go_before_ports_for_none_may_lead_to_a_free_address(
+    hosts: Hosts, short_path: Path
+) -> None:
+    async with hosts.host("h0") as dead:
+        await published(dead, "web", await a_network(dead, SUBNET))
+    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
+    left_then: list[tuple[list[str], set[str]]] = []
+
+    def look(operations: list[Operation]) -> None:
+        """What there is before each removal of ports."""
+        if any(op.get("table") == "Logical_Switch" and op["op"] == "mutate" for op in operations):
+            left_then.append((hosts.ports(), left(hosts)))
+
+    proxy.before = look
+    async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
+        await HostCleanup(client, "h0", ()).run()
+    [(ports, named), *_] = left_then
+    assert len(ports) == 1
+    assert named == set()
+
+
+async def test_many_names_go_in_transactions_that_are_bounded(hosts: Hosts, short_path: Path) -> None:
+    count = host_cleanup.BATCH + 20
+    async with hosts.host("h0") as dead:
+        network = await a_network(dead, "10.0.0.0/16")
+        row = nb.switch_id(network.pool.key)
+        for number in range(count):
+            port = SwitchPort(network.network_id, f"{number:064x}", "02:00:00:00:00:01")
+            named = Named(network.network_id, port.endpoint_id, row, (f"10.0.1.{number}",), (f"n-{number}",))
+            operations = [*nb.lsp_add(port, row, (), DEAD), *names.publish(named, DEAD, (), None)]
+            await dead.shared.database.transact(operations)
+    assert len(records(hosts)) == count
+    proxy = Proxy(short_path / "proxy", hosts.northbound.socket)
+    async with proxy.serve(), connected([proxy.remote], DATABASE) as client:
+        assert (await HostCleanup(client, "h0", ()).run()).ports == count
+    assert left(hosts) == set()
+    each = len(
+        names.withdraw({"external_ids": to_map(RECORD), "options": to_map({"n": "name", "a": "address"})})
+    )
+    assert max(map(len, proxy.transactions)) == each * host_cleanup.BATCH
 
 
 async def test_the_rows_that_an_index_names_are_found_without_a_scan(

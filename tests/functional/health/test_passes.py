@@ -309,6 +309,9 @@ async def test_a_name_that_cannot_be_written_keeps_no_other_from_being_written()
             yield Event(type="container", action="start", actor=_Actor(object_id="good"))
             await asyncio.Event().wait()
 
+        async def running(self) -> list[str]:
+            return []
+
         async def container(self, container_id: str) -> Container:
             return Container(container_id, container_id, {}, (("n", container_id),))
 

@@ -125,8 +125,17 @@ async def test_nobody_else_can_ask_the_responder() -> None:
                 for family in FAMILIES:
                     said = ask(peer, peer.gateway[family], RESPONDER_PORT, udp=query("evil.example"))
                     assert said == "silence"
-            said = ask(peers["sealed"], peers["sealed"].gateway[0], 53, udp=query("evil.example"))
-            assert said == "refused"
+
+
+@in_private_network
+async def test_any_query_of_a_sealed_network_is_the_responder_s_to_refuse() -> None:
+    """Its container may be on another network too, which has a way out and shares the resolver's servers."""
+    with routed_host("sealed") as peers, answering(None, RESPONDER_PORT, "responder "):
+        async with firewall():
+            sealed = peers["sealed"]
+            said = ask(sealed, sealed.gateway[0], 53, udp=query("evil.example"))
+            assert said.startswith("responder ")
+            assert ask(sealed, sealed.gateway[0], 53, udp=b"no query") == "refused"
 
 
 @pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ovn_docker import address_pools
+from ovn_docker import address_pools, addressing
 from ovn_docker.address_pools import Pool, parse_pool
 from ovn_docker.daemon.components import assemble_overlay, running
 from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.errors import OvnDockerError
+from ovn_docker.health.reader import Reader
 from ovn_docker.health.repairs import Repairs
+from ovn_docker.host import open_vswitch
+from ovn_docker.host.attachment import Attachments
 from ovn_docker.libnetwork import messages
 from ovn_docker.overlay.ipam.ipam_driver import ADDRESS_SPACE, OverlayIpam
+from ovn_docker.overlay.naming import Naming
 from ovn_docker.overlay.networks import SharedNetworks
 from ovn_docker.overlay.overlay_driver import OverlayDriver
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
@@ -22,12 +26,12 @@ from ovn_docker.ovn import hosts
 from ovn_docker.ovn import hosts as host_schema
 from ovn_docker.ovn.switches import Mark
 from ovn_docker.ovsdb.client import Client
-from ovn_docker.ovsdb.operations import mapping, members, to_map
+from ovn_docker.ovsdb.operations import Operation, mapping, members, mutate, to_map
 from ovn_docker.ovsdb.remotes import Remote
-from tests.flags import driver_settings
-from tests.functional.servers import OvsdbServer, run
+from tests.flags import NO_DOCKER, driver_settings
+from tests.functional.servers import OvsdbServer, run, until
 
-SUBNET = "10.0.0.0/24"
+SUBNET, BRIDGE = "10.0.0.0/24", "br-int"
 GATEWAY_OPTIONS = {messages.ADDRESS_TYPE: messages.GATEWAY_TYPE}
 
 
@@ -70,6 +74,13 @@ class Host:
     inventory: OverlayInventory
     repairs: Repairs
     open_vswitch: OvsdbServer
+    naming: Naming
+    ovs: Client
+    reader: Reader
+
+    @property
+    def attachments(self) -> Attachments:
+        return self.shared.database.attachments
 
     async def network_create(
         self,
@@ -163,6 +174,27 @@ class Host:
             )
         )
 
+    async def plug(self, container: "Container", sandbox: str = "", **ids: str) -> None:
+        """What Join leaves in Open_vSwitch, without a link; `sandbox` is 12 hex digits."""
+        marks = {
+            open_vswitch.IFACE_ID: container.endpoint_id,
+            open_vswitch.NETWORK: container.network.network_id,
+            open_vswitch.ADDRESSES: " ".join(each.partition("/")[0] for each in container.addresses),
+            **({open_vswitch.SANDBOX: sandbox} if sandbox else {}),
+            **{f"ovn-docker-{key}": value for key, value in ids.items()},
+        }
+        link, _ = addressing.link_names(container.endpoint_id)
+        self.into_bridge(open_vswitch.add_port(BRIDGE, container.endpoint_id, link, marks))
+        plugged = lambda: self.attachments.plugged(container.endpoint_id)  # noqa: E731
+        await until(plugged, "the interface is known")
+
+    def into_bridge(self, operations: Sequence[Operation]) -> None:
+        """Add a port to the integration bridge, which is made with the first."""
+        bridge = {"op": "insert", "table": "Bridge", "uuid-name": "b", "row": {"name": BRIDGE}}
+        holds = mutate("Open_vSwitch", [], ("bridges", "insert", ["set", [["named-uuid", "b"]]]))
+        make = [] if self.open_vswitch.rows("Bridge", "name") else [bridge, holds]
+        self.open_vswitch.transact(*make, *operations)
+
     async def request(self, pool_id: str, address: str = "", options: dict[str, str] | None = None) -> str:
         """RequestAddress: the address with prefix length."""
         request = messages.AddressRequest(pool_id=pool_id, address=address, options=options)
@@ -218,6 +250,7 @@ class Hosts:
     directory: Path
     indexed: bool = False
     """Whether each host is registered, with an index that is whole from the beginning."""
+    docker: str = NO_DOCKER
 
     @contextlib.asynccontextmanager
     async def host(
@@ -233,7 +266,7 @@ class Hosts:
         if self.indexed:
             self._register(name)
         settings = replace(
-            driver_settings(ovs_server.remote, self.directory / f"{name}.json"),
+            driver_settings(ovs_server.remote, self.directory / f"{name}.json", docker=self.docker),
             distributed=flags.distributed,
             context=flags.context,
             default_pools=tuple(map(address_pools.parse_default_pool, flags.default_pools)),
@@ -251,6 +284,9 @@ class Hosts:
                 parts.inventory,
                 parts.repairs,
                 ovs_server,
+                parts.naming,
+                parts.ovs,
+                parts.reader,
             )
             assert supervision.problems() == []
 

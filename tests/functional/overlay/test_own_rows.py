@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from ovn_docker.overlay import northbound as database_module
+from ovn_docker.overlay.naming import Naming
 from ovn_docker.overlay.overlay_inventory import OverlayInventory
 from ovn_docker.ovn import hosts as host_index
 from ovn_docker.ovn import hosts as host_schema
@@ -64,7 +65,8 @@ def register(hosts: Hosts, host: str = "h") -> None:
 
 def slow(host: Host, delay: Callable[[], float]) -> Host:
     """The host, which goes through all tables after that time where its index is not whole."""
-    host.inventory = OverlayInventory(host.shared.database, host.shared, host.ipam, "default", delay)
+    naming = Naming(host.shared, host.attachments)
+    host.inventory = OverlayInventory(host.shared.database, host.shared, host.ipam, "default", naming, delay)
     return host
 
 

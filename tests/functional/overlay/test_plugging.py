@@ -5,10 +5,12 @@ import contextlib
 import json
 import logging
 
+import msgspec
 import pytest
 
 from ovn_docker.errors import ConflictError, HostError, UnreachableError
 from ovn_docker.host import attachment
+from ovn_docker.libnetwork import messages
 from ovn_docker.overlay import plugging
 from ovn_docker.ovsdb.operations import to_map
 from tests.functional.overlay.overlay_host import (
@@ -87,6 +89,24 @@ async def test_an_endpoint_is_plugged_in_before_its_join_which_adds_the_sandbox(
         await host.driver.leave(of())
         await host.driver.delete_endpoint(of())
         assert host.nothing_is_left()
+
+
+@pytest.mark.parametrize("before", [False, True])
+@in_private_network
+async def test_an_interface_says_the_name_servers_whoever_plugged_it_in(
+    place: Place,
+    before: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
+    place.plugging = before
+    async with place.host() as host:
+        await host.driver.create_network(network("10.0.0.0/24"))
+        options = {messages.DNS_SERVERS: ["192.0.2.53", "2001:db8::53"]}
+        request = msgspec.structs.replace(endpoint(), options=options)
+        await host.driver.create_endpoint(request)
+        await host.driver.plugging.settled(ENDPOINT)
+        assert (OUTSIDE in host.interfaces()) == before
+        await host.driver.join(join())
+        assert host.interfaces()[OUTSIDE]["ovn-docker-dns"] == "192.0.2.53 2001:db8::53"
 
 
 @in_private_network

@@ -16,6 +16,7 @@ from ovn_docker.health.findings import KINDS, Finding
 from ovn_docker.health.snapshot import (
     EgressState,
     LostAddress,
+    NamesState,
     OwnedNetwork,
     OwnedPool,
     OwnedSwitch,
@@ -44,7 +45,7 @@ FOREIGN = network("foreign", "10.0.4.0/24", members=[BOX], driver="macvlan", ipa
 NOTHING = network("nothing", "10.0.5.0/24", members=[BOX], driver="other", ipam="other")
 WORLD = docker(PLAIN, LEASED, CLAIMED, FOREIGN, NOTHING, containers=[BOX, PEER])
 GOOD = agreeing(WORLD, ["claimed"])
-GONE = long_id("gone")
+GONE, NAMED = long_id("gone"), GOOD.held.names[0]
 ONE = next(iter(PLAIN.endpoints.values()))
 LEASE = next(lease for lease in GOOD.held.leases if lease.address == "10.0.2.2")
 CLAIM = next(lease for lease in GOOD.held.leases if lease.address == "10.0.3.2")
@@ -121,6 +122,16 @@ ONE_OF_EACH: list[tuple[str, str, Snapshot]] = [
         PLAIN.network_id,
         replace(GOOD, egress=EgressState(closed=((PLAIN.network_id, "go nowhere", "no nft"),))),
     ),
+    ("dns-name-missing", NAMED.endpoint_id, held(names=tuple(GOOD.held.names[1:]))),
+    ("dns-name-missing", NAMED.endpoint_id, replace(GOOD, names=NamesState({NAMED.endpoint_id: "box"}))),
+    (
+        "dns-name-missing",
+        NAMED.endpoint_id,
+        held(names=(replace(NAMED, names=("former",)), *GOOD.held.names[1:])),
+    ),
+    ("dns-name-stale", GONE, held(names=(*GOOD.held.names, replace(NAMED, endpoint_id=GONE)))),
+    ("dns-bypassed", "docker", replace(GOOD, names=NamesState(bypassed="28.5.2"))),
+    ("dns-down", "dns", replace(GOOD, names=NamesState(down="UDP port 5375 cannot be used"))),
     ("gateway-stale", "switch", replace(GOOD, egress=EgressState(stale=(("switch", "og-1"),)))),
     ("link-stale", "0123456789abcde", replace(GOOD, links=GOOD.links | {"0123456789abcde"})),
     (

@@ -156,6 +156,8 @@ def test_each_kind_that_removes_says_so() -> None:
         "interface-alive",
         "address-taken",
         "egress-closed",
+        "dns-bypassed",
+        "dns-down",
         "lookup-off",
         "vtep-down",
         "name-taken",

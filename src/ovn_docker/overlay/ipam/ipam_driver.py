@@ -136,6 +136,7 @@ class OverlayIpam:
         self._opening: Recent[Pool, float] = Recent()
         self._gateways: Recent[Pool, IPAddress] = Recent()
         self._named: Recent[Pool, tuple[IPAddress, ...]] = Recent()
+        self._called: Recent[tuple[str, IPAddress], str] = Recent()
 
     def default_address_spaces(self) -> messages.AddressSpacesResponse:
         """Two names of one space: only a swarm's allocator asks in the global one."""
@@ -380,7 +381,14 @@ class OverlayIpam:
             await self._addresses.lease(pool, address, swarm=swarm, name=name)
         else:
             await self._lease_or_share(pool, address)
+        self._called.pop((pool.key, address), None)  # of a container that was not made after all
+        if name:
+            self._called[pool.key, address] = name
         return messages.RequestAddressResponse(address=f"{address}/{pool.subnet.prefixlen}")
+
+    def caller(self, key: str, address: IPAddress) -> str:
+        """The container that an address of a pool was just leased for, if Docker said so (29); told once."""
+        return self._called.pop((key, address), "")
 
     async def _gateway(self, pool: Pool) -> IPAddress:
         """The gateway of a network that names none: what the pool's switch says, or the first address."""
