@@ -109,7 +109,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A row of Logical_Switch_Port that is no gateway port.
+    """A row of Logical_Switch_Port that is not a gateway port.
 
     Attributes:
         name: of the port.

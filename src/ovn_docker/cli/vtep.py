@@ -161,5 +161,5 @@ async def _switch(parts: OverlayComponents, vteps: Vteps, name: str) -> UUID:
         for network in (await parts.engine.read()).networks.values():
             if name in {network.name, network.network_id}:
                 shared = parts.shared.get(network.network_id)
-                return UUID(shared.row) if shared else switches.switch_id(network.network_id)
+                return shared.row_id if shared else switches.switch_id(network.network_id)
     raise NotFoundError(f"neither OVN nor this host's Docker has a network {name}: give its name in either")

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ovn_docker.docker.engine import Engine
 from ovn_docker.docker.models import Container
 from ovn_docker.errors import NotFoundError, OvnDockerError
 from ovn_docker.health.checks import names_of
+from ovn_docker.health.findings import short
 from ovn_docker.health.snapshot import EndpointIds, Inventory, Names
 
 LOG = logging.getLogger(__name__)
@@ -107,27 +108,16 @@ class ContainerNaming:
 
     async def _publish(self, container: Container) -> None:
         """Let other hosts find it by name, at once; what fails is left to the next pass."""
-        try:
+        with _logged(f"container {container.name}: its names are not published"):
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await self._inventory.publish(container)
-        except (OvnDockerError, TimeoutError) as error:
-            LOG.info("container %s: its names are not published yet: %s", container.name, error)
-        except Exception as error:  # which must not end the following of events
-            LOG.debug("container %s", container.name, exc_info=error)
-            LOG.warning("container %s: its names are not published: %r", container.name, error)
 
     async def _read(self, container_id: str) -> Container | None:
         """A container; what fails is left to the next pass."""
-        try:
+        with _logged(f"container {short(container_id)}: its names are not written"):
             async with asyncio.timeout(READ_TIMEOUT):
-                return await self._engine.container(container_id)
-        except NotFoundError:
-            pass  # it is gone already
-        except (OvnDockerError, TimeoutError) as error:
-            LOG.info("container %s: its names are not written yet: %s", container_id[:12], error)
-        except Exception as error:  # which must not end the following of events
-            LOG.debug("container %s", container_id[:12], exc_info=error)
-            LOG.warning("container %s: its names are not written: %r", container_id[:12], error)
+                with contextlib.suppress(NotFoundError):  # it is gone already
+                    return await self._engine.container(container_id)
         return None
 
     # --- Writing --------------------------------------------------------------------------------------------
@@ -136,11 +126,8 @@ class ContainerNaming:
         while True:
             await self._settled()
             names, self._gathered = self._gathered, {}
-            try:
+            with _logged(f"the names of {len(names)} port(s) are not written"):
                 await self._write(names)
-            except Exception as error:  # which must not keep the names of others from being written
-                LOG.debug("the names of %d port(s)", len(names), exc_info=error)
-                LOG.warning("the names of %d port(s) are not written: %r", len(names), error)
 
     async def _settled(self) -> None:
         """Wait for names, and then until no others come for a moment."""
@@ -153,12 +140,19 @@ class ContainerNaming:
                     await self._came.wait()
 
     async def _write(self, names: Names) -> None:
-        """Write names; what fails is left to the next pass."""
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT):
-                failed = await self._inventory.rename(names)
-        except (OvnDockerError, TimeoutError) as error:
-            LOG.info("the names of %d port(s) are not written yet: %s", len(names), error)
-            return
+        async with asyncio.timeout(WRITE_TIMEOUT):
+            failed = await self._inventory.rename(names)
         for (_, endpoint_id), reason in failed.items():
-            LOG.info("endpoint %s: its names are not written yet: %s", endpoint_id[:12], reason)
+            LOG.info("endpoint %s: its names are not written yet: %s", short(endpoint_id), reason)
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Log what fails and leave it to the next pass: it must not end the following of events."""
+    try:
+        yield
+    except (OvnDockerError, TimeoutError) as error:
+        LOG.info("%s yet: %s", what, error)
+    except Exception as error:
+        LOG.debug("%s", what, exc_info=error)
+        LOG.warning("%s: %r", what, error)

@@ -11,9 +11,6 @@ BYPASSING = 28
 """From this version on Docker asks the name servers of the host's resolv.conf from the host's network
 namespace (moby daemon/libnetwork/resolver.go), where the driver cannot see whose query it is."""
 
-SHORT_ID = 12
-"""Digits of a container's id that Docker's resolver knows it by (moby daemon/container_operations.go)."""
-
 DAEMON_JSON = """put "dns": ["ADDRESS OF A NAME SERVER"] into /etc/docker/daemon.json, restart dockerd"""
 
 
@@ -52,12 +49,13 @@ def _missing(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _certain(container: Container) -> tuple[str, ...]:
-    """The names that it has on each network, as far as they can be published: its own and its short id.
+    """The names that it has on each network, as far as they can be published: its own and its short id,
+    which Docker's resolver knows too (moby daemon/container_operations.go).
 
     A list of containers does not tell the others, but where the short id is published they are too: only the
     name is published before the start, and that of a swarm's task has several labels.
     """
-    return labels([container.name, container.container_id[:SHORT_ID]])
+    return labels([container.name, short(container.container_id)])
 
 
 def _stale(snapshot: Snapshot) -> Iterator[Finding]:

@@ -255,7 +255,7 @@ CHAINS: Mapping[str, RuleChain] = {
 QUERIES = (
     # A container that another network leads out sends all its queries here, so they must not end here.
     f'iifname "{SEALED}" udp dport 53 {A_QUERY} goto for_responder',
-    *(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in (OPEN, "docker_gwbridge")),
+    *(f'iifname "{link}" udp dport 53 {A_QUERY} jump queries' for link in ASKING if link != SEALED),
 )
 """Further rules of the chain `received`, only where a responder runs: else short names would be nobody's."""
 

@@ -179,7 +179,7 @@ class Egress:
         """
         self._logged = {key: reason for key, reason in self._logged.items() if key[0] != network_id}
         others = (each for each in self._shared.all() if each.network_id != network_id)
-        if await self._links.find(str(switch)) and all(UUID(each.row) != switch for each in others):
+        if await self._links.find(str(switch)) and all(each.row_id != switch for each in others):
             self._ready.discard(switch)
             await self._links.remove(str(switch))
 
@@ -283,7 +283,7 @@ class Egress:
 
     def _row(self, network_id: str) -> UUID:
         shared = self._shared.get(network_id)
-        return switches.switch_id(network_id) if shared is None else UUID(shared.row)
+        return switches.switch_id(network_id) if shared is None else shared.row_id
 
     async def _open(self, gateway: Gateway) -> str:
         """Make the link unless it is there; why there can be none, or ""."""

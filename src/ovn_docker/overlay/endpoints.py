@@ -6,7 +6,6 @@ another IPAM chose is claimed by a row of the same kind, so that of two hosts th
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from uuid import UUID
 
 from ovn_docker import addressing
 from ovn_docker.addressing import IPAddress, IPNetwork
@@ -163,7 +162,7 @@ class SharedPorts:
         It says CLAIM for an address that this endpoint claimed before its port was lost.
         """
         mark = await self._northbound.mark()
-        switch = UUID(network.row)
+        switch = network.row_id
         query = self._foreign.about([network.switch])
         operations = [
             *query.operations,
@@ -216,7 +215,7 @@ class SharedPorts:
         ids = network.network_id, endpoint_id
         mark = await self._northbound.mark()
         gone = leases.endpoint_del(endpoint_id, mark.host)
-        unplug = switches.lsp_del(*ids, UUID(network.row))
+        unplug = switches.lsp_del(*ids, network.row_id)
         queries = [switches.lsp_get(*ids), names.record_get(endpoint_id)]
         found, recorded = await self._northbound.transact(queries, [unplug, *gone])
         records = list(filter(names.is_record, recorded["rows"]))

@@ -62,10 +62,9 @@ class Naming:
             await self.publish(named)
 
     def _of(self, container: Container) -> list[Named]:
-        plugged = {each.endpoint_id: each for each in self._attachments.attached()}
         found = []
         for network_id, endpoint_id in container.endpoints:
-            network, interface = self._shared.get(network_id), plugged.get(endpoint_id)
+            network, interface = self._shared.get(network_id), self._attachments.interface(endpoint_id)
             called = container.dns_names.get(endpoint_id, ())
             if network is not None and interface is not None and interface.addresses and called:
                 addresses = tuple(sorted(interface.addresses))

@@ -220,7 +220,8 @@ def switch_for(request: CreateNetworkRequest) -> Switch:
 def _egress(options: Mapping[str, Any], *, has_gateway: bool) -> str:
     """The way out of a network's containers.
 
-    It is Docker's on what others made, in a swarm, and where there is no gateway: without an IPAM driver.
+    It is Docker's on a switch that others made, in a swarm, and where a network without an IPAM driver has
+    no gateway.
     """
     choices = switches.BY_HOST, switches.BY_DOCKER, switches.NOWHERE
     chosen = _chosen(EGRESS, options.get(EGRESS, ""), ("", *choices))

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -111,7 +110,7 @@ class OverlayDriver:
         """
         network = self._shared.get(request.network_id)
         if network is not None:
-            await self._egress.closed(request.network_id, UUID(network.row))
+            await self._egress.closed(request.network_id, network.row_id)
             await self._shared.delete(network)
             return
         switch = switches.switch_id(request.network_id)
@@ -164,15 +163,15 @@ class OverlayDriver:
     async def _call(self, port: SwitchPort) -> None:
         """Publish the name of the container, where Docker has told it already; what fails is done later."""
         network = self._shared.get(port.network_id)
-        ips = port.addresses.split()[1:]
-        for ip in map(ip_address, ips if network else ()):
-            if network is not None and (name := self._ipam.caller(network.key(ip), ip)):
-                try:
-                    async with asyncio.timeout(EARLY_TIMEOUT):
-                        await self._naming.publish_early(network, port.endpoint_id, ips, name)
-                except (OvnDockerError, TimeoutError) as error:
-                    LOG.info("container %s: its name is not published yet: %s", name, error)
-                return
+        if network is None:
+            return
+        told = (self._ipam.caller(network.key(ip), ip) for ip in port.ips)
+        name = next(filter(None, told), "")
+        try:
+            async with asyncio.timeout(EARLY_TIMEOUT):
+                await self._naming.publish_early(network, port.endpoint_id, map(str, port.ips), name)
+        except (OvnDockerError, TimeoutError) as error:
+            LOG.info("container %s: its name is not published yet: %s", name, error)
 
     async def make_port(self, request: messages.CreateEndpointRequest) -> tuple[SwitchPort, Switch | None]:
         """Make the port of an endpoint; the switch that it is on, or None for a repeat.
@@ -262,7 +261,7 @@ class OverlayDriver:
         gateway, Docker adds its own gateway bridge (remote.md, Join), which also publishes the ports.
         """
         network = self._shared.get(request.network_id)
-        row = switches.switch_id(request.network_id) if network is None else UUID(network.row)
+        row = switches.switch_id(request.network_id) if network is None else network.row_id
         port = switches.lsp_get(request.network_id, request.endpoint_id)
         queries = [switches.ls_get(row), port, gateway_ports.port_get(row)]
         found, ports, gateway = await self._northbound.transact(queries)

@@ -359,7 +359,7 @@ class OverlayInventory:
 
     def _row(self, network_id: str) -> UUID:
         network = self._shared.get(network_id)
-        return switches.switch_id(network_id) if network is None else UUID(network.row)
+        return switches.switch_id(network_id) if network is None else network.row_id
 
     async def restore(self, network_id: str) -> bool:
         """Create a shared network's switch again; False for any other network."""

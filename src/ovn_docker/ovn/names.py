@@ -140,9 +140,9 @@ def is_published(named: Named, found: Mapping[UUID, Sequence[Row]], record: Row)
         found: what `name_get` read, by row id.
         record: what `record_get` read.
     """
-    filed = {name: read_name(found.get(name_id(named.switch, name), ())) for name in named.entries()}
     return mapping(record["options"]) == _recorded(named) and all(
-        filed[name].get(named.endpoint_id) == value for name, value in named.entries().items()
+        read_name(found.get(name_id(named.switch, name), ())).get(named.endpoint_id) == filed
+        for name, filed in named.entries().items()
     )
 
 

@@ -83,7 +83,7 @@ def test_a_container_that_shares_the_hosts_uts_namespace_has_no_hostname() -> No
     assert names(hostname="") == ("box",)
 
 
-# --- Names that are no labels -------------------------------------------------------------------------------
+# --- Names that are not labels ------------------------------------------------------------------------------
 
 
 def test_a_name_of_several_labels_is_left_out() -> None:

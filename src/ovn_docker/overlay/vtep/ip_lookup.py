@@ -527,7 +527,7 @@ class IpLookup:
         return lookup_flows.unambiguous(vtep.vtep for vtep in self._vteps.looked_up())
 
     def _interfaces(self) -> Interfaces:
-        shared = {network.network_id: UUID(network.row) for network in self._shared.all()}
+        shared = {network.network_id: network.row_id for network in self._shared.all()}
         return self._reader.read(self._ovs.replica.rows(open_vswitch.INTERFACE), shared)
 
     async def _provide_ports(self, interfaces: Interfaces) -> None:
