@@ -12,7 +12,15 @@ from pathlib import Path
 from bench.scale.plan import ScalePlan
 from bench.scale.stand_ins import Docker, NoLinks, OpenVSwitch
 from ovn_docker.daemon import serve
-from ovn_docker.daemon.components import Host, OverlayComponents, assemble_overlay, cancel, running, start
+from ovn_docker.daemon.components import (
+    ANSWERS,
+    Host,
+    OverlayComponents,
+    assemble_overlay,
+    cancel,
+    running,
+    start,
+)
 from ovn_docker.daemon.metrics import Metrics
 from ovn_docker.daemon.supervision import Supervision
 from ovn_docker.health.reconciler import Report
@@ -78,7 +86,10 @@ class Driver:
         return self._parts
 
     async def start(self) -> None:
-        """Begin all that a daemon does but for its health check; Northbound is where `point` says."""
+        """Begin all that a daemon does but for its health check; Northbound is where `point` says.
+
+        Nobody answers name queries: all hosts of this machine would share the one port for them.
+        """
         self._ovs = OpenVSwitch(self.name)
         self.connected_at = 0.0
         host = Host(ovs=self._ovs, links=NoLinks(), engine=self.docker)
@@ -86,7 +97,8 @@ class Driver:
         self._metrics = serve.measured(parts)
         parts.northbound.when_connected(self._note_connection)
         await self._exit.enter_async_context(running(parts, self._supervision))
-        self._exit.push_async_callback(cancel, *start(self._supervision, parts.daemon_work))
+        work = {name: work for name, work in parts.daemon_work.items() if name != ANSWERS}
+        self._exit.push_async_callback(cancel, *start(self._supervision, work))
 
     def point(self, northbound: str) -> None:
         """Say where Northbound is, as an administrator does in Open_vSwitch."""

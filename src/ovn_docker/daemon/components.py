@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+ANSWERS = "answers to name queries"
+
 STOP_TIMEOUT = 5.0
 """Seconds for background tasks to end after they were cancelled."""
 
@@ -237,7 +239,7 @@ def assemble_overlay(
             "IP lookup": ip_lookup.run,
             "plugging in before Join": driver.plugging.run,
             "the way out": egress.run,
-            "answers to name queries": names.run,
+            ANSWERS: names.run,
         },
         presence=presence,
         host=reader,
